@@ -1,0 +1,171 @@
+"""2PC additive with a helper, semi-honest: the setting of CrypTen's trusted third party, with a cryptographic PRG.
+
+    x = x1 + x2;  P1 holds x1, P2 holds x2, the helper H holds nothing and never sees a message that depends on inputs.
+
+Security: one of P1, P2, H passively corrupt. Product: Beaver (CRYPTO'91) with the masked operand opened once and
+reused by every product that it enters; comparison: masked once, radix-4 carry tree with dealt mask products;
+truncation: exact, one bit each way (wwfl_core.truncation, Lemma W).
+
+Bits per 64-bit element, offline / online / rounds, all links together (tests/test_costs.py asserts them):
+product 64 / 256 / 1 (any bilinear map: 64 per output / 128 per operand element that is not open yet / 1),
+truncation f / 2 / 1, sign 871 / 194 / 3, bit to ring 64 / 2 / 1, injection 128 / 130 / 1, share 0, reveal 128 / 1 round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from wwfl_core import kernels
+from wwfl_core.algebra import BITS, RING
+from wwfl_core.arrays import Array, Shape, numel
+from wwfl_core.backend import MPCBackend
+from wwfl_core.bilinear import Bilinear
+from wwfl_core.derived import packed
+from wwfl_core.errors import InsecureNotAllowed
+from wwfl_core.party import OFFLINE
+from wwfl_core.share import Share
+from wwfl_core.sharing import ADDITIVE_2PC
+
+from .correlated import dealer
+from .correlated.dealer import Roles
+
+P1, P2, H = 0, 1, 2
+ROLES = Roles(P1, P2, H)
+KEY = {P1: (P1, H), P2: (P2, H)}  # the PRG keys that each of them shares with the helper
+
+
+class Mask(NamedTuple):
+    """The mask a of a shared value x: `share` is this party's a_i (at H: a itself), `opened` is d = x - a (None at H)."""
+
+    share: Array
+    opened: Array | None
+
+
+class Additive2PC(MPCBackend):
+    """Two computing parties and a helper who deals correlated randomness."""
+
+    name = "2pc"
+    sharing = ADDITIVE_2PC
+
+    def __init__(self, *, helper: bool = True, frac_bits: int = 20) -> None:
+        super().__init__(frac_bits=frac_bits)
+        if not helper:
+            raise InsecureNotAllowed(
+                "Additive2PC without a helper needs oblivious transfer for its correlated randomness, which this "
+                "version does not have; letting one of the two parties deal would be insecure. Use helper=True"
+            )
+
+    # ------------------------------------------------------------------ the product
+
+    def bilinear(self, f: Bilinear, x: Share, y: Share, truncate: int = 0) -> Share:
+        """f(x, y) with d = x - a, e = y - b opened: f(x, y) = f(d, e) + f(d, b) + f(a, e) + c, where c = f(a, b)."""
+        return self.bilinear_many([(f, x, y)], truncate)[0]
+
+    def bilinear_many(self, jobs: Sequence[tuple[Bilinear, Share, Share]], truncate: int = 0) -> list[Share]:
+        """Several products; all masks are opened in one round."""
+        self._open_masks([operand for _, x, y in jobs for operand in (x, y)])
+        products = [self._product(f, x, y) for f, x, y in jobs]
+        return [self.truncate(z, truncate) for z in products] if truncate else products
+
+    def _product(self, f: Bilinear, x: Share, y: Share) -> Share:
+        algebra, shape = x.algebra, f.shape(x.shape, y.shape)
+        op = self.party.op(f.name)
+        (a, d), (b, e) = x.cache["mask"], y.cache["mask"]
+        if self.me == H:
+            c = algebra.sub(f.apply(algebra, [(a, b)]), op.random(KEY[P1], "c", algebra, shape))
+            op.send(P2, c, OFFLINE)
+            return Share(algebra, shape, {})
+        if self.me == P1:  # P1 also adds the public f(d, e)
+            c = op.random(KEY[P1], "c", algebra, shape)
+            b = algebra.add(b, e)
+        else:
+            c = op.recv(H, algebra.dtype, shape, OFFLINE)
+        z = algebra.add(f.apply(algebra, [(d, b), (a, e)]), c)
+        return Share(algebra, shape, {self.me: z})
+
+    def _open_masks(self, operands: Sequence[Share]) -> None:
+        """Opens x - a for every operand that was not masked before: 128 bits per element, one round for all."""
+        waiting: list[tuple[Share, Array, Array]] = []
+        ops = []
+        for x in operands:
+            if "mask" in x.cache:
+                continue
+            op = self.party.op("mask")
+            if self.me == H:
+                shares = [op.random(KEY[p], "a", x.algebra, x.shape) for p in (P1, P2)]
+                x.cache["mask"] = Mask(x.algebra.sum(shares), None)
+                continue
+            a = op.random(KEY[self.me], "a", x.algebra, x.shape)
+            mine = x.algebra.sub(x.parts[self.me], a)
+            x.cache["mask"] = Mask(a, None)
+            op.send(P2 if self.me == P1 else P1, mine)
+            waiting.append((x, a, mine))
+            ops.append(op)
+        for (x, a, mine), op in zip(waiting, ops, strict=True):
+            theirs = op.recv(P2 if self.me == P1 else P1, x.algebra.dtype, x.shape)
+            x.cache["mask"] = Mask(a, x.algebra.add(mine, theirs))
+
+    # ------------------------------------------------------------------ truncation and comparison
+
+    def truncate(self, x: Share, bits: int) -> Share:
+        """Exact truncation: offline `bits` bits, online 2 bits, 1 round per element."""
+        op = self.party.op("truncate")
+        word = dealer.truncate_pair(op, ROLES, x.parts.get(self.me), bits, x.shape)
+        return Share(RING, x.shape, {} if word is None else {self.me: word})
+
+    def sign(self, x: Share, bits: int = 64) -> Share:
+        """Top bits plus the carry into them; at 64 bits offline 871, online 194, 3 rounds per element."""
+        op = self.party.op("sign")
+        later = [self.party.op("sign") for _ in range(dealer.merge_levels(bits - 1))]
+        word = x.parts.get(self.me)
+        carry = dealer.carry_out(op, ROLES, word, bits - 1, x.shape, later)
+        if word is None or carry is None:
+            return Share(BITS, (packed(numel(x.shape)),), {})
+        top = kernels.to_planes(word, bits - 1, bits)[0]
+        return Share(BITS, top.shape, {self.me: top ^ carry})
+
+    # ------------------------------------------------------------------ bits to numbers
+
+    def bit_to_ring(self, b: Share, shape: Shape) -> Share:
+        """daBit r: open c = b ^ r, then b = c + (1 - 2c) r. Offline 64, online 2 bits, 1 round."""
+        op = self.party.op("bit_to_ring")
+        n = numel(shape)
+        if self.me == H:
+            r = kernels.expand(op.random([H], "r", BITS, (packed(n),)), n)
+            op.send(P2, r - op.random(KEY[P1], "a", RING, (n,)), OFFLINE)
+            return Share(RING, shape, {})
+        a = op.random(KEY[P1], "a", RING, (n,)) if self.me == P1 else op.recv(H, np.uint64, (n,), OFFLINE)
+        # a1 + a2 = r in {0, 1}, so the low bits of a1 and a2 are XOR shares of r.
+        mine = b.parts[self.me] ^ kernels.pack(a)
+        c = kernels.expand(mine ^ dealer.exchange(op, ROLES, mine), n)
+        z = a - ((c * a) << np.uint64(1))
+        return Share(RING, shape, {self.me: (z + c if self.me == P1 else z).reshape(shape)})
+
+    def inject(self, b: Share, x: Share) -> Share:
+        """b x with a daBit r, a mask m of x and q = r m dealt: open d = b ^ r and e = x - m, then
+        b x = d (e + m) + (1 - 2d) (r e + q). Offline 128, online 130 bits, 1 round."""
+        op = self.party.op("inject")
+        n, shape = numel(x.shape), x.shape
+        if self.me == H:
+            r = kernels.expand(op.random([H], "r", BITS, (packed(n),)), n)
+            m = op.random(KEY[P1], "m", RING, (n,)) + op.random(KEY[P2], "m", RING, (n,))
+            op.send(P2, np.stack([r, r * m]) - op.random(KEY[P1], "rq", RING, (2, n)), OFFLINE)
+            return Share(RING, shape, {})
+        m = op.random(KEY[self.me], "m", RING, (n,))
+        r, q = op.random(KEY[P1], "rq", RING, (2, n)) if self.me == P1 else op.recv(H, np.uint64, (2, n), OFFLINE)
+        bit, masked = b.parts[self.me] ^ kernels.pack(r), x.parts[self.me].reshape(-1) - m
+        other = P2 if self.me == P1 else P1
+        op.send(other, bit)
+        op.send(other, masked)
+        d = kernels.expand(bit ^ op.recv(other, np.uint8, bit.shape), n)
+        e = masked + op.recv(other, np.uint64, (n,))
+        return Share(RING, shape, {self.me: _gated(d, m + e if self.me == P1 else m, r, e, q).reshape(shape)})
+
+
+def _gated(d: Array, opened: Array, r: Array, e: Array, q: Array) -> Array:
+    """d opened + (1 - 2d) (r e + q)."""
+    inner = kernels.mul_sum([(r, e)]) + q
+    return inner + d * (opened - (inner << np.uint64(1)))

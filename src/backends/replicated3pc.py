@@ -1,0 +1,153 @@
+"""3PC replicated, semi-honest, honest majority (Araki et al., CCS'16; ABY3, CCS'18).
+
+    x = x1 + x2 + x3;  P_i holds (x_i, x_{i+1});  PRG key k_i is held by the holders of component i.
+
+Security: one of three parties passively corrupt. No preprocessing except f bits per exact truncation, dealt by P3.
+
+Bits per 64-bit element, offline / online / rounds, all links together (tests/test_costs.py asserts them):
+product 0 / 192 / 1 per OUTPUT element of any bilinear map, product with exact truncation f / 194 / 3, truncation
+f / 130 / 2, sign 0 / 544 / 8, bit to ring 0 / 192 / 2, injection 0 / 256 / 2, share 64 / 1 round, reveal 192 / 1 round.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wwfl_core import kernels
+from wwfl_core.algebra import BITS, RING
+from wwfl_core.arrays import Array, Shape, numel
+from wwfl_core.backend import MPCBackend
+from wwfl_core.bilinear import Bilinear
+from wwfl_core.derived import plane_shape, planes
+from wwfl_core.party import Op
+from wwfl_core.share import Share
+from wwfl_core.sharing import REPLICATED_3PC
+
+from .correlated import dealer
+from .correlated.dealer import Roles
+
+P1, P2, P3 = 0, 1, 2
+ROLES = Roles(P1, P2, P3)  # for exact truncation P3 deals to P1 and P2
+X1, X2, X3 = 0, 1, 2  # components
+
+
+class Replicated3PC(MPCBackend):
+    """Three computing parties, each holding two of three components."""
+
+    name = "3pc"
+    sharing = REPLICATED_3PC
+
+    # ------------------------------------------------------------------ the product
+
+    def bilinear(self, f: Bilinear, x: Share, y: Share, truncate: int = 0) -> Share:
+        """z_i = f(x_i, y_i + y_{i+1}) + f(x_{i+1}, y_i) + alpha_i at P_i, sent to P_{i-1}."""
+        algebra = x.algebra
+        op = self.party.op(f.name)
+        i, j = self.me, (self.me + 1) % 3
+        z = f.apply(
+            algebra, [(x.parts[i], algebra.add(y.parts[i], y.parts[j])), (x.parts[j], y.parts[i])]
+        )
+        z = algebra.add(z, self._zero_share(op, x, z.shape))
+        if truncate:
+            return self._truncate_product(op, z, truncate)
+        op.send((i + 2) % 3, z)
+        return Share(algebra, z.shape, {i: z, j: op.recv(j, algebra.dtype, z.shape)})
+
+    def _zero_share(self, op: Op, x: Share, shape: Shape) -> Array:
+        """alpha_i = F(k_i) - F(k_{i+1}); the three alphas sum to zero (Araki et al., Section 2.2)."""
+        own, following = (
+            op.random(self.sharing.holders[c], "zero", x.algebra, shape) for c in (self.me, (self.me + 1) % 3)
+        )
+        return x.algebra.sub(own, following)
+
+    def _truncate_product(self, op: Op, z: Array, bits: int) -> Share:
+        """Round 1: P3 sends z3 to P2, who then holds B = z2 + z3 against A = z1 at P1. Then `_truncate_words`."""
+        word: Array | None = z
+        if self.me == P3:
+            op.send(P2, z)
+            word = None
+        elif self.me == P2:
+            word = z + op.recv(P3, np.uint64, z.shape)
+        return self._truncate_words(word, bits, z.shape)
+
+    # ------------------------------------------------------------------ truncation
+
+    def truncate(self, x: Share, bits: int) -> Share:
+        """Exact truncation with A = x1 + x2 at P1 and B = x3 at P2."""
+        word = None
+        if self.me != P3:
+            word = self.partial(x, (X1, X2) if self.me == P1 else (X3,))
+        return self._truncate_words(word, bits, x.shape)
+
+    def _truncate_words(self, word: Array | None, bits: int, shape: Shape) -> Share:
+        """Lemma W between P1 and P2, then both deal their half: offline f, online 130 bits, 2 rounds."""
+        op = self.party.op("truncate")
+        return self._reclose((P1, P2), dealer.truncate_pair(op, ROLES, word, bits, shape), shape)
+
+    def _reclose(self, pair: tuple[int, int], word: Array | None, shape: Shape) -> Share:
+        """A value that is additively shared by two parties becomes replicated: 128 bits, 1 round."""
+        first = self.deal(word if self.me == pair[0] else None, [pair[0]], shape, name="reclose")
+        return first + self.deal(word if self.me == pair[1] else None, [pair[1]], shape, name="reclose")
+
+    # ------------------------------------------------------------------ bits
+
+    def carry_inputs(self, x: Share, bits: int) -> tuple[Share, Share]:
+        """The bits of A = x1 + x2 are dealt by P1, those of B = x3 enter as a component.
+
+        a has components 1 (P3, P1) and 2 (P1, P2), b only component 3 (P2, P3), so a AND b falls to P3 (a1 & b) and
+        P2 (a2 & b), who deal their parts: 2 bits per AND instead of 3.
+        """
+        shape = plane_shape(x.shape, bits)
+        word = self.partial(x, (X1, X2)) if self.me == P1 else None
+        a = self.deal(planes(word, bits), [P1], shape, BITS, name="bits")
+        b = self.deal(planes(x.parts.get(X3), bits), [P2, P3], shape, BITS, name="bits")
+        low = (bits - 1, shape[1])
+        terms: dict[int, Array] = {}
+        for party, component in ((P3, X1), (P2, X2)):
+            if self.me == party:
+                terms[party] = a.parts[component][: bits - 1] & b.parts[X3][: bits - 1]
+        g = self.deal(terms.get(P2), [P2], low, BITS, name="and") + self.deal(
+            terms.get(P3), [P3], low, BITS, name="and"
+        )
+        return g, a + b
+
+    def bit_to_ring(self, b: Share, shape: Shape) -> Share:
+        """b = u + v - 2uv with u = b1 ^ b2 at P1 and v = b3 at P2, P3.
+
+        P1 shares u as u3 at P3 (PRG) and u2 at P2; then P3 holds u3 (1 - 2v) and P2 holds u2 (1 - 2v) + v.
+        """
+        op, n = self.party.op("bit_to_ring"), numel(shape)
+        mine = None
+        if self.me == P1:
+            u = kernels.expand(self.partial(b, (X1, X2)), n)
+            op.send(P2, u - op.random((P1, P3), "u", RING, (n,)))
+        else:
+            part = op.recv(P1, np.uint64, (n,)) if self.me == P2 else op.random((P1, P3), "u", RING, (n,))
+            v = kernels.expand(b.parts[X3], n)
+            mine = part - ((v * part) << np.uint64(1))
+            mine = (mine + v if self.me == P2 else mine).reshape(shape)
+        return self._reclose((P2, P3), mine, shape)
+
+    def inject(self, b: Share, x: Share) -> Share:
+        """b x = (1 - 2v) (u (x1 + x2) + u x3) + v x with u = b1 ^ b2 at P1, v = b3 at P2 and P3.
+
+        P1 shares u and D = u (x1 + x2) to P3 (PRG) and P2 (sent); P3 holds (1 - 2v)(D3 + u3 x3) + v x1, P2 holds
+        (1 - 2v)(D2 + u2 x3) + v (x2 + x3). Online 256 bits, 2 rounds.
+        """
+        op, n, shape = self.party.op("inject"), numel(x.shape), x.shape
+        mine = None
+        if self.me == P1:
+            u = kernels.expand(self.partial(b, (X1, X2)), n)
+            both = np.stack([u, u * self.partial(x, (X1, X2)).reshape(-1)])
+            op.send(P2, both - op.random((P1, P3), "u", RING, (2, n)))
+        else:
+            u, d = (
+                op.recv(P1, np.uint64, (2, n)) if self.me == P2 else op.random((P1, P3), "u", RING, (2, n))
+            )
+            v = kernels.expand(b.parts[X3], n)
+            rest = self.partial(x, (X2, X3)) if self.me == P2 else x.parts[X1]
+            inner = d + u * x.parts[X3].reshape(-1)
+            mine = (inner + v * (rest.reshape(-1) - (inner << np.uint64(1)))).reshape(shape)
+        return self._reclose((P2, P3), mine, shape)
+
+

@@ -1,0 +1,344 @@
+"""4PC Tetrad (Koti et al., NDSS'22), one actively corrupt party of four, security with abort.
+
+    x = m - l1 - l2 - l3;  CS1: (m, l1, l2), CS2: (m, l2, l3), CS3: (m, l3, l1), CS4: (l1, l2, l3).
+
+CS2 and CS3 evaluate online, CS1 verifies them, CS4 only takes part in the (input-independent) offline phase. The
+holders of l1, l2, l3 share the PRG keys K1, K2, K3. Over GF(2) the same code gives the Boolean world.
+
+Security: every value on a wire is a joint send (a second party vouches for it), or enters CS1's check value v with a
+unit coefficient; digests are compared, and verdicts exchanged, before anything is opened (MPCBackend.checkpoint).
+CS4's words w have no second owner: they are safe because an error in w reaches v multiplied by +-1 only. Summing several
+w, or scaling one by a secret, would let CS4 learn a bit from abort or no abort; no gate here does that.
+
+Bits per 64-bit element, offline / online / rounds at the evaluators, all links (tests/test_costs.py asserts them; CS1
+lags one message behind): product 128 / 192 / 1 per OUTPUT element of any bilinear map, product with exact truncation
+128+2f / 193+2f / 2, truncation 64+2f / 65+2f / 1, sign 363 / 607 / 7, bit to ring 128 / 192 / 1, injection 384 / 192 / 1,
+share 128 / 1 round, reveal 256 / 1 round, plus 32-byte digests per check point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wwfl_core import kernels, truncation
+from wwfl_core.algebra import BITS, RING, Algebra
+from wwfl_core.arrays import Array, Shape, numel
+from wwfl_core.backend import MPCBackend
+from wwfl_core.bilinear import Bilinear
+from wwfl_core.derived import packed, plane_shape, planes
+from wwfl_core.party import OFFLINE, ONLINE, Op
+from wwfl_core.share import Share
+from wwfl_core.sharing import TETRAD_4PC
+
+CS1, CS2, CS3, CS4 = 0, 1, 2, 3
+M, L1, L2, L3 = 0, 1, 2, 3  # components
+K1, K2, K3 = (TETRAD_4PC.holders[c] for c in (L1, L2, L3))
+EVALUATORS, OFFLINE_PAIR = (CS2, CS3), (CS1, CS4)
+
+
+class Tetrad4PC(MPCBackend):
+    """Four parties, of whom one may deviate arbitrarily: everybody learns the right result or aborts."""
+
+    name = "4pc"
+    sharing = TETRAD_4PC
+
+    # ------------------------------------------------------------------ the product
+
+    def bilinear(self, f: Bilinear, x: Share, y: Share, truncate: int = 0) -> Share:
+        """Tetrad's multiplication, Figure 4 (fair variant): z = c + r with c at CS2, CS3 and r at CS1, CS4.
+
+        gamma = (sum of x's lambdas)(sum of y's lambdas) = gamma1 + gamma2 + gamma3, where gamma_i is known to CS4 and
+        to CS3, CS2, CS1 in turn; r = gamma3 - u1 - u2. Evaluators swap y1 and y2 and get c = z - r.
+        """
+        op, algebra, shape = self.party.op(f.name), x.algebra, f.shape(x.shape, y.shape)
+        r = self._offline(op, f, x, y, shape)
+        c = self._online(op, f, x, y, shape)
+        if truncate:
+            return self._truncate_words(c, r, truncate, shape)
+        return self.deal(c, EVALUATORS, shape, algebra) + self.deal(r, OFFLINE_PAIR, shape, algebra, phase=OFFLINE)
+
+    def _offline(self, op: Op, f: Bilinear, x: Share, y: Share, shape: Shape) -> Array | None:
+        """CS1 and CS4 get r = gamma3 - u1 - u2; CS4 sends CS1 w = gamma1 + gamma2 + s, the seed of the check value."""
+        if self.me not in OFFLINE_PAIR:
+            return None
+        A, a, b = x.algebra, x.parts, y.parts
+        gamma3 = f.apply(A, [(a[L1], A.add(b[L1], b[L2])), (a[L2], b[L1])])
+        u = A.add(op.random(K1, "u1", A, shape), op.random(K2, "u2", A, shape))
+        if self.me == CS4:
+            total = f.apply(A, [(A.sum([a[L1], a[L2], a[L3]]), A.sum([b[L1], b[L2], b[L3]]))])
+            w = A.add(A.sub(total, gamma3), op.random(K3, "s", A, shape))
+            op.send(CS1, w, OFFLINE)
+        else:
+            w = op.recv(CS4, A.dtype, shape, OFFLINE)
+            # v = u1 + u2 + w - (l1 + l2)_x m_y - m_x (l1 + l2)_y, which the evaluators know as y1 + y2 + s
+            lost = f.apply(A, [(A.add(a[L1], a[L2]), b[M]), (a[M], A.add(b[L1], b[L2]))])
+            self._vouch_check_value(op, A.sub(A.add(u, w), lost))
+        return A.sub(gamma3, u)
+
+    def _online(self, op: Op, f: Bilinear, x: Share, y: Share, shape: Shape) -> Array | None:
+        """CS3: y1 = gamma1 + u1 - l1_x m_y - m_x l1_y; CS2: y2 likewise with l2; c = y1 + y2 - l3 terms + m_x m_y."""
+        if self.me not in EVALUATORS:
+            return None
+        A, a, b = x.algebra, x.parts, y.parts
+        own = L1 if self.me == CS3 else L2
+        inner = A.sub(a[L3], a[M])
+        if self.me == CS3:  # gamma1 = l1_x l3_y + l3_x l1_y + l3_x l3_y
+            pairs = [(a[L1], A.sub(b[L3], b[M])), (inner, b[L1]), (a[L3], b[L3])]
+        else:  # gamma2 = l2_x l3_y + l3_x l2_y + l2_x l2_y
+            pairs = [(a[L2], A.sub(A.add(b[L3], b[L2]), b[M])), (inner, b[L2])]
+        mine = A.add(f.apply(A, pairs), op.random(K1 if own == L1 else K2, f"u{own}", A, shape))
+        theirs = self._swap(op, mine)
+        both = A.add(mine, theirs)
+        self._expect_check_value(op, A.add(both, op.random(K3, "s", A, shape)))
+        # - l3_x m_y - m_x l3_y + m_x m_y
+        return A.add(both, f.apply(A, [(A.neg(inner), b[M]), (A.neg(a[M]), b[L3])]))
+
+    def _swap(self, op: Op, mine: Array) -> Array:
+        """CS2 and CS3 exchange arrays of one shape: one round."""
+        other = CS2 if self.me == CS3 else CS3
+        op.send(other, mine)
+        return op.recv(other, mine.dtype, mine.shape)
+
+    def _vouch_check_value(self, op: Op, v: Array) -> None:
+        """CS1 vouches for v to both evaluators."""
+        for evaluator in EVALUATORS:
+            self.party.transcript.vouch(evaluator, op.number, v)
+
+    def _expect_check_value(self, op: Op, v: Array) -> None:
+        self.party.transcript.expect(CS1, op.number, v)
+
+    def _joint(
+        self, op: Op, senders: Sequence[int], to: int, value: Array | None, like: tuple[Algebra, Shape], offline: bool
+    ) -> Array | None:
+        """jsnd(i, j -> k): the first sender sends, the second vouches."""
+        return op.joint_send(
+            senders, to, value, like[0].dtype, like[1], OFFLINE if offline else ONLINE, vouched=True
+        )
+
+    # ------------------------------------------------------------------ truncation
+
+    def truncate(self, x: Share, bits: int) -> Share:
+        """x splits for free: c = m - l3 at CS2, CS3 and r = -(l1 + l2) at CS1, CS4."""
+        c = self.partial(x, (M, L3)) if self.me in EVALUATORS else None
+        r = self.partial(x, (L1, L2)) if self.me in OFFLINE_PAIR else None
+        return self._truncate_words(c, r, bits, x.shape)
+
+    def _truncate_words(self, c: Array | None, r: Array | None, bits: int, shape: Shape) -> Share:
+        """Exact truncation of x = c + r (Lemma W): (c >> f) + (r >> f) + 1 - 2^(64-f) (c* r* + base).
+
+        The wrap bit r* is known offline and shared mod 2^f as e1 (K1) + e2; evaluators swap c* e1 + u1 and c* e2 + u2,
+        so they learn W = c* r* + u1 + u2. CS1 checks with d = c* ^ sigma and w = sigma r* + s:
+        v = d r* + (1 - 2d) w + u1 + u2 = W + (1 - 2d) s.
+        """
+        op, n = self.party.op("truncate"), numel(shape)
+        words, scale = (BITS, (packed(n * bits),)), np.uint64(64 - bits)
+        u1 = op.random(K1, "u1", RING, (n,)) if self.me in K1 else None
+        u2 = op.random(K2, "u2", RING, (n,)) if self.me in K2 else None
+        e = op.random(K1, "e1", RING, (n,)) if self.me in K1 else None
+        high = left = right = None
+        if r is not None and e is not None:
+            high = truncation.right_bits(r.reshape(-1))
+            left = kernels.pack_words(high - e, bits)
+        got = self._joint(op, (CS4, CS1), CS2, left, words, offline=True)
+        if self.me == CS2:
+            assert got is not None
+            e = kernels.unpack_words(got, n, bits)
+        sigma = op.random(K3, "sg", BITS, (packed(n),)) if self.me in K3 else None
+        s = op.random(K3, "s", RING, (n,)) if self.me in K3 else None
+        w = self._wrap_seed(op, sigma, high, s, n, bits)
+        star = base = flip = None
+        if c is not None:
+            flat = c.reshape(-1)
+            star, base = truncation.left_bits(flat)
+            flip = kernels.pack(star) ^ sigma
+        d = self._joint(op, EVALUATORS[::-1], CS1, flip, (BITS, (packed(n),)), offline=False)
+        if c is not None:
+            mask = u1 if self.me == CS3 else u2
+            mine = kernels.pack_words(star * e + mask, bits)
+            theirs = self._swap(op, mine)
+            wrap = kernels.unpack_words(mine, n, bits) + kernels.unpack_words(theirs, n, bits)
+            self._expect_check_value(op, kernels.pack_words(wrap + _flipped(flip, s, n), bits))
+            left = truncation.shifted(c.reshape(-1), bits, wrap + base).reshape(shape)
+        if r is not None:
+            masks = u1 + u2
+            right = (truncation.shifted_plus_one(r.reshape(-1), bits, np.zeros_like(masks)) + (masks << scale)).reshape(
+                shape
+            )
+        if self.me == CS1:
+            v = kernels.expand(d, n) * high + _flipped(d, w, n) + u1 + u2
+            self._vouch_check_value(op, kernels.pack_words(v, bits))
+        return self.deal(left if self.me in EVALUATORS else None, EVALUATORS, shape, name="truncate") + self.deal(
+            right, OFFLINE_PAIR, shape, phase=OFFLINE, name="truncate"
+        )
+
+    def _wrap_seed(
+        self, op: Op, sigma: Array | None, high: Array | None, s: Array | None, n: int, bits: int
+    ) -> Array | None:
+        """CS4 sends CS1 w = sigma r* + s mod 2^bits."""
+        if self.me == CS4:
+            w = kernels.expand(sigma, n) * high + s
+            op.send(CS1, kernels.pack_words(w, bits), OFFLINE)
+        if self.me == CS1:
+            return kernels.unpack_words(op.recv(CS4, np.uint8, (packed(n * bits),), OFFLINE), n, bits)
+        return None
+
+    # ------------------------------------------------------------------ bits
+
+    def carry_inputs(self, x: Share, bits: int) -> tuple[Share, Share]:
+        """v1 = m - l3 is dealt by CS2, CS3 (its l1 = l2 = 0), v2 = -(l1 + l2) by CS1, CS4 (its m = l3 = 0).
+
+        For such operands gamma3 = 0 and v1 is known to both evaluators: y1 = v1 l1 + u1, y2 = v1 l2 + u2 with the
+        lambdas of v2, check value v = m1 (l1 + l2) + w + u1 + u2 with w = l3 (l1 + l2) + s. Offline 1, online 3 bits.
+        """
+        shape, low = plane_shape(x.shape, bits), bits - 1
+        c = planes(self.partial(x, (M, L3)), bits) if self.me in EVALUATORS else None
+        r = planes(self.partial(x, (L1, L2)), bits) if self.me in OFFLINE_PAIR else None
+        first = self.deal(c, EVALUATORS, shape, BITS, name="bits")
+        second = self.deal(r, OFFLINE_PAIR, shape, BITS, phase=OFFLINE, name="bits")
+        op, size = self.party.op("and"), (low, shape[1])
+        u = {k: op.random(key, f"u{k}", BITS, size) for k, key in ((L1, K1), (L2, K2)) if self.me in key}
+        s = op.random(K3, "s", BITS, size) if self.me in K3 else None
+        result = None
+        if self.me == CS4:
+            op.send(CS1, (first.parts[L3][:low] & r[:low]) ^ s, OFFLINE)
+        elif self.me == CS1:
+            w = op.recv(CS4, np.uint8, size, OFFLINE)
+            self._vouch_check_value(op, (first.parts[M][:low] & r[:low]) ^ w ^ u[L1] ^ u[L2])
+        else:
+            own = L1 if self.me == CS3 else L2
+            mine = (c[:low] & second.parts[own][:low]) ^ u[own]
+            result = mine ^ self._swap(op, mine)
+            self._expect_check_value(op, result ^ s)
+        g = self.deal(result, EVALUATORS, size, BITS, name="and")
+        g = Share(BITS, size, {k: part ^ u[k] if k in u else part for k, part in g.parts.items()})
+        return g, first + second
+
+    def _lift_lambda(self, op: Op, b: Share, n: int) -> dict[int, Array]:
+        """u = l1 ^ l2 of a bit as ring shares x1 (K1) + x2 (K2): 64 bits offline."""
+        x = {L1: op.random(K1, "x1", RING, (n,))} if self.me in K1 else {}
+        rest = kernels.expand(b.parts[L1] ^ b.parts[L2], n) - x[L1] if self.me in OFFLINE_PAIR else None
+        got = self._joint(op, (CS4, CS1), CS2, rest, (RING, (n,)), offline=True)
+        if self.me in K2:
+            assert got is not None
+            x[L2] = got
+        return x
+
+    def bit_to_ring(self, b: Share, shape: Shape) -> Share:
+        """b = m ^ lambda: with t1 = x1 + l3 - 2 x1 l3 (CS3, CS4) and t2 = x2 - 2 x2 l3 (CS2, CS4), lambda = t1 + t2.
+
+        Evaluators swap y_i = (1 - 2m) t_i + u_i; b = m + (1 - 2m) lambda. CS1 checks with w = t1 + t2 + s.
+        """
+        op, n = self.party.op("bit_to_ring"), numel(shape)
+        x = self._lift_lambda(op, b, n)
+        u = {k: op.random(key, f"u{k}", RING, (n,)) for k, key in ((L1, K1), (L2, K2)) if self.me in key}
+        t: dict[int, Array] = {}
+        s = None
+        if self.me in K3:
+            l3 = kernels.expand(b.parts[L3], n)
+            s = op.random(K3, "s", RING, (n,))
+            t = {k: _times_sign(part, l3) for k, part in x.items()}
+            if L1 in t:
+                t[L1] = t[L1] + l3
+        m = kernels.expand(b.parts[M], n) if self.me != CS4 else None
+        result = None
+        if self.me == CS4:
+            op.send(CS1, t[L1] + t[L2] + s, OFFLINE)
+        elif self.me == CS1:
+            w = op.recv(CS4, np.uint64, (n,), OFFLINE)
+            self._vouch_check_value(op, _times_sign(w, m) + u[L1] + u[L2])
+        else:
+            own = L1 if self.me == CS3 else L2
+            mine = _times_sign(t[own], m) + u[own]
+            both = mine + self._swap(op, mine)
+            self._expect_check_value(op, both + _times_sign(s, m))
+            result = both + m
+        z = self.deal(result, EVALUATORS, (n,), name="bit_to_ring")
+        return Share(RING, (n,), {k: p + u[k] if k in u else p for k, p in z.parts.items()}).reshape(*shape)
+
+    def inject(self, b: Share, x: Share) -> Share:
+        """b x = m_b m_x - m_b l_x + (1 - 2 m_b)(m_x l_b - gamma), gamma = l_b l_x, with l_b lifted to the ring.
+
+        Every piece of l_b and gamma is known to three parties, so all messages are joint sends. Offline 6 elements.
+        """
+        op, n, shape = self.party.op("inject"), numel(x.shape), x.shape
+        lx = {k: x.parts[k].reshape(-1) for k in (L1, L2, L3) if k in x.parts}
+        lb = self._full_lambda(op, b, n)
+        gamma = self._full_gamma(op, lb, lx, n)
+        u = {k: op.random(key, f"u{k}", RING, (n,)) for k, key in ((L1, K1), (L2, K2)) if self.me in key}
+        part: dict[int, Array] = {}
+        mb = mx = None
+        if self.me != CS4:
+            mb, mx = kernels.expand(b.parts[M], n), x.parts[M].reshape(-1)
+            part = {k: _times_sign(mx * lb[k] - gamma[k], mb) - mb * lx[k] + u.get(k, np.uint64(0)) for k in lb}
+        y1 = self._joint(op, (CS3, CS1), CS2, part.get(L1), (RING, (n,)), offline=False)
+        y2 = self._joint(op, (CS2, CS1), CS3, part.get(L2), (RING, (n,)), offline=False)
+        result = None
+        if self.me in EVALUATORS:
+            assert y1 is not None and y2 is not None
+            result = y1 + y2 + part[L3] + mb * mx
+        z = self.deal(result, EVALUATORS, (n,), name="inject")
+        return Share(RING, (n,), {k: p + u[k] if k in u else p for k, p in z.parts.items()}).reshape(*shape)
+
+    def _full_lambda(self, op: Op, b: Share, n: int) -> dict[int, Array]:
+        """The bit l1 ^ l2 ^ l3 as ring pieces, each held like a lambda: 3 elements offline."""
+        x = self._lift_lambda(op, b, n)
+        l3 = kernels.expand(b.parts[L3], n) if self.me in K3 else None
+        pieces = self._spread(op, "b", {k: -((part * l3) << np.uint64(1)) for k, part in x.items()} if self.me in K3 else {}, n)
+        for k, part in x.items():
+            pieces[k] = pieces[k] + part
+        if self.me in K3:
+            pieces[L3] = pieces[L3] + l3
+        return pieces
+
+    def _full_gamma(self, op: Op, a: dict[int, Array], b: dict[int, Array], n: int) -> dict[int, Array]:
+        """Pieces of (sum of a)(sum of b), each held like a lambda: 3 elements offline."""
+        terms: dict[int, Array] = {}
+        if self.me in (CS3, CS4):
+            terms[L1] = kernels.mul_sum([(a[L1], b[L3]), (a[L3], b[L1] + b[L3])])
+        if self.me in (CS2, CS4):
+            terms[L2] = kernels.mul_sum([(a[L2], b[L3] + b[L2]), (a[L3], b[L2])])
+        pieces = self._spread(op, "g", terms, n)
+        rest = None
+        if self.me in K1:
+            d1 = op.random(K1, "d1", RING, (n,))
+            pieces[L1] = pieces[L1] + d1
+            if self.me in OFFLINE_PAIR:
+                rest = kernels.mul_sum([(a[L1], b[L1] + b[L2]), (a[L2], b[L1])]) - d1
+        d2 = self._joint(op, (CS4, CS1), CS2, rest, (RING, (n,)), offline=True)
+        if self.me in K2:
+            assert d2 is not None
+            pieces[L2] = pieces[L2] + d2
+        return pieces
+
+    def _spread(self, op: Op, label: str, terms: dict[int, Array], n: int) -> dict[int, Array]:
+        """terms[L1], known to CS3 and CS4, and terms[L2], known to CS2 and CS4, split over the lambda pieces.
+
+        term_i = e_i (K_i) + k_i, where k_i goes to the third holder of l3: two elements offline.
+        """
+        pieces: dict[int, Array] = {}
+        rest: dict[int, Array] = {}
+        for piece, key in ((L1, K1), (L2, K2)):
+            if self.me in key:
+                pieces[piece] = op.random(key, f"{label}{piece}", RING, (n,))
+                if piece in terms:
+                    rest[piece] = terms[piece] - pieces[piece]
+        third = [
+            self._joint(op, (CS4, CS3), CS2, rest.get(L1), (RING, (n,)), offline=True),
+            self._joint(op, (CS4, CS2), CS3, rest.get(L2), (RING, (n,)), offline=True),
+        ]
+        if self.me in K3:
+            assert third[0] is not None and third[1] is not None
+            pieces[L3] = third[0] + third[1]
+        return pieces
+
+
+def _times_sign(value: Array, bit: Array) -> Array:
+    """(1 - 2 bit) value."""
+    return value - ((bit * value) << np.uint64(1))
+
+
+def _flipped(bits: Array, value: Array, n: int) -> Array:
+    """(1 - 2 bit) value for packed bits."""
+    return _times_sign(value, kernels.expand(bits, n))

@@ -1,0 +1,324 @@
+"""One party's end of a protocol.
+
+A protocol is its sharing and its product: `MPCBackend` asks for `sharing` and `bilinear` and derives everything else
+(dealing, opening, truncation, comparison, conversion between the arithmetic and the Boolean world). A protocol
+overrides a derived operation where it has something cheaper.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from . import derived
+from .algebra import BITS, RING, Algebra
+from .arrays import Array, Shape, as_float, as_ring
+from .bilinear import Bilinear, DirectSum, cut
+from .cost import Phase
+from .errors import Misuse, VerificationFailed
+from .fixedpoint import FixedPoint
+from .party import OFFLINE, ONLINE, Op, Party
+from .share import Share, concat
+from .sharing import SharingSemantics
+from .tensor import SharedBits, SharedTensor, flat_bits
+
+DIGEST = 32
+
+
+class MPCBackend(ABC):
+    """A protocol. Built unbound (`Replicated3PC()`), it describes itself; `at(party)` gives one party's end of it.
+
+    Protocol code is SPMD: every party executes the same methods in the same order on its own shares.
+    """
+
+    name: ClassVar[str]
+    sharing: ClassVar[SharingSemantics]
+    party: Party
+
+    def __init__(self, *, frac_bits: int = 20) -> None:
+        self.fixed = FixedPoint(frac_bits)
+
+    def at(self, party: Party) -> Self:
+        """This protocol as seen by one party."""
+        bound = copy.copy(self)
+        bound.party = party
+        return bound
+
+    # ------------------------------------------------------------------ what a protocol must give
+
+    @abstractmethod
+    def bilinear(self, f: Bilinear, x: Share, y: Share, truncate: int = 0) -> Share:
+        """f(x, y), divided by 2^truncate (rounded to one of the two neighbours) if truncate > 0."""
+
+    # ------------------------------------------------------------------ derived; override what you can do cheaper
+
+    def bilinear_many(self, jobs: Sequence[tuple[Bilinear, Share, Share]], truncate: int = 0) -> list[Share]:
+        """Independent products in the rounds of one."""
+        if len(jobs) == 1:
+            return [self.bilinear(*jobs[0], truncate)]
+        total = DirectSum(
+            tuple(f for f, _, _ in jobs), tuple(x.shape for _, x, _ in jobs), tuple(y.shape for _, _, y in jobs)
+        )
+        flat = self.bilinear(
+            total,
+            concat([x.map(np.ravel) for _, x, _ in jobs]),
+            concat([y.map(np.ravel) for _, _, y in jobs]),
+            truncate,
+        )
+        shapes = total.outputs()
+        pieces = {c: cut(a, shapes) for c, a in flat.parts.items()}
+        return [Share(flat.algebra, s, {c: p[i] for c, p in pieces.items()}) for i, s in enumerate(shapes)]
+
+    def truncate(self, x: Share, bits: int) -> Share:
+        """x / 2^bits, rounded to one of the two neighbours, for |x| < 2^62."""
+        return derived.truncate(self, x, bits)
+
+    def carry_inputs(self, x: Share, bits: int) -> tuple[Share, Share]:
+        """Generate and propagate planes (g [bits-1, .], p [bits, .]) of the addition that reconstructs x mod 2^bits."""
+        return derived.carry_inputs(self, x, bits)
+
+    def sign(self, x: Share, bits: int = 64) -> Share:
+        """[x < 0] as a packed Boolean share, for |x| < 2^(bits - 1)."""
+        return derived.sign(self, x, bits)
+
+    def is_zero(self, x: Share, bits: int = 64) -> Share:
+        """[x == 0 mod 2^bits] as a packed Boolean share."""
+        return derived.is_zero(self, x, bits)
+
+    def bit_to_ring(self, b: Share, shape: Shape) -> Share:
+        """Packed bits as 0/1 ring elements of the given shape."""
+        return derived.bit_to_ring(self, b, shape)
+
+    def inject(self, b: Share, x: Share) -> Share:
+        """b * x for packed bits b (one per element of x)."""
+        return derived.inject(self, b, x)
+
+    # ------------------------------------------------------------------ sharing and opening
+
+    @property
+    def me(self) -> int:
+        return self.party.index
+
+    def coefficient(self, component: int) -> int:
+        return self.sharing.coefficients[component]
+
+    def public(self, value: Array, algebra: Algebra = RING) -> Share:
+        """A public array as a (trivial) share."""
+        parts = {
+            c: algebra.scale(self.coefficient(0), value) if c == 0 else algebra.zeros(value.shape)
+            for c in self.sharing.held_by(self.me)
+        }
+        return Share(algebra, value.shape, parts)
+
+    def add_public(self, x: Share, value: Array) -> Share:
+        """x + value for a public array."""
+        return x.add_public(value, self.coefficient(0))
+
+    def partial(self, x: Share, components: Iterable[int]) -> Array:
+        """sum of coefficient_c * x_c over some components that this party holds."""
+        return x.algebra.sum([x.algebra.scale(self.coefficient(c), x.parts[c]) for c in components])
+
+    def deal(
+        self,
+        value: Array | None,
+        dealers: Sequence[int],
+        shape: Shape,
+        algebra: Algebra = RING,
+        *,
+        phase: Phase = ONLINE,
+        name: str = "deal",
+    ) -> Share:
+        """A value that all `dealers` know becomes shared.
+
+        Masks come from PRG keys; one component is computed and sent to those of its holders who are not dealers (one
+        round, or none). In a malicious-secure sharing, several dealers vouch for each other, and the receivers of a
+        single dealer compare what they got; both are checked before anything is opened.
+        """
+        plan = self.sharing.deal_plan(dealers)
+        op = self.party.op(name)
+        mine = self.me in plan.dealers
+        parts: dict[int, Array] = {}
+        rest = value
+        for component, key in plan.masks:
+            if self.me not in key:
+                continue
+            mask = op.random(key, f"m{component}", algebra, shape)
+            if self.me in self.sharing.holders[component]:
+                parts[component] = mask
+            if mine:
+                assert rest is not None
+                rest = algebra.sub(rest, algebra.scale(self.coefficient(component), mask))
+        if mine:
+            assert rest is not None
+            rest = algebra.scale(self.coefficient(plan.computed), rest)
+        malicious = self.sharing.security.malicious
+        for receiver in plan.receivers:
+            got = op.joint_send(plan.dealers, receiver, rest, algebra.dtype, shape, phase, vouched=malicious)
+            if self.me == receiver:
+                rest = got
+        if malicious and len(plan.dealers) == 1 and self.me in plan.receivers:
+            for other in plan.receivers:
+                if other != self.me:
+                    assert rest is not None
+                    self.party.transcript.vouch(other, op.number, rest)
+                    self.party.transcript.expect(other, op.number, rest)
+        if self.me in self.sharing.holders[plan.computed]:
+            assert rest is not None
+            parts[plan.computed] = rest
+        for component in self.sharing.held_by(self.me):
+            if component not in parts:
+                parts[component] = algebra.zeros(shape)
+        return Share(algebra, shape, parts)
+
+    def checkpoint(self) -> None:
+        """Compares all digests of joint sends since the last check point; nobody goes on unless everybody agrees.
+
+        Two rounds (digests; verdicts). Free for semi-honest protocols.
+
+        Raises:
+            VerificationFailed: at the party that saw a mismatch; all others get PeerAborted with its reason.
+        """
+        if not self.sharing.security.malicious:
+            return
+        op = self.party.op("check")
+        transcript = self.party.transcript
+        said, heard = transcript.said(), transcript.heard()
+        empty = hashlib.sha256().digest()
+        others = [p for p in range(self.party.size) if p != self.me]
+        for other in others:
+            op.send(other, np.frombuffer(said.get(other, empty), np.uint8))
+        for other in others:
+            digest = op.recv(other, np.uint8, (DIGEST,))
+            if digest.tobytes() != heard.get(other, empty):
+                raise VerificationFailed(
+                    f"party {self.me} ({self.party.addresses[self.me]}) received values that party {other} "
+                    f"({self.party.addresses[other]}) does not vouch for; one of them or the sender of a joint "
+                    f"message deviated before operation {op.number}. Nothing was opened; discard this cluster's keys"
+                )
+        verdict = self.party.op("check.ok")
+        for other in others:
+            verdict.send(other, np.ones(1, np.uint8))
+        for other in others:
+            verdict.recv(other, np.uint8, (1,))
+        transcript.clear()
+
+    def open(self, x: Share, reason: str, to: Sequence[int] | None = None) -> Array | None:
+        """Opens a share to some parties (default: all that hold components). The one door through which values leave.
+
+        Every missing component is sent by one holder; in a malicious-secure protocol the other holders send its
+        digest, after a check point. One round (plus the check point's two). The opening is recorded in the ledger.
+
+        Returns:
+            The value at receivers, None elsewhere.
+        """
+        receivers = tuple(self.sharing.evaluators if to is None else to)
+        self.checkpoint()
+        op = self.party.op("open")
+        self.party.record_opening(op, reason, "all" if to is None else ",".join(map(str, receivers)), x.shape)
+        for receiver in receivers:
+            for component in self.sharing.lacks(receiver):
+                self._show(op, x, component, receiver)
+        if self.me not in receivers:
+            return None
+        parts = dict(x.parts)
+        for component in self.sharing.lacks(self.me):
+            parts[component] = self._see(op, x, component)
+        algebra = x.algebra
+        return algebra.sum([algebra.scale(self.coefficient(c), parts[c]) for c in self.sharing.components])
+
+    def _holders_for(self, component: int, receiver: int) -> list[int]:
+        """Holders of a component, the one who sends its value to `receiver` first (its nearest predecessor)."""
+        return sorted(self.sharing.holders[component], key=lambda h: (receiver - h) % self.sharing.parties)
+
+    def _show(self, op: Op, x: Share, component: int, receiver: int) -> None:
+        holders = self._holders_for(component, receiver)
+        if self.me == holders[0]:
+            op.send(receiver, x.parts[component])
+        elif self.sharing.security.malicious and self.me in holders:
+            op.send(receiver, digest(x.parts[component]))
+
+    def _see(self, op: Op, x: Share, component: int) -> Array:
+        holders = self._holders_for(component, self.me)
+        value = op.recv(holders[0], x.algebra.dtype, x.shape)
+        if self.sharing.security.malicious:
+            mine = digest(value).tobytes()
+            votes = [op.recv(h, np.uint8, (DIGEST,)).tobytes() == mine for h in holders[1:]]
+            if not any(votes):  # of three copies at most one is corrupt, so one confirmation is a majority
+                raise VerificationFailed(
+                    f"party {holders[0]} ({self.party.addresses[holders[0]]}) sent party {self.me} a component "
+                    f"{component} in the opening of operation {op.number} that no other holder confirms"
+                )
+        return value
+
+    # ------------------------------------------------------------------ what programs call
+
+    def share(self, value: npt.ArrayLike | None, owner: int, *, shape: Shape | None = None) -> SharedTensor:
+        """Shares a float array known to party `owner` (other parties may pass None and the shape).
+
+        Raises:
+            Misuse: wrong owner, dtype or shape, before anything is sent.
+            RangeError: a value outside the fixed-point range, before anything is sent.
+        """
+        if not isinstance(owner, int) or owner not in self.sharing.evaluators:  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise Misuse(f"owner={owner!r} is not a party that holds shares; choose one of {self.sharing.evaluators}")
+        if value is None and (shape is None or self.me == owner):
+            raise Misuse(f"party {owner} shares a value: it must be given there, and its shape everywhere")
+        encoded = None if value is None else self.fixed.encode(value, "the shared value")
+        known = encoded.shape if encoded is not None else tuple(shape or ())
+        if shape is not None and known != tuple(shape):
+            raise Misuse(f"the shared value has shape {known}, declared was {tuple(shape)}")
+        dealt = self.deal(encoded if self.me == owner else None, [owner], known, name="share")
+        return SharedTensor(self, dealt, self.fixed.frac_bits)
+
+    def public_tensor(self, value: npt.ArrayLike) -> SharedTensor:
+        """A public float array as a shared tensor (nothing is hidden, nothing is sent)."""
+        return SharedTensor(self, self.public(self.fixed.encode(value, "the public value")), self.fixed.frac_bits)
+
+    def reveal(self, x: SharedTensor | SharedBits, reason: str = "reveal", to: Sequence[int] | None = None) -> Any:
+        """Opens a tensor (float64; integers for tensors without fraction; bool for bits) at `to`, None elsewhere."""
+        if x.mpc is not self:
+            raise Misuse("this tensor belongs to another cluster or party; reshare it first")
+        opened = self.open(x.data, reason, to)
+        if opened is None:
+            return None
+        if isinstance(x, SharedBits):
+            return flat_bits(opened, x.shape)
+        if x.frac_bits == 0:
+            return opened.view(np.int64)
+        return self.fixed.decode(opened, x.frac_bits)
+
+    def scope(self, label: str) -> AbstractContextManager[None]:
+        """`with mpc.scope("conv1"):` reports costs and openings inside under that label."""
+        return self.party.scope(label)
+
+    def coin(self, reason: str) -> bytes:
+        """32 bytes of public randomness that no party controls: everyone commits, then everyone opens.
+
+        Three rounds (commit; confirm what was received; open). One honest party suffices for uniformity; a party can
+        only abort. Not an opening of a secret.
+
+        Raises:
+            VerificationFailed: when an opening does not match its commitment, or parties saw different commitments.
+        """
+        return derived.coin(self, reason)
+
+    def constant(self, value: npt.ArrayLike, frac_bits: int) -> Array:
+        """A public array as ring elements of the given scale (integers for frac_bits=0)."""
+        if frac_bits == 0:
+            return as_ring(value, "the public operand")
+        return self.fixed.encode(as_float(value, "the public operand"), "the public operand", frac_bits)
+
+
+def digest(value: Array) -> Array:
+    """SHA-256 of an array's bytes, as a uint8 array."""
+    return np.frombuffer(hashlib.sha256(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data).digest(), np.uint8)
+
+
+__all__ = ["BITS", "OFFLINE", "ONLINE", "RING", "MPCBackend", "digest"]

@@ -1,0 +1,274 @@
+"""A party's end of all its channels: typed, ordered messages with a deadline, metered.
+
+Party code runs in one thread and calls `send` and `recv`; a transport delivers frames from any thread.
+Channels are strictly first-in first-out per peer and `recv` names what it expects, so two parties that
+execute different operations find out at the first message, with both sides named, instead of computing on
+each other's wrong data.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Condition
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from wwfl_core.channel.frames import Abort, Array, Frame, Tag, check_payload
+from wwfl_core.cost import ORIGIN, Clock, Cost, Link, NetworkModel, Phase, Stamp
+from wwfl_core.errors import DeadlineExceeded, Desync, Misuse, PeerAborted, PeerLost
+
+
+class Transport(Protocol):
+    """Carries frames from one endpoint to the others."""
+
+    def post(self, to: str, frame: Frame | Abort) -> None:
+        """Hand a frame over without waiting for the peer; raises PeerLost if it cannot be delivered."""
+        ...
+
+    def close(self) -> None:
+        """Deliver what was posted (within a bounded time), then disconnect."""
+        ...
+
+
+@dataclass
+class _Run:
+    """What an endpoint knows about the run it is in."""
+
+    run: int
+    deadline_s: float
+    clock: Clock
+    cost: Cost = field(default_factory=Cost)
+
+
+class Endpoint:
+    """One party's side of its channels to all others.
+
+    Everything happens in a run: `begin` it first. All methods but `deliver` and `lost` belong to the one
+    thread of the party; `close` may be called from any thread and wakes a waiting `recv`.
+    """
+
+    def __init__(self, address: str, transport: Transport) -> None:
+        self.address = address
+        self._transport = transport
+        self._changed = Condition()
+        # Guarded by _changed:
+        self._inbox: dict[str, deque[Frame]] = {}
+        self._lost: dict[str, str] = {}
+        self._aborts: dict[int, tuple[str, Abort]] = {}
+        self._closed = False
+        self._run: _Run | None = None
+
+    # The party's side.
+
+    def begin(self, run: int, *, deadline_s: float, network: NetworkModel | None = None) -> None:
+        """Start a run: fresh meters and clocks; whatever is left of older runs is dropped.
+
+        `deadline_s` bounds each wait of `recv`. Run numbers only increase; all parties of a run use the same.
+        """
+        if self._run is not None and run <= self._run.run:
+            raise Misuse(f"{self.address}: run {run} after run {self._run.run}; run numbers must increase")
+        if run < 0 or not deadline_s > 0:
+            raise Misuse(f"{self.address}: run {run}, deadline {deadline_s} s; give run >= 0, deadline > 0")
+        with self._changed:
+            self._check_open()
+            self._run = _Run(run, deadline_s, Clock(network))
+            for frames in self._inbox.values():
+                while frames and frames[0].tag.run < run:
+                    frames.popleft()
+            self._aborts = {of: abort for of, abort in self._aborts.items() if of >= run}
+
+    def send(
+        self,
+        to: str,
+        tag_op: int,
+        name: str,
+        phase: Phase,
+        payload: Array,
+        *,
+        label: str,
+        control: bool = False,
+    ) -> None:
+        """Send an array; never waits for the peer.
+
+        The array is handed over, not copied: it becomes read-only, and its memory must not be written
+        through another view either. Every array counts as one message of `payload.nbytes`, an empty one
+        included. `control` messages are not metered and advance no clock.
+
+        Raises:
+            PeerLost: if the connection to `to` is known to be gone.
+            Misuse: for a payload that cannot travel, or outside a run.
+        """
+        run = self._current(f"send to {to}")
+        check_payload(payload)
+        if to == self.address:
+            raise Misuse(f"{self.address}: operation {tag_op} {name!r} sends to itself; skip the own address")
+        with self._changed:
+            self._check_open()
+            if to in self._lost:
+                raise self._peer_lost(to, _where(run.run, tag_op, name))
+        payload.flags.writeable = False
+        stamp = ORIGIN if control else run.clock.send(phase, payload.nbytes)
+        frame = Frame(Tag(run.run, tag_op, name, phase), label, stamp.round, stamp.seconds, payload)
+        self._transport.post(to, frame)
+        if not control:
+            run.cost.record(Link(self.address, to, phase, label), payload.nbytes)
+
+    def recv(
+        self,
+        frm: str,
+        tag_op: int,
+        name: str,
+        phase: Phase,
+        *,
+        dtype: npt.DTypeLike,
+        shape: tuple[int, ...],
+    ) -> Array:
+        """Wait for the next message from `frm`, which must be exactly the one described; it is read-only.
+
+        Raises:
+            Desync: if it is another one.
+            DeadlineExceeded: if it does not come within the run's deadline.
+            PeerLost: if the connection is gone and nothing that was sent before is left.
+            PeerAborted: if any party has aborted this run and nothing that was sent before is left.
+        """
+        run = self._current(f"receive from {frm}")
+        tag = Tag(run.run, tag_op, name, phase)
+        frame = self._next(frm, run, tag)
+        expected = np.dtype(dtype)
+        if frame.tag != tag or frame.payload.dtype != expected or frame.payload.shape != tuple(shape):
+            raise self._desync(frm, tag, expected, tuple(shape), frame)
+        # A peer that lies about its stamps spoils the accounting, nothing else.
+        run.clock.receive(phase, Stamp(frame.stamp_round, frame.stamp_s))
+        return frame.payload
+
+    def abort(self, reason: str, *, peers: Iterable[str]) -> None:
+        """Tell `peers` that the current run cannot go on. Never raises.
+
+        If the run was already aborted by another party, its name and reason are passed on instead, so that
+        everybody reports the first failure.
+        """
+        run = self._run
+        if run is None:
+            return
+        with self._changed:
+            _, abort = self._aborts.get(run.run, ("", Abort(run.run, self.address, reason)))
+        for peer in peers:
+            if peer != self.address:
+                # A peer that cannot be told is gone already, whatever the transport says about it.
+                with suppress(Exception):
+                    self._transport.post(peer, abort)
+
+    def cost(self) -> Cost:
+        """What this endpoint sent in the current run, and its clock readings; a snapshot."""
+        if self._run is None:
+            return Cost()
+        clock = self._run.clock
+        return Cost(
+            dict(self._run.cost.links),
+            {phase: clock.now(phase).round for phase in Phase},
+            {phase: clock.now(phase).seconds for phase in Phase},
+        )
+
+    def close(self) -> None:
+        """Disconnect; what was sent before still arrives. Closing twice is fine."""
+        with self._changed:
+            if self._closed:
+                return
+            self._closed = True
+            self._changed.notify_all()
+        self._transport.close()
+
+    # The transport's side; any thread.
+
+    def deliver(self, frm: str, frame: Frame | Abort) -> None:
+        """Called by the transport: `frame` arrived from `frm`."""
+        with self._changed:
+            if isinstance(frame, Abort):
+                # The first abort of a run wins, so that everybody reports the same cause where possible.
+                self._aborts.setdefault(frame.run, (frm, frame))
+            else:
+                self._inbox.setdefault(frm, deque()).append(frame)
+            self._changed.notify_all()
+
+    def lost(self, frm: str, reason: str) -> None:
+        """Called by the transport: nothing more will arrive from `frm`, because of `reason`."""
+        with self._changed:
+            self._lost.setdefault(frm, reason)
+            self._changed.notify_all()
+
+    # Internals.
+
+    def _next(self, frm: str, run: _Run, tag: Tag) -> Frame:
+        """The next frame of this run (or a newer one) from `frm`."""
+        until = time.monotonic() + run.deadline_s
+        with self._changed:
+            frames = self._inbox.setdefault(frm, deque())
+            while True:
+                self._check_open()
+                while frames:
+                    frame = frames.popleft()
+                    if frame.tag.run >= run.run:
+                        return frame
+                # Only now: parties that fail at the same point of the same program then all report their own
+                # error, whoever was first.
+                self._check_abort(run)
+                if frm in self._lost:
+                    raise self._peer_lost(frm, _where(run.run, tag.op, tag.name))
+                left = until - time.monotonic()
+                if left <= 0:
+                    raise DeadlineExceeded(
+                        f"{self.address}: {frm} did not send {_where(run.run, tag.op, tag.name)} "
+                        f"within {run.deadline_s:g} s; look for the cause at {frm} or raise the deadline"
+                    )
+                self._changed.wait(left)
+
+    def _desync(
+        self, frm: str, tag: Tag, dtype: np.dtype[Any], shape: tuple[int, ...], frame: Frame
+    ) -> Desync:
+        got = frame.tag
+        mine, theirs = f"operation {tag.op} {tag.name!r}", f"operation {got.op} {got.name!r}"
+        if got.phase != tag.phase:
+            mine, theirs = f"{mine} ({tag.phase})", f"{theirs} ({got.phase})"
+        if got.run != tag.run:
+            mine, theirs = f"{mine} of run {tag.run}", f"{theirs} of run {got.run}"
+        return Desync(
+            f"{self.address} is at {mine} and expected {dtype.name} {shape} from {frm}, which sent {theirs} "
+            f"{frame.payload.dtype.name} {frame.payload.shape}: the two run different programs, versions or "
+            "arguments; make them equal"
+        )
+
+    def _current(self, what: str) -> _Run:
+        if self._run is None:
+            raise Misuse(f"{self.address}: {what} outside a run; call begin() first")
+        return self._run
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Misuse(f"{self.address}: this endpoint was closed; create a new one")
+
+    def _check_abort(self, run: _Run) -> None:
+        if run.run not in self._aborts:
+            return
+        teller, abort = self._aborts[run.run]
+        told = "" if teller == abort.origin else f" (told by {teller})"
+        raise PeerAborted(
+            f"{self.address}: run {run.run} was aborted by {abort.origin}{told}: {abort.reason}",
+            abort.origin,
+            abort.reason,
+        )
+
+    def _peer_lost(self, peer: str, where: str) -> PeerLost:
+        return PeerLost(
+            f"{self.address}: {peer} is gone at {where}: {self._lost[peer]}; "
+            f"look at {peer}'s own error, then restart the run"
+        )
+
+
+def _where(run: int, op: int, name: str) -> str:
+    return f"operation {op} {name!r} of run {run}"

@@ -1,0 +1,78 @@
+"""Endpoints of one process, connected by reference: no copy, no thread, no serialisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+
+from wwfl_core.channel.endpoint import Endpoint
+from wwfl_core.channel.frames import Abort, Frame
+from wwfl_core.errors import Misuse, PeerLost
+
+Tamper = Callable[[str, str, Frame], Frame | None]
+"""(sender, receiver, frame) -> what arrives instead, or None to drop it."""
+
+
+class MemoryNetwork:
+    """Connects all endpoints that it creates. Create them all before the first one sends.
+
+    `tamper` is a facility for tests of failures and attacks: it sees every array that is sent, in the thread
+    of the sender, and decides what arrives. It must return a new frame (`dataclasses.replace`) with a new
+    payload, since the original is shared with the sender. Aborts pass by it.
+    """
+
+    def __init__(self) -> None:
+        self.tamper: Tamper | None = None
+        self._lock = Lock()
+        self._open: dict[str, Endpoint] = {}
+        self._used: set[str] = set()
+
+    def endpoint(self, address: str) -> Endpoint:
+        """Create the endpoint of `address`; every address can be used once."""
+        with self._lock:
+            if address in self._used:
+                raise Misuse(f"{address} already has (or had) an endpoint in this network; use a new network")
+            self._used.add(address)
+            self._open[address] = endpoint = Endpoint(address, _Port(self, address))
+        return endpoint
+
+    def close(self) -> None:
+        """Close all endpoints."""
+        with self._lock:
+            endpoints = list(self._open.values())
+        for endpoint in endpoints:
+            endpoint.close()
+
+    def _post(self, sender: str, to: str, frame: Frame | Abort) -> None:
+        tampered = frame
+        if self.tamper is not None and isinstance(frame, Frame):
+            tampered = self.tamper(sender, to, frame)
+        with self._lock:
+            receiver = self._open.get(to)
+            was_open = to in self._used
+        if receiver is None:
+            why = "it closed its endpoint" if was_open else "no such endpoint was created in this network"
+            raise PeerLost(f"{sender}: cannot send to {to}: {why}")
+        if tampered is not None:
+            receiver.deliver(sender, tampered)
+
+    def _leave(self, address: str) -> None:
+        with self._lock:
+            self._open.pop(address, None)
+            others = list(self._open.values())
+        for other in others:
+            other.lost(address, "it closed its endpoint")
+
+
+class _Port:
+    """The transport of one endpoint."""
+
+    def __init__(self, network: MemoryNetwork, address: str) -> None:
+        self._network = network
+        self._address = address
+
+    def post(self, to: str, frame: Frame | Abort) -> None:
+        self._network._post(self._address, to, frame)  # pyright: ignore[reportPrivateUsage]
+
+    def close(self) -> None:
+        self._network._leave(self._address)  # pyright: ignore[reportPrivateUsage]

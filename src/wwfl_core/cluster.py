@@ -1,0 +1,328 @@
+"""A cluster: the servers that together run one protocol, and the coordinator's view of it.
+
+The coordinator sends commands and holds handles; it never holds a share, except in `share`, where the caller acts as
+the client who owns the data.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from .algebra import RING
+from .arrays import Array, Shape
+from .backend import MPCBackend
+from .channel.memory import MemoryNetwork
+from .channel.pki import Authority
+from .cost import Cost, Link, NetworkModel, Phase
+from .errors import Misuse, PeerAborted, ProtocolError, VerificationFailed, WwflError
+from .ledger import Ledger
+from .prg import KEY_BYTES, Prg, derive_key, fresh_key
+from .server import Command, Outcome, Ref, map_tree
+from .share import Share
+from .sharing import SharingSemantics
+from .tensor import SharedTensor
+from .workers import ProcessWorker, ThreadWorker, Worker
+
+DEFAULT_DEADLINE_S = 120.0
+
+
+class Handle:
+    """A shared tensor that lives at the servers of `cluster`."""
+
+    def __init__(self, cluster: LocalCluster, ref: Ref) -> None:
+        self.cluster = cluster
+        self.ref = ref
+
+    @property
+    def shape(self) -> Shape:
+        return self.ref.shape
+
+    def __repr__(self) -> str:
+        return f"Handle(shape={self.ref.shape}, at {self.cluster.name})"
+
+    def __del__(self) -> None:
+        self.cluster.forget(self.ref)
+
+
+@dataclass(frozen=True)
+class PerParty:
+    """An argument that differs between parties: `values[i]` goes to party i."""
+
+    values: tuple[Any, ...]
+
+
+class Pending:
+    """A command that the servers of a cluster are executing."""
+
+    def __init__(self, cluster: LocalCluster, futures: list[Future[Outcome]]) -> None:
+        self._cluster = cluster
+        self._futures = futures
+
+    def outcomes(self) -> list[Outcome]:
+        """Waits for all servers; never raises."""
+        return [future.result() for future in self._futures]
+
+    def result(self) -> Any:
+        """Waits; returns the program's value or raises the first cause of its failure."""
+        return self._cluster.settle(self.outcomes())
+
+
+class LocalCluster:
+    """Runs a protocol on this machine: one thread per party, or one process per party (`processes=True`) over TLS.
+
+    `name` must be unique among clusters that are connected. `network` makes costs include the time that a run would
+    take on that network. `insecure_seed` derives all keys from a public seed, for reproducible runs.
+    """
+
+    def __init__(
+        self,
+        protocol: MPCBackend,
+        *,
+        name: str | None = None,
+        processes: bool = False,
+        network: NetworkModel | None = None,
+        deadline_s: float = DEFAULT_DEADLINE_S,
+        insecure_seed: int | None = None,
+        authority: Authority | None = None,
+    ) -> None:
+        self.protocol = protocol
+        self.sharing: SharingSemantics = protocol.sharing
+        self.name = name or f"{protocol.name}-{secrets.token_hex(3)}"
+        self.network = network
+        self.deadline_s = deadline_s
+        self.processes = processes
+        self.cost = Cost()
+        self.last_cost = Cost()
+        self.compute_s = 0.0
+        self.ledger = Ledger()
+        self.addresses = tuple(f"{self.name}/{i}" for i in range(self.sharing.parties))
+        self.authority = authority
+        self._lock = Lock()
+        self._run = 0
+        self._drop: list[str] = []
+        self._resync: int | None = None
+        self._broken: str | None = None
+        self._dealt = 0
+        seed = None if insecure_seed is None else derive_key(b"wwfl", self.name, str(insecure_seed))
+        self._client_seed = seed
+        self.memory = MemoryNetwork()
+        self.workers: list[Worker] = []
+        self._start()
+        self.run(_agree_on_keys, seed)
+        self.setup_cost, self.cost = self.cost, Cost()
+
+    def _start(self) -> None:
+        if not self.processes:
+            self.workers = [
+                ThreadWorker(self.protocol, i, self.addresses, self.memory) for i in range(len(self.addresses))
+            ]
+            return
+        self.authority = self.authority or Authority()
+        started = [
+            ProcessWorker(self.protocol, i, self.addresses, self.authority.issue(a)) for i, a in enumerate(self.addresses)
+        ]
+        self.workers = list(started)
+        self.directory = {w.address: w.host_port() for w in started}
+        for worker in started:
+            worker.connect(self.directory)
+
+    # ------------------------------------------------------------------ commands
+
+    def submit(self, fn: Callable[..., Any], *args: Any, run: int | None = None) -> Pending:
+        """Starts `fn(mpc, *args)` at every server and returns at once. Handles in args become tensors there."""
+        with self._lock:
+            if self._broken is not None:
+                raise ProtocolError(f"cluster {self.name} cannot continue: {self._broken}; make a new cluster")
+            drop, self._drop = tuple(self._drop), []
+            ops, self._resync = self._resync, None
+            self._run = max(self._run + 1, run or 0)
+            futures = [
+                worker.submit(
+                    Command(
+                        self._run, fn, self._for_party(args, i), self.deadline_s, self.network, ops, drop
+                    )
+                )
+                for i, worker in enumerate(self.workers)
+            ]
+        return Pending(self, futures)
+
+    def run(self, fn: Callable[..., Any], *args: Any) -> Any:
+        """Runs `fn(mpc, *args)` at every server; shared tensors in its result come back as handles.
+
+        Other results are those of the lowest-numbered party that returned one. If a party fails, all fail: the first
+        cause is raised, the other parties' reactions are its notes.
+        """
+        return self.submit(fn, *args).result()
+
+    def next_run(self) -> int:
+        """A run number above all that this cluster used."""
+        with self._lock:
+            return self._run + 1
+
+    def _for_party(self, args: tuple[Any, ...], index: int) -> tuple[Any, ...]:
+        def leaf(item: Any) -> Any:
+            if isinstance(item, PerParty):
+                return item.values[index]
+            if isinstance(item, Handle):
+                if item.cluster is not self:
+                    raise Misuse(f"{item!r} is not shared at cluster {self.name}; reshare it there first")
+                return item.ref
+            return item
+
+        return map_tree(args, leaf)
+
+    def settle(self, outcomes: Sequence[Outcome]) -> Any:
+        """Accounts for a finished command and returns its value, or raises the first cause of its failure."""
+        merged = outcomes[0].cost
+        for outcome in outcomes[1:]:
+            merged = merged.parallel(outcome.cost)
+        self.last_cost = merged
+        self.cost = self.cost + merged
+        self.compute_s += sum(o.compute_s for o in outcomes)
+        evaluators = self.sharing.evaluators
+        self.ledger.extend(outcomes[evaluators[0]].openings)
+        if any(o.error is not None for o in outcomes):
+            raise self._failure(outcomes)
+        values = [outcomes[p].value for p in (*evaluators, *range(len(outcomes)))]
+        value = next((v for v in values if v is not None), None)
+        return map_tree(value, lambda item: Handle(self, item) if isinstance(item, Ref) else item)
+
+    def _failure(self, outcomes: Sequence[Outcome]) -> BaseException:
+        failed = [(i, o) for i, o in enumerate(outcomes) if o.error is not None]
+        first, cause = min(failed, key=lambda item: (_rank(item[1].error), item[1].at))
+        error = cause.error
+        assert error is not None
+        for i, outcome in failed:
+            if i != first:
+                error.add_note(f"party {self.addresses[i]}: {type(outcome.error).__name__}: {outcome.error}")
+        error.add_note(f"first failure at party {self.addresses[first]}")
+        with self._lock:
+            self._resync = max(o.ops for o in outcomes) + 1
+            harmless = len(failed) == len(outcomes) and all(
+                isinstance(o.error, WwflError) and not isinstance(o.error, ProtocolError) for _, o in failed
+            )
+            lost = any(_rank(o.error) == 2 for _, o in failed)
+            if isinstance(error, VerificationFailed) or lost or (self.sharing.security.malicious and not harmless):
+                self._broken = f"{type(error).__name__} at {self.addresses[first]}: {error}"
+        return error
+
+    # ------------------------------------------------------------------ clients
+
+    def share(self, value: npt.ArrayLike, *, frac_bits: int | None = None) -> Handle:
+        """Shares a float array as a client would: masks as 32-byte seeds, one component in full.
+
+        The servers verify that they got the same (malicious-secure sharings). Raises RangeError or Misuse before
+        anything is sent.
+        """
+        bits = self.protocol.fixed.frac_bits if frac_bits is None else frac_bits
+        return self.share_ring(self.protocol.fixed.encode(value, "the shared value", bits), bits)
+
+    def share_ring(self, ring: Array, frac_bits: int) -> Handle:
+        """Shares ring elements as they are."""
+        self._dealt += 1
+        parts, uploads = client_shares(self.sharing, ring, self._client_key())
+        handle: Handle = self.run(_accept, PerParty(tuple(parts)), ring.shape, frac_bits)
+        for party, nbytes in enumerate(uploads):
+            link = Link("client", self.addresses[party], Phase.ONLINE, "share")
+            self.cost = self.cost + Cost({link: (nbytes, 1)} if nbytes else {})
+        return handle
+
+    def _client_key(self) -> bytes:
+        if self._client_seed is None:
+            return fresh_key()
+        return derive_key(self._client_seed, "client", str(self._dealt))
+
+    def reveal(self, handle: Handle, reason: str = "reveal") -> Any:
+        """Opens a shared tensor to the servers and the caller; recorded in the ledger."""
+        return self.run(_reveal, handle, reason)
+
+    # ------------------------------------------------------------------ lifetime
+
+    def forget(self, ref: Ref) -> None:
+        """Lets the servers drop a tensor, with the next command."""
+        self._drop.append(ref.id)
+
+    def close(self) -> None:
+        """Stops all servers."""
+        self._broken = self._broken or "it was closed"
+        for worker in self.workers:
+            worker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"LocalCluster({self.protocol.name}, name={self.name!r}, {'processes' if self.processes else 'threads'})"
+
+
+def _rank(error: BaseException | None) -> int:
+    """How close an error is to the root cause: own errors, then lost peers and deadlines, then reactions."""
+    if isinstance(error, PeerAborted):
+        return 3
+    if isinstance(error, ProtocolError) and type(error).__name__ in ("PeerLost",):
+        return 2
+    if isinstance(error, TimeoutError):
+        return 1
+    return 0
+
+
+def client_shares(
+    sharing: SharingSemantics, ring: Array, key: bytes
+) -> tuple[list[dict[int, Array | bytes]], list[int]]:
+    """What a client sends to each server, and its size in bytes.
+
+    All components but one are uniform and travel as the 32-byte seed that each is expanded from; the component with
+    the fewest holders makes the sum right.
+    """
+    computed = min(sharing.components, key=lambda c: (len(sharing.holders[c]), -c))
+    messages: dict[int, Array | bytes] = {}
+    rest = ring
+    for component in sharing.components:
+        if component != computed:
+            seed = derive_key(key, "component", str(component))
+            mask = expand_seed(seed, ring.shape)
+            messages[component] = seed if ring.nbytes > KEY_BYTES else mask
+            rest = RING.sub(rest, RING.scale(sharing.coefficients[component], mask))
+    messages[computed] = RING.scale(sharing.coefficients[computed], rest)
+    parts = [{c: messages[c] for c in sharing.held_by(p)} for p in range(sharing.parties)]
+    sizes = [sum(len(m) if isinstance(m, bytes) else m.nbytes for m in part.values()) for part in parts]
+    return parts, sizes
+
+
+def expand_seed(seed: bytes, shape: Shape) -> Array:
+    """The uniform ring elements that a seed stands for."""
+    return Prg(seed).draw(0, "seed", RING, shape)
+
+
+def _accept(mpc: MPCBackend, parts: dict[int, Array | bytes], shape: Shape, frac_bits: int) -> SharedTensor:
+    """A server takes its components from a client; holders of one component vouch for it to each other."""
+    expanded = {c: expand_seed(m, shape) if isinstance(m, bytes) else np.asarray(m) for c, m in parts.items()}
+    if mpc.sharing.security.malicious:
+        op = mpc.party.op("accept")
+        for component, array in expanded.items():
+            for other in sorted(mpc.sharing.holders[component] - {mpc.me}):
+                mpc.party.transcript.vouch(other, op.number, array)
+                mpc.party.transcript.expect(other, op.number, array)
+    return SharedTensor(mpc, Share(RING, shape, expanded), frac_bits)
+
+
+def _reveal(mpc: MPCBackend, tensor: SharedTensor, reason: str) -> Any:
+    return mpc.reveal(tensor, reason)
+
+
+def _agree_on_keys(mpc: MPCBackend, seed: bytes | None) -> float:
+    mpc.party.agree_on_keys(mpc.sharing, seed)
+    mpc.checkpoint()
+    return time.time()

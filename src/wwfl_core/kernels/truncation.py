@@ -1,0 +1,56 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUntypedFunctionDecorator=false, reportMissingTypeStubs=false, reportUnknownParameterType=false
+# pyright: reportMissingParameterType=false
+"""Fused local steps of exact truncation by f bits in Z_2^64."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wwfl_core.errors import Misuse
+from wwfl_core.kernels._lazy import U64, check_int, kernel, plain_u64
+
+
+@kernel("in1 out1 out1")
+def _left_bits(a, star, base):
+    quarter = np.uint64(1 << 62)
+    for i in range(a.size):
+        star[i] = (a[i] - quarter) >> np.uint64(63)
+        base[i] = (a[i] >> np.uint64(63)) | ((a[i] >> np.uint64(62)) & np.uint64(1))
+
+
+@kernel("in1 int in1 out1")
+def _shift_correct(a, f, wrap, out):
+    down, up = np.uint64(f), np.uint64(64 - f)
+    for i in range(a.size):
+        out[i] = (a[i] >> down) - (wrap[i] << up)
+
+
+def left_bits(a: U64) -> tuple[U64, U64]:
+    """For each element of a (uint64, any shape): star = [a < 2^62 or a >= 2^64 - 2^62], base = [a >= 2^62].
+
+    Both are uint64 arrays of 0 and 1 with the shape of a.
+    """
+    flat = plain_u64(a, "a")
+    star, base = np.empty(flat.shape, dtype=np.uint64), np.empty(flat.shape, dtype=np.uint64)
+    _left_bits(flat.reshape(-1), star.reshape(-1), base.reshape(-1))
+    return star, base
+
+
+def right_bits(b: U64) -> U64:
+    """[b >= 2^63] for each element of b (uint64, any shape), as uint64 0 or 1."""
+    return np.asarray(np.right_shift(plain_u64(b, "b"), np.uint64(63)))
+
+
+def shift_correct(a: U64, f: int, wrap: U64) -> U64:
+    """(a >> f) - 2^(64 - f) * wrap modulo 2^64, with a logical shift; a and wrap uint64 of one shape.
+
+    f is from 1 to 62; wrap may hold any value. Returns a new uint64 array of that shape.
+    """
+    flat, wraps = plain_u64(a, "a"), plain_u64(wrap, "wrap")
+    f = check_int(f, "f", 1, 62)
+    if wraps.shape != flat.shape:
+        raise Misuse(f"wrap must have shape {flat.shape} like a, not {wraps.shape}")
+    out = np.empty(flat.shape, dtype=np.uint64)
+    _shift_correct(flat.reshape(-1), f, wraps.reshape(-1), out.reshape(-1))
+    return out

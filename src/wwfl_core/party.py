@@ -1,0 +1,176 @@
+"""One server of a cluster: its channel to the others, its PRG keys, its operation counter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+
+from .algebra import Algebra
+from .arrays import Array, Shape
+from .channel.endpoint import Endpoint
+from .cost import Phase
+from .errors import Misuse
+from .ledger import Ledger
+from .prg import KEY_BYTES, Prg, derive_key, fresh_key, subset_name
+from .sharing import SharingSemantics
+from .transcript import Transcript
+
+OFFLINE, ONLINE = Phase.OFFLINE, Phase.ONLINE
+
+
+class Party:
+    """What protocol code sees of its surroundings. `index` counts from 0 within the cluster.
+
+    `addresses[i]` is the channel address of party i. `ops` counts operations in program order; it is equal at all
+    parties because they run the same program, and it is part of every nonce and of every message header.
+    """
+
+    def __init__(self, index: int, addresses: Sequence[str], endpoint: Endpoint) -> None:
+        self.index = index
+        self.addresses = tuple(addresses)
+        self.endpoint = endpoint
+        self.ops = 0
+        self.run = 0
+        self.ledger = Ledger()
+        self.transcript = Transcript()
+        self._prgs: dict[frozenset[int], Prg] = {}
+        self._scope = ""
+
+    @property
+    def size(self) -> int:
+        """Number of parties in the cluster."""
+        return len(self.addresses)
+
+    def op(self, name: str) -> Op:
+        """The next operation in program order."""
+        self.ops += 1
+        return Op(self, self.ops, name)
+
+    @contextmanager
+    def scope(self, label: str) -> Iterator[None]:
+        """Costs and openings inside are reported under `label`."""
+        outer = self._scope
+        self._scope = f"{outer}/{label}" if outer else label
+        try:
+            yield
+        finally:
+            self._scope = outer
+
+    def label(self, name: str) -> str:
+        return f"{self._scope}/{name}" if self._scope else name
+
+    def prg(self, subset: frozenset[int]) -> Prg:
+        """The streams of the key that exactly the parties of `subset` hold.
+
+        Raises:
+            Misuse: when this party is not one of them.
+        """
+        try:
+            return self._prgs[subset]
+        except KeyError:
+            raise Misuse(
+                f"party {self.index} does not hold the key of parties {{{subset_name(subset)}}}"
+            ) from None
+
+    def agree_on_keys(self, sharing: SharingSemantics, insecure_seed: bytes | None = None) -> None:
+        """Every set of at least two parties gets a PRG key: its lowest member samples and sends it.
+
+        In a malicious-secure sharing all holders vouch for the key to each other, so a member that handed out
+        different keys is caught at the first check point. With `insecure_seed` the keys are derived from it instead
+        (reproducible runs; everybody who knows the seed knows every mask).
+        """
+        op = self.op("keys")
+        own = fresh_key() if insecure_seed is None else derive_key(insecure_seed, "party", str(self.index))
+        self._prgs[frozenset({self.index})] = Prg(own)
+        for subset in sharing.key_subsets():
+            if self.index not in subset:
+                continue
+            if insecure_seed is not None:
+                self._prgs[subset] = Prg(derive_key(insecure_seed, "subset", subset_name(subset)))
+                continue
+            leader, *others = sorted(subset)
+            if self.index == leader:
+                key = np.frombuffer(fresh_key(), np.uint8)
+                for other in others:
+                    op.send(other, key, OFFLINE)
+            else:
+                key = op.recv(leader, np.uint8, (KEY_BYTES,), OFFLINE)
+            if sharing.security.malicious:
+                for other in subset - {self.index}:
+                    self.transcript.vouch(other, op.number, key)
+                    self.transcript.expect(other, op.number, key)
+            self._prgs[subset] = Prg(key.tobytes())
+
+    def record_opening(self, op: Op, reason: str, to: str, shape: Shape) -> None:
+        self.ledger.record(
+            run=self.run, op=op.number, label=self.label(op.name), reason=reason, to=to, shape=shape
+        )
+
+    def abort(self, reason: str) -> None:
+        """Tells all other parties of the cluster why this one stops."""
+        self.endpoint.abort(reason, peers=[a for i, a in enumerate(self.addresses) if i != self.index])
+
+
+class Op:
+    """One operation: a number in program order, a name, and the messages and masks that belong to it."""
+
+    __slots__ = ("name", "number", "party")
+
+    def __init__(self, party: Party, number: int, name: str) -> None:
+        self.party = party
+        self.number = number
+        self.name = name
+
+    def random(self, subset: Iterable[int], label: str, algebra: Algebra, shape: Shape) -> Array:
+        """Uniform elements known to exactly the parties of `subset`; `label` tells the draws of one operation apart."""
+        return self.party.prg(frozenset(subset)).draw(self.number, label, algebra, shape)
+
+    def send(self, to: int, value: Array, phase: Phase = ONLINE) -> None:
+        """Sends an array to a party of the cluster; never waits for it."""
+        party = self.party
+        party.endpoint.send(
+            party.addresses[to], self.number, self.name, phase, value, label=party.label(self.name)
+        )
+
+    def recv(self, frm: int, dtype: npt.DTypeLike, shape: Shape, phase: Phase = ONLINE) -> Array:
+        """Waits for the array that party `frm` sends in this operation.
+
+        Raises:
+            Desync, DeadlineExceeded, PeerLost, PeerAborted: see `wwfl_core.errors`.
+        """
+        party = self.party
+        return party.endpoint.recv(
+            party.addresses[frm], self.number, self.name, phase, dtype=np.dtype(dtype), shape=shape
+        )
+
+    def joint_send(
+        self,
+        senders: Sequence[int],
+        receiver: int,
+        value: Array | None,
+        dtype: npt.DTypeLike,
+        shape: Shape,
+        phase: Phase = ONLINE,
+        *,
+        vouched: bool,
+    ) -> Array | None:
+        """`senders` all know `value`: the first sends it to `receiver`; if `vouched`, the others vouch for it.
+
+        Returns the value at senders and receiver, None elsewhere. Cost: one message; digests at the next check point.
+        """
+        me, transcript = self.party.index, self.party.transcript
+        if me == receiver:
+            value = self.recv(senders[0], dtype, shape, phase)
+            if vouched:
+                for sender in senders[1:]:
+                    transcript.expect(sender, self.number, value)
+        elif me in senders:
+            assert value is not None
+            if me == senders[0]:
+                self.send(receiver, value, phase)
+            elif vouched:
+                transcript.vouch(receiver, self.number, value)
+        return value

@@ -1,0 +1,124 @@
+"""One server: executes commands in order, keeps its shares, and reports outcomes. Runs in a thread or a process."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .arrays import Shape
+from .backend import MPCBackend
+from .channel.endpoint import Endpoint
+from .cost import Cost, NetworkModel
+from .errors import Misuse
+from .ledger import Opening
+from .party import Party
+from .tensor import SharedBits, SharedTensor
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Names a shared tensor that every server of a cluster keeps; `frac_bits` is None for bits."""
+
+    id: str
+    shape: Shape
+    frac_bits: int | None
+
+
+@dataclass(frozen=True)
+class Command:
+    """Run `fn(mpc, *args)` at this server. All servers of a run get the same command but for per-party arguments.
+
+    `ops`, if given, sets the operation counter first (after a failed run the counters may differ). `drop` names
+    tensors that are no longer needed.
+    """
+
+    run: int
+    fn: Callable[..., Any]
+    args: tuple[Any, ...]
+    deadline_s: float
+    network: NetworkModel | None
+    ops: int | None = None
+    drop: tuple[str, ...] = ()
+
+
+@dataclass
+class Outcome:
+    """What one server reports about a command."""
+
+    value: Any = None
+    error: BaseException | None = None
+    cost: Cost = field(default_factory=Cost)
+    openings: tuple[Opening, ...] = ()
+    ops: int = 0
+    compute_s: float = 0.0
+    at: float = 0.0
+
+
+def map_tree(tree: Any, leaf: Callable[[Any], Any]) -> Any:
+    """Applies `leaf` to everything inside tuples, lists and dicts."""
+    if isinstance(tree, tuple) and not hasattr(tree, "_fields"):
+        return tuple(map_tree(t, leaf) for t in tree)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(tree, list):
+        return [map_tree(t, leaf) for t in tree]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(tree, dict):
+        return {k: map_tree(v, leaf) for k, v in tree.items()}  # pyright: ignore[reportUnknownVariableType]
+    return leaf(tree)
+
+
+class Server:
+    """Party `index` of a cluster: its end of the protocol and the shares that it keeps between commands."""
+
+    def __init__(self, protocol: MPCBackend, index: int, addresses: tuple[str, ...], endpoint: Endpoint) -> None:
+        self.mpc = protocol.at(Party(index, addresses, endpoint))
+        self._store: dict[str, SharedTensor | SharedBits] = {}
+
+    def execute(self, command: Command) -> Outcome:
+        """Runs a command; errors are reported to the other servers and in the outcome, never raised."""
+        party = self.mpc.party
+        started = len(list(party.ledger))
+        outcome = Outcome()
+        begun = time.thread_time()
+        try:
+            party.endpoint.begin(command.run, deadline_s=command.deadline_s, network=command.network)
+            party.run = command.run
+            if command.ops is not None:
+                party.ops = command.ops
+            for name in command.drop:
+                self._store.pop(name, None)
+            value = command.fn(self.mpc, *map_tree(command.args, self._resolve))
+            outcome.value = self._keep(command.run, value)
+        except BaseException as error:  # reported to the coordinator, which raises it in the caller's thread
+            outcome.at = time.time()
+            error.add_note("".join(traceback.format_exception(error)).rstrip())
+            outcome.error = error
+            party.abort(f"{type(error).__name__}: {error}")
+        outcome.compute_s = time.thread_time() - begun
+        outcome.cost = party.endpoint.cost()
+        outcome.openings = tuple(party.ledger)[started:]
+        outcome.ops = party.ops
+        return outcome
+
+    def _resolve(self, leaf: Any) -> Any:
+        if not isinstance(leaf, Ref):
+            return leaf
+        try:
+            return self._store[leaf.id]
+        except KeyError:
+            raise Misuse(f"tensor {leaf.id} is not known here; it was dropped or belongs to another cluster") from None
+
+    def _keep(self, run: int, value: Any) -> Any:
+        count = 0
+
+        def leaf(item: Any) -> Any:
+            nonlocal count
+            if not isinstance(item, SharedTensor | SharedBits):
+                return item
+            count += 1
+            name = f"{run}.{count}"
+            self._store[name] = item
+            return Ref(name, item.shape, item.frac_bits if isinstance(item, SharedTensor) else None)
+
+        return map_tree(value, leaf)

@@ -1,0 +1,204 @@
+"""What a sharing is, as data: components, their coefficients, who holds which, and against whom it protects.
+
+A secret x is split as x = sum_c coefficient_c * s_c, and component s_c is held by the parties in holders_c. Everything
+else follows from this table: dealing, reconstruction, linear operations, which coalitions learn the value, how a value
+known to some parties becomes shared, and how it is converted to any other sharing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import combinations
+
+from .errors import Misuse
+
+Parties = frozenset[int]
+
+
+@dataclass(frozen=True)
+class Security:
+    """The adversary that a sharing and its protocol withstand: at most `corruptions` of the parties."""
+
+    malicious: bool = False
+    corruptions: int = 1
+
+    def __str__(self) -> str:
+        kind = "malicious, security with abort" if self.malicious else "semi-honest"
+        return f"{kind}, {self.corruptions} corrupt part{'y' if self.corruptions == 1 else 'ies'}"
+
+
+@dataclass(frozen=True)
+class DealPlan:
+    """How a value known to `dealers` becomes shared (see `SharingSemantics.deal_plan`).
+
+    `masks` are components drawn from a PRG key of the named parties; `computed` is the component that makes the sum
+    right; the dealers who hold it know it, and it is sent to `receivers`. All other components are zero.
+    """
+
+    dealers: tuple[int, ...]
+    computed: int
+    receivers: tuple[int, ...]
+    masks: tuple[tuple[int, Parties], ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some components of a value and the parties who know all of them."""
+
+    components: tuple[int, ...]
+    dealers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SharingSemantics:
+    """A linear sharing among `parties` servers, numbered from 0.
+
+    `holders[c]` are the parties that hold component c. `coefficients[c]` is +1 or -1. Parties that hold nothing are
+    helpers. Public constants are added to component 0.
+    """
+
+    name: str
+    parties: int
+    holders: tuple[Parties, ...]
+    coefficients: tuple[int, ...]
+    security: Security = field(default_factory=Security)
+
+    def __post_init__(self) -> None:
+        if len(self.holders) != len(self.coefficients) or not self.holders:
+            raise Misuse(f"sharing {self.name!r}: every component needs holders and a coefficient")
+        if any(c not in (1, -1) for c in self.coefficients):
+            raise Misuse(f"sharing {self.name!r}: coefficients are +1 or -1, got {self.coefficients}")
+        known = set(range(self.parties))
+        if any(not h or not h <= known for h in self.holders):
+            raise Misuse(f"sharing {self.name!r}: holders must be non-empty subsets of parties 0..{self.parties - 1}")
+        for coalition in combinations(range(self.parties), self.security.corruptions):
+            if self.parties > 1 and self.reveals(coalition):
+                raise Misuse(f"sharing {self.name!r}: parties {coalition} together hold every component")
+
+    @property
+    def components(self) -> range:
+        return range(len(self.holders))
+
+    @property
+    def evaluators(self) -> tuple[int, ...]:
+        """Parties that hold at least one component (all but helpers)."""
+        return tuple(sorted(frozenset[int]().union(*self.holders)))
+
+    def held_by(self, party: int) -> tuple[int, ...]:
+        """Components that `party` holds, in order."""
+        return tuple(c for c in self.components if party in self.holders[c])
+
+    def lacks(self, party: int) -> tuple[int, ...]:
+        """Components that `party` does not hold, in order."""
+        return tuple(c for c in self.components if party not in self.holders[c])
+
+    def reveals(self, coalition: Iterable[int]) -> bool:
+        """Whether these parties together hold every component, that is, can reconstruct.
+
+        Components are independent and every coefficient is a unit, so a coalition that lacks one component learns
+        nothing: the sum is uniform given the others.
+        """
+        members = set(coalition)
+        return all(h & members for h in self.holders)
+
+    def key_subsets(self) -> Iterator[Parties]:
+        """The sets of parties that share a PRG key: all with at least two members."""
+        for size in range(2, self.parties + 1):
+            for subset in combinations(range(self.parties), size):
+                yield frozenset(subset)
+
+    def deal_plan(self, dealers: Iterable[int]) -> DealPlan:
+        """The cheapest way to share a value that all of `dealers` know, so that no permitted coalition learns it.
+
+        Raises:
+            Misuse: when no component is held by all dealers.
+        """
+        return _deal_plan(self, tuple(sorted(set(dealers))))
+
+    def groups(self, vouchers: int = 1) -> tuple[Group, ...]:
+        """The fewest groups of components such that each group is known to at least `vouchers` parties.
+
+        With vouchers=1 this is the paper's "sum of two components in 3PC" (arXiv 2302.09904, Section 3.6); with
+        vouchers=3, Tetrad's four components, each vouched for by three parties.
+        """
+        return _groups(self, vouchers)
+
+
+@lru_cache(maxsize=256)
+def _deal_plan(sharing: SharingSemantics, dealers: tuple[int, ...]) -> DealPlan:
+    group = frozenset(dealers)
+    best: tuple[tuple[int, int, int], DealPlan] | None = None
+    for computed in sharing.components:
+        if not group <= sharing.holders[computed]:
+            continue
+        receivers = tuple(sorted(sharing.holders[computed] - group))
+        # A mask that every party knows hides nothing, so such components are not worth drawing.
+        everyone = frozenset(range(sharing.parties))
+        others = [c for c in sharing.components if c != computed and sharing.holders[c] | group != everyone]
+        for count in range(1, len(others) + 1):
+            for chosen in combinations(others, count):
+                masks = tuple((c, sharing.holders[c] | group) for c in chosen)
+                if _hides(sharing, group, frozenset(receivers), [key for _, key in masks]):
+                    cost = (len(receivers), count, computed)
+                    if best is None or cost < best[0]:
+                        best = cost, DealPlan(dealers, computed, receivers, masks)
+    if best is not None:
+        return best[1]
+    for computed in sharing.components:  # a component whose holders are all dealers needs no mask and no message
+        if sharing.holders[computed] <= group:
+            return DealPlan(dealers, computed, (), ())
+    raise Misuse(f"sharing {sharing.name!r}: no component can carry a value dealt by parties {dealers}")
+
+
+def _hides(sharing: SharingSemantics, dealers: Parties, receivers: Parties, keys: list[Parties]) -> bool:
+    """Whether every coalition of permitted size without a dealer that sees the computed component lacks a mask."""
+    outsiders = [p for p in range(sharing.parties) if p not in dealers]
+    size = min(sharing.security.corruptions, len(outsiders))
+    return all(
+        not receivers & set(coalition) or any(not key & set(coalition) for key in keys)
+        for coalition in combinations(outsiders, size)
+    )
+
+
+@lru_cache(maxsize=64)
+def _groups(sharing: SharingSemantics, vouchers: int) -> tuple[Group, ...]:
+    def known_to(components: tuple[int, ...]) -> Parties:
+        return frozenset.intersection(*(sharing.holders[c] for c in components))
+
+    def split(rest: tuple[int, ...]) -> tuple[Group, ...] | None:
+        if not rest:
+            return ()
+        best: tuple[Group, ...] | None = None
+        for size in range(len(rest), 0, -1):
+            for tail in combinations(rest[1:], size - 1):
+                chosen = (rest[0], *tail)
+                dealers = known_to(chosen)
+                if len(dealers) < vouchers:
+                    continue
+                others = split(tuple(c for c in rest if c not in chosen))
+                if others is not None and (best is None or 1 + len(others) < len(best)):
+                    best = (Group(chosen, tuple(sorted(dealers))), *others)
+        return best
+
+    found = split(tuple(sharing.components))
+    if found is None:
+        raise Misuse(f"sharing {sharing.name!r} has components that fewer than {vouchers} parties can vouch for")
+    return found
+
+
+ADDITIVE_2PC = SharingSemantics(
+    "additive 2PC with helper", 3, (frozenset({0}), frozenset({1})), (1, 1)
+)  # x = x1 + x2; party 2 is the helper and holds nothing
+REPLICATED_3PC = SharingSemantics(
+    "replicated 3PC", 3, (frozenset({0, 2}), frozenset({0, 1}), frozenset({1, 2})), (1, 1, 1)
+)  # x = x1 + x2 + x3; P_i holds (x_i, x_{i+1})
+TETRAD_4PC = SharingSemantics(
+    "Tetrad 4PC",
+    4,
+    (frozenset({0, 1, 2}), frozenset({0, 2, 3}), frozenset({0, 1, 3}), frozenset({1, 2, 3})),
+    (1, -1, -1, -1),
+    Security(malicious=True),
+)  # x = m - l1 - l2 - l3 (arXiv 2302.09904, Table 6; its Section 3.6.2 has the sign of lambda wrong)
+PLAIN = SharingSemantics("plain", 1, (frozenset({0}),), (1,), Security(corruptions=0))
