@@ -232,8 +232,9 @@ def test_a_peer_may_begin_first() -> None:
     send(a, "3pc/1", 1, 7)
     a.abort("broken", peers=["3pc/1"])
     b.begin(2, deadline_s=1)
+    assert recv(b, "3pc/0", 1) == 7  # what was sent before the abort still counts
     with pytest.raises(PeerAborted, match="broken"):
-        recv(b, "3pc/0", 1)
+        recv(b, "3pc/0", 2)
 
 
 def test_deadline() -> None:
@@ -291,8 +292,6 @@ def test_abort_reaches_everyone_while_they_wait() -> None:
             assert isinstance(result, PeerAborted)
             assert (result.origin, result.reason) == ("3pc/0", "the check failed")
             assert pickle.loads(pickle.dumps(result)).origin == "3pc/0"
-    with pytest.raises(PeerAborted):
-        send(endpoints[1], "3pc/2", 1)
     # Whoever is aborted and aborts in turn passes on the first cause.
     late = memory(3)
     late[0].abort("first", peers=["3pc/1"])

@@ -87,21 +87,17 @@ def carry_inputs(mpc: MPCBackend, x: Share, bits: int) -> tuple[Share, Share]:
 def carry_out(mpc: MPCBackend, g: Share, p: Share) -> Share:
     """The carry out of k positions: a carry-only tree of depth ceil(log2 k).
 
-    (G, P) of a pair is (g_hi ^ p_hi g_lo, p_hi p_lo); the lowest group never needs its P, so `p` is kept without it:
-    g has k planes, p has k - 1. At 63 positions this is 118 ANDs in 6 levels.
+    Neighbours merge to (g_hi ^ p_hi g_lo, p_hi p_lo), from the bottom, so that an odd one is left at the top. The
+    lowest group never needs its P, so `p` is kept without it: g has k planes, p has k - 1. At 63 positions: 118 ANDs
+    in 6 levels.
     """
-    k = g.shape[0]
-    while k > 1:
-        odd = k % 2
-        high, low = slice(odd + 1, None, 2), slice(odd, None, 2)
-        g_low, p_high = g[low][: k // 2], p[odd::2]
-        needed = p_high if odd else p_high[1:]
-        p_low = p[: k - 1 : 2] if odd else p[1 : k - 2 : 2]
-        product = mpc.bilinear(AND, concat([p_high, needed]), concat([g_low, p_low]))
-        merged = g[high] + product[: k // 2]
-        g = concat([g[:1], merged]) if odd else merged
-        p = product[k // 2 :]
-        k = g.shape[0]
+    while (k := g.shape[0]) > 1:
+        even = k - k % 2
+        p_high, p_low = p[0 : even - 1 : 2], p[1 : even - 2 : 2]
+        product = mpc.bilinear(AND, concat([p_high, p_high[1:]]), concat([g[0:even:2], p_low]))
+        merged = g[1:even:2] + product[: even // 2]
+        p = concat([product[even // 2 :], p[even - 1 :]])
+        g = concat([merged, g[even:]])
     return g[0]
 
 

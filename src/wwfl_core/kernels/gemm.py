@@ -154,13 +154,14 @@ def _copy_word(typing, source, target):
 
 @kernel("strided2 strided2 out2 out1 int int int")
 def _accumulate(a, b, c, panel, depth_step, row_step, accumulate):
-    """c (+)= a @ b; panel is scratch of depth_step * 24 words. No dimension may be 0."""
+    """c (+)= a @ b; panel is scratch of depth_step * 24 + 8 words. No dimension may be 0."""
     m, inner = a.shape
     n = b.shape[1]
     a_row, a_col = a.strides[0] // 8, a.strides[1] // 8
     b_row, b_col = b.strides[0] // 8, b.strides[1] // 8
     a_base, b_base, c_base = _address(a, 0), _address(b, 0), _address(c, 0)
-    panel_base = _address(panel, 0)
+    panel_base = (_address(panel, 0) + 63) // 64 * 64  # whole cache lines
+    skipped = (panel_base - _address(panel, 0)) // 8
     for row_start in range(0, m, row_step):
         rows = min(row_step, m - row_start)
         for start in range(0, inner, depth_step):
@@ -195,7 +196,7 @@ def _accumulate(a, b, c, panel, depth_step, row_step, accumulate):
                         for j in range(whole if k < done else 0, live):
                             _copy_word(b_at + 8 * (k * b_row + j * b_col), p_at + 8 * (k * width + j))
                         for j in range(live, width):
-                            panel[k * width + j] = 0
+                            panel[skipped + k * width + j] = 0
                 a_at = a_base + 8 * (row_start * a_row + start * a_col)
                 c_at = c_base + 8 * (row_start * n + column)
                 left = rows
@@ -270,7 +271,7 @@ def matmul(pairs: Sequence[tuple[U64, U64]]) -> U64:
     if len(work) > 1 and max(a.shape[1] for a, _ in work) <= CONCATENATE_BELOW:
         work = [(np.concatenate([a for a, _ in work], axis=1), np.concatenate([b for _, b in work], axis=0))]
     out = np.empty((m, n), dtype=np.uint64)
-    panel = np.empty(DEPTH * PANEL, dtype=np.uint64)
+    panel = np.empty(DEPTH * PANEL + 8, dtype=np.uint64)
     for i, (a, b) in enumerate(work):
         slices = -(-a.shape[1] // DEPTH)
         _accumulate(a, b, out, panel, -(-a.shape[1] // slices), ROWS, int(i > 0))
