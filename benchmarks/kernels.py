@@ -58,9 +58,8 @@ def products(budget: float, with_torch: bool) -> list[dict[str, Any]]:
         work = m * inner * n / 1e9
         row: dict[str, Any] = {"name": f"matmul {m}x{inner}x{n}", "unit": "GMAC/s"}
         row["wwfl"] = work / seconds(lambda a=a, b=b: kernels.matmul([(a, b)]), budget)
-        row["wwfl_right_transposed"] = work / seconds(
-            lambda a=a, b=np.asfortranarray(b): kernels.matmul([(a, b)]), budget
-        )
+        c = np.asfortranarray(b)
+        row["wwfl_right_transposed"] = work / seconds(lambda a=a, c=c: kernels.matmul([(a, c)]), budget)
         row["numpy"] = work / seconds(lambda a=a, b=b: a @ b, budget)
         if with_torch:
             import torch

@@ -1,1 +1,1 @@
-
+"""wwfl: clusters that run different MPC protocols train one model together; nobody ever sees it."""

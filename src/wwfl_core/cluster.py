@@ -22,6 +22,7 @@ from .arrays import Array, Shape
 from .backend import MPCBackend
 from .channel.memory import MemoryNetwork
 from .channel.pki import Authority
+from .channel.tcp import HostPort
 from .cost import Cost, Link, NetworkModel, Phase
 from .errors import Misuse, PeerAborted, ProtocolError, VerificationFailed, WwflError
 from .ledger import Ledger
@@ -116,6 +117,8 @@ class LocalCluster:
         self._client_seed = seed
         self.memory = MemoryNetwork()
         self.workers: list[Worker] = []
+        self.directory: dict[str, HostPort] = {}
+        self.reachable: set[str] = set()
         self._start()
         self.run(_agree_on_keys, seed)
         self.setup_cost, self.cost = self.cost, Cost()
@@ -132,6 +135,7 @@ class LocalCluster:
         ]
         self.workers = list(started)
         self.directory = {w.address: w.host_port() for w in started}
+        self.reachable = set(self.directory)
         for worker in started:
             worker.connect(self.directory)
 
@@ -244,6 +248,27 @@ class LocalCluster:
     def reveal(self, handle: Handle, reason: str = "reveal") -> Any:
         """Opens a shared tensor to the servers and the caller; recorded in the ledger."""
         return self.run(_reveal, handle, reason)
+
+    def connect(self, other: LocalCluster) -> None:
+        """Lets the servers of both clusters reach each other. Idempotent.
+
+        Raises:
+            Misuse: threads and processes cannot be connected; processes need one `authority` for both clusters.
+        """
+        if self.processes != other.processes:
+            raise Misuse(f"{self!r} and {other!r} cannot be connected: make both with threads or both with processes")
+        if not self.processes:
+            self.memory.bridge(other.memory)
+            return
+        if self.authority is not other.authority:
+            raise Misuse(
+                f"{self!r} and {other!r} trust different certificate authorities; pass the same authority= to both"
+            )
+        for here, there in ((self, other), (other, self)):
+            if not there.directory.keys() <= here.reachable:
+                for worker in here.workers:
+                    worker.connect(there.directory)
+                here.reachable |= there.directory.keys()
 
     # ------------------------------------------------------------------ lifetime
 

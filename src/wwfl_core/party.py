@@ -34,6 +34,8 @@ class Party:
         self.endpoint = endpoint
         self.ops = 0
         self.run = 0
+        # Servers of another cluster that take part in the current run; they learn of an abort, too.
+        self.guests: tuple[str, ...] = ()
         self.ledger = Ledger()
         self.transcript = Transcript()
         self._prgs: dict[frozenset[int], Prg] = {}
@@ -110,8 +112,9 @@ class Party:
         )
 
     def abort(self, reason: str) -> None:
-        """Tells all other parties of the cluster why this one stops."""
-        self.endpoint.abort(reason, peers=[a for i, a in enumerate(self.addresses) if i != self.index])
+        """Tells all other parties of the run why this one stops."""
+        others = [a for i, a in enumerate(self.addresses) if i != self.index]
+        self.endpoint.abort(reason, peers=[*others, *self.guests])
 
 
 class Op:

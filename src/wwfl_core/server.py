@@ -83,7 +83,7 @@ class Server:
         begun = time.thread_time()
         try:
             party.endpoint.begin(command.run, deadline_s=command.deadline_s, network=command.network)
-            party.run = command.run
+            party.run, party.guests = command.run, ()
             if command.ops is not None:
                 party.ops = command.ops
             for name in command.drop:

@@ -26,6 +26,25 @@ class MemoryNetwork:
         self._lock = Lock()
         self._open: dict[str, Endpoint] = {}
         self._used: set[str] = set()
+        self._bridged: list[MemoryNetwork] = []
+
+    def bridge(self, other: MemoryNetwork) -> None:
+        """Let endpoints of both networks reach each other; their addresses must differ. Idempotent."""
+        if other is self or other in self._bridged:
+            return
+        common = self._used & other._used
+        if common:
+            raise Misuse(f"both networks have endpoints {sorted(common)}; give the clusters different names")
+        self._bridged.append(other)
+        other._bridged.append(self)
+
+    def _endpoints(self) -> list[Endpoint]:
+        with self._lock:
+            return list(self._open.values())
+
+    def _find(self, to: str) -> Endpoint | None:
+        with self._lock:
+            return self._open.get(to)
 
     def endpoint(self, address: str) -> Endpoint:
         """Create the endpoint of `address`; every address can be used once."""
@@ -47,10 +66,10 @@ class MemoryNetwork:
         tampered = frame
         if self.tamper is not None and isinstance(frame, Frame):
             tampered = self.tamper(sender, to, frame)
-        with self._lock:
-            receiver = self._open.get(to)
-            was_open = to in self._used
+        networks = [self, *self._bridged]
+        receiver = next((found for n in networks if (found := n._find(to)) is not None), None)
         if receiver is None:
+            was_open = any(to in n._used for n in networks)
             why = "it closed its endpoint" if was_open else "no such endpoint was created in this network"
             raise PeerLost(f"{sender}: cannot send to {to}: {why}")
         if tampered is not None:
@@ -59,7 +78,7 @@ class MemoryNetwork:
     def _leave(self, address: str) -> None:
         with self._lock:
             self._open.pop(address, None)
-            others = list(self._open.values())
+        others = [endpoint for n in [self, *self._bridged] for endpoint in n._endpoints()]
         for other in others:
             other.lost(address, "it closed its endpoint")
 

@@ -1,77 +1,127 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUntypedFunctionDecorator=false, reportMissingTypeStubs=false, reportUnknownParameterType=false
-# pyright: reportMissingParameterType=false
+# pyright: reportMissingParameterType=false, reportCallIssue=false
 """Unfolding images into matrix columns, and the adjoint."""
 
 from __future__ import annotations
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from wwfl_core.errors import Misuse
+from wwfl_core.kernels import _vector as v
 from wwfl_core.kernels._lazy import U64, check_int, kernel, plain_u64
 
 
-@kernel("in4 int int int int int int out2")
-def _im2col(x, kh, kw, oh, ow, stride, padding, cols):
-    b, c, h, w = x.shape
-    for channel in range(c):
-        for image in range(b):
-            for i in range(kh):
-                for j in range(kw):
-                    target = cols[(channel * kh + i) * kw + j]
-                    # Output columns that read inside the image: 0 <= ox * stride + j - padding < w.
-                    first = min(ow, max(0, (padding - j + stride - 1) // stride))
-                    stop = max(first, min(ow, (w - 1 + padding - j) // stride + 1))
-                    for oy in range(oh):
-                        at = (image * oh + oy) * ow
-                        y = oy * stride + i - padding
-                        if y < 0 or y >= h:
-                            for ox in range(ow):
-                                target[at + ox] = 0
-                            continue
-                        row = x[image, channel, y]
-                        shift = j - padding
-                        for ox in range(first):
-                            target[at + ox] = 0
-                        if stride == 1:
-                            source, part = row[first + shift :], target[at + first :]
-                            for ox in range(stop - first):
-                                part[ox] = source[ox]
-                        else:
-                            for ox in range(first, stop):
-                                target[at + ox] = row[ox * stride + shift]
-                        for ox in range(stop, ow):
-                            target[at + ox] = 0
+@intrinsic
+def _address(typing, array):
+    """Address of the first element."""
+    signature = types.int64(array)
+
+    def generate(context, builder, sig, args):
+        return builder.ptrtoint(v.data(context, builder, sig.args[0], args[0]), v.I64)
+
+    return signature, generate
 
 
-@kernel("in2 int int int int int int out4")
-def _col2im(cols, kh, kw, oh, ow, stride, padding, x):
+@intrinsic
+def _copy_8(typing, source, target, mask, adding):
+    """Copy (or, if the constant `adding` is not 0, add) the words of a bit mask between two addresses."""
+    signature = types.void(*[types.int64] * 4)
+
+    def generate(context, builder, sig, args):
+        source, target = (builder.inttoptr(address, ir.PointerType()) for address in args[:2])
+        mask = builder.bitcast(builder.trunc(args[2], v.I8), v.WORD_MASK)
+        value = v.masked_load(builder, source, mask)
+        kept = builder.select(builder.icmp_signed("!=", args[3], v.const(0)), args[2], v.const(0))
+        kept = builder.bitcast(builder.trunc(kept, v.I8), v.WORD_MASK)
+        v.masked_store(builder, builder.add(value, v.masked_load(builder, target, kept)), target, mask)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@kernel("in4 int int int int int int in1 in1 out2")
+def _im2col(x, kh, kw, oh, ow, stride, padding, firsts, stops, cols):
+    """firsts[j], stops[j]: the output columns that read inside the image at kernel column j."""
     b, c, h, w = x.shape
+    x_base, cols_base = _address(x), _address(cols)
     for channel in range(c):
         for image in range(b):
-            plane = x[image, channel]
-            for y in range(h):
-                for z in range(w):
-                    plane[y, z] = 0
+            image_at = x_base + 8 * (image * c + channel) * h * w
             for i in range(kh):
                 for j in range(kw):
-                    source = cols[(channel * kh + i) * kw + j]
-                    first = min(ow, max(0, (padding - j + stride - 1) // stride))
-                    stop = max(first, min(ow, (w - 1 + padding - j) // stride + 1))
-                    shift = j - padding
+                    row = (channel * kh + i) * kw + j
+                    first, stop = np.int64(firsts[j]), np.int64(stops[j])
+                    at = image * oh * ow
+                    for oy in range(oh):
+                        y = oy * stride + i - padding
+                        inside = 0 <= y < h
+                        for ox in range(first if inside else ow):
+                            cols[row, at + ox] = 0
+                        if inside:
+                            if stride == 1:
+                                source = image_at + 8 * (y * w + first + j - padding)
+                                target = cols_base + 8 * (row * b * oh * ow + at + first)
+                                left = stop - first
+                                while left >= 8:
+                                    _copy_8(source, target, 255, 0)
+                                    source += 64
+                                    target += 64
+                                    left -= 8
+                                if left > 0:
+                                    _copy_8(source, target, 255 >> (8 - left), 0)
+                            else:
+                                for ox in range(first, stop):
+                                    cols[row, at + ox] = x[image, channel, y, ox * stride + j - padding]
+                            for ox in range(stop, ow):
+                                cols[row, at + ox] = 0
+                        at += ow
+
+
+@kernel("in2 int int int int int int in1 in1 out4")
+def _col2im(cols, kh, kw, oh, ow, stride, padding, firsts, stops, x):
+    """Adjoint of _im2col; x is overwritten."""
+    b, c, h, w = x.shape
+    x_base, cols_base = _address(x), _address(cols)
+    for channel in range(c):
+        for image in range(b):
+            image_at = x_base + 8 * (image * c + channel) * h * w
+            plane = x[image, channel].reshape(-1)
+            for y in range(h * w):
+                plane[y] = 0
+            for i in range(kh):
+                for j in range(kw):
+                    row = (channel * kh + i) * kw + j
+                    first, stop = np.int64(firsts[j]), np.int64(stops[j])
                     for oy in range(oh):
                         y = oy * stride + i - padding
                         if y < 0 or y >= h:
                             continue
                         at = (image * oh + oy) * ow
-                        row = plane[y]
                         if stride == 1:
-                            part, target = source[at + first :], row[first + shift :]
-                            for ox in range(stop - first):
-                                target[ox] += part[ox]
+                            target = image_at + 8 * (y * w + first + j - padding)
+                            source = cols_base + 8 * (row * b * oh * ow + at + first)
+                            left = stop - first
+                            while left >= 8:
+                                _copy_8(source, target, 255, 1)
+                                source += 64
+                                target += 64
+                                left -= 8
+                            if left > 0:
+                                _copy_8(source, target, 255 >> (8 - left), 1)
                         else:
                             for ox in range(first, stop):
-                                row[ox * stride + shift] += source[at + ox]
+                                x[image, channel, y, ox * stride + j - padding] += cols[row, at + ox]
+
+
+def _inside(kw: int, ow: int, w: int, stride: int, padding: int) -> tuple[U64, U64]:
+    """For each kernel column: the first output column that reads inside the image, and the last plus 1."""
+    firsts = [min(ow, max(0, -((j - padding) // stride))) for j in range(kw)]
+    stops = [max(first, min(ow, (w - 1 + padding - j) // stride + 1)) for j, first in enumerate(firsts)]
+    return np.array(firsts, dtype=np.uint64), np.array(stops, dtype=np.uint64)
 
 
 def _geometry(
@@ -100,7 +150,8 @@ def im2col(x: U64, kernel: tuple[int, int], stride: int, padding: int) -> U64:
     kh, kw, oh, ow, stride, padding = _geometry(source.shape, kernel, stride, padding)
     cols = np.empty((c * kh * kw, b * oh * ow), dtype=np.uint64)
     if cols.size:
-        _im2col(source, kh, kw, oh, ow, stride, padding, cols)
+        firsts, stops = _inside(kw, ow, source.shape[3], stride, padding)
+        _im2col(source, kh, kw, oh, ow, stride, padding, firsts, stops, cols)
     return cols
 
 
@@ -117,5 +168,6 @@ def col2im(
         raise Misuse(f"cols must have shape {(c * kh * kw, b * oh * ow)}, not {source.shape}")
     x = np.empty(x_shape, dtype=np.uint64)
     if x.size:
-        _col2im(source, kh, kw, oh, ow, stride, padding, x)
+        firsts, stops = _inside(kw, ow, x_shape[3], stride, padding)
+        _col2im(source, kh, kw, oh, ow, stride, padding, firsts, stops, x)
     return x

@@ -24,25 +24,25 @@ from wwfl_core.kernels._lazy import U64, check_array, kernel
 
 PANEL = 24  # columns of a packed panel
 DEPTH = 160  # longest slice of the inner dimension: a panel of DEPTH x 24 words is 30 KiB
-ROWS = 320  # rows of the left matrix that pass over a panel: ROWS x DEPTH words stay in the L2 cache
+ROWS = 512  # rows of the left matrix that pass over a panel: ROWS x DEPTH words stay in the L2 cache
 CONCATENATE_BELOW = 128  # inner dimensions up to this are joined before multiplying
 
 
-def _block(rows: int, vectors: int) -> Any:
+def _block(rows: int, vectors: int, keep: bool = False) -> Any:
     """Intrinsic: C[rows, 8*vectors] (+)= A[rows, depth] @ panel[depth, 8*vectors].
 
     Arguments, all int64: address, row stride and column stride (in words) of A; address and row stride of the
     panel; address and row stride of C; depth >= 1; accumulate (0 or 1); bit mask of the columns of the last
-    vector that are stored.
+    vector that are stored; address to which the panel is copied (used only if keep is set).
     """
 
     @intrinsic
-    def block(typing, a, a_row, a_col, b, b_row, c, c_row, depth, accumulate, mask):
-        signature = types.void(*[types.int64] * 10)
+    def block(typing, a, a_row, a_col, b, b_row, c, c_row, depth, accumulate, mask, copy):
+        signature = types.void(*[types.int64] * 11)
 
         def generate(context, builder, sig, args):
-            a, a_row, a_col, b, b_row, c, c_row, depth, accumulate, mask = args
-            a, b, c = (builder.inttoptr(address, ir.PointerType()) for address in (a, b, c))
+            a, a_row, a_col, b, b_row, c, c_row, depth, accumulate, mask, copy = args
+            a, b, c, copy = (builder.inttoptr(address, ir.PointerType()) for address in (a, b, c, copy))
             full = ir.Constant(v.I8, 255)
             masks = [full] * (vectors - 1) + [builder.trunc(mask, v.I8)]
             adding = builder.icmp_unsigned("!=", accumulate, v.const(0))
@@ -65,6 +65,10 @@ def _block(rows: int, vectors: int) -> Any:
             a_now, b_now = builder.phi(ir.PointerType()), builder.phi(ir.PointerType())
             sums = [builder.phi(v.WORDS) for _ in totals]
             columns = [v.load(builder, v.at(builder, b_now, v.const(v.LANES * j))) for j in range(vectors)]
+            if keep:
+                line = v.at(builder, copy, builder.mul(step, v.const(v.LANES * vectors)))
+                for j in range(vectors):
+                    v.store(builder, columns[j], v.at(builder, line, v.const(v.LANES * j)))
             results: list[Any] = []
             for r in range(rows):
                 factor = v.splat(builder, v.load(builder, v.at(builder, a_now, a_offsets[r]), v.I64))
@@ -94,6 +98,7 @@ def _block(rows: int, vectors: int) -> Any:
     return block
 
 
+_block_8_3_keep = _block(8, 3, keep=True)
 _block_8_3, _block_4_3, _block_2_3, _block_1_3 = (_block(rows, 3) for rows in (8, 4, 2, 1))
 _block_8_2, _block_4_2, _block_2_2, _block_1_2 = (_block(rows, 2) for rows in (8, 4, 2, 1))
 _block_8_1, _block_4_1, _block_2_1, _block_1_1 = (_block(rows, 1) for rows in (8, 4, 2, 1))
@@ -112,13 +117,14 @@ def _address(typing, array, offset):
 
 
 @intrinsic
-def _copy_words(typing, source, target):
-    """Copy 8 consecutive words from one address to another."""
-    signature = types.void(types.int64, types.int64)
+def _copy_words(typing, source, target, mask):
+    """Copy 8 consecutive words from one address to another; those not in the bit mask become zero."""
+    signature = types.void(*[types.int64] * 3)
 
     def generate(context, builder, sig, args):
-        source, target = (builder.inttoptr(address, ir.PointerType()) for address in args)
-        v.store(builder, v.load(builder, source), target)
+        source, target = (builder.inttoptr(address, ir.PointerType()) for address in args[:2])
+        mask = builder.bitcast(builder.trunc(args[2], v.I8), v.WORD_MASK)
+        v.store(builder, v.masked_load(builder, source, mask), target)
         return context.get_dummy_value()
 
     return signature, generate
@@ -173,70 +179,76 @@ def _accumulate(a, b, c, panel, depth_step, row_step, accumulate):
                 width = 8 * vectors
                 mask = 255 >> (width - live)
                 b_at = b_base + 8 * (start * b_row + column * b_col)
-                if b_col == 1 and live == 24 and rows <= 8:
-                    # Too few rows to pay for packing: read b in place.
-                    p_at, p_row = b_at, b_row
-                else:
-                    p_at, p_row = panel_base, width
-                    whole = live // 8 * 8 if b_col == 1 or b_row == 1 else 0
-                    done = 0  # leading rows whose first `whole` columns are packed
-                    if b_col == 1:
-                        done = depth
-                        for k in range(depth):
-                            for j in range(0, whole, 8):
-                                _copy_words(b_at + 8 * (k * b_row + j), p_at + 8 * (k * width + j))
-                    elif b_row == 1:
-                        done = depth // 8 * 8
-                        for k in range(0, done, 8):
-                            for j in range(0, whole, 8):
-                                _copy_transposed(
-                                    b_at + 8 * (k + j * b_col), b_col, p_at + 8 * (k * width + j), width
-                                )
-                    for k in range(depth):
-                        for j in range(whole if k < done else 0, live):
-                            _copy_word(b_at + 8 * (k * b_row + j * b_col), p_at + 8 * (k * width + j))
-                        for j in range(live, width):
-                            panel[skipped + k * width + j] = 0
                 a_at = a_base + 8 * (row_start * a_row + start * a_col)
                 c_at = c_base + 8 * (row_start * n + column)
                 left = rows
+                p_at, p_row = panel_base, width
+                if b_col == 1 and live == 24:
+                    if rows < 8:
+                        # Too few rows to pay for packing: read b in place.
+                        p_at, p_row = b_at, b_row
+                    else:
+                        _block_8_3_keep(
+                            a_at, a_row, a_col, b_at, b_row, c_at, n, depth, adding, mask, panel_base
+                        )
+                        a_at += 64 * a_row
+                        c_at += 64 * n
+                        left -= 8
+                elif b_col == 1:
+                    for k in range(depth):
+                        for j in range(vectors):
+                            last = mask if j == vectors - 1 else 255
+                            _copy_words(b_at + 8 * (k * b_row + 8 * j), p_at + 8 * (k * width + 8 * j), last)
+                else:
+                    whole = live // 8 if b_row == 1 else 0  # vectors that are packed by 8x8 blocks
+                    done = depth // 8 * 8 if b_row == 1 else 0  # and rows
+                    for k in range(0, done, 8):
+                        for j in range(whole):
+                            _copy_transposed(
+                                b_at + 8 * (k + 8 * j * b_col), b_col, p_at + 8 * (k * width + 8 * j), width
+                            )
+                    for k in range(depth):
+                        for j in range(8 * whole if k < done else 0, live):
+                            _copy_word(b_at + 8 * (k * b_row + j * b_col), p_at + 8 * (k * width + j))
+                        for j in range(live, width):
+                            panel[skipped + k * width + j] = 0
                 while left >= 8:
                     if vectors == 3:
-                        _block_8_3(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask)
+                        _block_8_3(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask, 0)
                     elif vectors == 2:
-                        _block_8_2(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask)
+                        _block_8_2(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask, 0)
                     else:
-                        _block_8_1(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask)
+                        _block_8_1(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask, 0)
                     a_at += 64 * a_row
                     c_at += 64 * n
                     left -= 8
                 if left >= 4:
                     if vectors == 3:
-                        _block_4_3(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask)
+                        _block_4_3(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask, 0)
                     elif vectors == 2:
-                        _block_4_2(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask)
+                        _block_4_2(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask, 0)
                     else:
-                        _block_4_1(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask)
+                        _block_4_1(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask, 0)
                     a_at += 32 * a_row
                     c_at += 32 * n
                     left -= 4
                 if left >= 2:
                     if vectors == 3:
-                        _block_2_3(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask)
+                        _block_2_3(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask, 0)
                     elif vectors == 2:
-                        _block_2_2(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask)
+                        _block_2_2(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask, 0)
                     else:
-                        _block_2_1(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask)
+                        _block_2_1(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask, 0)
                     a_at += 16 * a_row
                     c_at += 16 * n
                     left -= 2
                 if left >= 1:
                     if vectors == 3:
-                        _block_1_3(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask)
+                        _block_1_3(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask, 0)
                     elif vectors == 2:
-                        _block_1_2(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask)
+                        _block_1_2(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask, 0)
                     else:
-                        _block_1_1(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask)
+                        _block_1_1(a_at, a_row, a_col, p_at, p_row, c_at, n, depth, adding, mask, 0)
 
 
 def _checked(pairs: Sequence[tuple[U64, U64]]) -> list[tuple[U64, U64]]:

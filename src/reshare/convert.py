@@ -1,0 +1,219 @@
+"""The generic path: shares of any sharing on any parties become shares of any other sharing on any other parties.
+
+One program for the source's servers, one for the target's, one pair for all protocols (WW-FL, arXiv 2302.09904,
+Section 3.6): every word known to some source parties is dealt afresh to the target and the target adds up. No party of
+either side, nor the coordinator, learns anything. A malicious-secure source passes a check point first, and every word
+comes from three dealers: the first sends it, the others its digest, and the receivers take the majority. An outvoted
+dealer is named; its value is fetched from another one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wwfl_core.algebra import BITS, RING, Algebra
+from wwfl_core.arrays import U8, Array, Shape
+from wwfl_core.backend import MPCBackend, digest
+from wwfl_core.cost import Phase
+from wwfl_core.errors import VerificationFailed
+from wwfl_core.prg import KEY_BYTES, Prg
+from wwfl_core.share import Share
+from wwfl_core.sharing import Group
+from wwfl_core.tensor import SharedBits, SharedTensor
+
+from .plan import ResharePlan
+
+NAME = "reshare"
+ACCEPTED, RESEND = 1, 2
+ONLINE = Phase.ONLINE
+
+
+class _Link:
+    """Messages between the two clusters: numbered by group and step, since operation counters differ."""
+
+    def __init__(self, mpc: MPCBackend, peers: tuple[str, ...], group: int) -> None:
+        self._endpoint = mpc.party.endpoint
+        self._label = mpc.party.label(NAME)
+        self._peers = peers
+        self._base = group * 8
+
+    def send(self, to: int, step: int, value: Array) -> None:
+        self._endpoint.send(self._peers[to], self._base + step, NAME, ONLINE, value, label=self._label)
+
+    def recv(self, frm: int, step: int, algebra: Algebra, shape: Shape) -> Array:
+        return self._endpoint.recv(
+            self._peers[frm], self._base + step, NAME, ONLINE, dtype=algebra.dtype, shape=shape
+        )
+
+
+SEEDS, VALUE, DIGEST, VERDICT, AGAIN_SEEDS, AGAIN_VALUE = range(6)
+
+
+@dataclass(frozen=True)
+class _Dealt:
+    """One group's word at one of its dealers, ready to be sent."""
+
+    plan: ResharePlan
+    dealers: tuple[int, ...]
+    link: _Link
+    seeds: dict[int, U8]
+    word: Array
+
+    def message(self, receiver: int) -> tuple[U8, Array | None]:
+        """What `receiver` is to know: its seeds, and the computed component if it holds that."""
+        chosen = [self.seeds[c] for c in self.plan.seeds_for(receiver)]
+        packed = np.concatenate(chosen) if chosen else np.zeros(0, np.uint8)
+        return packed, self.word if receiver in self.plan.target.holders[self.plan.computed] else None
+
+    def send(self, receiver: int, seeds_step: int, value_step: int) -> None:
+        packed, value = self.message(receiver)
+        self.link.send(receiver, seeds_step, packed)
+        if value is not None:
+            self.link.send(receiver, value_step, value)
+
+
+def send_shares(mpc: MPCBackend, x: SharedTensor | SharedBits, plan: ResharePlan) -> None:
+    """The source's program: everything is sent, then verdicts are awaited (malicious sources only)."""
+    mpc.party.guests = plan.targets
+    mpc.checkpoint()
+    dealt = [d for number, group in enumerate(plan.groups) if (d := _prepare(mpc, x.data, plan, number, group))]
+    for item in dealt:
+        for receiver in plan.receivers:
+            if item.dealers[0] == mpc.me:
+                item.send(receiver, SEEDS, VALUE)
+            else:
+                item.link.send(receiver, DIGEST, _digest(*item.message(receiver)))
+    for item in dealt:
+        for receiver in plan.receivers if len(item.dealers) > 1 else ():
+            verdict = int(item.link.recv(receiver, VERDICT, BITS, (1,))[0])
+            # Repeating to a receiver what it may know anyway gives a lying receiver nothing.
+            if verdict == RESEND and item.dealers[1] == mpc.me:
+                item.send(receiver, AGAIN_SEEDS, AGAIN_VALUE)
+
+
+def _prepare(mpc: MPCBackend, share: Share, plan: ResharePlan, number: int, group: Group) -> _Dealt | None:
+    """This dealer's copy of a group's word in the target's sharing: fresh seeds, and y = +-(w - masks)."""
+    op = mpc.party.op(NAME)
+    dealers = plan.dealers(group)
+    if mpc.me not in dealers:
+        return None
+    algebra = share.algebra
+    word = mpc.partial(share, group.components)
+    seeds = {c: op.random(dealers, f"s{c}", BITS, (KEY_BYTES,)) for c in plan.masks}
+    for component, seed in seeds.items():
+        mask = expand(seed, algebra, share.shape)
+        word = algebra.sub(word, algebra.scale(plan.target.coefficients[component], mask))
+    word = algebra.scale(plan.target.coefficients[plan.computed], word)
+    return _Dealt(plan, dealers, _Link(mpc, plan.targets, number), seeds, word)
+
+
+def _digest(seeds: U8, value: Array | None) -> U8:
+    body = b"" if value is None else np.ascontiguousarray(value).tobytes()
+    return digest(np.frombuffer(seeds.tobytes() + body, np.uint8))
+
+
+def receive_shares(
+    mpc: MPCBackend, shape: Shape, algebra_name: str, frac_bits: int | None, logical: Shape, plan: ResharePlan
+) -> tuple[SharedTensor | SharedBits, tuple[str, ...]]:
+    """The target's program: the tensor, and who was outvoted.
+
+    Raises:
+        VerificationFailed: when no majority of dealers agrees.
+    """
+    mpc.party.guests = plan.sources
+    algebra = RING if algebra_name == RING.name else BITS
+    outvoted: list[str] = []
+    boxes: list[_Inbox] = []
+    for number, group in enumerate(plan.groups):
+        mpc.party.op(NAME)
+        if mpc.me in plan.receivers:
+            boxes.append(_Inbox(mpc.me, _Link(mpc, plan.sources, number), plan, group, algebra, shape))
+    for box in boxes:
+        box.receive()
+    for box in boxes:
+        outvoted.extend(box.vote())
+    total = Share(algebra, shape, {})
+    for number, box in enumerate(boxes):
+        dealt = Share(algebra, shape, box.parts())
+        total = total + dealt if number else dealt
+    if mpc.sharing.security.malicious:
+        _cross_check(mpc, total)
+    result = SharedBits(mpc, total, logical) if frac_bits is None else SharedTensor(mpc, total, frac_bits)
+    return result, tuple(outvoted)
+
+
+class _Inbox:
+    """One group's word at one receiver: received, voted on, expanded."""
+
+    def __init__(
+        self, me: int, link: _Link, plan: ResharePlan, group: Group, algebra: Algebra, shape: Shape
+    ) -> None:
+        self.me, self.link, self.plan, self.group = me, link, plan, group
+        self.algebra, self.shape = algebra, shape
+        self.mine = plan.seeds_for(me)
+        self.dealers = plan.dealers(group)
+        self.majority = b""
+        self.resend = False
+
+    def _take(self, dealer: int, seeds_step: int, value_step: int) -> None:
+        self.seeds = self.link.recv(dealer, seeds_step, BITS, (KEY_BYTES * len(self.mine),))
+        holds = self.me in self.plan.target.holders[self.plan.computed]
+        self.value = self.link.recv(dealer, value_step, self.algebra, self.shape) if holds else None
+
+    def receive(self) -> None:
+        """The first dealer's message and the other dealers' digests of it."""
+        self._take(self.dealers[0], SEEDS, VALUE)
+        own = _digest(self.seeds, self.value).tobytes()
+        self.votes = [own, *(self.link.recv(d, DIGEST, BITS, (KEY_BYTES,)).tobytes() for d in self.dealers[1:])]
+
+    def vote(self) -> list[str]:
+        """Tells the dealers the verdict; names those who were outvoted.
+
+        Raises:
+            VerificationFailed: when no majority agrees.
+        """
+        if len(self.dealers) == 1:
+            return []
+        self.majority = max(set(self.votes), key=self.votes.count)
+        if 2 * self.votes.count(self.majority) <= len(self.votes):
+            raise VerificationFailed(
+                f"reshare: the dealers {[self.plan.sources[d] for d in self.dealers]} of components "
+                f"{self.group.components} all disagree at {self.plan.targets[self.me]}; more than one is corrupt"
+            )
+        wrong = [d for d, vote in zip(self.dealers, self.votes, strict=True) if vote != self.majority]
+        self.resend = self.dealers[0] in wrong
+        for dealer in self.dealers:
+            self.link.send(dealer, VERDICT, np.full(1, RESEND if self.resend else ACCEPTED, np.uint8))
+        return [self.plan.sources[d] for d in wrong]
+
+    def parts(self) -> dict[int, Array]:
+        """This party's target components, after fetching the value again if the first dealer lied."""
+        if self.resend:
+            self._take(self.dealers[1], AGAIN_SEEDS, AGAIN_VALUE)
+            if _digest(self.seeds, self.value).tobytes() != self.majority:
+                raise VerificationFailed(
+                    f"reshare: {self.plan.sources[self.dealers[1]]} sent something else than it vouched for"
+                )
+        found: dict[int, Array] = {
+            c: expand(self.seeds[i * KEY_BYTES : (i + 1) * KEY_BYTES], self.algebra, self.shape)
+            for i, c in enumerate(self.mine)
+        }
+        if self.value is not None:
+            found[self.plan.computed] = self.value
+        return found
+
+
+def _cross_check(mpc: MPCBackend, share: Share) -> None:
+    """Holders of one component vouch for it to each other; compared at the target's next check point."""
+    op = mpc.party.op(NAME)
+    for component, array in share.parts.items():
+        for other in sorted(mpc.sharing.holders[component] - {mpc.me}):
+            mpc.party.transcript.vouch(other, op.number, array)
+            mpc.party.transcript.expect(other, op.number, array)
+
+
+def expand(seed: U8, algebra: Algebra, shape: Shape) -> Array:
+    """The uniform elements that a seed stands for."""
+    return Prg(seed.tobytes()).draw(0, "mask", algebra, shape)

@@ -1,0 +1,90 @@
+"""ReLU and max-pooling that keep their selection bits, so that the backward pass costs one injection per level."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..arrays import Array
+from ..errors import Misuse
+from ..tensor import SharedBits, SharedTensor, concatenate, stack_tensors
+
+
+def relu(x: SharedTensor, bits: int = 64) -> SharedTensor:
+    """max(x, 0), given |x| * 2^frac_bits < 2^(bits - 1). Exact."""
+    return relu_with_bits(x, bits)[0]
+
+
+def relu_with_bits(x: SharedTensor, bits: int = 64) -> tuple[SharedTensor, SharedBits]:
+    """max(x, 0) and the bits [x >= 0], which are its derivative."""
+    positive = ~x.negative(bits)
+    return positive.times(x), positive
+
+
+class PoolTree:
+    """A k x k max-pool as a tree of pairwise maxima; remembers the selections for the backward pass.
+
+    Level by level, neighbours (a, b) become a + [a < b] (b - a), all pairs of a level in one comparison; ties choose
+    a, the earlier element in row order. ceil(log2 k^2) comparisons and injections deep.
+    """
+
+    def __init__(self, k: int, bits: int = 64) -> None:
+        if k < 1:
+            raise Misuse(f"max-pool: kernel {k} is not positive")
+        self.k = k
+        self.bits = bits
+        self._levels: list[tuple[SharedBits, int]] = []
+        self._image: tuple[int, ...] = ()
+
+    def forward(self, x: SharedTensor) -> SharedTensor:
+        """[b, c, h, w] -> [b, c, h // k, w // k]; a remainder at the far edges is dropped, as in torch."""
+        b, c, h, w = self._image = x.shape
+        oh, ow = h // self.k, w // self.k
+        if not oh or not ow:
+            raise Misuse(f"max-pool: window {self.k} does not fit images of shape {x.shape}")
+
+        def windows(a: Array) -> Array:
+            blocks = a[:, :, : oh * self.k, : ow * self.k].reshape(b, c, oh, self.k, ow, self.k)
+            return np.ascontiguousarray(blocks.transpose(3, 5, 0, 1, 2, 4)).reshape(-1, b, c, oh, ow)
+
+        values = x.linear(windows)
+        self._levels = []
+        while (n := values.shape[0]) > 1:
+            even = n - n % 2
+            first, second = values[0:even:2], values[1:even:2]
+            gap = second - first
+            chosen = (-gap).negative(self.bits)
+            best = first + chosen.times(gap)
+            self._levels.append((chosen, n))
+            values = _join(best, values[even:]) if n % 2 else best
+        return values[0]
+
+    def backward(self, gradient: SharedTensor) -> SharedTensor:
+        """[b, c, oh, ow] -> [b, c, h, w]: every gradient goes to the selected element of its window."""
+        values = stack_tensors([gradient])
+        for chosen, n in reversed(self._levels):
+            pairs = values[: n // 2]
+            second = chosen.times(pairs)
+            both = _interleave(pairs - second, second)
+            values = _join(both, values[n // 2 :]) if n % 2 else both
+        b, c, h, w = self._image
+        oh, ow, k = h // self.k, w // self.k, self.k
+
+        def image(a: Array) -> Array:
+            blocks = a.reshape(k, k, b, c, oh, ow).transpose(2, 3, 4, 0, 5, 1).reshape(b, c, oh * k, ow * k)
+            if (oh * k, ow * k) == (h, w):
+                return np.ascontiguousarray(blocks)
+            out = np.zeros((b, c, h, w), a.dtype)
+            out[:, :, : oh * k, : ow * k] = blocks
+            return out
+
+        return values.linear(image)
+
+
+def _join(a: SharedTensor, b: SharedTensor) -> SharedTensor:
+    return concatenate([a, b])
+
+
+def _interleave(a: SharedTensor, b: SharedTensor) -> SharedTensor:
+    """a0, b0, a1, b1, ... along the first axis."""
+    paired = stack_tensors([a, b], axis=1)
+    return paired.reshape(2 * a.shape[0], *a.shape[1:])
