@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,8 @@ from numpy.typing import NDArray
 
 from wwfl_core import kernels as K
 from wwfl_core.errors import Misuse
+from wwfl_core.kernels._lazy import kernel
+from wwfl_core.kernels.prepare import all_kernels
 
 U64 = NDArray[np.uint64]
 U8 = NDArray[np.uint8]
@@ -350,5 +355,34 @@ def test_truncation_misuse() -> None:
             call()
 
 
-def test_prepare() -> None:
+# ---- compilation and threads
+
+
+def test_prepare_finds_every_kernel() -> None:
     K.prepare()
+    names = list(all_kernels())
+    assert "gemm._accumulate" in names and len(names) == 12
+
+
+def test_kernel_without_a_cache_directory() -> None:
+    scope: dict[str, Any] = {}
+    exec("def fill(out):\n    for i in range(out.size):\n        out[i] = 7", scope)  # has no source file
+    out = np.zeros(3, dtype=np.uint64)
+    kernel("out1")(scope["fill"])(out)
+    assert out.tolist() == [7, 7, 7]
+
+
+def test_import_compiles_nothing() -> None:
+    code = (
+        "import wwfl_core.kernels as K; from wwfl_core.kernels.prepare import all_kernels;"
+        "assert not any(k.compiled for k in all_kernels().values())"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_threads() -> None:
+    a, b = words(1, 130, 170), words(2, 170, 50)
+    expected = a @ b
+    with ThreadPoolExecutor(4) as pool:
+        for product in pool.map(lambda _: K.matmul([(a, b)]), range(40)):
+            same(product, expected)

@@ -1,1 +1,63 @@
-"""wwfl: clusters that run different MPC protocols train one model together; nobody ever sees it."""
+"""wwfl: clusters that run different MPC protocols train one model together; nobody ever sees it.
+
+Names are loaded when they are first used, so that server processes never import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "Federation": "wwfl.federation",
+    "Cluster": "wwfl.federation",
+    "Schedule": "wwfl.federation",
+    "Round": "wwfl.federation",
+    "FedAvg": "wwfl.aggregation",
+    "TrimmedMean": "wwfl.aggregation",
+    "Aggregation": "wwfl.aggregation",
+    "SGD": "wwfl.nn.train",
+    "LeNet": "wwfl.nn.models",
+    "MLP": "wwfl.nn.models",
+    "LogisticRegression": "wwfl.nn.models",
+    "datasets": "wwfl.data.datasets",
+    "LocalCluster": "wwfl_core.cluster",
+    "NetworkModel": "wwfl_core.cost",
+    "WwflError": "wwfl_core.errors",
+    "reshare": "reshare.api",
+    "Plain": "backends.plain",
+    "Additive2PC": "backends.additive2pc",
+    "Replicated3PC": "backends.replicated3pc",
+    "Tetrad4PC": "backends.tetrad4pc",
+}
+
+__all__ = [
+    "MLP",
+    "SGD",
+    "Additive2PC",
+    "Aggregation",
+    "Cluster",
+    "FedAvg",
+    "Federation",
+    "LeNet",
+    "LocalCluster",
+    "LogisticRegression",
+    "NetworkModel",
+    "Plain",
+    "Replicated3PC",
+    "Round",
+    "Schedule",
+    "Tetrad4PC",
+    "TrimmedMean",
+    "WwflError",
+    "datasets",
+    "reshare",
+]
+
+
+def __getattr__(name: str) -> Any:
+    try:
+        home = import_module(_HOME[name])
+    except KeyError:
+        raise AttributeError(f"module 'wwfl' has no attribute {name!r}") from None
+    return home if name == "datasets" else getattr(home, name)

@@ -17,6 +17,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from . import kernels
 from .algebra import RING
 from .arrays import Array, Shape
 from .backend import MPCBackend
@@ -124,6 +125,7 @@ class LocalCluster:
         self.setup_cost, self.cost = self.cost, Cost()
 
     def _start(self) -> None:
+        kernels.prepare()  # once here, rather than at the same time in every server process
         if not self.processes:
             self.workers = [
                 ThreadWorker(self.protocol, i, self.addresses, self.memory) for i in range(len(self.addresses))

@@ -4,12 +4,14 @@
 
 A kernel is compiled (or loaded from numba's on-disk cache) at its first call and never at import. Its
 signature is fixed, so that a read-only or otherwise unusual view cannot trigger another compilation.
+
+Numba's cache notices changes of the file that defines a kernel, but not of `_vector.py`: after editing that
+one, delete the `*.nbi` and `*.nbc` files in `__pycache__`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numba
@@ -49,18 +51,31 @@ class Kernel:
     def __init__(self, function: Callable[..., None], arguments: str) -> None:
         self._function = function
         self._arguments = arguments
-        self._compiled = cache(self._compile)
+        self._callable: Callable[..., None] | None = None
 
     def _compile(self) -> Callable[..., None]:
         signature = types.void(*(TYPES[name] for name in self._arguments.split()))
-        return numba.njit(signature, nogil=True, cache=True, error_model="numpy")(self._function)
+        try:
+            return numba.njit(signature, nogil=True, cache=True, error_model="numpy")(self._function)
+        except RuntimeError as error:
+            if "no locator available" not in str(error):
+                raise
+            # No directory for the cache can be written: compile for this process only.
+            return numba.njit(signature, nogil=True, error_model="numpy")(self._function)
 
-    def prepare(self) -> None:
-        """Compile now, or load the compiled code from the disk cache."""
-        self._compiled()
+    @property
+    def compiled(self) -> bool:
+        """Whether this process has the compiled code."""
+        return self._callable is not None
+
+    def prepare(self) -> Callable[..., None]:
+        """Compile now, or load the compiled code from the disk cache. Threads may race here harmlessly."""
+        if self._callable is None:
+            self._callable = self._compile()
+        return self._callable
 
     def __call__(self, *arguments: object) -> None:
-        self._compiled()(*arguments)
+        (self._callable or self.prepare())(*arguments)
 
 
 def kernel(arguments: str) -> Callable[[Callable[..., None]], Kernel]:

@@ -89,9 +89,9 @@ def _col2im(cols, kh, kw, oh, ow, stride, padding, firsts, stops, x):
     for channel in range(c):
         for image in range(b):
             image_at = x_base + 8 * (image * c + channel) * h * w
-            plane = x[image, channel].reshape(-1)
-            for y in range(h * w):
-                plane[y] = 0
+            for y in range(h):
+                for z in range(w):
+                    x[image, channel, y, z] = 0
             for i in range(kh):
                 for j in range(kw):
                     row = (channel * kh + i) * kw + j

@@ -110,7 +110,7 @@ def _pack_words(x, width, last, data):
 
 @kernel("bytes_in1 int out1 bytes_out1")
 def _unpack_words(data, width, x, last):
-    """x = words of width bits. last: 32 zeroed bytes of scratch."""
+    """x = words of width bits. last: 96 zeroed bytes of scratch."""
     n = x.size
     mask = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - width)
     source = _address(data)

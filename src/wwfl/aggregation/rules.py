@@ -1,0 +1,65 @@
+"""Aggregation rules: how the global servers combine the clusters' models, on shares. A rule is one class."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wwfl_core.errors import ConfigError
+from wwfl_core.ops import sum_of_ranks_between
+from wwfl_core.tensor import SharedTensor, stack_tensors
+
+
+class Aggregation(ABC):
+    """Combines flat models of equal shape into one. Instances are immutable and picklable."""
+
+    @abstractmethod
+    def aggregate(self, models: Sequence[SharedTensor], weights: Sequence[float]) -> SharedTensor:
+        """`models[i]`: [parameters], shared at the global servers; `weights`: public, for example sample counts."""
+
+    def check(self, inputs: int) -> None:
+        """Raises ConfigError if the rule cannot work with this many inputs."""
+        if inputs < 1:
+            raise ConfigError(f"{type(self).__name__} needs at least one model")
+
+
+@dataclass(frozen=True)
+class FedAvg(Aggregation):
+    """The weighted mean (McMahan et al., AISTATS'17). Linear: one truncation, no other communication."""
+
+    def aggregate(self, models: Sequence[SharedTensor], weights: Sequence[float]) -> SharedTensor:
+        self.check(len(models))
+        total = float(sum(weights))
+        if len(set(weights)) == 1:  # one public factor, one truncation
+            combined = models[0]
+            for model in models[1:]:
+                combined = combined + model
+            return combined * (1.0 / len(models))
+        f = models[0].mpc.fixed.frac_bits
+        parts = [m.mpc.constant(w / total, f) for m, w in zip(models, weights, strict=True)]
+        scaled = [SharedTensor(m.mpc, m.data.map(lambda a, k=k: a * k), m.frac_bits + f) for m, k in zip(models, parts, strict=True)]
+        combined = scaled[0]
+        for model in scaled[1:]:
+            combined = combined + model
+        return combined.truncate(f)
+
+
+@dataclass(frozen=True)
+class TrimmedMean(Aggregation):
+    """Per coordinate, drops the `trim` lowest and the `trim` highest values and averages the rest (Yin et al., ICML'18).
+
+    Weights are not used: a robust rule must not trust what an input says about itself.
+    """
+
+    trim: int = 1
+
+    def check(self, inputs: int) -> None:
+        if self.trim < 0 or inputs <= 2 * self.trim:
+            raise ConfigError(f"TrimmedMean(trim={self.trim}) needs more than {2 * self.trim} models, got {inputs}")
+
+    def aggregate(self, models: Sequence[SharedTensor], weights: Sequence[float]) -> SharedTensor:
+        n = len(models)
+        self.check(n)
+        kept = sum_of_ranks_between(stack_tensors(list(models)), self.trim, n - self.trim, axis=0)
+        return kept * (1.0 / (n - 2 * self.trim))
