@@ -97,9 +97,7 @@ def per_element(budget: float) -> list[dict[str, Any]]:
             cases[f"pack_words {width}"] = lambda x=x, w=width: kernels.pack_words(x, w)
             cases[f"unpack_words {width}"] = lambda d=data, n=n, w=width: kernels.unpack_words(d, n, w)
         for name, call in cases.items():
-            rows.append(
-                {"name": name, "elements": n, "unit": "ns/element", "wwfl": seconds(call, budget) / n * 1e9}
-            )
+            rows.append({"name": name, "elements": n, "unit": "ns/element", "wwfl": seconds(call, budget) / n * 1e9})
     for shape, kernel, stride, padding in (
         ((80, 1, 28, 28), (5, 5), 1, 0),
         ((80, 6, 14, 14), (5, 5), 1, 2),

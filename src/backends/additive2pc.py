@@ -8,7 +8,8 @@ truncation: exact, one bit each way (wwfl_core.truncation, Lemma W).
 
 Bits per 64-bit element, offline / online / rounds, all links together (tests/test_costs.py asserts them):
 product 64 / 256 / 1 (any bilinear map: 64 per output / 128 per operand element that is not open yet / 1),
-truncation f / 2 / 1, sign 871 / 194 / 3, bit to ring 64 / 2 / 1, injection 128 / 130 / 1, share 0, reveal 128 / 1 round.
+truncation f / 2 / 1, sign 871 / 194 / 3, bit to ring 64 / 2 / 1, injection 128 / 130 / 1, share 0,
+reveal 128 / 1 round.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ KEY = {P1: (P1, H), P2: (P2, H)}  # the PRG keys that each of them shares with t
 
 
 class Mask(NamedTuple):
-    """The mask a of a shared value x: `share` is this party's a_i (at H: a itself), `opened` is d = x - a (None at H)."""
+    """The mask a of a value x: `share` is this party's a_i (at H: a itself), `opened` is d = x - a (None at H)."""
 
     share: Array
     opened: Array | None

@@ -44,9 +44,7 @@ class Replicated3PC(MPCBackend):
         algebra = x.algebra
         op = self.party.op(f.name)
         i, j = self.me, (self.me + 1) % 3
-        z = f.apply(
-            algebra, [(x.parts[i], algebra.add(y.parts[i], y.parts[j])), (x.parts[j], y.parts[i])]
-        )
+        z = f.apply(algebra, [(x.parts[i], algebra.add(y.parts[i], y.parts[j])), (x.parts[j], y.parts[i])])
         z = algebra.add(z, self._zero_share(op, x, z.shape))
         if truncate:
             return self._truncate_product(op, z, truncate)
@@ -141,13 +139,9 @@ class Replicated3PC(MPCBackend):
             both = np.stack([u, u * self.partial(x, (X1, X2)).reshape(-1)])
             op.send(P2, both - op.random((P1, P3), "u", RING, (2, n)))
         else:
-            u, d = (
-                op.recv(P1, np.uint64, (2, n)) if self.me == P2 else op.random((P1, P3), "u", RING, (2, n))
-            )
+            u, d = op.recv(P1, np.uint64, (2, n)) if self.me == P2 else op.random((P1, P3), "u", RING, (2, n))
             v = kernels.expand(b.parts[X3], n)
             rest = self.partial(x, (X2, X3)) if self.me == P2 else x.parts[X1]
             inner = d + u * x.parts[X3].reshape(-1)
             mine = (inner + v * (rest.reshape(-1) - (inner << np.uint64(1)))).reshape(shape)
         return self._reclose((P2, P3), mine, shape)
-
-

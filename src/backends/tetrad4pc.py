@@ -2,18 +2,18 @@
 
     x = m - l1 - l2 - l3;  CS1: (m, l1, l2), CS2: (m, l2, l3), CS3: (m, l3, l1), CS4: (l1, l2, l3).
 
-CS2 and CS3 evaluate online, CS1 verifies them, CS4 only takes part in the (input-independent) offline phase. The
-holders of l1, l2, l3 share the PRG keys K1, K2, K3. Over GF(2) the same code gives the Boolean world.
+CS2 and CS3 evaluate online, CS1 verifies them, CS4 only takes part in the (input-independent) offline phase.
+The holders of l1, l2, l3 share the PRG keys K1, K2, K3. Over GF(2) the same code gives the Boolean world.
 
 Security: every value on a wire is a joint send (a second party vouches for it), or enters CS1's check value v with a
 unit coefficient; digests are compared, and verdicts exchanged, before anything is opened (MPCBackend.checkpoint).
-CS4's words w have no second owner: they are safe because an error in w reaches v multiplied by +-1 only. Summing several
-w, or scaling one by a secret, would let CS4 learn a bit from abort or no abort; no gate here does that.
+CS4's words w have no second owner: they are safe because an error in w reaches v multiplied by +-1 only. Summing
+several w, or scaling one by a secret, would let CS4 learn a bit from abort or no abort; no gate here does that.
 
 Bits per 64-bit element, offline / online / rounds at the evaluators, all links (tests/test_costs.py asserts them; CS1
 lags one message behind): product 128 / 192 / 1 per OUTPUT element of any bilinear map, product with exact truncation
-128+2f / 193+2f / 2, truncation 64+2f / 65+2f / 1, sign 363 / 607 / 7, bit to ring 128 / 192 / 1, injection 384 / 192 / 1,
-share 128 / 1 round, reveal 256 / 1 round, plus 32-byte digests per check point.
+128+2f / 193+2f / 2, truncation 64+2f / 65+2f / 1, sign 363 / 607 / 7, bit to ring 128 / 192 / 1, injection
+384 / 192 / 1, share 128 / 1 round, reveal 256 / 1 round, plus 32-byte digests per check point.
 """
 
 from __future__ import annotations
@@ -110,12 +110,16 @@ class Tetrad4PC(MPCBackend):
         self.party.transcript.expect(CS1, op.number, v)
 
     def _joint(
-        self, op: Op, senders: Sequence[int], to: int, value: Array | None, like: tuple[Algebra, Shape], offline: bool
+        self,
+        op: Op,
+        senders: Sequence[int],
+        to: int,
+        value: Array | None,
+        like: tuple[Algebra, Shape],
+        offline: bool,
     ) -> Array | None:
         """jsnd(i, j -> k): the first sender sends, the second vouches."""
-        return op.joint_send(
-            senders, to, value, like[0].dtype, like[1], OFFLINE if offline else ONLINE, vouched=True
-        )
+        return op.joint_send(senders, to, value, like[0].dtype, like[1], OFFLINE if offline else ONLINE, vouched=True)
 
     # ------------------------------------------------------------------ truncation
 
@@ -285,7 +289,9 @@ class Tetrad4PC(MPCBackend):
         """The bit l1 ^ l2 ^ l3 as ring pieces, each held like a lambda: 3 elements offline."""
         x = self._lift_lambda(op, b, n)
         l3 = kernels.expand(b.parts[L3], n) if self.me in K3 else None
-        pieces = self._spread(op, "b", {k: -((part * l3) << np.uint64(1)) for k, part in x.items()} if self.me in K3 else {}, n)
+        pieces = self._spread(
+            op, "b", {k: -((part * l3) << np.uint64(1)) for k, part in x.items()} if self.me in K3 else {}, n
+        )
         for k, part in x.items():
             pieces[k] = pieces[k] + part
         if self.me in K3:

@@ -6,10 +6,10 @@ import logging
 from dataclasses import dataclass
 
 from wwfl_core.algebra import BITS, RING
+from wwfl_core.arrays import numel
 from wwfl_core.cluster import Handle, LocalCluster
 from wwfl_core.cost import Cost
 from wwfl_core.derived import packed
-from wwfl_core.arrays import numel
 from wwfl_core.errors import Misuse, ProtocolError
 
 from .convert import receive_shares, send_shares
@@ -37,7 +37,9 @@ def plan_for(source: LocalCluster, target: LocalCluster) -> ResharePlan:
         raise Misuse(f"the tensor already lives at cluster {source.name}")
     shared = set(source.addresses) & set(target.addresses)
     if shared:
-        raise Misuse(f"clusters {source.name} and {target.name} share the parties {sorted(shared)}; give them other names")
+        raise Misuse(
+            f"clusters {source.name} and {target.name} share the parties {sorted(shared)}; give them other names"
+        )
     return ResharePlan(source.sharing, target.sharing, source.addresses, target.addresses)
 
 
@@ -65,9 +67,7 @@ def reshare_with_report(x: Handle, to: LocalCluster) -> Reshared:
     algebra = BITS if bits else RING
     run = max(source.next_run(), to.next_run())
     leaving = source.submit(send_shares, x, plan, run=run)
-    arriving = to.submit(
-        receive_shares, shape, algebra.name, x.ref.frac_bits, x.shape, plan, run=run
-    )
+    arriving = to.submit(receive_shares, shape, algebra.name, x.ref.frac_bits, x.shape, plan, run=run)
     left, arrived = leaving.outcomes(), arriving.outcomes()
     failures = [_failure(side, outcomes) for side, outcomes in ((source, left), (to, arrived))]
     raised = [error for error in failures if error is not None]

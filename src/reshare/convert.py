@@ -43,9 +43,7 @@ class _Link:
         self._endpoint.send(self._peers[to], self._base + step, NAME, ONLINE, value, label=self._label)
 
     def recv(self, frm: int, step: int, algebra: Algebra, shape: Shape) -> Array:
-        return self._endpoint.recv(
-            self._peers[frm], self._base + step, NAME, ONLINE, dtype=algebra.dtype, shape=shape
-        )
+        return self._endpoint.recv(self._peers[frm], self._base + step, NAME, ONLINE, dtype=algebra.dtype, shape=shape)
 
 
 SEEDS, VALUE, DIGEST, VERDICT, AGAIN_SEEDS, AGAIN_VALUE = range(6)
@@ -147,9 +145,7 @@ def receive_shares(
 class _Inbox:
     """One group's word at one receiver: received, voted on, expanded."""
 
-    def __init__(
-        self, me: int, link: _Link, plan: ResharePlan, group: Group, algebra: Algebra, shape: Shape
-    ) -> None:
+    def __init__(self, me: int, link: _Link, plan: ResharePlan, group: Group, algebra: Algebra, shape: Shape) -> None:
         self.me, self.link, self.plan, self.group = me, link, plan, group
         self.algebra, self.shape = algebra, shape
         self.mine = plan.seeds_for(me)
@@ -166,7 +162,10 @@ class _Inbox:
         """The first dealer's message and the other dealers' digests of it."""
         self._take(self.dealers[0], SEEDS, VALUE)
         own = _digest(self.seeds, self.value).tobytes()
-        self.votes = [own, *(self.link.recv(d, DIGEST, BITS, (KEY_BYTES,)).tobytes() for d in self.dealers[1:])]
+        self.votes = [
+            own,
+            *(self.link.recv(d, DIGEST, BITS, (KEY_BYTES,)).tobytes() for d in self.dealers[1:]),
+        ]
 
     def vote(self) -> list[str]:
         """Tells the dealers the verdict; names those who were outvoted.

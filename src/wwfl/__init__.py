@@ -6,6 +6,8 @@ Names are loaded when they are first used, so that server processes never import
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 _HOME = {
@@ -53,6 +55,22 @@ __all__ = [
     "datasets",
     "reshare",
 ]
+
+
+def _refuse_foreign_packages() -> None:
+    """`backends` and `reshare` are common names: one of another project would shadow ours and fail in odd ways."""
+    ours = Path(__file__).resolve().parent.parent
+    for name in ("wwfl_core", "backends", "reshare"):
+        spec = find_spec(name)
+        origin = Path(spec.origin).resolve() if spec and spec.origin else None
+        if origin is None or origin.parent.parent != ours:
+            raise ImportError(
+                f"the package {name!r} that Python finds is {origin or 'missing'}, not the one of wwfl in {ours}; rename "
+                f"or remove the other one, or install wwfl in an environment of its own"
+            )
+
+
+_refuse_foreign_packages()
 
 
 def __getattr__(name: str) -> Any:

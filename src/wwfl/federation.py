@@ -166,7 +166,11 @@ class Federation:
         """
         self._check_data(train)
         self._partition = iid(
-            train, len(self.members), max(m.clients for m in self.members), self.schedule.samples_per_client, partition_seed
+            train,
+            len(self.members),
+            max(m.clients for m in self.members),
+            self.schedule.samples_per_client,
+            partition_seed,
         )
         if self._model is None:
             flat = np.concatenate([self.initial[name].reshape(-1) for name in spec.parameter_shapes(self.layers)])
@@ -180,9 +184,13 @@ class Federation:
     def _check_data(self, data: Dataset) -> None:
         shape = output_shape(self.layers, data.images.shape[1:])
         if len(shape) != 1:
-            raise ConfigError(f"the model's output for {data.images.shape[1:]} is {shape}; classification needs [classes]")
+            raise ConfigError(
+                f"the model's output for {data.images.shape[1:]} is {shape}; classification needs [classes]"
+            )
         if data.labels.max(initial=0) >= shape[0]:
-            raise ConfigError(f"label {data.labels.max()} needs at least {data.labels.max() + 1} outputs, the model has {shape[0]}")
+            raise ConfigError(
+                f"label {data.labels.max()} needs at least {data.labels.max() + 1} outputs, the model has {shape[0]}"
+            )
         self.classes = shape[0]
 
     def _round(self, train: Dataset, test: Dataset | None, progress: Progress) -> Round:
@@ -260,11 +268,21 @@ class Federation:
         self._check_data(test)
         servers = self.global_servers
         if test.sha256 not in self._tests:
-            self._tests[test.sha256] = (servers.share(test.images), servers.share(one_hot(test.labels, self.classes)))
+            self._tests[test.sha256] = (
+                servers.share(test.images),
+                servers.share(one_hot(test.labels, self.classes)),
+            )
         images, labels = self._tests[test.sha256]
         progress(servers.name, "evaluate", 0, 1)
         hits: int = servers.run(
-            programs.evaluate, self.layers, self.int_bits, self.current_model, images, labels, EVALUATION_BATCH, reason
+            programs.evaluate,
+            self.layers,
+            self.int_bits,
+            self.current_model,
+            images,
+            labels,
+            EVALUATION_BATCH,
+            reason,
         )
         progress(servers.name, "evaluate", 1, 1)
         return hits / len(test)

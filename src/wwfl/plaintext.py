@@ -62,9 +62,7 @@ def fedavg(models: Sequence[Mapping[str, np.ndarray]], weights: Sequence[float] 
         raise Misuse("fedavg needs at least one model")
     share = np.ones(len(models)) if weights is None else np.asarray(weights, np.float64)
     if share.shape != (len(models),):
-        raise Misuse(
-            f"fedavg needs one weight per model: {len(models)} models, weights of shape {share.shape}"
-        )
+        raise Misuse(f"fedavg needs one weight per model: {len(models)} models, weights of shape {share.shape}")
     if not (np.isfinite(share).all() and (share >= 0).all() and share.sum() > 0):
         raise Misuse(f"weights must be finite, at least 0 and not all 0, got {share.tolist()}")
     for at, model in enumerate(models):
@@ -73,8 +71,7 @@ def fedavg(models: Sequence[Mapping[str, np.ndarray]], weights: Sequence[float] 
         for name in model:
             if np.shape(model[name]) != np.shape(models[0][name]):
                 raise Misuse(
-                    f"{name}: model {at} has shape {np.shape(model[name])}, "
-                    f"model 0 has {np.shape(models[0][name])}"
+                    f"{name}: model {at} has shape {np.shape(model[name])}, model 0 has {np.shape(models[0][name])}"
                 )
     share = share / share.sum()
     result: Params = {}
@@ -168,9 +165,7 @@ def _check_module(module: nn.Module) -> None:
 def _indices(batch: np.ndarray, count: int, where: str) -> np.ndarray:
     index = np.asarray(batch)
     if index.ndim != 1 or not index.size or not np.issubdtype(index.dtype, np.integer):
-        raise Misuse(
-            f"{where}: needs a 1-d integer array of at least one index, got {index.dtype} {index.shape}"
-        )
+        raise Misuse(f"{where}: needs a 1-d integer array of at least one index, got {index.dtype} {index.shape}")
     if not (0 <= int(index.min()) and int(index.max()) < count):
         raise Misuse(f"{where}: indices {int(index.min())}..{int(index.max())}, there are {count} samples")
     return index.astype(np.int64)

@@ -25,13 +25,19 @@ def save(federation: Federation, folder: str) -> None:
     """Writes share files under a new stamp, then the state that names them: a crash leaves the old checkpoint whole."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     stamp = f"round-{len(federation.history)}-{secrets.token_hex(4)}"
-    federation.global_servers.run(programs.save, str(folder), f"model.{stamp}", {"model": federation.current_model}, stamp)
+    federation.global_servers.run(
+        programs.save, str(folder), f"model.{stamp}", {"model": federation.current_model}, stamp
+    )
     for k, cluster in enumerate(federation.clusters):
         tensors: dict[str, Handle] = {}
         for person, (images, labels) in federation._data[k].items():  # pyright: ignore[reportPrivateUsage]
             tensors |= {f"{person}.images": images, f"{person}.labels": labels}
         cluster.run(programs.save, str(folder), f"{cluster.name}.{stamp}", tensors, stamp)
-    body = {"stamp": stamp, "configuration": configuration(federation), "history": [asdict(r) for r in federation.history]}
+    body = {
+        "stamp": stamp,
+        "configuration": configuration(federation),
+        "history": [asdict(r) for r in federation.history],
+    }
     _write_json(Path(folder) / STATE, body)
     for old in Path(folder).glob("*.share"):
         if stamp not in old.name:
@@ -76,7 +82,9 @@ def configuration(federation: Federation) -> dict[str, Any]:
 
 def _same_stamp(folder: str, expected: str, found: str) -> None:
     if expected != found:
-        raise DataError(f"{folder}: share files of {found!r} lie beside the state of {expected!r}; restore one whole copy")
+        raise DataError(
+            f"{folder}: share files of {found!r} lie beside the state of {expected!r}; restore one whole copy"
+        )
 
 
 def _write_json(path: Path, body: dict[str, Any]) -> None:
@@ -96,7 +104,9 @@ def _read_json(path: Path) -> dict[str, Any]:
         body: dict[str, Any] = sealed["state"]
         intact = sealed["sha256"] == hashlib.sha256(json.dumps(body, indent=1).encode()).hexdigest()
     except OSError as error:
-        raise DataError(f"{path}: cannot read the checkpoint ({error.strerror}); give the folder that fit() wrote") from error
+        raise DataError(
+            f"{path}: cannot read the checkpoint ({error.strerror}); give the folder that fit() wrote"
+        ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not a checkpoint of wwfl, or corrupt: {error}") from error
     if not intact:

@@ -21,6 +21,7 @@ from .arrays import Array, Shape, numel
 class Algebra(ABC):
     """A commutative ring whose elements are packed in arrays of one dtype. Instances are stateless."""
 
+    # Results are wrapped in asarray below because NumPy makes scalars of 0-d results, which cannot be sent.
     name: str
     dtype: npt.DTypeLike
 
@@ -63,24 +64,24 @@ class _Ring64(Algebra):
     dtype = np.uint64
 
     def add(self, a: Array, b: Array) -> Array:
-        return np.add(a, b)
+        return np.asarray(np.add(a, b))
 
     def sub(self, a: Array, b: Array) -> Array:
-        return np.subtract(a, b)
+        return np.asarray(np.subtract(a, b))
 
     def neg(self, a: Array) -> Array:
-        return np.negative(a)
+        return np.asarray(np.negative(a))
 
     def mul_sum(self, pairs: Sequence[tuple[Array, Array]]) -> Array:
         first = pairs[0][0].shape
         if all(a.shape == first and b.shape == first for a, b in pairs):
             return kernels.mul_sum(pairs)
-        return reduce(np.add, [np.multiply(a, b) for a, b in pairs])
+        return np.asarray(reduce(np.add, [np.multiply(a, b) for a, b in pairs]))
 
     def scale(self, coefficient: int, a: Array) -> Array:
         if coefficient == 1:
             return a
-        return np.negative(a) if coefficient == -1 else a * np.uint64(coefficient % 2**64)
+        return np.asarray(np.negative(a) if coefficient == -1 else a * np.uint64(coefficient % 2**64))
 
 
 class _Bits(Algebra):
@@ -88,10 +89,10 @@ class _Bits(Algebra):
     dtype = np.uint8
 
     def add(self, a: Array, b: Array) -> Array:
-        return np.bitwise_xor(a, b)
+        return np.asarray(np.bitwise_xor(a, b))
 
     def sub(self, a: Array, b: Array) -> Array:
-        return np.bitwise_xor(a, b)
+        return np.asarray(np.bitwise_xor(a, b))
 
     def neg(self, a: Array) -> Array:
         return a

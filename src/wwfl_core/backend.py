@@ -64,7 +64,9 @@ class MPCBackend(ABC):
         if len(jobs) == 1:
             return [self.bilinear(*jobs[0], truncate)]
         total = DirectSum(
-            tuple(f for f, _, _ in jobs), tuple(x.shape for _, x, _ in jobs), tuple(y.shape for _, _, y in jobs)
+            tuple(f for f, _, _ in jobs),
+            tuple(x.shape for _, x, _ in jobs),
+            tuple(y.shape for _, _, y in jobs),
         )
         flat = self.bilinear(
             total,

@@ -150,7 +150,8 @@ class Conv2dGradImage(Bilinear):
     def apply(self, algebra: Algebra, pairs: Pairs) -> Array:
         kernel = pairs[0][1].shape
         columns = kernels.matmul([(y.reshape(kernel[0], -1).T, _rows(dz)) for dz, y in pairs])
-        return kernels.col2im(columns, self.image, (kernel[2], kernel[3]), self.conv.stride, self.conv.padding)
+        b, c, h, w = self.image
+        return kernels.col2im(columns, (b, c, h, w), (kernel[2], kernel[3]), self.conv.stride, self.conv.padding)
 
     def grad_x(self, x: Shape, y: Shape) -> Bilinear:
         return self.conv

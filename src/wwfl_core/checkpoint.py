@@ -39,9 +39,7 @@ def save(mpc: MPCBackend, folder: str, name: str, tensors: dict[str, SharedTenso
         "stamp": stamp,
         "sharing": mpc.sharing.name,
         "party": mpc.me,
-        "tensors": [
-            {"name": key, "shape": list(t.shape), "frac_bits": t.frac_bits} for key, t in tensors.items()
-        ],
+        "tensors": [{"name": key, "shape": list(t.shape), "frac_bits": t.frac_bits} for key, t in tensors.items()],
     }
     encoded = json.dumps(header).encode()
     body = [MAGIC, len(encoded).to_bytes(_LENGTH, "little"), encoded]
@@ -105,7 +103,9 @@ def _read(mpc: MPCBackend, path: Path) -> tuple[dict[str, SharedTensor], str, by
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot read this share file ({error.strerror}); give the checkpoint's folder") from error
+        raise DataError(
+            f"{path}: cannot read this share file ({error.strerror}); give the checkpoint's folder"
+        ) from error
     start = len(MAGIC) + _LENGTH
     if len(data) < start + _DIGEST or not data.startswith(MAGIC):
         raise DataError(f"{path} is not a wwfl share file (or its beginning is lost)")

@@ -133,7 +133,8 @@ class LocalCluster:
             return
         self.authority = self.authority or Authority()
         started = [
-            ProcessWorker(self.protocol, i, self.addresses, self.authority.issue(a)) for i, a in enumerate(self.addresses)
+            ProcessWorker(self.protocol, i, self.addresses, self.authority.issue(a))
+            for i, a in enumerate(self.addresses)
         ]
         self.workers = list(started)
         self.directory = {w.address: w.host_port() for w in started}
@@ -153,9 +154,7 @@ class LocalCluster:
             self._run = max(self._run + 1, run or 0)
             futures = [
                 worker.submit(
-                    Command(
-                        self._run, fn, self._for_party(args, i), self.deadline_s, self.network, ops, drop
-                    )
+                    Command(self._run, fn, self._for_party(args, i), self.deadline_s, self.network, ops, drop)
                 )
                 for i, worker in enumerate(self.workers)
             ]

@@ -34,9 +34,7 @@ class NetworkModel:
         if not (math.isfinite(self.latency_s) and self.latency_s >= 0):
             raise Misuse(f"NetworkModel: latency_s is {self.latency_s}; give a finite number of seconds >= 0")
         if not self.bandwidth_bps > 0:
-            raise Misuse(
-                f"NetworkModel: bandwidth_bps is {self.bandwidth_bps}; give bits per second > 0, or math.inf"
-            )
+            raise Misuse(f"NetworkModel: bandwidth_bps is {self.bandwidth_bps}; give bits per second > 0, or math.inf")
 
 
 class Link(NamedTuple):
@@ -185,8 +183,7 @@ class Cost:
         rows.append(("total", "", f"{self.bytes_sent():,}", f"{self.messages():,}"))
         width = [max(len(row[column]) for row in rows) for column in range(4)]
         lines = [
-            f"{row[0]:<{width[0]}}  {row[1]:<{width[1]}}  {row[2]:>{width[2]}}  {row[3]:>{width[3]}}"
-            for row in rows
+            f"{row[0]:<{width[0]}}  {row[1]:<{width[1]}}  {row[2]:>{width[2]}}  {row[3]:>{width[3]}}" for row in rows
         ]
         lines.append("rounds: " + ", ".join(f"{phase} {self.rounds.get(phase, 0)}" for phase in Phase))
         if any(self.modelled_s.values()):
@@ -194,9 +191,7 @@ class Cost:
             lines.append("modelled time: " + ", ".join(seconds))
         return "\n".join(lines)
 
-    def _matching(
-        self, phase: Phase | None, sender: str | None, receiver: str | None, label: str | None
-    ) -> list[Link]:
+    def _matching(self, phase: Phase | None, sender: str | None, receiver: str | None, label: str | None) -> list[Link]:
         wanted = (sender, receiver, phase, label)
         return [
             link

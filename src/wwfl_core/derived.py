@@ -184,4 +184,15 @@ def coin(mpc: MPCBackend, reason: str) -> bytes:
     return hashlib.sha256(context + b"".join(values[p].tobytes() for p in sorted(values))).digest()
 
 
-__all__ = ["and_all", "bit_to_ring", "carry_inputs", "carry_out", "coin", "inject", "is_zero", "sign", "stack", "truncate"]
+__all__ = [
+    "and_all",
+    "bit_to_ring",
+    "carry_inputs",
+    "carry_out",
+    "coin",
+    "inject",
+    "is_zero",
+    "sign",
+    "stack",
+    "truncate",
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -52,7 +52,7 @@ class Party:
         return Op(self, self.ops, name)
 
     @contextmanager
-    def scope(self, label: str) -> Iterator[None]:
+    def scope(self, label: str) -> Generator[None]:
         """Costs and openings inside are reported under `label`."""
         outer = self._scope
         self._scope = f"{outer}/{label}" if outer else label
@@ -73,9 +73,7 @@ class Party:
         try:
             return self._prgs[subset]
         except KeyError:
-            raise Misuse(
-                f"party {self.index} does not hold the key of parties {{{subset_name(subset)}}}"
-            ) from None
+            raise Misuse(f"party {self.index} does not hold the key of parties {{{subset_name(subset)}}}") from None
 
     def agree_on_keys(self, sharing: SharingSemantics, insecure_seed: bytes | None = None) -> None:
         """Every set of at least two parties gets a PRG key: its lowest member samples and sends it.
@@ -107,9 +105,7 @@ class Party:
             self._prgs[subset] = Prg(key.tobytes())
 
     def record_opening(self, op: Op, reason: str, to: str, shape: Shape) -> None:
-        self.ledger.record(
-            run=self.run, op=op.number, label=self.label(op.name), reason=reason, to=to, shape=shape
-        )
+        self.ledger.record(run=self.run, op=op.number, label=self.label(op.name), reason=reason, to=to, shape=shape)
 
     def abort(self, reason: str) -> None:
         """Tells all other parties of the run why this one stops."""
@@ -134,9 +130,7 @@ class Op:
     def send(self, to: int, value: Array, phase: Phase = ONLINE) -> None:
         """Sends an array to a party of the cluster; never waits for it."""
         party = self.party
-        party.endpoint.send(
-            party.addresses[to], self.number, self.name, phase, value, label=party.label(self.name)
-        )
+        party.endpoint.send(party.addresses[to], self.number, self.name, phase, value, label=party.label(self.name))
 
     def recv(self, frm: int, dtype: npt.DTypeLike, shape: Shape, phase: Phase = ONLINE) -> Array:
         """Waits for the array that party `frm` sends in this operation.

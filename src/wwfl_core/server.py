@@ -58,13 +58,15 @@ class Outcome:
 
 
 def map_tree(tree: Any, leaf: Callable[[Any], Any]) -> Any:
-    """Applies `leaf` to everything inside tuples, lists and dicts."""
-    if isinstance(tree, tuple) and not hasattr(tree, "_fields"):
-        return tuple(map_tree(t, leaf) for t in tree)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    if isinstance(tree, list):
-        return [map_tree(t, leaf) for t in tree]  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(tree, dict):
-        return {k: map_tree(v, leaf) for k, v in tree.items()}  # pyright: ignore[reportUnknownVariableType]
+    """Applies `leaf` to everything inside tuples, lists and dicts (named tuples are leaves)."""
+    kind = type(tree)  # pyright: ignore[reportUnknownVariableType]
+    items: Any = tree
+    if kind is tuple:
+        return tuple([map_tree(item, leaf) for item in items])
+    if kind is list:
+        return [map_tree(item, leaf) for item in items]
+    if kind is dict:
+        return {key: map_tree(value, leaf) for key, value in items.items()}
     return leaf(tree)
 
 

@@ -29,7 +29,8 @@ class Share:
 
     def map(self, fn: Callable[[Array], Array]) -> Share:
         """Applies a linear function to every component."""
-        parts = {c: fn(a) for c, a in self.parts.items()}
+        # asarray: NumPy makes scalars of 0-d results, which cannot be sent
+        parts = {c: np.asarray(fn(a)) for c, a in self.parts.items()}
         for array in parts.values():
             return Share(self.algebra, array.shape, parts)
         shadow = np.broadcast_to(np.zeros((), self.algebra.dtype), self.shape)
@@ -38,7 +39,7 @@ class Share:
     def zip(self, other: Share, fn: Callable[[Array, Array], Array]) -> Share:
         """Combines two shares component by component with a function linear in both together."""
         shape = np.broadcast_shapes(self.shape, other.shape)
-        return Share(self.algebra, shape, {c: fn(a, other.parts[c]) for c, a in self.parts.items()})
+        return Share(self.algebra, shape, {c: np.asarray(fn(a, other.parts[c])) for c, a in self.parts.items()})
 
     def __add__(self, other: Share) -> Share:
         return self.zip(other, self.algebra.add)
@@ -59,9 +60,7 @@ class Share:
         """x + value for a public array: component 0 absorbs it (divided by its coefficient)."""
         shape = np.broadcast_shapes(self.shape, value.shape)
         signed = self.algebra.scale(coefficient, value)
-        parts = {
-            c: self.algebra.add(a, signed) if c == 0 else np.broadcast_to(a, shape) for c, a in self.parts.items()
-        }
+        parts = {c: self.algebra.add(a, signed) if c == 0 else np.broadcast_to(a, shape) for c, a in self.parts.items()}
         return Share(self.algebra, shape, parts)
 
 
@@ -71,10 +70,8 @@ def concat(shares: Sequence[Share], axis: int = 0) -> Share:
     rank = len(first.shape)
     axis %= rank
     total = sum(s.shape[axis] for s in shares)
-    shape = first.shape[:axis] + (total,) + first.shape[axis + 1 :]
-    return Share(
-        first.algebra, shape, {c: np.concatenate([s.parts[c] for s in shares], axis) for c in first.parts}
-    )
+    shape = (*first.shape[:axis], total, *first.shape[axis + 1 :])
+    return Share(first.algebra, shape, {c: np.concatenate([s.parts[c] for s in shares], axis) for c in first.parts})
 
 
 def stack(shares: Sequence[Share], axis: int = 0) -> Share:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, reduce
 from itertools import combinations
 
 from .errors import Misuse
@@ -165,7 +165,7 @@ def _hides(sharing: SharingSemantics, dealers: Parties, receivers: Parties, keys
 @lru_cache(maxsize=64)
 def _groups(sharing: SharingSemantics, vouchers: int) -> tuple[Group, ...]:
     def known_to(components: tuple[int, ...]) -> Parties:
-        return frozenset.intersection(*(sharing.holders[c] for c in components))
+        return reduce(lambda a, b: a & b, (sharing.holders[c] for c in components))
 
     def split(rest: tuple[int, ...]) -> tuple[Group, ...] | None:
         if not rest:

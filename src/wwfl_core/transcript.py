@@ -1,4 +1,4 @@
-"""Joint sends and their verification (Tetrad's jsnd; `shared/reference` section 3.2).
+"""Joint sends and their verification (jsnd of Tetrad, NDSS'22, Section III).
 
 When parties i and j both know a value that k needs, i sends it and j only vouches: it appends the value to a running
 digest that it will show to k at the next check point. k appends what it received to its own copy. One corrupt party
@@ -9,6 +9,7 @@ content cannot be shifted between operations.
 from __future__ import annotations
 
 import hashlib
+from typing import Protocol
 
 import numpy as np
 
@@ -17,15 +18,23 @@ from .arrays import Array
 DIGEST_BYTES = 32
 
 
+class _Stream(Protocol):
+    """A running hash."""
+
+    def update(self, data: bytes | memoryview, /) -> None: ...
+
+    def digest(self) -> bytes: ...
+
+
 class Transcript:
     """What this party vouched for to every other party, and what it expects every other party to vouch for."""
 
     def __init__(self) -> None:
-        self._said: dict[int, hashlib._Hash] = {}
-        self._heard: dict[int, hashlib._Hash] = {}
+        self._said: dict[int, _Stream] = {}
+        self._heard: dict[int, _Stream] = {}
 
     @staticmethod
-    def _append(streams: dict[int, hashlib._Hash], peer: int, op: int, value: Array) -> None:
+    def _append(streams: dict[int, _Stream], peer: int, op: int, value: Array) -> None:
         stream = streams.get(peer)
         if stream is None:
             stream = streams[peer] = hashlib.sha256()

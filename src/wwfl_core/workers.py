@@ -113,7 +113,10 @@ class ProcessWorker:
         self.address = addresses[index]
         self._pipe, theirs = context.Pipe()
         self.process = context.Process(
-            target=_serve, args=(theirs, protocol, index, addresses, identity), name=f"wwfl {self.address}", daemon=True
+            target=_serve,
+            args=(theirs, protocol, index, addresses, identity),
+            name=f"wwfl {self.address}",
+            daemon=True,
         )
         self.process.start()
         theirs.close()
@@ -127,9 +130,10 @@ class ProcessWorker:
         """Where the process listens; waits until it does."""
         if self._where is None:
             try:
-                self._where = self._pipe.recv()
+                where: HostPort = self._pipe.recv()
             except EOFError:
                 raise PeerLost(f"the process of {self.address} died while starting") from None
+            self._where = where
             self._reader = Thread(target=self._read, name=f"wwfl outcomes of {self.address}", daemon=True)
             self._reader.start()
         return self._where

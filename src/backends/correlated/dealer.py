@@ -183,7 +183,11 @@ def carry_out(op0: Op, roles: Roles, word: U64 | None, positions: int, shape: Sh
             opened |= {("a", i): da[i::RADIX], ("b", i): db[i::RADIX], ("p", i): (da ^ db)[i::RADIX]}
     masks: dict[Wire, U8] = {}
     for i in range(RADIX):
-        masks |= {("a", i): side_a[i::RADIX], ("b", i): side_b[i::RADIX], ("p", i): (side_a ^ side_b)[i::RADIX]}
+        masks |= {
+            ("a", i): side_a[i::RADIX],
+            ("b", i): side_b[i::RADIX],
+            ("p", i): (side_a ^ side_b)[i::RADIX],
+        }
     tops = [tuple(("p", k) for k in range(j + 1, RADIX)) for j in range(RADIX)]
     generate: list[Monomial] = [(("a", j), ("b", j), *tops[j]) for j in range(RADIX)]
     propagate: Monomial = tuple(("p", k) for k in range(RADIX))

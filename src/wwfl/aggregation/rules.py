@@ -38,7 +38,10 @@ class FedAvg(Aggregation):
             return combined * (1.0 / len(models))
         f = models[0].mpc.fixed.frac_bits
         parts = [m.mpc.constant(w / total, f) for m, w in zip(models, weights, strict=True)]
-        scaled = [SharedTensor(m.mpc, m.data.map(lambda a, k=k: a * k), m.frac_bits + f) for m, k in zip(models, parts, strict=True)]
+        scaled = [
+            SharedTensor(m.mpc, m.data.map(lambda a, k=k: a * k), m.frac_bits + f)
+            for m, k in zip(models, parts, strict=True)
+        ]
         combined = scaled[0]
         for model in scaled[1:]:
             combined = combined + model

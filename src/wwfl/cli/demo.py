@@ -26,7 +26,14 @@ CHECK = ("check", "check.ok")
 
 
 def demo(
-    *, rounds: int, processes: bool, json_path: str | None, seed: int, test_digits: int, reveal: bool, console: Console
+    *,
+    rounds: int,
+    processes: bool,
+    json_path: str | None,
+    seed: int,
+    test_digits: int,
+    reveal: bool,
+    console: Console,
 ) -> dict[str, Any]:
     """Runs the demo and returns all its figures."""
     if rounds < 1:
@@ -110,9 +117,7 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _fit(
-    federation: Federation, train: Dataset, test: Dataset, rounds: int, console: Console, bars: Progress
-) -> None:
+def _fit(federation: Federation, train: Dataset, test: Dataset, rounds: int, console: Console, bars: Progress) -> None:
     overall = bars.add_task("rounds", total=rounds, stage="rounds")
     tasks: dict[str, TaskID] = {}
 
@@ -189,7 +194,9 @@ def _cost_table(console: Console, results: dict[str, Any]) -> None:
     for name, phases in results["bytes_sent"].items():
         for phase, sent in phases.items():
             each = " ".join(
-                f"{who.rsplit('/', 1)[-1]}:{by[phase] / 1e6:.1f}" for who, by in results["per_party"][name].items() if by[phase]
+                f"{who.rsplit('/', 1)[-1]}:{by[phase] / 1e6:.1f}"
+                for who, by in results["per_party"][name].items()
+                if by[phase]
             )
             table.add_row(
                 name, phase, f"{sent / 1e6:.1f}", each, str(results["rounds"][name][phase]),
@@ -197,7 +204,12 @@ def _cost_table(console: Console, results: dict[str, Any]) -> None:
             )  # fmt: skip
     moved = results["transfers"]
     table.add_row(
-        "reshare", "online", f"{moved['bytes_sent'] / 1e6:.1f}", "", str(moved["rounds"]), f"{moved['modelled_s']:.1f}"
+        "reshare",
+        "online",
+        f"{moved['bytes_sent'] / 1e6:.1f}",
+        "",
+        str(moved["rounds"]),
+        f"{moved['modelled_s']:.1f}",
     )
     console.print(table)
     console.print("network model: clusters 1 Gbps / 20 ms, global servers 100 Mbps / 100 ms; no compute time in it")

@@ -59,8 +59,7 @@ class Dataset:
             )
         if self.labels.dtype != np.int64 or self.labels.ndim != 1:
             raise Misuse(
-                f"{self.name}: labels must be int64 [n], "
-                f"got {self.labels.dtype} with shape {self.labels.shape}"
+                f"{self.name}: labels must be int64 [n], got {self.labels.dtype} with shape {self.labels.shape}"
             )
         _check_labels(self.labels, len(self.images), self.name)
 
@@ -74,13 +73,10 @@ class Dataset:
         if chosen.size == 0:
             chosen = chosen.astype(np.int64)  # np.asarray([]) is float64
         if chosen.ndim != 1 or not np.issubdtype(chosen.dtype, np.integer):
-            raise Misuse(
-                f"{self.name}: indices must be a 1-d integer array, got {chosen.dtype} {chosen.shape}"
-            )
+            raise Misuse(f"{self.name}: indices must be a 1-d integer array, got {chosen.dtype} {chosen.shape}")
         if chosen.size and not (0 <= int(chosen.min()) and int(chosen.max()) < len(self)):
             raise Misuse(
-                f"{self.name}: indices must be in 0..{len(self) - 1}, "
-                f"got {int(chosen.min())}..{int(chosen.max())}"
+                f"{self.name}: indices must be in 0..{len(self) - 1}, got {int(chosen.min())}..{int(chosen.max())}"
             )
         # The subset's identity follows from the parent's and the indices, so it needs no pass over the
         # pixels.
@@ -105,9 +101,7 @@ class Dataset:
         return f"{self.name}: {len(self)} images {shape}, from {self.source}, sha256 {self.sha256[:16]}"
 
 
-def mnist(
-    folder: str | Path | None = None, *, pad: int = 2, standardise: bool = True
-) -> tuple[Dataset, Dataset]:
+def mnist(folder: str | Path | None = None, *, pad: int = 2, standardise: bool = True) -> tuple[Dataset, Dataset]:
     """Train and test set: the small real MNIST inside the package, or the standard IDX files of a folder.
 
     folder: holds train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
@@ -139,8 +133,7 @@ def find_file(folder: Path, stem: str) -> Path:
         if (path := folder / (stem + suffix)).is_file():
             return path
     raise DataError(
-        f"{folder}: no file {stem} (also looked for .gz and .xz); "
-        f"name the folder that holds {', '.join(CANONICAL_MD5)}"
+        f"{folder}: no file {stem} (also looked for .gz and .xz); name the folder that holds {', '.join(CANONICAL_MD5)}"
     )
 
 
@@ -182,9 +175,7 @@ def _digest(state: Any, *arrays: np.ndarray) -> str:
 
 def _check_labels(labels: np.ndarray, count: int, where: str) -> None:
     if len(labels) != count:
-        raise DataError(
-            f"{where}: {len(labels)} labels for {count} images; the two must come from one data set"
-        )
+        raise DataError(f"{where}: {len(labels)} labels for {count} images; the two must come from one data set")
     wrong = np.flatnonzero((labels < 0) | (labels >= CLASSES))
     if wrong.size:
         at = int(wrong[0])

@@ -68,9 +68,7 @@ def idx_header(array: np.ndarray) -> bytes:
     """The IDX header of `array` (any shape of 1 to 255 dimensions, dtype u1, i1, i2, i4, f4 or f8)."""
     code = _CODES.get(array.dtype.newbyteorder("="))
     if code is None:
-        raise Misuse(
-            f"IDX cannot hold dtype {array.dtype}; use uint8, int8, int16, int32, float32 or float64"
-        )
+        raise Misuse(f"IDX cannot hold dtype {array.dtype}; use uint8, int8, int16, int32, float32 or float64")
     if not 1 <= array.ndim <= 255 or max(array.shape) > 0xFFFFFFFF:
         raise Misuse(f"IDX cannot hold shape {array.shape}; it needs 1 to 255 dimensions, each below 2^32")
     return bytes([0, 0, code, array.ndim]) + np.asarray(array.shape, ">u4").tobytes()
@@ -146,8 +144,7 @@ def _parse(stream: BinaryIO, path: Path) -> np.ndarray:
     raw = _read(stream, 4 * head[3])
     if len(raw) < 4 * head[3]:
         raise DataError(
-            f"{path}: byte {4 + len(raw)}: truncated header, "
-            f"{head[3]} dimensions need {4 + 4 * head[3]} bytes"
+            f"{path}: byte {4 + len(raw)}: truncated header, {head[3]} dimensions need {4 + 4 * head[3]} bytes"
         )
     shape = tuple(int(size) for size in np.frombuffer(raw, ">u4"))
     start, need = 4 + len(raw), dtype.itemsize
@@ -162,9 +159,7 @@ def _parse(stream: BinaryIO, path: Path) -> np.ndarray:
             f"found {len(data)}; fetch the file again"
         )
     if stream.read(1):  # also makes gzip and xz verify their checksums, which stand at the very end
-        raise DataError(
-            f"{path}: byte {start + need}: more data than shape {shape} declares; not a plain IDX file"
-        )
+        raise DataError(f"{path}: byte {start + need}: more data than shape {shape} declares; not a plain IDX file")
     return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 

@@ -37,8 +37,7 @@ def draw(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     for path, stem, array in zip(paths, file_stems(split), (images, labels), strict=True):
         if not is_canonical(stem, array):
             raise DataError(
-                f"{path}: not the original MNIST file (its unpacked MD5 differs); "
-                "nothing else may be called MNIST"
+                f"{path}: not the original MNIST file (its unpacked MD5 differs); nothing else may be called MNIST"
             )
     indices = chosen(split, len(labels))
     return images[indices], labels[indices]

@@ -140,7 +140,9 @@ class Network:
     def __init__(self, layers: list[spec.Layer], int_bits: int = DEFAULT_INT_BITS) -> None:
         for layer in layers:
             if type(layer) not in self.KINDS:
-                raise ConfigError(f"{layer!r} cannot be computed on shares; supported: {sorted(k.__name__ for k in self.KINDS)}")
+                raise ConfigError(
+                    f"{layer!r} cannot be computed on shares; supported: {sorted(k.__name__ for k in self.KINDS)}"
+                )
         self.layers = list(layers)
         self.int_bits = int_bits
 

@@ -108,9 +108,7 @@ def layer_shapes(layers: Iterable[Layer], input_shape: Sequence[int]) -> list[tu
     """Shape after each layer, without the batch dimension; ConfigError at the first that does not fit."""
     shape = tuple(int(size) for size in input_shape)
     if not shape or min(shape) < 1:
-        raise ConfigError(
-            f"input shape {shape}: every size must be at least 1 (leave the batch dimension out)"
-        )
+        raise ConfigError(f"input shape {shape}: every size must be at least 1 (leave the batch dimension out)")
     shapes: list[tuple[int, ...]] = []
     for layer in layers:
         shape = _after(layer, shape)
@@ -144,9 +142,7 @@ def _after(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
             if len(shape) != 1:
                 raise ConfigError(f"{layer.title} takes flat inputs, gets {shape}; put a Flatten before it")
             if shape[0] != inputs:
-                raise ConfigError(
-                    f"{layer.title} takes {inputs} inputs, gets {shape[0]}; set in_features={shape[0]}"
-                )
+                raise ConfigError(f"{layer.title} takes {inputs} inputs, gets {shape[0]}; set in_features={shape[0]}")
             return (outputs,)
         case Conv2d(weight_shape=(outputs, channels, *kernel), stride=stride, padding=padding):
             height, width = _image(layer, shape)

@@ -27,9 +27,7 @@ __all__ = [
     "trace",
 ]
 
-SUPPORTED = (
-    "Conv2d, Linear, ReLU, MaxPool2d, AvgPool2d, Flatten, Identity, Dropout(p=0), nested in Sequential"
-)
+SUPPORTED = "Conv2d, Linear, ReLU, MaxPool2d, AvgPool2d, Flatten, Identity, Dropout(p=0), nested in Sequential"
 
 
 def trace(module: nn.Module) -> tuple[list[Layer], dict[str, np.ndarray]]:
@@ -48,14 +46,10 @@ def trace(module: nn.Module) -> tuple[list[Layer], dict[str, np.ndarray]]:
     if list(shapes) != list(params):
         # named_parameters lists a shared tensor once; the layers use it twice.
         shared = sorted(set(shapes) - set(params)) or sorted(set(params) - set(shapes))
-        raise ConfigError(
-            f"{', '.join(shared)}: shared between layers, not supported; give each layer its own"
-        )
+        raise ConfigError(f"{', '.join(shared)}: shared between layers, not supported; give each layer its own")
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
-            raise ConfigError(
-                f"{name}: requires_grad=False, but every parameter is trained; make it trainable"
-            )
+            raise ConfigError(f"{name}: requires_grad=False, but every parameter is trained; make it trainable")
     return layers, params
 
 
@@ -82,9 +76,7 @@ def load_parameters(module: nn.Module, params: Mapping[str, Any]) -> None:
     if missing := sorted(set(targets) - set(params)):
         raise ConfigError(f"parameters missing for {', '.join(missing)}; the values belong to another model")
     if extra := sorted(set(params) - set(targets)):
-        raise ConfigError(
-            f"the module has no parameter {', '.join(extra)}; the values belong to another model"
-        )
+        raise ConfigError(f"the module has no parameter {', '.join(extra)}; the values belong to another model")
     values: dict[str, torch.Tensor] = {}
     for name, target in targets.items():
         value = np.array(params[name])  # a copy: the caller's array may be read-only, which torch warns about
@@ -94,9 +86,7 @@ def load_parameters(module: nn.Module, params: Mapping[str, Any]) -> None:
             raise ConfigError(f"{name}: shape {value.shape}, the module needs {tuple(target.shape)}")
         values[name] = torch.from_numpy(value.astype(np.float64)).to(target.dtype)
         if not torch.isfinite(values[name]).all():
-            raise ConfigError(
-                f"{name}: NaN or infinity, or too large for {target.dtype}; the run has diverged"
-            )
+            raise ConfigError(f"{name}: NaN or infinity, or too large for {target.dtype}; the run has diverged")
     with torch.no_grad():
         for name, target in targets.items():
             target.copy_(values[name])
@@ -210,12 +200,7 @@ def _square(path: str, module: Any, option: str) -> int:
 def _no_hooks(path: str, module: nn.Module) -> None:
     # Hooks can change values on the way (the old weight_norm is one). Torch has no public way to ask for
     # them.
-    if (
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-    ):
+    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
         raise ConfigError(f"{_title(path, module)} has hooks, which are not supported; remove them first")
 
 

@@ -18,16 +18,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from wwfl_core.bilinear import Mul
 from wwfl_core.errors import Misuse
-from wwfl_core.tensor import SharedTensor, stack_tensors
-
-from . import select
+from wwfl_core.tensor import SharedTensor
 
 F64 = npt.NDArray[np.float64]
 Scalar = Callable[[F64], F64]
