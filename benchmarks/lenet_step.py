@@ -47,7 +47,7 @@ def step(
 ) -> tuple[Params, Params]:
     """Forward, backward, update: gradients (summed over the batch) and the new parameters."""
     grads = gradients(Network(layers), params, x, one_hot)
-    return grads, SGD(LR).update(params, grads, {}, BATCH)[0]
+    return grads, SGD(LR).update(params, grads, None, BATCH)[0]
 
 
 def reference(

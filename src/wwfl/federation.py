@@ -230,10 +230,11 @@ class Federation:
         images, one_hot = cluster.run(programs.pool, rows)
         indices = np.concatenate([self._partition[k][person] for person in people])
         drawn = sampling.batches(coin, len(indices), plan.batch, plan.epochs)
+        momentum = None
         for done, batch in enumerate(drawn):
             progress(cluster.name, "train", done, len(drawn))
-            flat = cluster.run(
-                programs.train_batch, self.layers, self.int_bits, flat, images, one_hot, [batch], plan.sgd
+            flat, momentum = cluster.run(
+                programs.train_batch, self.layers, self.int_bits, flat, images, one_hot, [batch], plan.sgd, momentum
             )
         progress(cluster.name, "train", len(drawn), len(drawn))
         return flat, people, [[int(i) for i in indices[batch]] for batch in drawn]

@@ -14,7 +14,7 @@ from wwfl_core.tensor import SharedTensor, concatenate
 from .aggregation import Aggregation
 from .nn import spec
 from .nn.layers import Network, Params
-from .nn.train import SGD, count_correct, train
+from .nn.train import SGD, Velocity, count_correct, train
 
 Rows = tuple[SharedTensor, SharedTensor]  # images [n, ...], one-hot labels [n, classes]
 
@@ -55,11 +55,14 @@ def train_batch(
     one_hot: SharedTensor,
     batches: Sequence[Sequence[int]],
     sgd: SGD,
-) -> SharedTensor:
-    """Train: SGD steps on the pooled data."""
+    momentum: tuple[SharedTensor, int] | None,
+) -> tuple[SharedTensor, tuple[SharedTensor, int] | None]:
+    """Train: SGD steps on the pooled data; returns the model and the momentum."""
     with mpc.scope("train"):
         network = Network(list(layers), int_bits)
-        return flatten(train(mpc, network, unflatten(flat, layers), images, one_hot, batches, sgd))
+        velocity = Velocity(*momentum) if momentum else None
+        params, velocity = train(mpc, network, unflatten(flat, layers), images, one_hot, batches, sgd, velocity)
+        return flatten(params), tuple(velocity) if velocity else None
 
 
 def aggregate(

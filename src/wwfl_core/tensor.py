@@ -284,12 +284,14 @@ def stack_tensors(tensors: Sequence[SharedTensor], axis: int = 0) -> SharedTenso
     return SharedTensor(first.mpc, stack([t.data for t in tensors], axis), first.frac_bits)
 
 
-def bilinear_many(jobs: Sequence[tuple[Bilinear, SharedTensor, SharedTensor]]) -> list[SharedTensor]:
-    """Independent products in the rounds of one; all operands in the cluster's format."""
+def bilinear_many(
+    jobs: Sequence[tuple[Bilinear, SharedTensor, SharedTensor]], *, shift: int = 0
+) -> list[SharedTensor]:
+    """Independent products, each divided by 2^shift, in the rounds of one; all operands in the cluster's format."""
     first = _uniform([t for _, x, y in jobs for t in (x, y)], "bilinear_many")
     for f, x, y in jobs:
         f.shape(x.shape, y.shape)
-    shares = first.mpc.bilinear_many([(f, x.data, y.data) for f, x, y in jobs], first.frac_bits)
+    shares = first.mpc.bilinear_many([(f, x.data, y.data) for f, x, y in jobs], first.frac_bits + shift)
     return [SharedTensor(first.mpc, s, first.frac_bits) for s in shares]
 
 

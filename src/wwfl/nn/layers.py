@@ -42,9 +42,10 @@ class Layer(ABC):
 
 
 class _Weighted(Layer):
-    """y = f(x, w) + bias for a bilinear f; both gradients in the rounds of one product."""
+    """y = f(x, w) / 2^shift + bias for a bilinear f; both gradients in the rounds of one product."""
 
     f: Bilinear
+    shift = 0
     bias_axes: tuple[int, ...]
     bias_shape: tuple[int, ...]
 
@@ -54,7 +55,7 @@ class _Weighted(Layer):
 
     def forward(self, x: SharedTensor, params: Params) -> SharedTensor:
         self._x = x
-        y = x.bilinear(self.f, params[self.weight])
+        y = self._products([(self.f, x, params[self.weight])])[0]
         return y + params[self.bias].reshape(*self.bias_shape) if self.bias else y
 
     def backward(self, gradient: SharedTensor, params: Params, grads: Params, first: bool) -> SharedTensor | None:
@@ -62,11 +63,15 @@ class _Weighted(Layer):
         jobs = [(self.f.grad_y(x.shape, w.shape), x, gradient)]
         if not first:
             jobs.append((self.f.grad_x(x.shape, w.shape), gradient, w))
-        products = bilinear_many(jobs)
+        products = self._products(jobs)
         grads[self.weight] = products[0]
         if self.bias:
             grads[self.bias] = gradient.sum(axis=self.bias_axes)
         return None if first else products[1]
+
+    def _products(self, jobs: list[tuple[Bilinear, SharedTensor, SharedTensor]]) -> list[SharedTensor]:
+        """Dividing by 2^shift is part of the truncation that follows a product anyway."""
+        return bilinear_many(jobs, shift=self.shift)
 
 
 class ConvLayer(_Weighted):
@@ -75,6 +80,23 @@ class ConvLayer(_Weighted):
     def __init__(self, description: spec.Conv2d, int_bits: int) -> None:
         super().__init__(description, int_bits)
         self.f = Conv2d(description.stride, description.padding)
+
+
+class PooledConvLayer(ConvLayer):
+    """Convolution and average-pooling as one bilinear map: only the pooled output is re-shared.
+
+    For kernels whose area is a power of two, so that the mean is a shift.
+    """
+
+    def __init__(self, description: spec.Conv2d, pool: spec.AvgPool2d, int_bits: int) -> None:
+        super().__init__(description, int_bits)
+        self.f = self.f.then(SumPool2d(pool.kernel))
+        self.shift = _log2(pool.kernel**2)
+
+
+def _log2(n: int) -> int:
+    """log2 of a power of two, -1 for other numbers."""
+    return n.bit_length() - 1 if n & (n - 1) == 0 else -1
 
 
 class LinearLayer(_Weighted):
@@ -148,11 +170,23 @@ class Network:
 
     def forward(self, x: SharedTensor, params: Params) -> tuple[SharedTensor, list[Layer]]:
         """Logits, and the layers with what `backward` needs."""
-        tape = [self.KINDS[type(layer)](layer, self.int_bits) for layer in self.layers]
+        tape = self._tape()
         for layer in tape:
             with x.mpc.scope(layer.description.name or "model"):
                 x = layer.forward(x, params)
         return x, tape
+
+    def _tape(self) -> list[Layer]:
+        """Fresh layers for one pass; a convolution takes an average-pool that follows it into its product."""
+        tape: list[Layer] = []
+        for layer in self.layers:
+            last = tape[-1] if tape else None
+            if isinstance(layer, spec.AvgPool2d) and type(last) is ConvLayer and _log2(layer.kernel**2) >= 0:
+                assert isinstance(last.description, spec.Conv2d)
+                tape[-1] = PooledConvLayer(last.description, layer, self.int_bits)
+            else:
+                tape.append(self.KINDS[type(layer)](layer, self.int_bits))
+        return tape
 
     def backward(self, gradient: SharedTensor, params: Params, tape: list[Layer]) -> Params:
         """Gradients of all parameters, for the gradient of the logits."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,13 @@ from wwfl_core.ops import one_hot_argmax, softmax
 from wwfl_core.tensor import SharedTensor, concatenate
 
 from .layers import Network, Params
+
+
+class Velocity(NamedTuple):
+    """Accumulated gradients of all parameters, in units of a sum over `batch` samples."""
+
+    flat: SharedTensor
+    batch: int
 
 
 @dataclass(frozen=True)
@@ -28,21 +36,24 @@ class SGD:
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"momentum {self.momentum} is outside [0, 1)")
 
-    def update(self, params: Params, grads: Params, velocity: Params, batch: int) -> tuple[Params, Params]:
+    def update(
+        self, params: Params, grads: Params, velocity: Velocity | None, batch: int
+    ) -> tuple[Params, Velocity | None]:
         """One step on gradients of the SUM over the batch: dividing by the batch size is part of the learning rate,
         so that small gradients are not rounded away. All parameters in one truncation."""
-        names = list(params)
-        flat = _flatten([grads[name] for name in names])
+        flat = _flatten(list(grads[name] for name in params))
+        size = batch
         if self.momentum:
-            flat = flat + velocity["flat"] * self.momentum if velocity else flat
-            velocity = {"flat": flat}
-        new = _flatten([params[name] for name in names]) - flat * (self.lr / batch)
+            if velocity is not None:
+                size = velocity.batch
+                flat = (flat if batch == size else flat * (size / batch)) + velocity.flat * self.momentum
+            velocity = Velocity(flat, size)
+        new = _flatten(list(params.values())) - flat * (self.lr / size)
         updated: Params = {}
         at = 0
-        for name in names:
-            size = params[name].size
-            updated[name] = new[at : at + size].reshape(*params[name].shape)
-            at += size
+        for name, old in params.items():
+            updated[name] = new[at : at + old.size].reshape(*old.shape)
+            at += old.size
         return updated, velocity
 
 
@@ -70,18 +81,15 @@ def train(
     one_hot: SharedTensor,
     batches: Sequence[Sequence[int]],
     sgd: SGD,
-    progress: Callable[[int], None] | None = None,
-) -> Params:
-    """SGD over the given batches of row indices (public, in order)."""
-    velocity: Params = {}
-    for number, batch in enumerate(batches):
+    velocity: Velocity | None = None,
+) -> tuple[Params, Velocity | None]:
+    """SGD over the given batches of row indices (public, in order); returns parameters and momentum."""
+    for batch in batches:
         rows = np.asarray(batch, np.intp)
         grads = gradients(network, params, images[rows], one_hot[rows])
         with mpc.scope("update"):
             params, velocity = sgd.update(params, grads, velocity, len(rows))
-        if progress is not None:
-            progress(number)
-    return params
+    return params, velocity
 
 
 def count_correct(network: Network, params: Params, images: SharedTensor, one_hot: SharedTensor) -> SharedTensor:
