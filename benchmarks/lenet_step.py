@@ -119,11 +119,11 @@ def main(argv: list[str] | None = None) -> None:
     out = sys.stderr if args.json == "-" else sys.stdout
     print(f"LeNet-5 training step, batch {BATCH}: {describe()}", file=out)
     for row in rows:
-        print(
-            f"{row['protocol']:>16}  {row['seconds']:.4f} s  {row['bytes_total'] / 1e6:7.1f} MB  {row['rounds']:4} rounds"
-            + (f"  gradient error {row['gradient_error']:.2e} ({row['gradient_error_layer']})" if "gradient_error" in row else ""),
-            file=out,
-        )  # fmt: skip
+        text = f"{row['protocol']:>16}  {row['seconds']:.4f} s  {row['bytes_total'] / 1e6:7.1f} MB"
+        text += f"  {row['rounds']:4} rounds"
+        if "gradient_error" in row:
+            text += f"  gradient error {row['gradient_error']:.2e} ({row['gradient_error_layer']})"
+        print(text, file=out)
     if args.json:
         text = json.dumps(rows, indent=1)
         if args.json == "-":

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -55,8 +56,8 @@ def reals(ring: np.ndarray, frac_bits: int = 20) -> np.ndarray:
 
 
 @contextmanager
-def cluster(name: str, **kwargs: Any) -> Iterator[LocalCluster]:
-    with LocalCluster(EVERY[name](), deadline_s=kwargs.pop("deadline_s", 60.0), **kwargs) as c:
+def cluster(protocol: str, /, **kwargs: Any) -> Iterator[LocalCluster]:
+    with LocalCluster(EVERY[protocol](), deadline_s=kwargs.pop("deadline_s", 60.0), **kwargs) as c:
         yield c
 
 
@@ -136,3 +137,18 @@ class Wiretap:
         self._sent[s] = i + 1
         self.frames.append((s, r, i, frame))
         return frame if self._alter is None else self._alter(s, i, frame)
+
+
+def flip_first(name: str, sender: int) -> Callable[[str, str, Frame], Frame | None]:
+    """A tamper hook: one bit of the first message of operation `name` that a party sends."""
+    done: list[bool] = []
+
+    def tamper(frm: str, to: str, frame: Frame) -> Frame | None:
+        if done or frame.tag.name != name or not frm.endswith(f"/{sender}"):
+            return frame
+        done.append(True)
+        altered = np.array(frame.payload)
+        altered.reshape(-1)[0] ^= altered.dtype.type(1)
+        return replace(frame, payload=altered)
+
+    return tamper

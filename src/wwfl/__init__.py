@@ -65,8 +65,8 @@ def _refuse_foreign_packages() -> None:
         origin = Path(spec.origin).resolve() if spec and spec.origin else None
         if origin is None or origin.parent.parent != ours:
             raise ImportError(
-                f"the package {name!r} that Python finds is {origin or 'missing'}, not the one of wwfl in {ours}; rename "
-                f"or remove the other one, or install wwfl in an environment of its own"
+                f"the package {name!r} that Python finds is {origin or 'missing'}, not the one of wwfl in {ours}; "
+                f"rename or remove the other one, or install wwfl in an environment of its own"
             )
 
 

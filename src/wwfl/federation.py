@@ -224,7 +224,7 @@ class Federation:
     ) -> tuple[Handle, list[int], list[list[int]]]:
         """One cluster's part of a round: sample clients, take their data, train."""
         cluster, plan = self.clusters[k], self.schedule
-        coin: bytes = cluster.run(programs.toss, f"round {number}")
+        coin: bytes = cluster.run_agreed(programs.toss, f"round {number}")
         people = sampling.choose(coin, self.members[k].clients, plan.clients_per_round, "clients")
         rows = [self._client_data(k, person, train) for person in people]
         images, one_hot = cluster.run(programs.pool, rows)
@@ -275,7 +275,7 @@ class Federation:
             )
         images, labels = self._tests[test.sha256]
         progress(servers.name, "evaluate", 0, 1)
-        hits: int = servers.run(
+        hits: int = servers.run_agreed(
             programs.evaluate,
             self.layers,
             self.int_bits,
@@ -291,13 +291,13 @@ class Federation:
     def predict(self, images: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Labels [n] of images [n, c, h, w], by private inference at the global servers; only the labels are opened."""
         shared = self.global_servers.share(images)
-        labels = self.global_servers.run(
+        labels = self.global_servers.run_agreed(
             programs.predict, self.layers, self.int_bits, self.current_model, shared, EVALUATION_BATCH
         )
         return np.asarray(labels, np.int64)
 
     def reveal(self, reason: str = "the final model") -> nn.Module:
-        """Opens the global model and loads it into the torch module. The only way to see a model; it is in the ledger."""
+        """Opens the global model and loads it into the torch module: the only way to see and in the ledger."""
         flat = self.global_servers.reveal(self.current_model, reason)
         params, at = {}, 0
         for name, shape in spec.parameter_shapes(self.layers).items():

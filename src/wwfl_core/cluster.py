@@ -6,6 +6,7 @@ the client who owns the data.
 
 from __future__ import annotations
 
+import pickle
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -168,6 +169,24 @@ class LocalCluster:
         """
         return self.submit(fn, *args).result()
 
+    def run_agreed(self, fn: Callable[..., Any], *args: Any) -> Any:
+        """Like `run`, for public results that every evaluator reports: the caller believes no single server.
+
+        Raises:
+            VerificationFailed: when evaluators of a malicious-secure cluster report different results and fewer
+                than all but the permitted number of corrupt ones agree.
+        """
+        outcomes = self.submit(fn, *args).outcomes()
+        value = self.settle(outcomes)
+        if not self.sharing.security.malicious:
+            return value
+        reports = {p: pickle.dumps(outcomes[p].value) for p in self.sharing.evaluators}
+        votes = list(reports.values())
+        winner = max(set(votes), key=votes.count)
+        if votes.count(winner) < len(votes) - self.sharing.security.corruptions:
+            raise VerificationFailed(f"the servers of cluster {self.name} report different results; none is believed")
+        return pickle.loads(winner)
+
     def next_run(self) -> int:
         """A run number above all that this cluster used."""
         with self._lock:
@@ -248,7 +267,7 @@ class LocalCluster:
 
     def reveal(self, handle: Handle, reason: str = "reveal") -> Any:
         """Opens a shared tensor to the servers and the caller; recorded in the ledger."""
-        return self.run(_reveal, handle, reason)
+        return self.run_agreed(_reveal, handle, reason)
 
     def connect(self, other: LocalCluster) -> None:
         """Lets the servers of both clusters reach each other. Idempotent.

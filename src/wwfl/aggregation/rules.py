@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wwfl_core.arrays import Array
 from wwfl_core.errors import ConfigError
 from wwfl_core.ops import sum_of_ranks_between
 from wwfl_core.tensor import SharedTensor, stack_tensors
@@ -30,27 +31,29 @@ class FedAvg(Aggregation):
 
     def aggregate(self, models: Sequence[SharedTensor], weights: Sequence[float]) -> SharedTensor:
         self.check(len(models))
-        total = float(sum(weights))
+        mpc = models[0].mpc
         if len(set(weights)) == 1:  # one public factor, one truncation
-            combined = models[0]
-            for model in models[1:]:
-                combined = combined + model
-            return combined * (1.0 / len(models))
-        f = models[0].mpc.fixed.frac_bits
-        parts = [m.mpc.constant(w / total, f) for m, w in zip(models, weights, strict=True)]
-        scaled = [
-            SharedTensor(m.mpc, m.data.map(lambda a, k=k: a * k), m.frac_bits + f)
-            for m, k in zip(models, parts, strict=True)
-        ]
-        combined = scaled[0]
-        for model in scaled[1:]:
-            combined = combined + model
-        return combined.truncate(f)
+            return _total(models) * (1.0 / len(models))
+        f, total = mpc.fixed.frac_bits, float(sum(weights))
+        factors = [mpc.constant(weight / total, f) for weight in weights]
+        return _total([_times(m, k, f) for m, k in zip(models, factors, strict=True)]).truncate(f)
+
+
+def _total(models: Sequence[SharedTensor]) -> SharedTensor:
+    total = models[0]
+    for model in models[1:]:
+        total = total + model
+    return total
+
+
+def _times(model: SharedTensor, factor: Array, frac_bits: int) -> SharedTensor:
+    """model * factor without truncation: `frac_bits` more fractional bits."""
+    return SharedTensor(model.mpc, model.data.map(lambda a: a * factor), model.frac_bits + frac_bits)
 
 
 @dataclass(frozen=True)
 class TrimmedMean(Aggregation):
-    """Per coordinate, drops the `trim` lowest and the `trim` highest values and averages the rest (Yin et al., ICML'18).
+    """Per coordinate, drops the `trim` lowest and highest values and averages the rest (Yin et al., ICML'18).
 
     Weights are not used: a robust rule must not trust what an input says about itself.
     """

@@ -96,12 +96,13 @@ def _announce(
     console.print(f"data      {train.describe()}\n          {test.describe()}")
     console.print(f"clusters  {names}\nglobal    2pc with helper, FedAvg on shares; every server is {where}")
     console.print(
-        f"round     {schedule.clients_per_round} of {members[0].clients} clients x {schedule.samples_per_client} digits per "
-        f"cluster, {schedule.epochs} epochs, batch {schedule.batch}, learning rate {schedule.sgd.lr}; {rounds} rounds of LeNet-5"
+        f"round     {schedule.clients_per_round} of {members[0].clients} clients x {schedule.samples_per_client} digits "
+        f"per cluster, {schedule.epochs} epochs, batch {schedule.batch}, rate {schedule.sgd.lr}; {rounds} rounds "
+        "of LeNet-5"
     )
     console.print(
-        f"[yellow]keys are derived from the public seed {seed}, so that this demo is reproducible; real runs draw fresh "
-        f"keys (Federation without insecure_seed)[/yellow]"
+        f"[yellow]keys are derived from the public seed {seed}, so that this demo is reproducible; real runs draw "
+        "fresh keys (Federation without insecure_seed)[/yellow]"
     )
     console.print("nobody opens a model: after each round only the number of hits on the test set is opened\n")
 
@@ -147,7 +148,7 @@ def figures(
     everyone = [*federation.clusters, federation.global_servers]
     opened: dict[str, dict[str, int]] = {}
     for cluster in everyone:
-        for reason, (times, values) in cluster.ledger.summary().items():
+        for reason, (_, values) in cluster.ledger.summary().items():
             opened.setdefault(cluster.name, {})[reason] = values
     costs = {c.name: c.cost for c in everyone}
     return {

@@ -1,1 +1,30 @@
+"""Operations on shared tensors, written once for every protocol."""
 
+from .approx import divide, exp, inv_sqrt, log, reciprocal, sigmoid, softmax, sqrt
+from .rank import median, ranks, sort, sum_of_ranks_between, top_k_mask
+from .select import abs, argmax, clip, max, maximum, min, minimum, one_hot_argmax, where
+
+__all__ = [
+    "abs",
+    "argmax",
+    "clip",
+    "divide",
+    "exp",
+    "inv_sqrt",
+    "log",
+    "max",
+    "maximum",
+    "median",
+    "min",
+    "minimum",
+    "one_hot_argmax",
+    "ranks",
+    "reciprocal",
+    "sigmoid",
+    "softmax",
+    "sort",
+    "sqrt",
+    "sum_of_ranks_between",
+    "top_k_mask",
+    "where",
+]

@@ -2,8 +2,8 @@
 
 Two designs carry everything:
 
-* `exp` is a polynomial of degree 4 in y = x / 2^k, raised to the power 2^k by k squarings. The polynomials are fitted to
-  the result (not to e^y) and stay below 1 on all of [-128, 0], so nothing has to be clamped.
+* `exp` is a polynomial of degree 4 in y = x / 2^k, raised to the power 2^k by k squarings. The polynomials are fitted
+  to the result (not to e^y) and stay below 1 on all of [-128, 0], so nothing has to be clamped.
 * The others cut their domain [low, high] into geometric segments of ratio at most 1.7. One batched comparison finds
   the segment of x; its centre x0 and f(x0) are public linear combinations of the comparison bits. With e = 1 - x / x0,
   |e| <= 0.26, f(x) is f(x0) phi(e) (or f(x0) + phi(e)) for a polynomial phi of degree 7: four dependent products.
@@ -24,7 +24,10 @@ import numpy.typing as npt
 
 from wwfl_core.bilinear import Mul
 from wwfl_core.errors import Misuse
-from wwfl_core.tensor import SharedTensor
+from wwfl_core.share import stack
+from wwfl_core.tensor import SharedTensor, stack_tensors
+
+from . import select
 
 F64 = npt.NDArray[np.float64]
 Scalar = Callable[[F64], F64]
@@ -118,33 +121,53 @@ def _exp(x: SharedTensor, high: float, to: int) -> SharedTensor:
 # ---------------------------------------------------------------------- functions by segments
 
 
+@dataclass(frozen=True)
+class _Factors:
+    """phi(e) ~ (E + root) (E^2 + p1 E + q1) (E^2 + p2 E + q2) (E^2 + p3 E + q3) with E = stretch * e.
+
+    Stretching e makes the leading coefficient 1 and all factors about as large as phi, so every public coefficient
+    enters in front of a truncation and costs nothing.
+    """
+
+    stretch: float
+    root: float
+    quadratics: tuple[tuple[float, float], ...]
+
+
+def _factors(phi: Scalar, radius: float) -> _Factors:
+    """The interpolant of phi at 8 Chebyshev points of [-radius, radius], in real factors."""
+    chebyshev = np.polynomial.Chebyshev.interpolate(phi, DEGREE, domain=[-radius, radius])
+    coefficients = np.asarray(chebyshev.convert(kind=np.polynomial.Polynomial).coef, np.float64)
+    leading = float(coefficients[-1])
+    stretch = math.copysign(math.fabs(leading) ** (1 / DEGREE), leading)
+    roots = np.polynomial.polynomial.polyroots(coefficients) * stretch
+    # One real root is left alone: the smallest, as phi may vanish at 0. Conjugates (or real ones) pair up.
+    order = sorted(roots.tolist(), key=lambda r: (complex(r).imag != 0, math.fabs(complex(r).real)))
+    single, rest = complex(order[0]), sorted(order[1:], key=lambda r: (complex(r).real, math.fabs(complex(r).imag)))
+    twos = [(complex(rest[i]), complex(rest[i + 1])) for i in range(0, DEGREE - 1, 2)]
+    return _Factors(stretch, -single.real, tuple((-(u + v).real, (u * v).real) for u, v in twos))
+
+
 class _Segments:
     """[low, high] in geometric segments, and the secret segment of every entry of x."""
 
-    def __init__(self, x: SharedTensor, low: float, high: float, what: str) -> None:
-        f = x.frac_bits
+    def __init__(self, x: SharedTensor, low: float, high: float, what: str, ratio: float = RATIO) -> None:
+        f = max(x.frac_bits, x.mpc.fixed.frac_bits)
         if not 0 < low < high < 2.0 ** (60 - f):
             raise Misuse(f"{what}: the domain [{low}, {high}] is not inside (0, 2^{60 - f}) with low < high")
         if low < 2.0 ** (1 - f):
             raise Misuse(f"{what}: low={low} is less than two units of {f} fractional bits")
-        self.x = x
-        self.count = math.ceil(math.log(high / low) / math.log(RATIO))
-        edges = low * (high / low) ** (np.arange(self.count + 1) / self.count)
+        self.x = x.rescale(f)
+        count = math.ceil(math.log(high / low) / math.log(ratio))
+        edges = low * (high / low) ** (np.arange(count + 1) / count)
+        self.centres: F64 = (edges[1:] + edges[:-1]) / 2
+        # Thresholds are rounded to units of x, which matters where segments are a few units long.
+        self.radius = float(np.max(edges[1:] / self.centres)) - 1 + 2.0**-12 + 2.0 ** (-f - 1) / low
         self.steps: SharedTensor | None = None
-        if self.count > 1:
+        if count > 1:
             thresholds = edges[1:-1].reshape(-1, *[1] * x.ndim)
-            below = (x.reshape(1, *x.shape) - thresholds).negative(min(64, f + math.ceil(math.log2(high)) + 2))
+            below = (self.x.reshape(1, *x.shape) - thresholds).negative(min(64, f + math.ceil(math.log2(high)) + 2))
             self.steps = below.to_integers()
-        # 1 / centre, rounded: everything below uses the rounded value, so the rounding adds no error.
-        self.inverse_bits = 60 - f
-        exact = 2.0 / (edges[1:] + edges[:-1])
-        self.inverse = np.rint(exact * 2.0**self.inverse_bits) * 2.0**-self.inverse_bits
-        ends = np.concatenate([1 - edges[1:] * self.inverse, 1 - edges[:-1] * self.inverse])
-        self.radius = float(np.max(np.abs(ends))) + 2.0**-12
-
-    @property
-    def centres(self) -> F64:
-        return 1.0 / self.inverse
 
     def lookup(self, table: F64, frac_bits: int) -> SharedTensor:
         """table[segment of x]; local: the last entry plus the steps back over all thresholds that x is below."""
@@ -156,29 +179,150 @@ class _Segments:
         total = total + ring[-1]
         return SharedTensor(total.mpc, total.data, frac_bits)
 
-    def offset(self) -> SharedTensor:
-        """e = 1 - x / centre, at INNER bits: one product."""
+    def offset(self, stretch: float) -> SharedTensor:
+        """stretch (1 - x / centre) at INNER bits: one product (one truncation if there is a single segment).
+
+        Rounds the centres so that stretch / centre fits the scale: call it before `lookup(f(centres))`.
+        """
+        bits = 60 - self.x.frac_bits
+        inverse = np.rint(stretch / self.centres * 2.0**bits) * 2.0**-bits
+        self.centres = stretch / inverse
         if self.steps is None:
-            ratio = _scaled(self.x, float(self.inverse[0]), self.x.frac_bits + self.inverse_bits)
-            return 1.0 - ratio.rescale(INNER)
-        return 1.0 - _product(self.x, self.lookup(self.inverse, self.inverse_bits), INNER)
+            ratio = _scaled(self.x, float(inverse[0]), self.x.frac_bits + bits).truncate(60 - INNER)
+        else:
+            ratio = _product(self.x, self.lookup(inverse, bits), INNER)
+        return stretch - ratio
 
 
-def _polynomial(phi: Scalar, radius: float) -> F64:
-    """Coefficients of the interpolant of phi at Chebyshev points of [-radius, radius]."""
-    chebyshev = np.polynomial.Chebyshev.interpolate(phi, DEGREE, domain=[-radius, radius])
-    return np.asarray(chebyshev.convert(kind=np.polynomial.Polynomial).coef, np.float64)
+def _evaluate(e: SharedTensor, front: SharedTensor | None, form: _Factors, to: int) -> SharedTensor:
+    """front * phi from stretched offsets e: 3 M. front is at INNER bits."""
+    mpc, raw = e.mpc, 2 * INNER
+    operands = [e.data] if front is None else [e.data, front.data]
+    jobs = SharedTensor(mpc, stack(operands), INNER)
+    squares = SharedTensor(mpc, mpc.bilinear(Mul(), jobs.data, e.data), raw)
+    parts = [squares[0] + _scaled(e, p, raw) + q for p, q in form.quadratics]
+    if front is not None:
+        parts.append(squares[1] + _scaled(front, form.root, raw))
+    ready = stack_tensors(parts).truncate(INNER)
+    left = ready[:2]
+    right = ready[2:] if front is not None else stack_tensors([ready[2], e + form.root])
+    both = _product(left, right, INNER)
+    return _product(both[0], both[1], to)
 
 
-def _by_segments(x: SharedTensor, low: float, high: float, f: Scalar, to: int, what: str) -> SharedTensor:
-    """f(x) = f(x0) f(1 - e) for a power f: S + I + 4 M, 7 products."""
-    segments = _Segments(x, low, high, what)
+def _power_function(x: SharedTensor, f: Scalar, to: int, segments: _Segments, what: str) -> SharedTensor:
+    """f(x) = f(x0) f(1 - e) for a power f: S + I + 4 M, 6 products of x's size."""
+    form = _factors(lambda t: f(1 - t), segments.radius)
+    e = segments.offset(form.stretch)
     table = f(segments.centres)
-    top = math.ceil(math.log2(float(np.max(table))))
-    scale = int(min(INNER, ROOM - 1 - INNER - top))
+    top = math.ceil(math.log2(1.4 * float(np.max(table))))
+    scale = int(np.minimum(INNER, ROOM - INNER - top))
     if scale < x.mpc.fixed.frac_bits:
-        raise Misuse(f"{what}: results up to 2^{top} leave fewer than frac_bits of precision; raise low or scale x")
-    e = segments.offset()
-    # The front is kept as front * 2^(scale - INNER) at INNER bits, so that it stacks with the powers of e.
+        raise Misuse(f"{what}: results up to 2^{top} leave fewer than frac_bits of precision; narrow the domain")
+    # front stands for f(x0) 2^(scale - INNER) at INNER bits, so that it stacks with e.
     front = _times_power_of_two(segments.lookup(table, scale), scale - INNER)
-    return _times_power_of_two(_evaluate(e, front, _polynomial(lambda t: f(1 - t), segments.radius), to + scale - INNER), INNER - scale)
+    return _times_power_of_two(_evaluate(e, front, form, to + INNER - scale), INNER - scale)
+
+
+def _inverse(v: F64) -> F64:
+    return 1.0 / v
+
+
+def _inverse_root(v: F64) -> F64:
+    return 1.0 / np.sqrt(v)
+
+
+def _empty(x: SharedTensor) -> SharedTensor:
+    return SharedTensor(x.mpc, x.data, x.mpc.fixed.frac_bits)
+
+
+def reciprocal(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -> SharedTensor:
+    """1 / x for x in [low, high]. Error at most 1e-6 / x + 2 ulp.
+
+    S + I + 4 M with log(high / low) / log 1.7 comparisons; without S and I for high <= 1.7 low. low must be at least
+    2^(frac_bits - 32), or 2^-12 at 20 bits.
+    """
+    if not x.size:
+        return _empty(x)
+    what = "reciprocal"
+    return _power_function(x, _inverse, x.mpc.fixed.frac_bits, _Segments(x, low, high, what), what)
+
+
+def divide(
+    a: SharedTensor, b: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6
+) -> SharedTensor:
+    """a / b for b in [low, high] and |a / b| < 2^(58 - 2 frac_bits), with broadcasting.
+
+    Error at most 1e-6 |a / b| + (|a| / 4 + 1) ulp. S + I + 5 M: what `reciprocal` costs and one product.
+    """
+    if not b.size:
+        return a.rescale(a.mpc.fixed.frac_bits) * _empty(b)
+    f = b.mpc.fixed.frac_bits
+    inverse = _power_function(b, _inverse, f + 4, _Segments(b, low, high, "divide"), "divide")
+    return _product(a.rescale(f), inverse, f)
+
+
+def inv_sqrt(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -> SharedTensor:
+    """1 / sqrt(x) for x in [low, high]. Error at most 1e-6 / sqrt(x) + 2 ulp. S + I + 4 M, as `reciprocal`."""
+    if not x.size:
+        return _empty(x)
+    what = "inv_sqrt"
+    return _power_function(x, _inverse_root, x.mpc.fixed.frac_bits, _Segments(x, low, high, what), what)
+
+
+def sqrt(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -> SharedTensor:
+    """sqrt(x) for x in [low, high] (not 0). Error at most 1e-6 sqrt(x) + 2 ulp. S + I + 4 M, as `reciprocal`."""
+    if not x.size:
+        return _empty(x)
+    return _power_function(x, np.sqrt, x.mpc.fixed.frac_bits, _Segments(x, low, high, "sqrt"), "sqrt")
+
+
+def log(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -> SharedTensor:
+    """The natural logarithm of x in [low, high]. Error at most 1e-6 + 2 ulp. S + I + 4 M, 5 products."""
+    if not x.size:
+        return _empty(x)
+    segments = _Segments(x, low, high, "log")
+    form = _factors(lambda t: np.log1p(-t), segments.radius)
+    f = x.mpc.fixed.frac_bits
+    rest = _evaluate(segments.offset(form.stretch), None, form, f)
+    return rest + segments.lookup(np.log(segments.centres), f)
+
+
+def sigmoid(x: SharedTensor, *, bits: int = 64) -> SharedTensor:
+    """1 / (1 + e^-x) for |x| <= 128. Error at most 4e-6 + 2 ulp.
+
+    S + 2 I + 11 M. With t = e^-|x| in [0, 1], 1 / (1 + t) needs no comparison of its own (one segment of ratio 2).
+    """
+    if not x.size:
+        return _empty(x)
+    negative = x.negative(bits)
+    t = _exp(negative.times(x) * 2 - x, 0.0, INNER)
+    segments = _Segments(t + 1.0, 1.0, 2.0, "sigmoid", ratio=2.0)
+    large = _power_function(segments.x, _inverse, x.mpc.fixed.frac_bits, segments, "sigmoid")
+    return large + negative.times(1.0 - large * 2)
+
+
+def softmax(x: SharedTensor, axis: int = -1, *, fanin: int = 16) -> SharedTensor:
+    """softmax along an axis whose entries differ by at most 128. Error at most 3e-6 + 1.5 ulp.
+
+    The maximum (up to 16 classes all pairs compete at once: S + ceil(log2(n - 1)) A + I), exp (7 M), the reciprocal of
+    the sum, which lies in [1, n] (S + I + 4 M on one entry per row), one product.
+    """
+    axis = select.normal_axis(x, axis)
+    if not x.size:
+        return _empty(x)
+    mpc, n = x.mpc, x.shape[axis]
+    f = mpc.fixed.frac_bits
+    if n == 1:
+        return SharedTensor(mpc, mpc.public(mpc.constant(np.ones(x.shape), f)), f)
+    ahead = select.axis_first(x, axis)
+    spread = min(64, x.frac_bits + int(math.log2(-LOWEST)) + 2)
+    parts = _exp(ahead - select.max(ahead, 0, bits=spread, fanin=fanin), 0.0, SUM_BITS)
+    total = parts.sum(0)
+    # The sum may miss [1, n] by the error of n exponentials.
+    segments = _Segments(total, 1.0 - 1e-4, n * (1.0 + 1e-4), "softmax")
+    inverse = _power_function(total, _inverse, INNER, segments, "softmax")
+    return select.axis_back(_product(parts, inverse, f), axis)
+
+
+__all__ = ["divide", "exp", "inv_sqrt", "log", "reciprocal", "sigmoid", "softmax", "sqrt"]

@@ -1,12 +1,13 @@
 """Selection by secret comparisons: maximum, argmax, clip, abs, where.
 
 `bits` is the width of the comparisons: values (at their scale) must differ by less than 2^(bits - 1); 64 is always
-right, fewer cost fewer bytes and rounds. Rounds are counted in sign depths S (3PC: 2 + ceil(log2(bits - 1))), injections
-I (a secret bit times a number; 3PC: 2) and AND depths A (3PC: 1).
+right, fewer cost fewer bytes and rounds. Rounds are counted in sign depths S (3PC: 2 + ceil(log2(bits - 1))),
+injections I (a secret bit times a number; 3PC: 2) and AND depths A (3PC: 1).
 """
 
 from __future__ import annotations
 
+import builtins
 import math
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 
 from wwfl_core import kernels
 from wwfl_core.errors import Misuse
-from wwfl_core.tensor import Public, SharedBits, SharedTensor, concatenate, stack_tensors
+from wwfl_core.tensor import Public, SharedBits, SharedTensor, stack_tensors
 
 FANIN = 4
 """Entries that compete at once: 6 comparisons instead of 3 per 4 entries, but half the levels of a binary tree."""
@@ -56,7 +57,7 @@ def pairwise_less(x: SharedTensor, bits: int) -> SharedBits:
 
 
 def wins(less: SharedBits, n: int) -> SharedBits:
-    """From `pairwise_less`: w[i, k] = [entry i beats its k-th opponent], shape [n, n - 1, ...]; smaller index wins ties."""
+    """From `pairwise_less`: w[i, k] = [entry i beats its k-th opponent], [n, n - 1, ...]; the smaller index wins ties."""
     pair = np.zeros((n, n), np.int64)
     i, j = pairs(n)
     pair[i, j] = pair[j, i] = np.arange(len(i))
@@ -111,7 +112,8 @@ def _tournament(x: SharedTensor, payload: SharedTensor | None, bits: int, fanin:
     return x[0] if payload is None else payload[0]
 
 
-def _entries(x: SharedTensor, axis: int, what: str) -> int:
+def entries(x: SharedTensor, axis: int, what: str) -> int:
+    """`normal_axis` of an axis that must have entries."""
     axis = normal_axis(x, axis)
     if not x.shape[axis]:
         raise Misuse(f"{what}: axis {axis} of shape {x.shape} has no entries")
@@ -124,7 +126,7 @@ def max(x: SharedTensor, axis: int = -1, *, bits: int = 64, fanin: int = FANIN) 
     A tournament of ceil(log_fanin n) levels of S + ceil(log2(fanin - 1)) A + I rounds; fanin=2 sends least (n - 1
     comparisons), fanin >= n has one level (n (n - 1) / 2 comparisons).
     """
-    return _tournament(axis_first(x, _entries(x, axis, "max")), None, bits, fanin)
+    return _tournament(axis_first(x, entries(x, axis, "max")), None, bits, fanin)
 
 
 def min(x: SharedTensor, axis: int = -1, *, bits: int = 64, fanin: int = FANIN) -> SharedTensor:
@@ -134,7 +136,7 @@ def min(x: SharedTensor, axis: int = -1, *, bits: int = 64, fanin: int = FANIN) 
 
 def argmax(x: SharedTensor, axis: int = -1, *, bits: int = 64, fanin: int = FANIN) -> SharedTensor:
     """The index of the largest entry along an axis (the smallest such index), as integers; rounds of `max`."""
-    ahead = axis_first(x, _entries(x, axis, "argmax"))
+    ahead = axis_first(x, entries(x, axis, "argmax"))
     column = np.arange(ahead.shape[0], dtype=np.int64).reshape(-1, *[1] * (ahead.ndim - 1))
     # The indices carry x's scale through the tournament, since stacked tensors need one scale.
     index = ahead.mpc.public(np.ascontiguousarray(np.broadcast_to(column, ahead.shape)).view(np.uint64))
@@ -147,7 +149,7 @@ def one_hot_argmax(x: SharedTensor, axis: int = -1, *, bits: int = 64) -> Shared
 
     All pairs compete at once: S + ceil(log2(n - 1)) A and one conversion of bits to integers.
     """
-    axis = _entries(x, axis, "one_hot_argmax")
+    axis = entries(x, axis, "one_hot_argmax")
     ahead = axis_first(x, axis)
     if ahead.shape[0] == 1:
         ones = x.mpc.public(np.ones(x.shape, np.uint64))
@@ -203,7 +205,8 @@ def clip(x: SharedTensor, low: float, high: float, *, bits: int = 64) -> SharedT
     if not low <= high:
         raise Misuse(f"clip: low={low} is above high={high}")
     missing, excess = low - x, x - high
-    gaps = stack_tensors([missing, excess])
+    scale = builtins.max(missing.frac_bits, excess.frac_bits)  # a fraction among the bounds of integers lifts one side
+    gaps = stack_tensors([missing.rescale(scale), excess.rescale(scale)])
     inside = gaps.negative(bits)
     corrections = gaps - inside.times(gaps)
     return x + corrections[0] - corrections[1]
@@ -218,7 +221,6 @@ __all__ = [
     "abs",
     "argmax",
     "clip",
-    "concatenate",
     "max",
     "maximum",
     "min",
