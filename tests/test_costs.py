@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from helpers import DIGEST_LABELS, SECURE, cluster, product
 
+from helpers import DIGEST_LABELS, SECURE, cluster, product
 from wwfl_core import LocalCluster, MatMul, MPCBackend, Phase, SharedBits, SharedTensor
 
 N, F = 4096, 20
@@ -236,11 +236,14 @@ def test_a_matrix_product_costs_by_its_output(c: LocalCluster, inner: int) -> No
     c.run(matmul_raw, a, b)
     outputs = rows * columns
     opened = (rows * inner + inner * columns) / outputs  # 2PC opens its operands, masked
-    assert spent(c, outputs) == {
-        "2pc": Bits(64, 128 * opened, 1),
-        "3pc": Bits(0, 192, 1),
-        "4pc": Bits(128, 192, 2),
-    }[c.protocol.name]
+    assert (
+        spent(c, outputs)
+        == {
+            "2pc": Bits(64, 128 * opened, 1),
+            "3pc": Bits(0, 192, 1),
+            "4pc": Bits(128, 192, 2),
+        }[c.protocol.name]
+    )
 
 
 def test_2pc_does_not_pay_twice_for_an_operand(c: LocalCluster) -> None:

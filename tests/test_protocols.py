@@ -7,10 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import EDGES, EVERY, SECURE, bits_of, cluster, local_parts, opened, rng, share_bits, share_words, signed, words
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers import (
+    EDGES,
+    EVERY,
+    SECURE,
+    bits_of,
+    cluster,
+    local_parts,
+    opened,
+    rng,
+    share_bits,
+    share_words,
+    signed,
+    words,
+)
 from wwfl_core import Bilinear, Conv2d, LocalCluster, MatMul, MPCBackend, Mul, SharedTensor, derived, kernels
 from wwfl_core.algebra import RING
 from wwfl_core.share import Share
@@ -95,7 +108,12 @@ def shapes() -> st.SearchStrategy[tuple[tuple[int, ...], tuple[int, ...]]]:
         other = [1 if one else n for n, one in zip(full, ones, strict=False)][min(drop, len(full) - 1) :]
         return tuple(full), tuple(other)
 
-    return st.builds(build, st.lists(side, min_size=1, max_size=3), st.integers(0, 3), st.lists(st.booleans(), min_size=3, max_size=3))
+    return st.builds(
+        build,
+        st.lists(side, min_size=1, max_size=3),
+        st.integers(0, 3),
+        st.lists(st.booleans(), min_size=3, max_size=3),
+    )
 
 
 @FEW
@@ -167,7 +185,16 @@ def test_tensors_without_dimensions_work(name: str) -> None:
     x, y, row = np.array(-(3 << 20)), np.array(5 << 20), np.array([1 << 20, 2 << 20])
     with cluster(name, deadline_s=5.0) as c:
         got = c.run(zero_dimensional, *[c.share_ring(v.view(np.uint64), 20) for v in (x, y, row)])
-    want = [x * y >> 20, y, np.array(1), x * row >> 20, x * row >> 20, x >> 5, np.array(3 << 19), (x * y >> 20).reshape(1)]
+    want = [
+        x * y >> 20,
+        y,
+        np.array(1),
+        x * row >> 20,
+        x * row >> 20,
+        x >> 5,
+        np.array(3 << 19),
+        (x * y >> 20).reshape(1),
+    ]
     for a, b in zip(got, want, strict=True):
         assert a.shape == b.shape and np.isin(signed(a) - b, (0, 1)).all()
 

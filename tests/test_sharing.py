@@ -186,7 +186,9 @@ def test_the_number_of_words_is_the_smallest_possible() -> None:
         (({0, 1},), (1,), "together hold every component"),
     ],
 )
-def test_malformed_tables_are_refused(holders: tuple[set[int], ...], coefficients: tuple[int, ...], message: str) -> None:
+def test_malformed_tables_are_refused(
+    holders: tuple[set[int], ...], coefficients: tuple[int, ...], message: str
+) -> None:
     with pytest.raises(Misuse, match=message):
         SharingSemantics("bad", 2, tuple(frozenset(h) for h in holders), coefficients)
 

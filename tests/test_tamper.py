@@ -12,13 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from helpers import Wiretap, product, rng
 
 from backends import Replicated3PC, Tetrad4PC
+from helpers import Wiretap, product, rng
 from wwfl_core import LocalCluster, MatMul, MPCBackend, SharedTensor, WwflError
 from wwfl_core.channel.frames import Frame
-from wwfl_core.cluster import _accept, client_shares  # pyright: ignore[reportPrivateUsage]
-from wwfl_core.cluster import PerParty
+from wwfl_core.cluster import PerParty, _accept, client_shares  # pyright: ignore[reportPrivateUsage]
 from wwfl_core.errors import DeadlineExceeded, Desync, PeerAborted, ProtocolError, VerificationFailed
 from wwfl_core.sharing import TETRAD_4PC
 
@@ -112,7 +111,9 @@ def test_the_honest_run_is_right_and_reproducible(honest: Any) -> None:
     reference, frames = honest
     (x, y), values = SECRETS, reference[0]
     assert all(same(v[:-1], values[:-1]) for v in reference) and reference[1][-1] is None
-    for got, want in zip(values, (x * y, x * y, x @ y, x, x < y, (x < y) & (y < 0), x < y, (x < y) * y, x @ y), strict=True):
+    for got, want in zip(
+        values, (x * y, x * y, x @ y, x, x < y, (x < y) & (y < 0), x < y, (x < y) * y, x @ y), strict=True
+    ):
         assert np.abs(got.astype(float) - want).max() < 2**-14
     again = execute(None)[1]
     order = [{s: [f.payload.tobytes() for p, _, _, f in run if p == s] for s in range(4)} for run in (frames, again)]
@@ -151,7 +152,9 @@ def test_no_altered_message_at_all_makes_an_honest_party_accept_a_wrong_value(ho
     reference, frames = honest
     unnoticed = set()
     for sender, _, i, frame in frames:
-        if not np.array_equal(change(frame.payload), frame.payload) and not noticed(Attack(sender, i, change), reference):
+        if not np.array_equal(change(frame.payload), frame.payload) and not noticed(
+            Attack(sender, i, change), reference
+        ):
             unnoticed.add((frame.tag.name, frame.payload.dtype.str))
     allowed = {("check.ok", "|u1"), ("open", "|u1")}
     if change.__name__ == "flip bit 1 of element -1":
@@ -173,7 +176,9 @@ def test_whether_an_attack_is_noticed_does_not_depend_on_the_secrets(honest: Any
     assert len(words) >= 8
     for party, index in words:
         for change in (flip(63), flip(0, 1)):
-            verdicts = [noticed(Attack(party, index, change), v, s) for v, s in ((reference, SECRETS), (other, OTHER_SECRETS))]
+            verdicts = [
+                noticed(Attack(party, index, change), v, s) for v, s in ((reference, SECRETS), (other, OTHER_SECRETS))
+            ]
             assert verdicts[0] == verdicts[1], (party, index, change.__name__)
 
 
@@ -220,7 +225,16 @@ def one_gate(mpc: MPCBackend, x: np.ndarray, y: np.ndarray, gate: str, liar: int
     return mpc.reveal(result)
 
 
-GATES = ("product", "truncated product", "matrix product", "truncation", "comparison", "and", "bit to ring", "injection")
+GATES = (
+    "product",
+    "truncated product",
+    "matrix product",
+    "truncation",
+    "comparison",
+    "and",
+    "bit to ring",
+    "injection",
+)
 
 
 @pytest.mark.parametrize("gate", [*GATES, "nothing"])

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import EVERY, SECURE, cluster, rng, signed, words
 
+from helpers import EVERY, SECURE, cluster, rng, signed, words
 from wwfl_core import LocalCluster, MPCBackend, Mul, SharedTensor, derived, truncation
 
 F = 20

@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import EVERY, SECURE, Wiretap, cluster, product, rng, share_words, words
 
+from helpers import EVERY, SECURE, Wiretap, cluster, product, rng, share_words, words
 from wwfl_core import LocalCluster, MPCBackend, Mul, SharedTensor, derived, kernels
 from wwfl_core.algebra import BITS, RING
 from wwfl_core.cost import Phase
 from wwfl_core.errors import Misuse
 from wwfl_core.prg import Prg
+from wwfl_core.share import Share
 from wwfl_core.sharing import TETRAD_4PC
 
 N = 4096
@@ -198,7 +199,7 @@ def test_two_parties_together_do_span_the_secret(c: LocalCluster, monkeypatch: p
 
 
 def test_a_mask_that_is_used_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second control: a PRG that ignores the operation number makes P2 of 3PC see x - y."""
+    """The second control: a PRG that ignores the operation number makes the third party of 3PC see x - y."""
     g = rng()
     x, y = words(g, N), words(g, N)
     monkeypatch.setattr(MPCBackend, "deal", _deal_with_one_mask)
@@ -209,8 +210,6 @@ def test_a_mask_that_is_used_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def _deal_with_one_mask(mpc: MPCBackend, value: Any, dealers: Any, shape: Any, *args: Any, **kwargs: Any) -> Any:
-    from wwfl_core.share import Share
-
     mask = chacha_mask(shape)
     parts = {0: value - mask if value is not None else None, 1: mask, 2: np.zeros(shape, np.uint64)}
     op = mpc.party.op("bad")
@@ -315,7 +314,12 @@ def test_no_stream_is_drawn_twice() -> None:
 
 def test_streams_of_different_keys_operations_and_labels_differ() -> None:
     keys = [bytes([i]) * 32 for i in range(4)]
-    draws = {Prg(k).draw(op, label, RING, (2,)).tobytes() for k in keys for op in (0, 1, 1 << 40) for label in ("", "a", "ab")}
+    draws = {
+        Prg(k).draw(op, label, RING, (2,)).tobytes()
+        for k in keys
+        for op in (0, 1, 1 << 40)
+        for label in ("", "a", "ab")
+    }
     assert len(draws) == 4 * 3 * 3
 
 

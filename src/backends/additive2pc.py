@@ -24,7 +24,7 @@ from wwfl_core.algebra import BITS, RING
 from wwfl_core.arrays import Array, Shape, numel
 from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
-from wwfl_core.derived import packed
+from wwfl_core.derived import check_window, packed
 from wwfl_core.errors import InsecureNotAllowed
 from wwfl_core.party import OFFLINE
 from wwfl_core.share import Share
@@ -119,6 +119,7 @@ class Additive2PC(MPCBackend):
 
     def sign(self, x: Share, bits: int = 64) -> Share:
         """Top bits plus the carry into them; at 64 bits offline 871, online 194, 3 rounds per element."""
+        check_window(bits)
         op = self.party.op("sign")
         later = [self.party.op("sign") for _ in range(dealer.merge_levels(bits - 1))]
         word = x.parts.get(self.me)

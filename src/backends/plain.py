@@ -13,6 +13,7 @@ from wwfl_core.algebra import BITS, RING
 from wwfl_core.arrays import Shape, numel
 from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
+from wwfl_core.derived import check_window
 from wwfl_core.share import Share
 from wwfl_core.sharing import PLAIN
 from wwfl_core.truncation import low_mask
@@ -38,6 +39,7 @@ class Plain(MPCBackend):
 
     def sign(self, x: Share, bits: int = 64) -> Share:
         """The bit `bits - 1` of x."""
+        check_window(bits)
         packed = kernels.to_planes(x.parts[0], bits - 1, bits)[0]
         return Share(BITS, packed.shape, {0: packed})
 

@@ -15,13 +15,14 @@ import numpy as np
 
 from wwfl_core.algebra import BITS, RING, Algebra
 from wwfl_core.arrays import U8, Array, Shape
-from wwfl_core.backend import MPCBackend, digest
+from wwfl_core.backend import MPCBackend
 from wwfl_core.cost import Phase
 from wwfl_core.errors import VerificationFailed
 from wwfl_core.prg import KEY_BYTES, Prg
 from wwfl_core.share import Share
 from wwfl_core.sharing import Group
 from wwfl_core.tensor import SharedBits, SharedTensor
+from wwfl_core.transcript import digest
 
 from .plan import ResharePlan
 

@@ -8,7 +8,6 @@ overrides a derived operation where it has something cheaper.
 from __future__ import annotations
 
 import copy
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -18,18 +17,17 @@ import numpy as np
 import numpy.typing as npt
 
 from . import derived
-from .algebra import BITS, RING, Algebra
+from .algebra import RING, Algebra
 from .arrays import Array, Shape, as_float, as_ring
 from .bilinear import Bilinear, DirectSum, cut
 from .cost import Phase
 from .errors import Misuse, VerificationFailed
 from .fixedpoint import FixedPoint
-from .party import OFFLINE, ONLINE, Op, Party
+from .party import ONLINE, Op, Party
 from .share import Share, concat
 from .sharing import SharingSemantics
 from .tensor import SharedBits, SharedTensor, flat_bits
-
-DIGEST = 32
+from .transcript import DIGEST_BYTES, digest
 
 
 class MPCBackend(ABC):
@@ -191,14 +189,11 @@ class MPCBackend(ABC):
             return
         op = self.party.op("check")
         transcript = self.party.transcript
-        said, heard = transcript.said(), transcript.heard()
-        empty = hashlib.sha256().digest()
         others = [p for p in range(self.party.size) if p != self.me]
         for other in others:
-            op.send(other, np.frombuffer(said.get(other, empty), np.uint8))
+            op.send(other, transcript.said(other))
         for other in others:
-            digest = op.recv(other, np.uint8, (DIGEST,))
-            if digest.tobytes() != heard.get(other, empty):
+            if not np.array_equal(op.recv(other, np.uint8, (DIGEST_BYTES,)), transcript.heard(other)):
                 raise VerificationFailed(
                     f"party {self.me} ({self.party.addresses[self.me]}) received values that party {other} "
                     f"({self.party.addresses[other]}) does not vouch for; one of them or the sender of a joint "
@@ -251,7 +246,7 @@ class MPCBackend(ABC):
         value = op.recv(holders[0], x.algebra.dtype, x.shape)
         if self.sharing.security.malicious:
             mine = digest(value).tobytes()
-            votes = [op.recv(h, np.uint8, (DIGEST,)).tobytes() == mine for h in holders[1:]]
+            votes = [op.recv(h, np.uint8, (DIGEST_BYTES,)).tobytes() == mine for h in holders[1:]]
             if not any(votes):  # of three copies at most one is corrupt, so one confirmation is a majority
                 raise VerificationFailed(
                     f"party {holders[0]} ({self.party.addresses[holders[0]]}) sent party {self.me} a component "
@@ -316,11 +311,3 @@ class MPCBackend(ABC):
         if frac_bits == 0:
             return as_ring(value, "the public operand")
         return self.fixed.encode(as_float(value, "the public operand"), "the public operand", frac_bits)
-
-
-def digest(value: Array) -> Array:
-    """SHA-256 of an array's bytes, as a uint8 array."""
-    return np.frombuffer(hashlib.sha256(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data).digest(), np.uint8)
-
-
-__all__ = ["BITS", "OFFLINE", "ONLINE", "RING", "MPCBackend", "digest"]

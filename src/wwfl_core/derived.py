@@ -16,7 +16,7 @@ from .algebra import BITS, RING
 from .arrays import U64, Array, Shape, numel
 from .bilinear import Mul
 from .errors import Misuse, VerificationFailed
-from .share import Share, concat, stack
+from .share import Share, concat
 from .sharing import Group
 
 if TYPE_CHECKING:
@@ -101,10 +101,15 @@ def carry_out(mpc: MPCBackend, g: Share, p: Share) -> Share:
     return g[0]
 
 
-def sign(mpc: MPCBackend, x: Share, bits: int) -> Share:
-    """Bit `bits - 1` of the sum of the words: the top propagate bit plus the carry into it."""
+def check_window(bits: int) -> None:
+    """Refuses a comparison window that no sign bit fits in."""
     if not 2 <= bits <= 64:
         raise Misuse(f"sign: bits={bits} is outside 2..64")
+
+
+def sign(mpc: MPCBackend, x: Share, bits: int) -> Share:
+    """Bit `bits - 1` of the sum of the words: the top propagate bit plus the carry into it."""
+    check_window(bits)
     with mpc.scope("sign"):
         g, p = mpc.carry_inputs(x, bits)
         return p[bits - 1] + carry_out(mpc, g, p[1 : bits - 1])
@@ -182,17 +187,3 @@ def coin(mpc: MPCBackend, reason: str) -> bytes:
         if commitment(other, values[other]) != seen[other]:
             raise VerificationFailed(f"coin ({reason}): party {other} opened something else than it committed to")
     return hashlib.sha256(context + b"".join(values[p].tobytes() for p in sorted(values))).digest()
-
-
-__all__ = [
-    "and_all",
-    "bit_to_ring",
-    "carry_inputs",
-    "carry_out",
-    "coin",
-    "inject",
-    "is_zero",
-    "sign",
-    "stack",
-    "truncate",
-]

@@ -13,6 +13,7 @@ from .algebra import RING
 from .arrays import Array, Shape, numel
 from .bilinear import Bilinear, MatMul, Mul
 from .errors import Misuse
+from .functions import Functions
 from .share import Share, concat, stack
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def flat_bits(packed: Array, shape: Shape) -> npt.NDArray[np.bool_]:
     return kernels.expand(packed, numel(shape)).astype(np.bool_).reshape(shape)
 
 
-class SharedTensor:
+class SharedTensor(Functions):
     """An array of secret numbers: `data` shares round(value * 2^frac_bits) modulo 2^64.
 
     Operators follow NumPy. A product of two tensors with fractions is truncated back to the format of the cluster

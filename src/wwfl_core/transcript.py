@@ -8,39 +8,36 @@ content cannot be shifted between operations.
 
 from __future__ import annotations
 
-import hashlib
-from typing import Protocol
-
 import numpy as np
+from blake3 import blake3
 
-from .arrays import Array
+from .arrays import U8, Array
 
 DIGEST_BYTES = 32
 
 
-class _Stream(Protocol):
-    """A running hash."""
+def digest(value: Array) -> U8:
+    """BLAKE3 of an array's bytes."""
+    return np.frombuffer(blake3(_bytes(value)).digest(), np.uint8)
 
-    def update(self, data: bytes | memoryview, /) -> None: ...
 
-    def digest(self) -> bytes: ...
+def _bytes(value: Array) -> memoryview:
+    return np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
 
 
 class Transcript:
     """What this party vouched for to every other party, and what it expects every other party to vouch for."""
 
     def __init__(self) -> None:
-        self._said: dict[int, _Stream] = {}
-        self._heard: dict[int, _Stream] = {}
+        self._said: dict[int, blake3] = {}
+        self._heard: dict[int, blake3] = {}
 
     @staticmethod
-    def _append(streams: dict[int, _Stream], peer: int, op: int, value: Array) -> None:
-        stream = streams.get(peer)
-        if stream is None:
-            stream = streams[peer] = hashlib.sha256()
-        data = np.ascontiguousarray(value)
-        stream.update(op.to_bytes(8, "little") + data.nbytes.to_bytes(8, "little"))
-        stream.update(data.reshape(-1).view(np.uint8).data)
+    def _append(streams: dict[int, blake3], peer: int, op: int, value: Array) -> None:
+        data = _bytes(value)
+        stream = streams.setdefault(peer, blake3())
+        stream.update(op.to_bytes(8, "little") + len(data).to_bytes(8, "little"))
+        stream.update(data)
 
     def vouch(self, peer: int, op: int, value: Array) -> None:
         """I tell `peer` that this is the value of operation `op`."""
@@ -50,13 +47,13 @@ class Transcript:
         """`peer` ought to vouch to me that this is the value of operation `op`."""
         self._append(self._heard, peer, op, value)
 
-    def said(self) -> dict[int, bytes]:
-        """Digest per peer of everything vouched for since the last check point."""
-        return {peer: stream.digest() for peer, stream in self._said.items()}
+    def said(self, peer: int) -> U8:
+        """Digest of everything vouched for to `peer` since the last check point."""
+        return np.frombuffer(self._said.get(peer, blake3()).digest(), np.uint8)
 
-    def heard(self) -> dict[int, bytes]:
-        """Digest per peer of everything expected since the last check point."""
-        return {peer: stream.digest() for peer, stream in self._heard.items()}
+    def heard(self, peer: int) -> U8:
+        """Digest of everything that `peer` ought to have vouched for since the last check point."""
+        return np.frombuffer(self._heard.get(peer, blake3()).digest(), np.uint8)
 
     def clear(self) -> None:
         """Starts the next interval after a check point that passed."""

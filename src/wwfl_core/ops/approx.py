@@ -8,9 +8,9 @@ Two designs carry everything:
   the segment of x; its centre x0 and f(x0) are public linear combinations of the comparison bits. With e = 1 - x / x0,
   |e| <= 0.26, f(x) is f(x0) phi(e) (or f(x0) + phi(e)) for a polynomial phi of degree 7: four dependent products.
 
-Bounds hold for inputs inside the documented domain; outside of it results are meaningless, not clamped. ulp is
-2^-frac_bits. S is one sign depth, I one conversion of bits (or injection), M one product with truncation (3PC: 2 +
-ceil(log2(bits - 1)), 2 and 3 rounds).
+Bounds hold for inputs inside the documented domain; outside of it results are meaningless, not clamped. They are for
+frac_bits up to 20; above, the first term doubles. ulp is 2^-frac_bits, low at least 64 ulp. S is one sign depth, I one
+conversion of bits (or injection), M one product with truncation (3PC: 2 + ceil(log2(bits - 1)), 2 and 3 rounds).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +33,7 @@ from . import select
 
 F64 = npt.NDArray[np.float64]
 Scalar = Callable[[F64], F64]
+P = ParamSpec("P")
 
 INNER = 28
 """Fractional bits of values around 1 between the products: squares stay below 2^57."""
@@ -41,6 +44,24 @@ DEGREE = 7
 SUM_BITS = 26
 """Scale of the exponentials that softmax adds: with up to 15 classes comparisons take 32 bits, 5 AND levels."""
 LOWEST = -128.0
+
+
+def _empty(x: SharedTensor) -> SharedTensor:
+    return SharedTensor(x.mpc, x.data, x.mpc.fixed.frac_bits)
+
+
+def _elementwise(
+    op: Callable[Concatenate[SharedTensor, P], SharedTensor],
+) -> Callable[Concatenate[SharedTensor, P], SharedTensor]:
+    """An operation for tensors that have an axis and entries, as one for all tensors: kernels take no 0-d arrays."""
+
+    @wraps(op)
+    def total(x: SharedTensor, *args: P.args, **options: P.kwargs) -> SharedTensor:
+        if not x.ndim:
+            return total(x.reshape(1), *args, **options).reshape(())
+        return op(x, *args, **options) if x.size else _empty(x)
+
+    return total
 
 
 def _product(a: SharedTensor, b: SharedTensor, to: int) -> SharedTensor:
@@ -91,6 +112,7 @@ GENERAL = _Power(6, 54, 8, 0.39436832188384435, 0.8165507084284508, 0.3559566100
 HIGHEST = 8.0
 
 
+@_elementwise
 def exp(x: SharedTensor, *, high: float = HIGHEST) -> SharedTensor:
     """e^x for x in [-128, high], high at most 8. Error at most 1e-6 max(1, e^x) + 1.5 ulp.
 
@@ -112,7 +134,7 @@ def _exp(x: SharedTensor, high: float, to: int) -> SharedTensor:
     power = (outer + _scaled(y, form.d, 2 * INNER) + form.e).truncate(INNER)
     for left in reversed(range(form.k)):
         # The square of this step is at most e^(high / 2^left); the next one must fit as well.
-        result = math.log2(math.e) * (np.maximum(high, 0.0) / 2**left)
+        result = math.log2(math.e) * max(high, 0.0) / 2**left
         scale = to if not left else int(min(INNER, (ROOM - 2 * result) // 2))
         power = _product(power, power, scale)
     return power
@@ -149,25 +171,44 @@ def _factors(phi: Scalar, radius: float) -> _Factors:
 
 
 class _Segments:
-    """[low, high] in geometric segments, and the secret segment of every entry of x."""
+    """[low, high] in geometric segments, and the secret segment of every entry of x.
+
+    The constructor checks the domain before anything is sent; `offset` compares.
+    """
 
     def __init__(self, x: SharedTensor, low: float, high: float, what: str, ratio: float = RATIO) -> None:
         f = max(x.frac_bits, x.mpc.fixed.frac_bits)
         if not 0 < low < high < 2.0 ** (60 - f):
             raise Misuse(f"{what}: the domain [{low}, {high}] is not inside (0, 2^{60 - f}) with low < high")
-        if low < 2.0 ** (1 - f):
-            raise Misuse(f"{what}: low={low} is less than two units of {f} fractional bits")
+        if low < 2.0 ** (6 - f):
+            raise Misuse(f"{what}: low={low} is less than 64 units of {f} fractional bits; scale x up")
         self.x = x.rescale(f)
+        self.width = min(64, f + math.ceil(math.log2(high)) + 2)
         count = math.ceil(math.log(high / low) / math.log(ratio))
         edges = low * (high / low) ** (np.arange(count + 1) / count)
+        self.thresholds: F64 = edges[1:-1]
         self.centres: F64 = (edges[1:] + edges[:-1]) / 2
         # Thresholds are rounded to units of x, which matters where segments are a few units long.
         self.radius = float(np.max(edges[1:] / self.centres)) - 1 + 2.0**-12 + 2.0 ** (-f - 1) / low
         self.steps: SharedTensor | None = None
-        if count > 1:
-            thresholds = edges[1:-1].reshape(-1, *[1] * x.ndim)
-            below = (self.x.reshape(1, *x.shape) - thresholds).negative(min(64, f + math.ceil(math.log2(high)) + 2))
-            self.steps = below.to_integers()
+
+    def _per_segment(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Values along a new first axis, ahead of the axes of x."""
+        return values.reshape(-1, *[1] * self.x.ndim)
+
+    def offset(self, stretch: float) -> SharedTensor:
+        """stretch (1 - x / centre) at INNER bits: S + I + M, or one truncation if there is a single segment.
+
+        Rounds the centres so that stretch / centre fits the scale, and finds the segments: call it before `lookup`.
+        """
+        bits = 60 - self.x.frac_bits
+        inverse = np.rint(stretch / self.centres * 2.0**bits) * 2.0**-bits
+        self.centres = stretch / inverse
+        if not len(self.thresholds):
+            return stretch - _scaled(self.x, float(inverse[0]), self.x.frac_bits + bits).truncate(60 - INNER)
+        gaps = self.x.reshape(1, *self.x.shape) - self._per_segment(self.thresholds)
+        self.steps = gaps.negative(self.width).to_integers()
+        return stretch - _product(self.x, self.lookup(inverse, bits), INNER)
 
     def lookup(self, table: F64, frac_bits: int) -> SharedTensor:
         """table[segment of x]; local: the last entry plus the steps back over all thresholds that x is below."""
@@ -175,23 +216,9 @@ class _Segments:
         if self.steps is None:
             total = SharedTensor(self.x.mpc, self.x.data, 0) * 0
         else:
-            total = (self.steps * (ring[:-1] - ring[1:]).reshape(-1, *[1] * self.x.ndim)).sum(0)
+            total = (self.steps * self._per_segment(ring[:-1] - ring[1:])).sum(0)
         total = total + ring[-1]
         return SharedTensor(total.mpc, total.data, frac_bits)
-
-    def offset(self, stretch: float) -> SharedTensor:
-        """stretch (1 - x / centre) at INNER bits: one product (one truncation if there is a single segment).
-
-        Rounds the centres so that stretch / centre fits the scale: call it before `lookup(f(centres))`.
-        """
-        bits = 60 - self.x.frac_bits
-        inverse = np.rint(stretch / self.centres * 2.0**bits) * 2.0**-bits
-        self.centres = stretch / inverse
-        if self.steps is None:
-            ratio = _scaled(self.x, float(inverse[0]), self.x.frac_bits + bits).truncate(60 - INNER)
-        else:
-            ratio = _product(self.x, self.lookup(inverse, bits), INNER)
-        return stretch - ratio
 
 
 def _evaluate(e: SharedTensor, front: SharedTensor | None, form: _Factors, to: int) -> SharedTensor:
@@ -213,12 +240,12 @@ def _evaluate(e: SharedTensor, front: SharedTensor | None, form: _Factors, to: i
 def _power_function(x: SharedTensor, f: Scalar, to: int, segments: _Segments, what: str) -> SharedTensor:
     """f(x) = f(x0) f(1 - e) for a power f: S + I + 4 M, 6 products of x's size."""
     form = _factors(lambda t: f(1 - t), segments.radius)
-    e = segments.offset(form.stretch)
-    table = f(segments.centres)
-    top = math.ceil(math.log2(1.4 * float(np.max(table))))
-    scale = int(np.minimum(INNER, ROOM - INNER - top))
+    top = math.ceil(math.log2(1.4 * float(np.max(f(segments.centres)))))
+    scale = min(INNER, ROOM - INNER - top)
     if scale < x.mpc.fixed.frac_bits:
         raise Misuse(f"{what}: results up to 2^{top} leave fewer than frac_bits of precision; narrow the domain")
+    e = segments.offset(form.stretch)
+    table = f(segments.centres)
     # front stands for f(x0) 2^(scale - INNER) at INNER bits, so that it stacks with e.
     front = _times_power_of_two(segments.lookup(table, scale), scale - INNER)
     return _times_power_of_two(_evaluate(e, front, form, to + INNER - scale), INNER - scale)
@@ -232,25 +259,18 @@ def _inverse_root(v: F64) -> F64:
     return 1.0 / np.sqrt(v)
 
 
-def _empty(x: SharedTensor) -> SharedTensor:
-    return SharedTensor(x.mpc, x.data, x.mpc.fixed.frac_bits)
-
-
+@_elementwise
 def reciprocal(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -> SharedTensor:
     """1 / x for x in [low, high]. Error at most 1e-6 / x + 2 ulp.
 
     S + I + 4 M with log(high / low) / log 1.7 comparisons; without S and I for high <= 1.7 low. low must be at least
     2^(frac_bits - 32), or 2^-12 at 20 bits.
     """
-    if not x.size:
-        return _empty(x)
     what = "reciprocal"
     return _power_function(x, _inverse, x.mpc.fixed.frac_bits, _Segments(x, low, high, what), what)
 
 
-def divide(
-    a: SharedTensor, b: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6
-) -> SharedTensor:
+def divide(a: SharedTensor, b: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -> SharedTensor:
     """a / b for b in [low, high] and |a / b| < 2^(58 - 2 frac_bits), with broadcasting.
 
     Error at most 1e-6 |a / b| + (|a| / 4 + 1) ulp. S + I + 5 M: what `reciprocal` costs and one product.
@@ -262,25 +282,22 @@ def divide(
     return _product(a.rescale(f), inverse, f)
 
 
+@_elementwise
 def inv_sqrt(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -> SharedTensor:
     """1 / sqrt(x) for x in [low, high]. Error at most 1e-6 / sqrt(x) + 2 ulp. S + I + 4 M, as `reciprocal`."""
-    if not x.size:
-        return _empty(x)
     what = "inv_sqrt"
     return _power_function(x, _inverse_root, x.mpc.fixed.frac_bits, _Segments(x, low, high, what), what)
 
 
+@_elementwise
 def sqrt(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -> SharedTensor:
     """sqrt(x) for x in [low, high] (not 0). Error at most 1e-6 sqrt(x) + 2 ulp. S + I + 4 M, as `reciprocal`."""
-    if not x.size:
-        return _empty(x)
     return _power_function(x, np.sqrt, x.mpc.fixed.frac_bits, _Segments(x, low, high, "sqrt"), "sqrt")
 
 
+@_elementwise
 def log(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -> SharedTensor:
     """The natural logarithm of x in [low, high]. Error at most 1e-6 + 2 ulp. S + I + 4 M, 5 products."""
-    if not x.size:
-        return _empty(x)
     segments = _Segments(x, low, high, "log")
     form = _factors(lambda t: np.log1p(-t), segments.radius)
     f = x.mpc.fixed.frac_bits
@@ -288,13 +305,12 @@ def log(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -> Share
     return rest + segments.lookup(np.log(segments.centres), f)
 
 
+@_elementwise
 def sigmoid(x: SharedTensor, *, bits: int = 64) -> SharedTensor:
-    """1 / (1 + e^-x) for |x| <= 128. Error at most 4e-6 + 2 ulp.
+    """1 / (1 + e^-x) for |x| <= 128. Error at most 2e-6 + 2 ulp.
 
     S + 2 I + 11 M. With t = e^-|x| in [0, 1], 1 / (1 + t) needs no comparison of its own (one segment of ratio 2).
     """
-    if not x.size:
-        return _empty(x)
     negative = x.negative(bits)
     t = _exp(negative.times(x) * 2 - x, 0.0, INNER)
     segments = _Segments(t + 1.0, 1.0, 2.0, "sigmoid", ratio=2.0)
@@ -303,7 +319,7 @@ def sigmoid(x: SharedTensor, *, bits: int = 64) -> SharedTensor:
 
 
 def softmax(x: SharedTensor, axis: int = -1, *, fanin: int = 16) -> SharedTensor:
-    """softmax along an axis whose entries differ by at most 128. Error at most 3e-6 + 1.5 ulp.
+    """softmax along an axis whose entries differ by at most 128. Error at most 2e-6 + 1.5 ulp.
 
     The maximum (up to 16 classes all pairs compete at once: S + ceil(log2(n - 1)) A + I), exp (7 M), the reciprocal of
     the sum, which lies in [1, n] (S + I + 4 M on one entry per row), one product.

@@ -57,7 +57,7 @@ def pairwise_less(x: SharedTensor, bits: int) -> SharedBits:
 
 
 def wins(less: SharedBits, n: int) -> SharedBits:
-    """From `pairwise_less`: w[i, k] = [entry i beats its k-th opponent], [n, n - 1, ...]; the smaller index wins ties."""
+    """From `pairwise_less`: w[i, k] = [entry i beats its k-th opponent], [n, n - 1, ...]; the first of equals wins."""
     pair = np.zeros((n, n), np.int64)
     i, j = pairs(n)
     pair[i, j] = pair[j, i] = np.arange(len(i))
@@ -173,7 +173,14 @@ def _gate(bits: SharedBits, gap: SharedTensor) -> SharedTensor:
     if bits.shape != shape:
         count = np.arange(math.prod(bits.shape)).reshape(bits.shape)
         bits = bits.reshape(-1)[np.broadcast_to(count, shape)]
+    if not shape:  # kernels take no 0-d arrays
+        return bits.reshape(1).times(gap.reshape(1)).reshape(())
     return bits.times(gap.broadcast_to(shape))
+
+
+def _negative(x: SharedTensor, bits: int) -> SharedBits:
+    """[x < 0], also for 0-d tensors."""
+    return x.negative(bits) if x.ndim else x.reshape(1).negative(bits).reshape()
 
 
 def where(cond: SharedBits, a: SharedTensor | Public, b: SharedTensor | Public) -> SharedTensor:
@@ -188,13 +195,13 @@ def where(cond: SharedBits, a: SharedTensor | Public, b: SharedTensor | Public) 
 def maximum(a: SharedTensor, b: SharedTensor | Public, *, bits: int = 64) -> SharedTensor:
     """Elementwise maximum of a tensor and a tensor or public value, exact: S + I."""
     gap = _as_tensor(b, a) - a
-    return a + gap - _gate(gap.negative(bits), gap)
+    return a + gap - _gate(_negative(gap, bits), gap)
 
 
 def minimum(a: SharedTensor, b: SharedTensor | Public, *, bits: int = 64) -> SharedTensor:
     """Elementwise minimum, exact: S + I."""
     gap = _as_tensor(b, a) - a
-    return a + _gate(gap.negative(bits), gap)
+    return a + _gate(_negative(gap, bits), gap)
 
 
 def clip(x: SharedTensor, low: float, high: float, *, bits: int = 64) -> SharedTensor:
@@ -214,7 +221,7 @@ def clip(x: SharedTensor, low: float, high: float, *, bits: int = 64) -> SharedT
 
 def abs(x: SharedTensor, *, bits: int = 64) -> SharedTensor:
     """|x|, exact: S + I."""
-    return x - x.negative(bits).times(x) * 2
+    return x - _gate(_negative(x, bits), x) * 2
 
 
 __all__ = [
