@@ -217,7 +217,9 @@ def test_bad_configurations_are_refused_before_any_server_starts() -> None:
     with pytest.raises(ConfigError, match="BatchNorm1d"):
         Federation(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), Plain(), [Cluster(Plain())])
     with pytest.raises(ConfigError, match="5 clients are sampled"):
-        Federation(model(), Plain(), [Cluster(Plain(), clients=3)], schedule=dataclasses.replace(SMALL, clients_per_round=5))
+        Federation(
+            model(), Plain(), [Cluster(Plain(), clients=3)], schedule=dataclasses.replace(SMALL, clients_per_round=5)
+        )
     with pytest.raises(ConfigError, match="batch must be at least 1"):
         Schedule(batch=0)
     with pytest.raises(ConfigError, match="learning rate"):

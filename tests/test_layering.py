@@ -97,10 +97,15 @@ def test_only_the_cryptographic_generator_is_used(path: Path) -> None:
 
 def test_the_detector_of_unsafe_randomness_works() -> None:
     for code in (
-        "import random", "from random import Random", "from numpy.random import default_rng", "import numpy.random",
-        "import numpy as np\nnp.random.default_rng(0)", "import torch\ntorch.Generator()", "import torch\ntorch.rand(3)",
+        "import random",
+        "from random import Random",
+        "from numpy.random import default_rng",
+        "import numpy.random",
+        "import numpy as np\nnp.random.default_rng(0)",
+        "import torch\ntorch.Generator()",
+        "import torch\ntorch.rand(3)",
         "import torch\ntorch.manual_seed(0)",
-    ):  # fmt: skip
+    ):
         assert unsafe_randomness(ast.parse(code)), code
     assert not unsafe_randomness(ast.parse("import secrets, os\nos.urandom(3)\nop.random(key, 'u', RING, shape)"))
 

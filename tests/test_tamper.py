@@ -30,7 +30,7 @@ def program(mpc: MPCBackend, x: np.ndarray, y: np.ndarray) -> list[np.ndarray | 
     a, b = mpc.share(x, 0), mpc.share(y, 3)
     a2, b2 = mpc.share(x, 1), mpc.share(y, 2)
     gates = [product(mpc, a, b), a * b2, SharedTensor(mpc, mpc.bilinear(MatMul(), a.data, b.data), 40), a.truncate(5)]
-    first = [mpc.reveal(g) for g in gates]
+    first = [mpc.reveal(g) for g in (*gates, a, b, a2, b2)]
     sign = (a2 - b).negative(30)
     bits = [sign, sign & b2.negative(27)]
     later = [mpc.reveal(s) for s in (*bits, sign.to_integers(), sign.times(b))]
@@ -111,9 +111,8 @@ def test_the_honest_run_is_right_and_reproducible(honest: Any) -> None:
     reference, frames = honest
     (x, y), values = SECRETS, reference[0]
     assert all(same(v[:-1], values[:-1]) for v in reference) and reference[1][-1] is None
-    for got, want in zip(
-        values, (x * y, x * y, x @ y, x, x < y, (x < y) & (y < 0), x < y, (x < y) * y, x @ y), strict=True
-    ):
+    gates = (x * y, x * y, x @ y, x, x, y, x, y, x < y, (x < y) & (y < 0), x < y, (x < y) * y, x @ y)
+    for got, want in zip(values, gates, strict=True):
         assert np.abs(got.astype(float) - want).max() < 2**-14
     again = execute(None)[1]
     order = [{s: [f.payload.tobytes() for p, _, _, f in run if p == s] for s in range(4)} for run in (frames, again)]
@@ -281,6 +280,20 @@ def test_a_failed_verification_names_the_parties_and_ends_the_cluster(honest: An
         for _ in range(2):
             with pytest.raises(ProtocolError, match=r"cannot continue: VerificationFailed.*make a new cluster"):
                 c.run(program, *SECRETS)
+
+
+def share_and_open(mpc: MPCBackend, x: np.ndarray, owner: int) -> Any:
+    return mpc.reveal(mpc.share(x, owner))
+
+
+@pytest.mark.parametrize("owner", range(4))
+def test_an_owner_that_deals_different_copies_is_noticed_even_if_nothing_is_computed(owner: int) -> None:
+    for index in range(len(TETRAD_4PC.deal_plan((owner,)).receivers)):
+        with start(Tetrad4PC()) as c:
+            c.memory.tamper = tap(Attack(owner, index, flip(7)))
+            outcomes = c.submit(share_and_open, SECRETS[0], owner).outcomes()
+        assert all(o.error is not None for party, o in enumerate(outcomes) if party != owner)
+        assert any(isinstance(o.error, VerificationFailed) for party, o in enumerate(outcomes) if party != owner)
 
 
 @pytest.mark.parametrize("elements", [3, 9], ids=["masks in full", "masks as seeds"])

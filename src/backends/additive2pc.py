@@ -27,7 +27,7 @@ from wwfl_core.bilinear import Bilinear
 from wwfl_core.derived import check_window, packed
 from wwfl_core.errors import InsecureNotAllowed
 from wwfl_core.party import OFFLINE
-from wwfl_core.share import Share
+from wwfl_core.share import Share, concat, split
 from wwfl_core.sharing import ADDITIVE_2PC
 
 from .correlated import dealer
@@ -69,7 +69,10 @@ class Additive2PC(MPCBackend):
         """Several products; all masks are opened in one round."""
         self._open_masks([operand for _, x, y in jobs for operand in (x, y)])
         products = [self._product(f, x, y) for f, x, y in jobs]
-        return [self.truncate(z, truncate) for z in products] if truncate else products
+        if not truncate:
+            return products
+        flat = self.truncate(concat([z.map(np.ravel) for z in products]), truncate)
+        return split(flat, [z.shape for z in products])
 
     def _product(self, f: Bilinear, x: Share, y: Share) -> Share:
         algebra, shape = x.algebra, f.shape(x.shape, y.shape)

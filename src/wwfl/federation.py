@@ -123,7 +123,7 @@ class Federation:
         self.int_bits = int_bits
         self.members = list(clusters)
         self.history: list[Round] = []
-        self.transfer_cost = Cost()
+        self.costs: dict[tuple[str, str], Cost] = {}
         authority = Authority() if processes else None
         common: dict[str, Any] = {
             "processes": processes,
@@ -174,7 +174,7 @@ class Federation:
         )
         if self._model is None:
             flat = np.concatenate([self.initial[name].reshape(-1) for name in spec.parameter_shapes(self.layers)])
-            self._model = self.global_servers.share(flat)
+            self._model = self._share(self.global_servers, flat)
         while len(self.history) < rounds:
             self.history.append(self._round(train, test, progress))
             if checkpoint is not None:
@@ -208,14 +208,14 @@ class Federation:
                 record.participants.append(people)
                 record.batches.append(drawn)
         weights = [float(len(people)) for people in record.participants]
-        self._model = self.global_servers.run(programs.aggregate, self.aggregation, models, weights)
+        self._model = self._run(self.global_servers, "aggregate", programs.aggregate, self.aggregation, models, weights)
         if test is not None:
             record.accuracy = self.evaluate(test, f"hits on the test set after round {record.number}", progress)
         return record
 
     def _transfer(self, x: Handle, to: LocalCluster, record: Round) -> Handle:
         moved = reshare_with_report(x, to)
-        self.transfer_cost = self.transfer_cost + moved.cost
+        self._spent(f"{x.cluster.name} -> {to.name}", "reshare", moved.cost)
         record.outvoted.extend(moved.outvoted)
         return moved.handle
 
@@ -224,7 +224,7 @@ class Federation:
     ) -> tuple[Handle, list[int], list[list[int]]]:
         """One cluster's part of a round: sample clients, take their data, train."""
         cluster, plan = self.clusters[k], self.schedule
-        coin: bytes = cluster.run_agreed(programs.toss, f"round {number}")
+        coin: bytes = self._run(cluster, "sample", programs.toss, f"round {number}")
         people = sampling.choose(coin, self.members[k].clients, plan.clients_per_round, "clients")
         rows = [self._client_data(k, person, train) for person in people]
         images, one_hot = cluster.run(programs.pool, rows)
@@ -233,9 +233,8 @@ class Federation:
         momentum = None
         for done, batch in enumerate(drawn):
             progress(cluster.name, "train", done, len(drawn))
-            flat, momentum = cluster.run(
-                programs.train_batch, self.layers, self.int_bits, flat, images, one_hot, [batch], plan.sgd, momentum
-            )
+            args = (self.layers, self.int_bits, flat, images, one_hot, [batch], plan.sgd, momentum)
+            flat, momentum = self._run(cluster, "train", programs.train_batch, *args)
         progress(cluster.name, "train", len(drawn), len(drawn))
         return flat, people, [[int(i) for i in indices[batch]] for batch in drawn]
 
@@ -243,10 +242,8 @@ class Federation:
         """The shares of a client's data at its cluster; the client shares them when it first takes part, and leaves."""
         if person not in self._data[k]:
             mine = train.take(self._partition[k][person])
-            self._data[k][person] = (
-                self.clusters[k].share(mine.images),
-                self.clusters[k].share(one_hot(mine.labels, self.classes)),
-            )
+            cluster, labels = self.clusters[k], one_hot(mine.labels, self.classes)
+            self._data[k][person] = (self._share(cluster, mine.images), self._share(cluster, labels))
         return self._data[k][person]
 
     # ------------------------------------------------------------------ use of the model
@@ -290,10 +287,9 @@ class Federation:
 
     def predict(self, images: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Labels [n] of images [n, c, h, w], by private inference at the global servers; only the labels are opened."""
-        shared = self.global_servers.share(images)
-        labels = self.global_servers.run_agreed(
-            programs.predict, self.layers, self.int_bits, self.current_model, shared, EVALUATION_BATCH
-        )
+        shared = self._share(self.global_servers, images)
+        args = (self.layers, self.int_bits, self.current_model, shared, EVALUATION_BATCH)
+        labels = self._run(self.global_servers, "predict", programs.predict, *args)
         return np.asarray(labels, np.int64)
 
     def reveal(self, reason: str = "the final model") -> nn.Module:
@@ -306,6 +302,23 @@ class Federation:
             at += size
         load_parameters(self.model, params)
         return self.model
+
+    # ------------------------------------------------------------------ commands and their costs
+
+    def _run(self, cluster: LocalCluster, stage: str, fn: Callable[..., Any], *args: Any) -> Any:
+        """Runs a program whose public results all servers report alike, and books its cost under a stage."""
+        result = cluster.run_agreed(fn, *args)
+        self._spent(cluster.name, stage, cluster.last_cost)
+        return result
+
+    def _share(self, cluster: LocalCluster, value: npt.ArrayLike) -> Handle:
+        """A client's upload."""
+        handle = cluster.share(value)
+        self._spent(cluster.name, "upload", cluster.last_cost)
+        return handle
+
+    def _spent(self, where: str, stage: str, cost: Cost) -> None:
+        self.costs[where, stage] = self.costs.get((where, stage), Cost()) + cost
 
     # ------------------------------------------------------------------ checkpoints
 

@@ -70,3 +70,14 @@ def numel(shape: Sequence[int]) -> int:
     for extent in shape:
         size *= extent
     return size
+
+
+def cut(flat: Array, shapes: Sequence[Shape]) -> list[Array]:
+    """A flat array as consecutive pieces of the given shapes (views)."""
+    pieces: list[Array] = []
+    at = 0
+    for shape in shapes:
+        size = numel(shape)
+        pieces.append(flat[at : at + size].reshape(shape))
+        at += size
+    return pieces

@@ -19,12 +19,12 @@ import numpy.typing as npt
 from . import derived
 from .algebra import RING, Algebra
 from .arrays import Array, Shape, as_float, as_ring
-from .bilinear import Bilinear, DirectSum, cut
+from .bilinear import Bilinear, DirectSum
 from .cost import Phase
 from .errors import Misuse, VerificationFailed
 from .fixedpoint import FixedPoint
 from .party import ONLINE, Op, Party
-from .share import Share, concat
+from .share import Share, concat, split
 from .sharing import SharingSemantics
 from .tensor import SharedBits, SharedTensor, flat_bits
 from .transcript import DIGEST_BYTES, digest
@@ -72,9 +72,7 @@ class MPCBackend(ABC):
             concat([y.map(np.ravel) for _, _, y in jobs]),
             truncate,
         )
-        shapes = total.outputs()
-        pieces = {c: cut(a, shapes) for c, a in flat.parts.items()}
-        return [Share(flat.algebra, s, {c: p[i] for c, p in pieces.items()}) for i, s in enumerate(shapes)]
+        return split(flat, total.outputs())
 
     def truncate(self, x: Share, bits: int) -> Share:
         """x / 2^bits, rounded to one of the two neighbours, for |x| < 2^62."""

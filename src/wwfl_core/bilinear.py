@@ -19,7 +19,7 @@ import numpy as np
 
 from . import kernels
 from .algebra import Algebra
-from .arrays import Array, Shape, broadcast_shape, numel
+from .arrays import Array, Shape, broadcast_shape, cut, numel
 from .errors import Misuse
 from .linear import Linear, SumTo
 
@@ -289,14 +289,3 @@ class DirectSum(Bilinear):
     def grad_y(self, x: Shape, y: Shape) -> Bilinear:
         maps = tuple(f.grad_y(a, b) for f, a, b in zip(self.maps, self.xs, self.ys, strict=True))
         return DirectSum(maps, self.xs, tuple(self.outputs()))
-
-
-def cut(flat: Array, shapes: Sequence[Shape]) -> list[Array]:
-    """A flat array as consecutive pieces of the given shapes (views)."""
-    pieces: list[Array] = []
-    at = 0
-    for shape in shapes:
-        size = numel(shape)
-        pieces.append(flat[at : at + size].reshape(shape))
-        at += size
-    return pieces

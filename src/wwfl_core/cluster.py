@@ -26,7 +26,7 @@ from .channel.memory import MemoryNetwork
 from .channel.pki import Authority
 from .channel.tcp import HostPort
 from .cost import Cost, Link, NetworkModel, Phase
-from .errors import Misuse, PeerAborted, ProtocolError, VerificationFailed, WwflError
+from .errors import Misuse, PeerAborted, ProtocolError, VerificationFailed
 from .ledger import Ledger
 from .prg import KEY_BYTES, Prg, derive_key, fresh_key
 from .server import Command, Outcome, Ref, map_tree
@@ -164,6 +164,8 @@ class LocalCluster:
     def run(self, fn: Callable[..., Any], *args: Any) -> Any:
         """Runs `fn(mpc, *args)` at every server; shared tensors in its result come back as handles.
 
+        Arguments go to every server as they are: pass secrets as handles (from `share`), or as `PerParty` values.
+
         Other results are those of the lowest-numbered party that returned one. If a party fails, all fail: the first
         cause is raised, the other parties' reactions are its notes.
         """
@@ -180,12 +182,11 @@ class LocalCluster:
         value = self.settle(outcomes)
         if not self.sharing.security.malicious:
             return value
-        reports = {p: pickle.dumps(outcomes[p].value) for p in self.sharing.evaluators}
-        votes = list(reports.values())
-        winner = max(set(votes), key=votes.count)
+        votes = [pickle.dumps(outcomes[p].value) for p in self.sharing.evaluators]
+        winner = max(votes, key=votes.count)
         if votes.count(winner) < len(votes) - self.sharing.security.corruptions:
             raise VerificationFailed(f"the servers of cluster {self.name} report different results; none is believed")
-        return pickle.loads(winner)
+        return self._handles(pickle.loads(winner)) if winner != votes[0] else value
 
     def next_run(self) -> int:
         """A run number above all that this cluster used."""
@@ -218,6 +219,9 @@ class LocalCluster:
             raise self._failure(outcomes)
         values = [outcomes[p].value for p in (*evaluators, *range(len(outcomes)))]
         value = next((v for v in values if v is not None), None)
+        return self._handles(value)
+
+    def _handles(self, value: Any) -> Any:
         return map_tree(value, lambda item: Handle(self, item) if isinstance(item, Ref) else item)
 
     def _failure(self, outcomes: Sequence[Outcome]) -> BaseException:
@@ -231,9 +235,7 @@ class LocalCluster:
         error.add_note(f"first failure at party {self.addresses[first]}")
         with self._lock:
             self._resync = max(o.ops for o in outcomes) + 1
-            harmless = len(failed) == len(outcomes) and all(
-                isinstance(o.error, WwflError) and not isinstance(o.error, ProtocolError) for _, o in failed
-            )
+            harmless = len(failed) == len(outcomes) and all(not isinstance(o.error, ProtocolError) for _, o in failed)
             lost = any(_rank(o.error) == 2 for _, o in failed)
             if isinstance(error, VerificationFailed) or lost or (self.sharing.security.malicious and not harmless):
                 self._broken = f"{type(error).__name__} at {self.addresses[first]}: {error}"
@@ -255,9 +257,11 @@ class LocalCluster:
         self._dealt += 1
         parts, uploads = client_shares(self.sharing, ring, self._client_key())
         handle: Handle = self.run(_accept, PerParty(tuple(parts)), ring.shape, frac_bits)
-        for party, nbytes in enumerate(uploads):
-            link = Link("client", self.addresses[party], Phase.ONLINE, "share")
-            self.cost = self.cost + Cost({link: (nbytes, 1)} if nbytes else {})
+        links = {
+            Link("client", a, Phase.ONLINE, "upload"): (n, 1) for a, n in zip(self.addresses, uploads, strict=True) if n
+        }
+        self.last_cost = self.last_cost + Cost(links)
+        self.cost = self.cost + Cost(links)
         return handle
 
     def _client_key(self) -> bytes:

@@ -1,4 +1,4 @@
-"""The methods of shared tensors that stand for operations of `wwfl_core.ops`; see there for domains and error bounds."""
+"""Methods of shared tensors that stand for operations of `wwfl_core.ops`; see there for domains and bounds."""
 
 from __future__ import annotations
 

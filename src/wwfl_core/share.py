@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .algebra import Algebra
-from .arrays import Array, Shape
+from .arrays import Array, Shape, cut
 
 
 class Share:
@@ -24,12 +24,12 @@ class Share:
     def __init__(self, algebra: Algebra, shape: Shape, parts: dict[int, Array]) -> None:
         self.algebra = algebra
         self.shape = shape
-        self.parts = parts
+        # NumPy makes scalars of 0-d results; only arrays can be sent
+        self.parts = {c: np.asarray(a) for c, a in parts.items()}
         self.cache: dict[str, Any] = {}
 
     def map(self, fn: Callable[[Array], Array]) -> Share:
         """Applies a linear function to every component."""
-        # asarray: NumPy makes scalars of 0-d results, which cannot be sent
         parts = {c: np.asarray(fn(a)) for c, a in self.parts.items()}
         for array in parts.values():
             return Share(self.algebra, array.shape, parts)
@@ -39,7 +39,7 @@ class Share:
     def zip(self, other: Share, fn: Callable[[Array, Array], Array]) -> Share:
         """Combines two shares component by component with a function linear in both together."""
         shape = np.broadcast_shapes(self.shape, other.shape)
-        return Share(self.algebra, shape, {c: np.asarray(fn(a, other.parts[c])) for c, a in self.parts.items()})
+        return Share(self.algebra, shape, {c: fn(a, other.parts[c]) for c, a in self.parts.items()})
 
     def __add__(self, other: Share) -> Share:
         return self.zip(other, self.algebra.add)
@@ -77,3 +77,9 @@ def concat(shares: Sequence[Share], axis: int = 0) -> Share:
 def stack(shares: Sequence[Share], axis: int = 0) -> Share:
     """Stacks shares of one shape along a new axis."""
     return concat([s.map(lambda a: np.expand_dims(a, axis)) for s in shares], axis)
+
+
+def split(flat: Share, shapes: Sequence[Shape]) -> list[Share]:
+    """A flat share as consecutive pieces of the given shapes: the inverse of concatenating ravelled shares."""
+    pieces = {c: cut(a, shapes) for c, a in flat.parts.items()}
+    return [Share(flat.algebra, shape, {c: p[i] for c, p in pieces.items()}) for i, shape in enumerate(shapes)]

@@ -285,9 +285,7 @@ def stack_tensors(tensors: Sequence[SharedTensor], axis: int = 0) -> SharedTenso
     return SharedTensor(first.mpc, stack([t.data for t in tensors], axis), first.frac_bits)
 
 
-def bilinear_many(
-    jobs: Sequence[tuple[Bilinear, SharedTensor, SharedTensor]], *, shift: int = 0
-) -> list[SharedTensor]:
+def bilinear_many(jobs: Sequence[tuple[Bilinear, SharedTensor, SharedTensor]], *, shift: int = 0) -> list[SharedTensor]:
     """Independent products, each divided by 2^shift, in the rounds of one; all operands in the cluster's format."""
     first = _uniform([t for _, x, y in jobs for t in (x, y)], "bilinear_many")
     for f, x, y in jobs:

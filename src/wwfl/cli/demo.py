@@ -96,7 +96,7 @@ def _announce(
     console.print(f"data      {train.describe()}\n          {test.describe()}")
     console.print(f"clusters  {names}\nglobal    2pc with helper, FedAvg on shares; every server is {where}")
     console.print(
-        f"round     {schedule.clients_per_round} of {members[0].clients} clients x {schedule.samples_per_client} digits "
+        f"round     {schedule.clients_per_round} of {members[0].clients} clients, {schedule.samples_per_client} digits "
         f"per cluster, {schedule.epochs} epochs, batch {schedule.batch}, rate {schedule.sgd.lr}; {rounds} rounds "
         "of LeNet-5"
     )
@@ -160,11 +160,16 @@ def figures(
         "bytes_sent": {name: {p.value: cost.bytes_sent(phase=p) for p in Phase} for name, cost in costs.items()},
         "rounds": {name: {p.value: cost.rounds.get(p, 0) for p in Phase} for name, cost in costs.items()},
         "modelled_s": {name: {p.value: cost.modelled_s.get(p, 0.0) for p in Phase} for name, cost in costs.items()},
-        "transfers": {
-            "bytes_sent": federation.transfer_cost.bytes_sent(),
-            "rounds": federation.transfer_cost.rounds.get(Phase.ONLINE, 0),
-            "modelled_s": federation.transfer_cost.modelled_s.get(Phase.ONLINE, 0.0),
-        },
+        "stages": [
+            {
+                "where": where,
+                "stage": stage,
+                **{f"bytes_{p.value}": cost.bytes_sent(phase=p) for p in Phase},
+                **{f"rounds_{p.value}": cost.rounds.get(p, 0) for p in Phase},
+                **{f"modelled_s_{p.value}": cost.modelled_s.get(p, 0.0) for p in Phase},
+            }
+            for (where, stage), cost in sorted(federation.costs.items())
+        ],
         "per_party": {c.name: _per_party(c, c.cost) for c in everyone},
         "security": {c.name: str(c.sharing.security) for c in everyone},
         "opened": opened,
@@ -189,37 +194,38 @@ def _accuracy_table(console: Console, ours: list[float], plaintext: list[float])
 
 
 def _cost_table(console: Console, results: dict[str, Any]) -> None:
-    table = Table(title="communication (payload bytes sent by all parties) and time on the modelled network")
-    for column in ("cluster", "phase", "MB sent", "per party (MB)", "rounds", "modelled s"):
-        table.add_column(column, justify="left" if column in ("cluster", "phase") else "right")
-    for name, phases in results["bytes_sent"].items():
-        for phase, sent in phases.items():
-            each = " ".join(
-                f"{who.rsplit('/', 1)[-1]}:{by[phase] / 1e6:.1f}"
-                for who, by in results["per_party"][name].items()
-                if by[phase]
-            )
-            table.add_row(
-                name, phase, f"{sent / 1e6:.1f}", each, str(results["rounds"][name][phase]),
-                f"{results['modelled_s'][name][phase]:.1f}",
-            )  # fmt: skip
-    moved = results["transfers"]
-    table.add_row(
-        "reshare",
-        "online",
-        f"{moved['bytes_sent'] / 1e6:.1f}",
-        "",
-        str(moved["rounds"]),
-        f"{moved['modelled_s']:.1f}",
-    )
+    table = Table(title="payload bytes sent by all parties, and time on the modelled network")
+    for column in ("where", "stage", "offline MB", "online MB", "online rounds", "offline s", "online s"):
+        table.add_column(column, justify="left" if column in ("where", "stage") else "right")
+    for row in results["stages"]:
+        table.add_row(
+            row["where"],
+            row["stage"],
+            f"{row['bytes_offline'] / 1e6:.1f}",
+            f"{row['bytes_online'] / 1e6:.1f}",
+            str(row["rounds_online"]),
+            f"{row['modelled_s_offline']:.1f}",
+            f"{row['modelled_s_online']:.1f}",
+        )
     console.print(table)
     console.print("network model: clusters 1 Gbps / 20 ms, global servers 100 Mbps / 100 ms; no compute time in it")
+    parties = Table(title="MB sent per party (offline + online)")
+    for column in ("cluster", "party 0", "party 1", "party 2", "party 3", "clients"):
+        parties.add_column(column, justify="left" if column == "cluster" else "right")
+    for name, senders in results["per_party"].items():
+        *servers, client = [sum(phases.values()) / 1e6 for phases in senders.values()]
+        parties.add_row(name, *[f"{mb:.1f}" for mb in servers], *[""] * (4 - len(servers)), f"{client:.1f}")
+    console.print(parties)
 
 
 def _ledger(console: Console, results: dict[str, Any]) -> None:
     console.print("[bold]everything that was opened[/bold]")
     for name, reasons in results["opened"].items():
-        for reason, values in reasons.items():
+        for reason, values in list(reasons.items())[:3]:
             console.print(f"  {name}: {reason}: {values} value{'s' if values != 1 else ''}")
+        if len(reasons) > 3:
+            console.print(
+                f"  {name}: ... and {len(reasons) - 3} more like these, {sum(reasons.values())} values in all"
+            )
     if not results["opened"]:
         console.print("  nothing")

@@ -8,6 +8,7 @@ each other's wrong data.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -22,6 +23,8 @@ import numpy.typing as npt
 from wwfl_core.channel.frames import Abort, Array, Frame, Tag, check_payload
 from wwfl_core.cost import ORIGIN, Clock, Cost, Link, NetworkModel, Phase, Stamp
 from wwfl_core.errors import DeadlineExceeded, Desync, Misuse, PeerAborted, PeerLost
+
+PATIENCE_S = 1.0
 
 
 class Transport(Protocol):
@@ -46,6 +49,16 @@ class _Run:
     cost: Cost = field(default_factory=Cost)
 
 
+@dataclass
+class _Aborts:
+    """Who aborted a run; the first one counts."""
+
+    teller: str
+    first: Abort
+    at: float
+    tellers: set[str] = field(default_factory=set[str])
+
+
 class Endpoint:
     """One party's side of its channels to all others.
 
@@ -60,7 +73,7 @@ class Endpoint:
         # Guarded by _changed:
         self._inbox: dict[str, deque[Frame]] = {}
         self._lost: dict[str, str] = {}
-        self._aborts: dict[int, tuple[str, Abort]] = {}
+        self._aborts: dict[int, _Aborts] = {}
         self._closed = False
         self._run: _Run | None = None
 
@@ -135,7 +148,8 @@ class Endpoint:
             Desync: if it is another one.
             DeadlineExceeded: if it does not come within the run's deadline.
             PeerLost: if the connection is gone and nothing that was sent before is left.
-            PeerAborted: if any party has aborted this run and nothing that was sent before is left.
+            PeerAborted: if `frm` has aborted this run and nothing that it sent before is left, or if another party
+                has aborted it more than a second ago.
         """
         run = self._current(f"receive from {frm}")
         tag = Tag(run.run, tag_op, name, phase)
@@ -157,7 +171,8 @@ class Endpoint:
         if run is None:
             return
         with self._changed:
-            _, abort = self._aborts.get(run.run, ("", Abort(run.run, self.address, reason)))
+            known = self._aborts.get(run.run)
+            abort = known.first if known else Abort(run.run, self.address, reason)
         for peer in peers:
             if peer != self.address:
                 # A peer that cannot be told is gone already, whatever the transport says about it.
@@ -191,7 +206,8 @@ class Endpoint:
         with self._changed:
             if isinstance(frame, Abort):
                 # The first abort of a run wins, so that everybody reports the same cause where possible.
-                self._aborts.setdefault(frame.run, (frm, frame))
+                known = self._aborts.setdefault(frame.run, _Aborts(frm, frame, time.monotonic()))
+                known.tellers.add(frm)
             else:
                 self._inbox.setdefault(frm, deque()).append(frame)
             self._changed.notify_all()
@@ -215,9 +231,9 @@ class Endpoint:
                     frame = frames.popleft()
                     if frame.tag.run >= run.run:
                         return frame
-                # Only now: parties that fail at the same point of the same program then all report their own
-                # error, whoever was first.
-                self._check_abort(run)
+                # Only now, and with a little patience for peers that did not abort themselves: parties that fail
+                # at the same point of the same program then all get there and report their own error.
+                patience = self._patience(run, frm)
                 if frm in self._lost:
                     raise self._peer_lost(frm, _where(run.run, tag.op, tag.name))
                 left = until - time.monotonic()
@@ -226,11 +242,9 @@ class Endpoint:
                         f"{self.address}: {frm} did not send {_where(run.run, tag.op, tag.name)} "
                         f"within {run.deadline_s:g} s; look for the cause at {frm} or raise the deadline"
                     )
-                self._changed.wait(left)
+                self._changed.wait(min(left, patience))
 
-    def _desync(
-        self, frm: str, tag: Tag, dtype: np.dtype[Any], shape: tuple[int, ...], frame: Frame
-    ) -> Desync:
+    def _desync(self, frm: str, tag: Tag, dtype: np.dtype[Any], shape: tuple[int, ...], frame: Frame) -> Desync:
         got = frame.tag
         mine, theirs = f"operation {tag.op} {tag.name!r}", f"operation {got.op} {got.name!r}"
         if got.phase != tag.phase:
@@ -252,11 +266,16 @@ class Endpoint:
         if self._closed:
             raise Misuse(f"{self.address}: this endpoint was closed; create a new one")
 
-    def _check_abort(self, run: _Run) -> None:
-        if run.run not in self._aborts:
-            return
-        teller, abort = self._aborts[run.run]
-        told = "" if teller == abort.origin else f" (told by {teller})"
+    def _patience(self, run: _Run, frm: str) -> float:
+        """How much longer to wait for `frm` although somebody aborted; raises PeerAborted when it is time to stop."""
+        aborts = self._aborts.get(run.run)
+        if aborts is None:
+            return math.inf
+        patience = aborts.at + PATIENCE_S - time.monotonic()
+        if frm not in aborts.tellers and frm not in self._lost and patience > 0:
+            return patience
+        abort = aborts.first
+        told = "" if aborts.teller == abort.origin else f" (told by {aborts.teller})"
         raise PeerAborted(
             f"{self.address}: run {run.run} was aborted by {abort.origin}{told}: {abort.reason}",
             abort.origin,

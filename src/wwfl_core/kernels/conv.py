@@ -155,9 +155,7 @@ def im2col(x: U64, kernel: tuple[int, int], stride: int, padding: int) -> U64:
     return cols
 
 
-def col2im(
-    cols: U64, x_shape: tuple[int, int, int, int], kernel: tuple[int, int], stride: int, padding: int
-) -> U64:
+def col2im(cols: U64, x_shape: tuple[int, int, int, int], kernel: tuple[int, int], stride: int, padding: int) -> U64:
     """Adjoint of `im2col`: uint64 (c*kh*kw, b*oh*ow) to uint64 x_shape = (b, c, h, w), overlaps added."""
     source = plain_u64(cols, "cols", 2)
     if len(x_shape) != 4 or min(x_shape) < 0:

@@ -188,9 +188,7 @@ def _accumulate(a, b, c, panel, depth_step, row_step, accumulate):
                         # Too few rows to pay for packing: read b in place.
                         p_at, p_row = b_at, b_row
                     else:
-                        _block_8_3_keep(
-                            a_at, a_row, a_col, b_at, b_row, c_at, n, depth, adding, mask, panel_base
-                        )
+                        _block_8_3_keep(a_at, a_row, a_col, b_at, b_row, c_at, n, depth, adding, mask, panel_base)
                         a_at += 64 * a_row
                         c_at += 64 * n
                         left -= 8

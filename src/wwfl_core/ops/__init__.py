@@ -1,10 +1,12 @@
 """Operations on shared tensors, written once for every protocol."""
 
 from .approx import divide, exp, inv_sqrt, log, reciprocal, sigmoid, softmax, sqrt
+from .nonlinear import PoolTree, relu, relu_with_bits
 from .rank import median, ranks, sort, sum_of_ranks_between, top_k_mask
 from .select import abs, argmax, clip, max, maximum, min, minimum, one_hot_argmax, where
 
 __all__ = [
+    "PoolTree",
     "abs",
     "argmax",
     "clip",
@@ -20,6 +22,8 @@ __all__ = [
     "one_hot_argmax",
     "ranks",
     "reciprocal",
+    "relu",
+    "relu_with_bits",
     "sigmoid",
     "softmax",
     "sort",
