@@ -4,8 +4,9 @@
     python -m benchmarks.costs --markdown FILE   the table of docs/costs.md
 
 Bits per 64-bit element, all directed links together, payload only; digests and verdicts of malicious-secure protocols
-(32 bytes per channel and check point) are left out, but for those that accompany a reveal. Costs depend on shapes only, not on the machine. `rounds` are
-measured along the message dependencies at the slowest party: Tetrad's CS1 lags one message behind its evaluators.
+(32 bytes per channel and check point) are left out, but for those that accompany a reveal. Costs depend on shapes only,
+not on the machine. `rounds` are measured along the message dependencies at the slowest party: Tetrad's CS1 lags one
+message behind its evaluators.
 """
 
 from __future__ import annotations

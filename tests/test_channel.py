@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from wwfl_core.channel.endpoint import PeerAborted, Endpoint
+from wwfl_core.channel.endpoint import Endpoint
 from wwfl_core.channel.frames import Abort, Decoder, Frame, Hello, Tag, encode
 from wwfl_core.channel.memory import MemoryNetwork
 from wwfl_core.channel.pki import Authority, Identity
@@ -40,15 +40,11 @@ ON, OFF = Phase.ONLINE, Phase.OFFLINE
 U64 = np.dtype(np.uint64)
 
 
-def send(
-    endpoint: Endpoint, to: str, op: int, value: Any = 0, *, phase: Phase = ON, name: str = "mul"
-) -> None:
+def send(endpoint: Endpoint, to: str, op: int, value: Any = 0, *, phase: Phase = ON, name: str = "mul") -> None:
     endpoint.send(to, op, name, phase, np.array(value, U64), label="test")
 
 
-def recv(
-    endpoint: Endpoint, frm: str, op: int, *, phase: Phase = ON, shape: Any = (), name: str = "mul"
-) -> Any:
+def recv(endpoint: Endpoint, frm: str, op: int, *, phase: Phase = ON, shape: Any = (), name: str = "mul") -> Any:
     return endpoint.recv(frm, op, name, phase, dtype=U64, shape=shape)
 
 
@@ -69,27 +65,19 @@ ARRAYS = hnp.arrays(
 )
 FRAMES = st.builds(
     Frame,
-    st.builds(
-        Tag, st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.text(max_size=9), st.sampled_from(Phase)
-    ),
+    st.builds(Tag, st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.text(max_size=9), st.sampled_from(Phase)),
     st.text(max_size=9),
     st.integers(0, 2**64 - 1),
     st.floats(0, 1e12),
-    ARRAYS.map(lambda array: array.T)
-    | ARRAYS
-    | ARRAYS.map(lambda array: array[..., ::2] if array.ndim else array),
+    ARRAYS.map(lambda array: array.T) | ARRAYS | ARRAYS.map(lambda array: array[..., ::2] if array.ndim else array),
 )
-OTHERS = st.builds(Abort, st.integers(0, 2**64 - 1), st.text(), st.text()) | st.builds(
-    Hello, st.text(), st.text()
-)
+OTHERS = st.builds(Abort, st.integers(0, 2**64 - 1), st.text(), st.text()) | st.builds(Hello, st.text(), st.text())
 
 
 def same(a: Any, b: Any) -> bool:
     if not isinstance(a, Frame) or not isinstance(b, Frame):
         return a == b
-    metadata = all(
-        getattr(a, name) == getattr(b, name) for name in ("tag", "label", "stamp_round", "stamp_s")
-    )
+    metadata = all(getattr(a, name) == getattr(b, name) for name in ("tag", "label", "stamp_round", "stamp_s"))
     x, y = a.payload, b.payload
     return metadata and (x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes())
 
@@ -240,9 +228,7 @@ def test_a_peer_may_begin_first() -> None:
 def test_deadline() -> None:
     a, _ = memory(deadline_s=0.05)
     started = time.monotonic()
-    with pytest.raises(
-        DeadlineExceeded, match=r"3pc/0: 3pc/1 did not send operation 3 'mul' of run 1 within 0.05 s"
-    ):
+    with pytest.raises(DeadlineExceeded, match=r"3pc/0: 3pc/1 did not send operation 3 'mul' of run 1 within 0.05 s"):
         recv(a, "3pc/1", 3)
     assert 0.04 < time.monotonic() - started < 1
 

@@ -17,9 +17,7 @@ ON, OFF = Phase.ONLINE, Phase.OFFLINE
 
 
 def costs() -> st.SearchStrategy[Cost]:
-    links = st.builds(
-        Link, st.sampled_from("ab"), st.sampled_from("ab"), st.sampled_from(Phase), st.just("mul")
-    )
+    links = st.builds(Link, st.sampled_from("ab"), st.sampled_from("ab"), st.sampled_from(Phase), st.just("mul"))
     counts = st.tuples(st.integers(0, 100), st.integers(0, 9))
     phases = st.fixed_dictionaries({phase: st.integers(0, 9) for phase in Phase})
     return st.builds(Cost, st.dictionaries(links, counts), phases, phases)

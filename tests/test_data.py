@@ -139,9 +139,7 @@ def test_embedded_mnist(small: tuple[Dataset, Dataset]) -> None:
     assert abs(float(train.images[:, 0, 2:30, 2:30].mean())) < 0.01
     assert abs(float(train.images[:, 0, 2:30, 2:30].std()) - 1) < 0.01
     line = train.describe()
-    assert (
-        "\n" not in line and "MNIST-small train: 10000 images 1x32x32" in line and train.sha256[:16] in line
-    )
+    assert "\n" not in line and "MNIST-small train: 10000 images 1x32x32" in line and train.sha256[:16] in line
 
 
 def test_embedded_mnist_has_no_digit_twice(small: tuple[Dataset, Dataset]) -> None:

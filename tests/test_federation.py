@@ -15,7 +15,7 @@ from torch import nn
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from wwfl import SGD, Cluster, FedAvg, Federation, Schedule, TrimmedMean, plaintext, sampling
 from wwfl.data.datasets import Dataset, mnist
-from wwfl.nn.models import logistic_regression, mlp
+from wwfl.nn.models import mlp
 from wwfl_core import LocalCluster, MPCBackend, SharedTensor
 from wwfl_core.errors import ConfigError, DataError, Misuse, RangeError
 
@@ -195,7 +195,7 @@ def test_files_of_two_checkpoints_are_not_mixed(tmp_path: Path) -> None:
         old = next((tmp_path / "a").glob("model.*.party0.share"))
         new = next((tmp_path / "b").glob("model.*.party0.share"))
         new.write_bytes(old.read_bytes())
-        with pytest.raises(DataError, match="another state|same checkpoint"):
+        with pytest.raises(DataError, match=r"another state|same checkpoint"):
             f.restore(str(tmp_path / "b"))
 
 

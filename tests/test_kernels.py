@@ -154,9 +154,7 @@ def slow_im2col(x: U64, kernel: tuple[int, int], stride: int, padding: int) -> U
     return cols.reshape(c * kh * kw, b * oh * ow)
 
 
-def slow_col2im(
-    cols: U64, shape: tuple[int, int, int, int], kernel: tuple[int, int], stride: int, padding: int
-) -> U64:
+def slow_col2im(cols: U64, shape: tuple[int, int, int, int], kernel: tuple[int, int], stride: int, padding: int) -> U64:
     (kh, kw), (b, c, h, w) = kernel, shape
     oh, ow = (h + 2 * padding - kh) // stride + 1, (w + 2 * padding - kw) // stride + 1
     padded = np.zeros((b, c, h + 2 * padding, w + 2 * padding), dtype=np.uint64)

@@ -260,9 +260,7 @@ def networks(draw: st.DrawFn) -> tuple[nn.Sequential, tuple[int, int, int]]:
     for _ in range(draw(st.integers(1, 2))):
         width, bias = draw(st.integers(1, 4)), draw(st.booleans())
         stride, padding = draw(st.integers(1, 2)), draw(st.integers(0, 2))
-        body += [
-            nn.Conv2d(channels, width, draw(st.sampled_from([1, 3, (3, 2)])), stride, padding, bias=bias)
-        ]
+        body += [nn.Conv2d(channels, width, draw(st.sampled_from([1, 3, (3, 2)])), stride, padding, bias=bias)]
         body += [nn.ReLU()] * draw(st.integers(0, 2))
         body += [draw(st.sampled_from([nn.MaxPool2d, nn.AvgPool2d, nn.Identity]))(draw(st.integers(1, 2)))]
         channels = width
@@ -423,9 +421,7 @@ def test_run_is_train_cluster_and_fedavg(small: tuple[Dataset, Dataset]) -> None
 def test_tiny_federation_learns_mnist(small: tuple[Dataset, Dataset], seed: int) -> None:
     """3 clusters x 4 clients x 50 digits, 2 clients per round: measured 89.5 to 92.3 % over seeds 0..9."""
     train, test = small
-    plan = sgd_schedule(
-        iid(train, 3, 4, 50, seed), rounds=10, clients_per_round=2, epochs=5, batch=20, seed=seed
-    )
+    plan = sgd_schedule(iid(train, 3, 4, 50, seed), rounds=10, clients_per_round=2, epochs=5, batch=20, seed=seed)
     accuracies, _ = plaintext.run(models.lenet5(seed), train, test, plan, lr=0.05)
     assert len(accuracies) == 10
     assert accuracies[-1] >= 0.83

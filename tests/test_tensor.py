@@ -149,7 +149,7 @@ def test_any_format_from_8_to_26_fractional_bits(frac_bits: int) -> None:
     for make in KINDS.values():
         with LocalCluster(make(frac_bits=frac_bits)) as c:
             assert np.abs(c.run(evaluate, lambda a, b: a * b, c.share(x), c.share(x)) - x * x).max() <= 2.0**-frac_bits
-    with pytest.raises(Misuse, match="outside 8..26"):
+    with pytest.raises(Misuse, match=r"outside 8\.\.26"):
         Plain(frac_bits=27)
 
 

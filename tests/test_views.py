@@ -279,21 +279,45 @@ def offline(name: str, x: np.ndarray, y: np.ndarray, owner: int | None) -> list[
     return [[p for s, r, p in rows if (s, r) == link] for link in sorted({(s, r) for s, r, _ in rows})]
 
 
-CASES = [("2pc", 0), ("2pc", 1), ("3pc", 0), ("3pc", 1), ("3pc", 2), ("4pc", 0), ("4pc", 1), ("4pc", 2)]
+CASES = [("2pc", 0), ("2pc", 1), ("3pc", 0), ("3pc", 1), ("3pc", 2), ("4pc", 0), ("4pc", 1), ("4pc", 2), ("4pc", 3)]
 
 
 @pytest.mark.parametrize(("name", "owner"), [*CASES, ("2pc", None), ("3pc", None), ("4pc", None)])
 def test_offline_messages_do_not_depend_on_the_inputs(name: str, owner: int | None) -> None:
-    """So they can be sent before the inputs are known. (Not for inputs of Tetrad's CS4: it has no m to correct.)"""
+    """So they can be sent before the inputs are known."""
     g = rng()
     runs = [offline(name, g.normal(size=(8, 8)), g.normal(size=(8, 8)), owner) for _ in range(2)]
     assert runs[0] and runs[0] == runs[1]
 
 
-def test_inputs_of_tetrads_cs4_enter_a_lambda() -> None:
-    """Why the test above leaves CS4 out: one element less per input (128 bits, not 192), but no preprocessing."""
-    assert TETRAD_4PC.deal_plan((3,)).computed != 0
-    assert all(TETRAD_4PC.deal_plan((owner,)).computed == 0 for owner in (0, 1, 2))
+# ---------------------------------------------------------------------- masks after a failure
+
+
+def third_party_shares(mpc: MPCBackend, ring: np.ndarray) -> None:
+    if mpc.me == 1:
+        raise RuntimeError("before anything was drawn")
+    share_words(mpc, ring, 2)
+
+
+def second_party_shares(mpc: MPCBackend, ring: np.ndarray) -> None:
+    share_words(mpc, ring, 1)
+
+
+def test_no_mask_is_reused_by_another_party_after_a_failure() -> None:
+    """P2 and P3 of 3PC both mask for P1 with their common key. `Prg` refuses reuse by one party; this is by two.
+
+    The second run is queued before the failure of the first is known (`submit` permits it), so that the parties
+    start it with different operation counters.
+    """
+    g = rng()
+    x, y = words(g, 64), words(g, 64)
+    with cluster("3pc", deadline_s=2.0) as c:
+        c.memory.tamper = tap = Wiretap()
+        for pending in [c.submit(third_party_shares, x), c.submit(second_party_shares, y)]:
+            pending.outcomes()
+    seen = [f.payload for _, receiver, _, f in tap.frames if receiver == 0 and f.tag.name == "share"]
+    assert len(seen) == 2
+    assert not np.array_equal(seen[0] - seen[1], x - y), "P1 learns x - y"
 
 
 # ---------------------------------------------------------------------- streams

@@ -34,8 +34,8 @@ class ResharePlan:
 
     @property
     def computed(self) -> int:
-        """The target component with the fewest holders travels in full, all others as seeds."""
-        return min(self.target.components, key=lambda c: (len(self.target.holders[c]), c))
+        """One target component travels in full, all others as seeds."""
+        return self.target.cheapest
 
     @property
     def masks(self) -> tuple[int, ...]:

@@ -139,7 +139,7 @@ class MPCBackend(ABC):
         round, or none). In a malicious-secure sharing, several dealers vouch for each other, and the receivers of a
         single dealer compare what they got; both are checked before anything is opened.
         """
-        plan = self.sharing.deal_plan(dealers)
+        plan = self.sharing.deal_plan(dealers, offline=phase is Phase.OFFLINE)
         op = self.party.op(name)
         mine = self.me in plan.dealers
         parts: dict[int, Array] = {}

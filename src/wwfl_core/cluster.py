@@ -112,7 +112,7 @@ class LocalCluster:
         self._lock = Lock()
         self._run = 0
         self._drop: list[str] = []
-        self._resync: int | None = None
+        self._failed = False
         self._broken: str | None = None
         self._dealt = 0
         seed = None if insecure_seed is None else derive_key(b"wwfl", self.name, str(insecure_seed))
@@ -121,8 +121,12 @@ class LocalCluster:
         self.workers: list[Worker] = []
         self.directory: dict[str, HostPort] = {}
         self.reachable: set[str] = set()
-        self._start()
-        self.run(_agree_on_keys, seed)
+        try:
+            self._start()
+            self.run(_agree_on_keys, seed)
+        except BaseException:
+            self.close()
+            raise
         self.setup_cost, self.cost = self.cost, Cost()
 
     def _start(self) -> None:
@@ -133,11 +137,10 @@ class LocalCluster:
             ]
             return
         self.authority = self.authority or Authority()
-        started = [
-            ProcessWorker(self.protocol, i, self.addresses, self.authority.issue(a))
-            for i, a in enumerate(self.addresses)
-        ]
-        self.workers = list(started)
+        started: list[ProcessWorker] = []
+        for i, address in enumerate(self.addresses):
+            started.append(ProcessWorker(self.protocol, i, self.addresses, self.authority.issue(address)))
+            self.workers.append(started[-1])
         self.directory = {w.address: w.host_port() for w in started}
         self.reachable = set(self.directory)
         for worker in started:
@@ -150,15 +153,15 @@ class LocalCluster:
         with self._lock:
             if self._broken is not None:
                 raise ProtocolError(f"cluster {self.name} cannot continue: {self._broken}; make a new cluster")
-            drop, self._drop = tuple(self._drop), []
-            ops, self._resync = self._resync, None
+            per_party = [self._for_party(args, i) for i in range(len(self.workers))]
             self._run = max(self._run + 1, run or 0)
-            futures = [
-                worker.submit(
-                    Command(self._run, fn, self._for_party(args, i), self.deadline_s, self.network, ops, drop)
-                )
-                for i, worker in enumerate(self.workers)
+            after_failure, drop = self._failed, tuple(self._drop)
+            commands = [
+                Command(self._run, fn, mine, self.deadline_s, self.network, after_failure, drop) for mine in per_party
             ]
+            futures = [worker.submit(command) for worker, command in zip(self.workers, commands, strict=True)]
+            self._failed = False
+            del self._drop[: len(drop)]
         return Pending(self, futures)
 
     def run(self, fn: Callable[..., Any], *args: Any) -> Any:
@@ -234,7 +237,7 @@ class LocalCluster:
                 error.add_note(f"party {self.addresses[i]}: {type(outcome.error).__name__}: {outcome.error}")
         error.add_note(f"first failure at party {self.addresses[first]}")
         with self._lock:
-            self._resync = max(o.ops for o in outcomes) + 1
+            self._failed = True
             harmless = len(failed) == len(outcomes) and all(not isinstance(o.error, ProtocolError) for _, o in failed)
             lost = any(_rank(o.error) == 2 for _, o in failed)
             if isinstance(error, VerificationFailed) or lost or (self.sharing.security.malicious and not harmless):
@@ -332,10 +335,10 @@ def client_shares(
 ) -> tuple[list[dict[int, Array | bytes]], list[int]]:
     """What a client sends to each server, and its size in bytes.
 
-    All components but one are uniform and travel as the 32-byte seed that each is expanded from; the component with
-    the fewest holders makes the sum right.
+    All components but one are uniform and travel as the 32-byte seed that each is expanded from; `sharing.cheapest`
+    makes the sum right.
     """
-    computed = min(sharing.components, key=lambda c: (len(sharing.holders[c]), -c))
+    computed = sharing.cheapest
     messages: dict[int, Array | bytes] = {}
     rest = ring
     for component in sharing.components:

@@ -31,8 +31,8 @@ class Ref:
 class Command:
     """Run `fn(mpc, *args)` at this server. All servers of a run get the same command but for per-party arguments.
 
-    `ops`, if given, sets the operation counter first (after a failed run the counters may differ). `drop` names
-    tensors that are no longer needed.
+    `after_failure`: an earlier run failed, so protocols forget what they cached with tensors (the parties may have
+    cached different things). `drop` names tensors that are no longer needed.
     """
 
     run: int
@@ -40,7 +40,7 @@ class Command:
     args: tuple[Any, ...]
     deadline_s: float
     network: NetworkModel | None
-    ops: int | None = None
+    after_failure: bool = False
     drop: tuple[str, ...] = ()
 
 
@@ -52,7 +52,6 @@ class Outcome:
     error: BaseException | None = None
     cost: Cost = field(default_factory=Cost)
     openings: tuple[Opening, ...] = ()
-    ops: int = 0
     compute_s: float = 0.0
     at: float = 0.0
 
@@ -86,8 +85,12 @@ class Server:
         try:
             party.endpoint.begin(command.run, deadline_s=command.deadline_s, network=command.network)
             party.run, party.guests = command.run, ()
-            if command.ops is not None:
-                party.ops = command.ops
+            # Operation numbers never repeat, whatever became of earlier runs: they are part of every PRG nonce, and
+            # two parties that drew one stream for two secrets would reveal their difference.
+            party.ops = command.run << 32
+            if command.after_failure:
+                for kept in self._store.values():
+                    kept.data.cache.clear()
             for name in command.drop:
                 self._store.pop(name, None)
             value = command.fn(self.mpc, *map_tree(command.args, self._resolve))
@@ -100,7 +103,6 @@ class Server:
         outcome.compute_s = time.thread_time() - begun
         outcome.cost = party.endpoint.cost()
         outcome.openings = tuple(party.ledger)[started:]
-        outcome.ops = party.ops
         return outcome
 
     def _resolve(self, leaf: Any) -> Any:

@@ -56,7 +56,8 @@ class SharingSemantics:
     """A linear sharing among `parties` servers, numbered from 0.
 
     `holders[c]` are the parties that hold component c. `coefficients[c]` is +1 or -1. Parties that hold nothing are
-    helpers. Public constants are added to component 0.
+    helpers. Public constants are added to component 0. `offline` are components that are fixed before any input is
+    known (Tetrad's lambdas), so that what depends on them alone can be computed ahead; inputs never enter them.
     """
 
     name: str
@@ -64,6 +65,7 @@ class SharingSemantics:
     holders: tuple[Parties, ...]
     coefficients: tuple[int, ...]
     security: Security = field(default_factory=Security)
+    offline: Parties = frozenset()
 
     def __post_init__(self) -> None:
         if len(self.holders) != len(self.coefficients) or not self.holders:
@@ -109,13 +111,20 @@ class SharingSemantics:
             for subset in combinations(range(self.parties), size):
                 yield frozenset(subset)
 
-    def deal_plan(self, dealers: Iterable[int]) -> DealPlan:
+    @property
+    def cheapest(self) -> int:
+        """The component in which a value from outside costs least: few holders, not an offline one."""
+        return min(self.components, key=lambda c: (c in self.offline, len(self.holders[c]), c))
+
+    def deal_plan(self, dealers: Iterable[int], *, offline: bool = False) -> DealPlan:
         """The cheapest way to share a value that all of `dealers` know, so that no permitted coalition learns it.
 
+        `offline` says that the value does not depend on inputs and may enter offline components.
+
         Raises:
-            Misuse: when no component is held by all dealers.
+            Misuse: when no such way exists.
         """
-        return _deal_plan(self, tuple(sorted(set(dealers))))
+        return _deal_plan(self, tuple(sorted(set(dealers))), offline)
 
     def groups(self, vouchers: int = 1) -> tuple[Group, ...]:
         """The fewest groups of components such that each group is known to at least `vouchers` parties.
@@ -127,29 +136,26 @@ class SharingSemantics:
 
 
 @lru_cache(maxsize=256)
-def _deal_plan(sharing: SharingSemantics, dealers: tuple[int, ...]) -> DealPlan:
+def _deal_plan(sharing: SharingSemantics, dealers: tuple[int, ...], offline: bool) -> DealPlan:
     group = frozenset(dealers)
-    best: tuple[tuple[int, int, int], DealPlan] | None = None
+    # A mask that every party knows hides nothing, so such components are not worth drawing.
+    everyone = frozenset(range(sharing.parties))
+    found: list[tuple[tuple[bool, int, bool, int, int], DealPlan]] = []
     for computed in sharing.components:
-        if not group <= sharing.holders[computed]:
-            continue
+        late = computed in sharing.offline and not offline
         receivers = tuple(sorted(sharing.holders[computed] - group))
-        # A mask that every party knows hides nothing, so such components are not worth drawing.
-        everyone = frozenset(range(sharing.parties))
+        if not receivers and sharing.holders[computed] <= group:  # needs no mask: its holders know the value anyway
+            found.append(((late, 0, True, 0, computed), DealPlan(dealers, computed, (), ())))
         others = [c for c in sharing.components if c != computed and sharing.holders[c] | group != everyone]
         for count in range(1, len(others) + 1):
             for chosen in combinations(others, count):
                 masks = tuple((c, sharing.holders[c] | group) for c in chosen)
                 if _hides(sharing, group, frozenset(receivers), [key for _, key in masks]):
-                    cost = (len(receivers), count, computed)
-                    if best is None or cost < best[0]:
-                        best = cost, DealPlan(dealers, computed, receivers, masks)
-    if best is not None:
-        return best[1]
-    for computed in sharing.components:  # a component whose holders are all dealers needs no mask and no message
-        if sharing.holders[computed] <= group:
-            return DealPlan(dealers, computed, (), ())
-    raise Misuse(f"sharing {sharing.name!r}: no component can carry a value dealt by parties {dealers}")
+                    cost = (late, len(receivers), False, count, computed)
+                    found.append((cost, DealPlan(dealers, computed, receivers, masks)))
+    if not found:
+        raise Misuse(f"sharing {sharing.name!r}: no component can carry a value dealt by parties {dealers}")
+    return min(found, key=lambda item: item[0])[1]
 
 
 def _hides(sharing: SharingSemantics, dealers: Parties, receivers: Parties, keys: list[Parties]) -> bool:
@@ -200,5 +206,6 @@ TETRAD_4PC = SharingSemantics(
     (frozenset({0, 1, 2}), frozenset({0, 2, 3}), frozenset({0, 1, 3}), frozenset({1, 2, 3})),
     (1, -1, -1, -1),
     Security(malicious=True),
+    offline=frozenset({1, 2, 3}),
 )  # x = m - l1 - l2 - l3 (arXiv 2302.09904, Table 6; its Section 3.6.2 has the sign of lambda wrong)
 PLAIN = SharingSemantics("plain", 1, (frozenset({0}),), (1,), Security(corruptions=0))
