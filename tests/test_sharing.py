@@ -126,7 +126,7 @@ def test_every_holder_can_compute_its_components_of_a_dealt_value(sharing: Shari
 
 
 def test_dealing_in_tetrad_costs_what_the_literature_says() -> None:
-    """One message for a pair (all six, if the value is an offline one), two for an evaluator's or CS1's input, three for
+    """One message for a pair (all six, if the value is an offline one), two for an input of CS1, CS2 or CS3, three for
     CS4's, which must not enter a lambda."""
     for dealers in subsets(4):
         if len(dealers) < 4:

@@ -23,7 +23,6 @@ from wwfl_core.cost import Phase
 from wwfl_core.errors import Misuse
 from wwfl_core.prg import Prg
 from wwfl_core.share import Share
-from wwfl_core.sharing import TETRAD_4PC
 
 N = 4096
 F = 20
