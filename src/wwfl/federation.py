@@ -266,22 +266,12 @@ class Federation:
         self._check_data(test)
         servers = self.global_servers
         if test.sha256 not in self._tests:
-            self._tests[test.sha256] = (
-                servers.share(test.images),
-                servers.share(one_hot(test.labels, self.classes)),
-            )
-        images, labels = self._tests[test.sha256]
+            labels = one_hot(test.labels, self.classes)
+            self._tests[test.sha256] = (self._share(servers, test.images), self._share(servers, labels))
         progress(servers.name, "evaluate", 0, 1)
-        hits: int = servers.run_agreed(
-            programs.evaluate,
-            self.layers,
-            self.int_bits,
-            self.current_model,
-            images,
-            labels,
-            EVALUATION_BATCH,
-            reason,
-        )
+        data = self._tests[test.sha256]
+        args = (self.layers, self.int_bits, self.current_model, *data, EVALUATION_BATCH, reason)
+        hits: int = self._run(servers, "evaluate", programs.evaluate, *args)
         progress(servers.name, "evaluate", 1, 1)
         return hits / len(test)
 
@@ -293,7 +283,7 @@ class Federation:
         return np.asarray(labels, np.int64)
 
     def reveal(self, reason: str = "the final model") -> nn.Module:
-        """Opens the global model and loads it into the torch module: the only way to see and in the ledger."""
+        """Opens the global model and loads it into the torch module: the only way to see it; the ledger tells."""
         flat = self.global_servers.reveal(self.current_model, reason)
         params, at = {}, 0
         for name, shape in spec.parameter_shapes(self.layers).items():
