@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -184,18 +185,18 @@ def _per_party(cluster: LocalCluster, cost: Cost) -> dict[str, dict[str, int]]:
 
 
 def _accuracy_table(console: Console, ours: list[float], plaintext: list[float]) -> None:
-    table = Table(title="test accuracy per round")
+    table = Table(title="test accuracy per round", box=SIMPLE)
     table.add_column("round", justify="right")
     table.add_column("in MPC", justify="right")
-    table.add_column("plaintext float, same seed and batches", justify="right")
+    table.add_column("plaintext float, same batches", justify="right")
     for number, (a, b) in enumerate(zip(ours, plaintext, strict=True), 1):
         table.add_row(str(number), f"{a:.2%}", f"{b:.2%}")
     console.print(table)
 
 
 def _cost_table(console: Console, results: dict[str, Any]) -> None:
-    table = Table(title="payload bytes sent by all parties, and time on the modelled network")
-    for column in ("where", "stage", "offline MB", "online MB", "online rounds", "offline s", "online s"):
+    table = Table(title="payload sent by all parties, and time on the modelled network", box=SIMPLE)
+    for column in ("where", "stage", "offline MB", "online MB", "rounds", "offline s", "online s"):
         table.add_column(column, justify="left" if column in ("where", "stage") else "right")
     for row in results["stages"]:
         table.add_row(
@@ -208,8 +209,8 @@ def _cost_table(console: Console, results: dict[str, Any]) -> None:
             f"{row['modelled_s_online']:.1f}",
         )
     console.print(table)
-    console.print("network model: clusters 1 Gbps / 20 ms, global servers 100 Mbps / 100 ms; no compute time in it")
-    parties = Table(title="MB sent per party (offline + online)")
+    console.print("rounds are online; network: clusters 1 Gbps / 20 ms, global servers 100 Mbps / 100 ms; no compute time")
+    parties = Table(title="MB sent per party (offline + online)", box=SIMPLE)
     for column in ("cluster", "party 0", "party 1", "party 2", "party 3", "clients"):
         parties.add_column(column, justify="left" if column == "cluster" else "right")
     for name, senders in results["per_party"].items():
