@@ -209,7 +209,7 @@ def _cost_table(console: Console, results: dict[str, Any]) -> None:
             f"{row['modelled_s_online']:.1f}",
         )
     console.print(table)
-    console.print("rounds are online; network: clusters 1 Gbps / 20 ms, global servers 100 Mbps / 100 ms; no compute time")
+    console.print("rounds are online; clusters 1 Gbps / 20 ms, global servers 100 Mbps / 100 ms; no compute time")
     parties = Table(title="MB sent per party (offline + online)", box=SIMPLE)
     for column in ("cluster", "party 0", "party 1", "party 2", "party 3", "clients"):
         parties.add_column(column, justify="left" if column == "cluster" else "right")
