@@ -137,6 +137,21 @@ def reveal_bits(mpc: MPCBackend, x: SharedTensor) -> object:
     return mpc.reveal(x)
 
 
+@pytest.mark.parametrize(("here", "there"), [(20, 16), (16, 20), (20, 20)])
+def test_a_tensor_takes_the_format_of_its_new_cluster(here: int, there: int) -> None:
+    x = np.random.default_rng(6).normal(size=100)
+    with (
+        LocalCluster(Replicated3PC(frac_bits=here), name="a") as a,
+        LocalCluster(Tetrad4PC(frac_bits=there), name="b") as b,
+    ):
+        moved = reshare(a.share(x), b)
+        assert moved.ref.frac_bits == there
+        assert np.abs(b.reveal(moved) - x).max() <= 2.0 ** -min(here, there)
+        integers = reshare(a.share_ring(np.arange(5, dtype=np.uint64), 0), b)
+        assert integers.ref.frac_bits == 0
+        assert np.array_equal(b.reveal(integers), np.arange(5))
+
+
 @pytest.mark.parametrize("liar", range(4))
 @pytest.mark.parametrize("target", ["2pc", "3pc", "4pc"])
 def test_a_tetrad_party_that_lies_in_any_message_is_outvoted_and_named(liar: int, target: str) -> None:

@@ -47,7 +47,7 @@ def reshare(x: Handle, to: LocalCluster) -> Handle:
     """Shares of x at its cluster become fresh shares of the same value at cluster `to`.
 
     One round of bytes per dealt word (two more one-byte verdicts if the source is malicious-secure); nobody learns x.
-    The value is preserved exactly; if the target's format has other frac_bits, it is rescaled there.
+    The value is preserved exactly, but for a target with fewer frac_bits than the source, which rounds it to its format.
 
     Raises:
         Misuse: clusters that overlap or are not connectable, before anything is sent.
@@ -67,7 +67,9 @@ def reshare_with_report(x: Handle, to: LocalCluster) -> Reshared:
     algebra = BITS if bits else RING
     run = max(source.next_run(), to.next_run())
     leaving = source.submit(send_shares, x, plan, run=run)
-    arriving = to.submit(receive_shares, shape, algebra.name, x.ref.frac_bits, x.shape, plan, run=run)
+    # Integers and other deliberate scales stay as they are; a tensor in its cluster's format gets the target's.
+    rescale = x.ref.frac_bits == source.protocol.fixed.frac_bits
+    arriving = to.submit(receive_shares, shape, algebra.name, x.ref.frac_bits, x.shape, plan, rescale, run=run)
     left, arrived = leaving.outcomes(), arriving.outcomes()
     failures = [_failure(side, outcomes) for side, outcomes in ((source, left), (to, arrived))]
     raised = [error for error in failures if error is not None]

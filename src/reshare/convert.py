@@ -114,9 +114,15 @@ def _digest(seeds: U8, value: Array | None) -> U8:
 
 
 def receive_shares(
-    mpc: MPCBackend, shape: Shape, algebra_name: str, frac_bits: int | None, logical: Shape, plan: ResharePlan
+    mpc: MPCBackend,
+    shape: Shape,
+    algebra_name: str,
+    frac_bits: int | None,
+    logical: Shape,
+    plan: ResharePlan,
+    rescale: bool,
 ) -> tuple[SharedTensor | SharedBits, tuple[str, ...]]:
-    """The target's program: the tensor, and who was outvoted.
+    """The target's program: the tensor, and who was outvoted. `rescale` brings it to the target's own format.
 
     Raises:
         VerificationFailed: when no majority of dealers agrees.
@@ -139,8 +145,10 @@ def receive_shares(
         total = total + dealt if number else dealt
     if mpc.sharing.security.malicious:
         _cross_check(mpc, total)
-    result = SharedBits(mpc, total, logical) if frac_bits is None else SharedTensor(mpc, total, frac_bits)
-    return result, tuple(outvoted)
+    if frac_bits is None:
+        return SharedBits(mpc, total, logical), tuple(outvoted)
+    tensor = SharedTensor(mpc, total, frac_bits)
+    return tensor.rescale(mpc.fixed.frac_bits) if rescale else tensor, tuple(outvoted)
 
 
 class _Inbox:
