@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from wwfl_core.algebra import BITS, RING
@@ -10,7 +11,8 @@ from wwfl_core.arrays import numel
 from wwfl_core.cluster import Handle, LocalCluster
 from wwfl_core.cost import Cost
 from wwfl_core.derived import packed
-from wwfl_core.errors import Misuse, ProtocolError
+from wwfl_core.errors import Misuse, PeerAborted
+from wwfl_core.server import Outcome
 
 from .convert import receive_shares, send_shares
 from .plan import ResharePlan
@@ -47,7 +49,7 @@ def reshare(x: Handle, to: LocalCluster) -> Handle:
     """Shares of x at its cluster become fresh shares of the same value at cluster `to`.
 
     One round of bytes per dealt word (two more one-byte verdicts if the source is malicious-secure); nobody learns x.
-    The value is preserved exactly, but for a target with fewer frac_bits than the source, which rounds it to its format.
+    The value is preserved exactly; only a target with fewer frac_bits than the source rounds it to its own format.
 
     Raises:
         Misuse: clusters that overlap or are not connectable, before anything is sent.
@@ -74,7 +76,7 @@ def reshare_with_report(x: Handle, to: LocalCluster) -> Reshared:
     failures = [_failure(side, outcomes) for side, outcomes in ((source, left), (to, arrived))]
     raised = [error for error in failures if error is not None]
     if raised:
-        raise min(raised, key=lambda e: isinstance(e, ProtocolError) and type(e).__name__ == "PeerAborted")
+        raise min(raised, key=lambda error: isinstance(error, PeerAborted))
     handle, outvoted = to.settle(arrived)
     source.settle(left)
     names = tuple(sorted({name for outcome in arrived if outcome.value for name in outcome.value[1]} | set(outvoted)))
@@ -83,11 +85,12 @@ def reshare_with_report(x: Handle, to: LocalCluster) -> Reshared:
     return Reshared(handle, source.last_cost.parallel(to.last_cost), names)
 
 
-def _failure(side: LocalCluster, outcomes: list) -> BaseException | None:  # pyright: ignore
-    if not any(o.error is not None for o in outcomes):
+def _failure(side: LocalCluster, outcomes: Sequence[Outcome]) -> BaseException | None:
+    """Accounts for a side on which something failed."""
+    if all(outcome.error is None for outcome in outcomes):
         return None
     try:
         side.settle(outcomes)
-    except BaseException as error:
+    except BaseException as error:  # the caller raises the first cause of both sides
         return error
     return None
