@@ -42,7 +42,7 @@ def test_the_table_of_costs_is_current(tmp_path: Path) -> None:
     assert made.read_text() == (ROOT / "docs" / "costs.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md", "docs/costs.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md", "docs/costs.md", "docs/security.md"])
 def test_links_between_documents_exist(name: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text()):
         if "://" not in target:
