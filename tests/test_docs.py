@@ -36,13 +36,33 @@ def test_the_readme_trains_together() -> None:
     assert space["labels"].shape == (100,)
 
 
+def test_the_readmes_protocol_passes_the_kit() -> None:
+    from wwfl_core.testing import conformance
+
+    code = blocks("README.md")[2]
+    space: dict[str, Any] = {}
+    exec(code.replace("print(conformance(Mine))", "pass"), space)
+    report = conformance(space["Mine"])
+    assert report.ok, str(report)
+
+
 def test_the_table_of_costs_is_current(tmp_path: Path) -> None:
     made = tmp_path / "costs.md"
     costs.main(["--markdown", str(made)])
     assert made.read_text() == (ROOT / "docs" / "costs.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/architecture.md", "docs/costs.md", "docs/security.md"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "README.md",
+        "docs/architecture.md",
+        "docs/costs.md",
+        "docs/security.md",
+        "docs/matrix.md",
+        "docs/add-a-protocol.md",
+    ],
+)
 def test_links_between_documents_exist(name: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text()):
         if "://" not in target:

@@ -25,7 +25,7 @@ from .errors import Misuse, VerificationFailed
 from .fixedpoint import FixedPoint
 from .party import ONLINE, Op, Party
 from .share import Share, concat, split
-from .sharing import SharingSemantics
+from .sharing import DealPlan, SharingSemantics
 from .tensor import SharedBits, SharedTensor, flat_bits
 from .transcript import DIGEST_BYTES, digest
 
@@ -139,41 +139,30 @@ class MPCBackend(ABC):
         round, or none). In a malicious-secure sharing, several dealers vouch for each other, and the receivers of a
         single dealer compare what they got; both are checked before anything is opened.
         """
-        plan = self.sharing.deal_plan(dealers, offline=phase is Phase.OFFLINE)
-        op = self.party.op(name)
-        mine = self.me in plan.dealers
-        parts: dict[int, Array] = {}
-        rest = value
-        for component, key in plan.masks:
-            if self.me not in key:
-                continue
-            mask = op.random(key, f"m{component}", algebra, shape)
-            if self.me in self.sharing.holders[component]:
-                parts[component] = mask
-            if mine:
-                assert rest is not None
-                rest = algebra.sub(rest, algebra.scale(self.coefficient(component), mask))
-        if mine:
-            assert rest is not None
-            rest = algebra.scale(self.coefficient(plan.computed), rest)
-        malicious = self.sharing.security.malicious
-        for receiver in plan.receivers:
-            got = op.joint_send(plan.dealers, receiver, rest, algebra.dtype, shape, phase, vouched=malicious)
-            if self.me == receiver:
-                rest = got
-        if malicious and len(plan.dealers) == 1 and self.me in plan.receivers:
-            for other in plan.receivers:
-                if other != self.me:
-                    assert rest is not None
-                    self.party.transcript.vouch(other, op.number, rest)
-                    self.party.transcript.expect(other, op.number, rest)
-        if self.me in self.sharing.holders[plan.computed]:
-            assert rest is not None
-            parts[plan.computed] = rest
-        for component in self.sharing.held_by(self.me):
-            if component not in parts:
-                parts[component] = algebra.zeros(shape)
-        return Share(algebra, shape, parts)
+        return self.deal_many([(value, dealers)], shape, algebra, phase=phase, name=name)[0]
+
+    def deal_many(
+        self,
+        jobs: Sequence[tuple[Array | None, Sequence[int]]],
+        shape: Shape,
+        algebra: Algebra = RING,
+        *,
+        phase: Phase = ONLINE,
+        name: str = "deal",
+    ) -> list[Share]:
+        """Several independent `deal`s of (value, dealers), all of one shape, in the one round of a single one.
+
+        Everything is sent before anything is received, and digests are appended in the same order at both ends.
+        """
+        plans = [self.sharing.deal_plan(dealers, offline=phase is Phase.OFFLINE) for _, dealers in jobs]
+        dealt = [_Dealing(self, plan, name, phase, algebra, shape) for plan in plans]
+        for dealing, (value, _) in zip(dealt, jobs, strict=True):
+            dealing.send(value)
+        for dealing in dealt:
+            dealing.receive()
+        for dealing in dealt:
+            dealing.compare()
+        return [dealing.share() for dealing in dealt]
 
     def checkpoint(self) -> None:
         """Compares all digests of joint sends since the last check point; nobody goes on unless everybody agrees.
@@ -309,3 +298,71 @@ class MPCBackend(ABC):
         if frac_bits == 0:
             return as_ring(value, "the public operand")
         return self.fixed.encode(as_float(value, "the public operand"), "the public operand", frac_bits)
+
+
+class _Dealing:
+    """One `deal` in its steps, so that `deal_many` can interleave several: send, receive, compare, share."""
+
+    def __init__(
+        self, mpc: MPCBackend, plan: DealPlan, name: str, phase: Phase, algebra: Algebra, shape: Shape
+    ) -> None:
+        self.mpc, self.plan, self.phase, self.algebra, self.shape = mpc, plan, phase, algebra, shape
+        self.op = mpc.party.op(name)
+        self.malicious = mpc.sharing.security.malicious
+        self.parts: dict[int, Array] = {}
+        self.rest: Array | None = None  # the computed component, where it is known
+
+    def send(self, value: Array | None) -> None:
+        """Draws the masks; dealers compute the component that makes the sum right and send it or vouch for it."""
+        mpc, algebra = self.mpc, self.algebra
+        mine = mpc.me in self.plan.dealers
+        rest = value
+        for component, key in self.plan.masks:
+            if mpc.me not in key:
+                continue
+            mask = self.op.random(key, f"m{component}", algebra, self.shape)
+            if mpc.me in mpc.sharing.holders[component]:
+                self.parts[component] = mask
+            if mine:
+                assert rest is not None
+                rest = algebra.sub(rest, algebra.scale(mpc.coefficient(component), mask))
+        if not mine:
+            return
+        assert rest is not None
+        self.rest = algebra.scale(mpc.coefficient(self.plan.computed), rest)
+        for receiver in self.plan.receivers:
+            self._joint_send(receiver)
+
+    def receive(self) -> None:
+        """Receivers take the computed component."""
+        if self.mpc.me in self.plan.receivers:
+            self.rest = self._joint_send(self.mpc.me)
+
+    def _joint_send(self, receiver: int) -> Array | None:
+        return self.op.joint_send(
+            self.plan.dealers,
+            receiver,
+            self.rest,
+            self.algebra.dtype,
+            self.shape,
+            self.phase,
+            vouched=self.malicious,
+        )
+
+    def compare(self) -> None:
+        """Receivers of a single dealer, whom nobody vouches for, compare what they got."""
+        if not self.malicious or len(self.plan.dealers) > 1 or self.mpc.me not in self.plan.receivers:
+            return
+        assert self.rest is not None
+        for other in self.plan.receivers:
+            if other != self.mpc.me:
+                self.mpc.party.transcript.vouch(other, self.op.number, self.rest)
+                self.mpc.party.transcript.expect(other, self.op.number, self.rest)
+
+    def share(self) -> Share:
+        held = self.mpc.sharing.held_by(self.mpc.me)
+        if self.plan.computed in held:
+            assert self.rest is not None
+            self.parts[self.plan.computed] = self.rest
+        parts = {c: self.parts[c] if c in self.parts else self.algebra.zeros(self.shape) for c in held}
+        return Share(self.algebra, self.shape, parts)

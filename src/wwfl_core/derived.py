@@ -54,10 +54,10 @@ def truncate(mpc: MPCBackend, x: Share, bits: int) -> Share:
     if b is not None:
         high = truncation.right_bits(b)
         right = truncation.shifted_plus_one(b, bits, np.zeros_like(b))
-    wrap = mpc.bilinear(MUL, mpc.deal(star, g0.dealers, x.shape), mpc.deal(high, g1.dealers, x.shape))
-    scale = np.uint64(64 - bits)
-    total = mpc.deal(left, g0.dealers, x.shape) + mpc.deal(right, g1.dealers, x.shape)
-    return total - wrap.map(lambda w: w << scale)
+    jobs = [(star, g0.dealers), (high, g1.dealers), (left, g0.dealers), (right, g1.dealers)]
+    first, second, *halves = mpc.deal_many(jobs, x.shape, name="truncate")
+    wrap, scale = mpc.bilinear(MUL, first, second), np.uint64(64 - bits)
+    return halves[0] + halves[1] - wrap.map(lambda w: w << scale)
 
 
 def planes(word: Array | None, bits: int) -> Array | None:

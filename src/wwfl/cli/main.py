@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from wwfl_core.errors import WwflError
 
@@ -16,6 +19,19 @@ app = typer.Typer(
 )
 
 EXIT_ERROR = 1
+
+
+@contextmanager
+def _explained() -> Generator[None]:
+    """An error that wwfl raises on purpose becomes its message and exit code 1."""
+    try:
+        yield
+    except WwflError as error:
+        Console(stderr=True).print(f"[red]{type(error).__name__}:[/red] {escape(str(error))}", highlight=False)
+        raise typer.Exit(EXIT_ERROR) from error
+
+
+Json = Annotated[str | None, typer.Option("--json", help="Write the rows to this file ('-' for standard output).")]
 
 
 @app.callback()
@@ -36,7 +52,7 @@ def demo(
     from .demo import demo as run_demo
 
     console = Console(stderr=json == "-")
-    try:
+    with _explained():
         run_demo(
             rounds=rounds,
             processes=processes,
@@ -46,9 +62,47 @@ def demo(
             reveal=reveal,
             console=console,
         )
-    except WwflError as error:
-        Console(stderr=True).print(f"[red]{type(error).__name__}:[/red] {error}", highlight=False, markup=True)
-        raise typer.Exit(EXIT_ERROR) from error
+
+
+@app.command()
+def backends(json: Json = None) -> None:
+    """Built-in and third-party protocols: security model, parties, who holds what, measured costs."""
+    from .backends import list_backends
+
+    with _explained():
+        list_backends(json_path=json, console=Console(stderr=json == "-"))
+
+
+@app.command()
+def conformance(
+    protocol: Annotated[str, typer.Argument(help="A registered name, or package.module:Class.")],
+    thorough: Annotated[bool, typer.Option("--thorough", help="More cases per check; takes longer.")] = False,
+    only: Annotated[str, typer.Option(help="Run only the checks whose names start like this.")] = "",
+    json: Json = None,
+) -> None:
+    """Is this protocol correct, private, as cheap as declared, and safe against tampering if it claims to be?"""
+    from .conformance import judge
+
+    with _explained():
+        ok = judge(protocol, thorough=thorough, only=only, json_path=json, console=Console(stderr=json == "-"))
+    if not ok:
+        raise typer.Exit(EXIT_ERROR)
+
+
+@app.command()
+def matrix(
+    json: Json = None,
+    markdown: Annotated[
+        str | None, typer.Option(help="Write the table of the built-in protocols to this file, as in docs/matrix.md.")
+    ] = None,
+) -> None:
+    """Convert shares between every ordered pair of protocols: bytes, rounds and guarantee, every value checked."""
+    from .matrix import matrix as run_matrix
+
+    with _explained():
+        rows = run_matrix(json_path=json, markdown_path=markdown, console=Console(stderr=json == "-"))
+    if any(row["error"] is not None for row in rows):
+        raise typer.Exit(EXIT_ERROR)
 
 
 if __name__ == "__main__":

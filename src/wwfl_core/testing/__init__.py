@@ -1,1 +1,36 @@
+"""The conformance kit judges any protocol: correct, exact in cost, leaking nothing that tests see, noticing cheats?
 
+    from wwfl_core.testing import conformance
+    print(conformance(MyProtocol))              # one line per check; .ok, .to_json()
+
+    for check in check_backend(MyProtocol):     # or one by one
+        print(check.run())
+
+    class TestMyProtocol(BackendSuite):         # or in pytest: one test per check
+        factory = MyProtocol
+
+Neither pytest nor hypothesis is needed, except by `BackendSuite` and by `wwfl_core.testing.strategies`.
+"""
+
+from .bench import Bench, Samples, Wiretap
+from .checks import NAMES, check_backend, conformance
+from .cost import DeclaredCost, Sizes
+from .suite import BackendSuite
+from .verdict import Check, Failed, NotPromised, Report, Verdict
+
+__all__ = [
+    "NAMES",
+    "BackendSuite",
+    "Bench",
+    "Check",
+    "DeclaredCost",
+    "Failed",
+    "NotPromised",
+    "Report",
+    "Samples",
+    "Sizes",
+    "Verdict",
+    "Wiretap",
+    "check_backend",
+    "conformance",
+]

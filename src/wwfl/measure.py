@@ -1,0 +1,129 @@
+"""What every operation costs in a protocol, measured on the wire.
+
+Bits per 64-bit element, all directed links together, payload only; digests and verdicts of malicious-secure protocols
+(32 bytes per channel and check point) are left out, but for those that accompany a reveal. Costs depend on shapes only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from wwfl_core import LocalCluster, MPCBackend, Mul, Phase, SharedBits, SharedTensor
+from wwfl_core.ops.nonlinear import relu
+
+N = 4096
+DEADLINE_S = 30.0
+CHECKS = ("check", "check.ok")
+
+Operation = Callable[[MPCBackend, SharedTensor, SharedTensor, SharedBits], Any]
+
+
+def product(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+    return SharedTensor(mpc, mpc.bilinear(Mul(), x.data, y.data), 40)
+
+
+def product_truncated(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+    return x * y
+
+
+def truncation(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+    return x.truncate(20)
+
+
+def sign(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+    return x.negative()
+
+
+def sign32(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+    return x.negative(32)
+
+
+def relu64(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+    return relu(x)
+
+
+def relu32(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+    return relu(x, 32)
+
+
+def bit_to_ring(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+    return b.to_integers()
+
+
+def injection(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+    return b.times(x)
+
+
+def equality(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+    return x.equals(y)
+
+
+def sharing(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+    return mpc.share(np.ones(N), owner=mpc.sharing.evaluators[0])
+
+
+def reveal(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+    mpc.reveal(x)
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "share (by a party)": sharing,
+    "reveal to all": reveal,
+    "product": product,
+    "product, exact truncation": product_truncated,
+    "exact truncation": truncation,
+    "sign, 64 bits": sign,
+    "sign, 32 bits": sign32,
+    "bit to ring": bit_to_ring,
+    "injection (bit x value)": injection,
+    "ReLU, 64 bits": relu64,
+    "ReLU, 32 bits": relu32,
+    "equality, 64 bits": equality,
+}
+
+
+def measure(protocol: MPCBackend, operations: Mapping[str, Operation] = OPERATIONS) -> list[dict[str, Any]]:
+    """One row per operation."""
+    rows: list[dict[str, Any]] = []
+    with LocalCluster(protocol, deadline_s=DEADLINE_S) as c:
+        values = np.linspace(-4, 4, N)
+        for name, operation in operations.items():
+            x, y = c.share(values), c.share(values)
+            b = c.run(sign, x, y, None)
+            x, y = c.share(values), c.share(values)  # fresh: nothing that an earlier operation opened
+            c.run(operation, x, y, b)
+            cost = c.last_cost
+            checks = sum(cost.bytes_sent(label=label) for label in CHECKS)
+            rows.append(
+                {
+                    "protocol": protocol.name,
+                    "operation": name,
+                    "bits_offline": cost.bytes_sent(phase=Phase.OFFLINE) * 8 / N,
+                    "bits_online": (cost.bytes_sent(phase=Phase.ONLINE) - checks) * 8 / N,
+                    "rounds": cost.rounds.get(Phase.ONLINE, 0),
+                }
+            )
+    return rows
+
+
+def cell(row: Mapping[str, Any]) -> str:
+    """A row's figures: bits offline / bits online / rounds online."""
+    return f"{row['bits_offline']:g} / {row['bits_online']:g} / {row['rounds']}"
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The rows as a table: operations down, protocols across, `offline / online / rounds`."""
+    protocols = list(dict.fromkeys(row["protocol"] for row in rows))
+    lines = ["| operation | " + " | ".join(protocols) + " |", "| --- |" + " --- |" * len(protocols)]
+    for operation in OPERATIONS:
+        cells = [
+            cell(row)
+            for protocol in protocols
+            for row in rows
+            if (row["protocol"], row["operation"]) == (protocol, operation)
+        ]
+        lines.append(f"| {operation} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,165 @@
+"""The workbench of a check: clusters of the protocol under test, reproducible values, and a tap on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..algebra import BITS, RING
+from ..arrays import U8, U64, Array, Shape, numel
+from ..backend import MPCBackend
+from ..channel.frames import Frame
+from ..cluster import LocalCluster
+from ..errors import WwflError
+from ..kernels import expand
+from ..prg import Prg, derive_key
+from ..server import Outcome
+from ..sharing import SharingSemantics
+from .verdict import Failed, NotPromised
+
+Factory = Callable[[], MPCBackend]
+MASK = (1 << 64) - 1
+EDGES: U64 = np.array(
+    [0, 1, MASK, 1 << 62, (1 << 64) - (1 << 62), (1 << 63) - 1, 1 << 63, (1 << 62) - 1, (1 << 63) + 1], np.uint64
+)
+"""Ring elements where carries, signs and wraps go wrong."""
+
+
+class Samples:
+    """Reproducible test values from a seed (no secrets; ChaCha20 like everything else)."""
+
+    def __init__(self, seed: str) -> None:
+        self._prg = Prg(derive_key(b"wwfl test values, not secret....", seed))
+        self._count = 0
+
+    def words(self, *shape: int) -> U64:
+        """Uniform ring elements."""
+        self._count += 1
+        return self._prg.draw(self._count, "w", RING, shape)
+
+    def integers(self, bits: int, *shape: int) -> U64:
+        """Uniform signed integers in [-2^(bits-1), 2^(bits-1)), as ring elements."""
+        return (self.words(*shape).view(np.int64) >> np.int64(64 - bits)).view(np.uint64)
+
+    def packed(self, *shape: int) -> U8:
+        """Uniform packed bits."""
+        self._count += 1
+        return self._prg.draw(self._count, "b", BITS, shape)
+
+    def below(self, n: int) -> int:
+        """A number in [0, n)."""
+        return int(self.words(1)[0]) % n
+
+    def choose(self, items: list[Any], count: int) -> list[Any]:
+        """`count` of the items (all if there are fewer), in their order."""
+        if len(items) <= count:
+            return items
+        order = np.argsort(self.words(len(items)))[:count]
+        return [items[i] for i in sorted(order)]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a check gets: the protocol under test and how hard to look."""
+
+    factory: Factory
+    thorough: bool = False
+    seed: int = 0
+
+    @cached_property
+    def protocol(self) -> MPCBackend:
+        return self.factory()
+
+    @cached_property
+    def sharing(self) -> SharingSemantics:
+        return self.protocol.sharing
+
+    @property
+    def frac_bits(self) -> int:
+        return self.protocol.fixed.frac_bits
+
+    def cluster(
+        self, *, name: str | None = None, insecure_seed: int | None = None, deadline_s: float = 30.0
+    ) -> LocalCluster:
+        """A fresh cluster of the protocol, with threads as servers and fresh keys unless `insecure_seed` is given."""
+        return LocalCluster(self.factory(), name=name, insecure_seed=insecure_seed, deadline_s=deadline_s)
+
+    def samples(self, label: str) -> Samples:
+        """Values for one check; equal in every run with the same seed."""
+        return Samples(f"{self.seed}/{label}")
+
+    def needs_peers(self, what: str) -> None:
+        """Leaves a check that needs more than one party."""
+        if self.sharing.parties == 1:
+            raise NotPromised(f"one party alone: {what}")
+
+    def needs_privacy(self) -> None:
+        """Leaves a check of secrecy for a protocol that promises none."""
+        self.needs_peers("it sees everything by design")
+        if self.sharing.security.corruptions < 1:
+            raise NotPromised("withstands no corrupt party: promises no secrecy")
+
+
+class Wiretap:
+    """Records every array on a memory network as (sender, receiver, index at the sender, frame), in order of sending.
+
+    `alter(sender, i, frame)` may return another frame for the i-th message of a sender, or None to drop it. Install it
+    with `cluster.memory.tamper = Wiretap(...)`.
+    """
+
+    def __init__(self, alter: Callable[[int, int, Frame], Frame | None] | None = None) -> None:
+        self.frames: list[tuple[int, int, int, Frame]] = []
+        self._alter = alter
+        self._sent: dict[int, int] = {}
+
+    def __call__(self, sender: str, receiver: str, frame: Frame) -> Frame | None:
+        s, r = (int(address.rsplit("/", 1)[1]) for address in (sender, receiver))
+        i = self._sent.get(s, 0)
+        self._sent[s] = i + 1
+        self.frames.append((s, r, i, frame))
+        return frame if self._alter is None else self._alter(s, i, frame)
+
+
+# ---------------------------------------------------------------------- comparing
+
+
+def expect_equal(got: Any, want: Array, what: str) -> None:
+    """Fails unless an opened array equals what NumPy computed, dtype and shape included."""
+    if got is None:
+        raise Failed(f"{what}: nothing was opened")
+    result: Array = np.asarray(got)
+    if result.shape != want.shape or result.dtype != want.dtype:
+        raise Failed(f"{what}: got {result.dtype} {result.shape}, NumPy gives {want.dtype} {want.shape}")
+    wrong = int(np.count_nonzero(result != want))
+    if wrong:
+        at = tuple(int(i) for i in np.argwhere(result != want)[0])
+        raise Failed(f"{what}: {wrong} of {want.size} elements are wrong, first at {at}: {result[at]}, not {want[at]}")
+
+
+def expect_close(got: Any, want: Array, tolerance: float, what: str) -> float:
+    """Fails unless an opened float array is within an absolute tolerance; returns the worst error."""
+    result = np.asarray(got, np.float64)
+    if result.shape != want.shape:
+        raise Failed(f"{what}: got shape {result.shape}, NumPy gives {want.shape}")
+    worst = float(np.max(np.abs(result - want), initial=0.0))
+    if not worst <= tolerance:
+        raise Failed(f"{what}: off by up to {worst:.3g}, allowed is {tolerance:.3g}")
+    return worst
+
+
+def unpack(packed: Any, shape: Shape) -> U64:
+    """Packed bits as 0/1 words."""
+    return expand(np.ascontiguousarray(packed, np.uint8), numel(shape)).reshape(shape)
+
+
+def succeeded(outcomes: list[Outcome]) -> list[Any]:
+    """What every party returned; fails if one of them raised."""
+    for party, outcome in enumerate(outcomes):
+        if outcome.error is not None:
+            kind = "" if isinstance(outcome.error, WwflError) else "unexpected "
+            raise Failed(f"{kind}{type(outcome.error).__name__} at party {party}: {outcome.error}")
+    return [outcome.value for outcome in outcomes]

@@ -1,0 +1,95 @@
+"""Programs that several checks run: the operations of a protocol by name, and dealing and opening raw ring elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..algebra import BITS, RING
+from ..arrays import Array
+from ..backend import MPCBackend
+from ..bilinear import MatMul, Mul
+from ..share import Share
+from ..tensor import SharedTensor
+
+Operation = Callable[[MPCBackend, Share, Share], list[Share]]
+
+
+def deal_words(mpc: MPCBackend, ring: Array, owner: int) -> Share:
+    """Ring elements dealt by one party."""
+    return mpc.deal(ring if mpc.me == owner else None, [owner], ring.shape, RING, name="share")
+
+
+def deal_bits(mpc: MPCBackend, packed: Array, owner: int) -> Share:
+    """Packed bits dealt by one party."""
+    return mpc.deal(packed if mpc.me == owner else None, [owner], packed.shape, BITS, name="share")
+
+
+def open_all(mpc: MPCBackend, shares: list[Share]) -> list[Array | None]:
+    """Opens everything, one after the other."""
+    return [mpc.open(s, "test") for s in shares]
+
+
+def open_tensors(mpc: MPCBackend, *tensors: SharedTensor) -> list[Array | None]:
+    """Opens the ring elements behind tensors."""
+    return open_all(mpc, [t.data for t in tensors])
+
+
+def _two_steps(mpc: MPCBackend, x: Share, y: Share) -> list[Share]:
+    f = mpc.fixed.frac_bits
+    return [mpc.bilinear(Mul(), mpc.bilinear(Mul(), x, y, f), y, f)]
+
+
+def _bit_to_ring(mpc: MPCBackend, x: Share, y: Share) -> list[Share]:
+    s = mpc.sign(x, 9)
+    return [s, mpc.bit_to_ring(s, x.shape)]
+
+
+def _inject(mpc: MPCBackend, x: Share, y: Share) -> list[Share]:
+    s = mpc.sign(x, 9)
+    return [s, mpc.inject(s, y)]
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "share": lambda mpc, x, y: [deal_words(mpc, np.zeros(x.shape, np.uint64), p) for p in mpc.sharing.evaluators],
+    "product": lambda mpc, x, y: [mpc.bilinear(Mul(), x, y), mpc.bilinear(Mul(), x, x)],
+    "product+truncation": lambda mpc, x, y: [mpc.bilinear(Mul(), x, y, mpc.fixed.frac_bits)],
+    "two steps": _two_steps,
+    "truncation": lambda mpc, x, y: [mpc.truncate(x, mpc.fixed.frac_bits)],
+    "sign": lambda mpc, x, y: [mpc.sign(x, 17)],
+    "is_zero": lambda mpc, x, y: [mpc.is_zero(x, 6)],
+    "bit_to_ring": _bit_to_ring,
+    "inject": _inject,
+    "bilinear_many": lambda mpc, x, y: mpc.bilinear_many([(Mul(), x, y), (Mul(), y, y)], mpc.fixed.frac_bits),
+}
+"""Every operation that touches the wire, on two shares of one shape; without openings."""
+
+
+def everything(mpc: MPCBackend, x: Share, y: Share) -> list[Share]:
+    """All operations once; the results."""
+    results = [s for operation in OPERATIONS.values() for s in operation(mpc, x, y)]
+    s = mpc.sign(x)
+    results += [s, mpc.bilinear(Mul(), s, s), mpc.sign(y, 33), mpc.is_zero(y)]
+    return results
+
+
+def parts_of(shares: list[Share]) -> list[dict[int, Array]]:
+    """Copies of the components that this party holds, per share."""
+    return [{c: np.array(a) for c, a in s.parts.items()} for s in shares]
+
+
+def matmul(mpc: MPCBackend, x: Share, y: Share) -> list[Share]:
+    """A matrix product without truncation."""
+    return [mpc.bilinear(MatMul(), x, y)]
+
+
+def run_operation(mpc: MPCBackend, operation: Operation, x: SharedTensor, y: SharedTensor) -> Any:
+    """One operation on two tensors that are already shared; this party's parts of operands and results."""
+    return parts_of([x.data, y.data, *operation(mpc, x.data, y.data)])
+
+
+def run_share(mpc: MPCBackend, ring: Array, owner: int) -> Any:
+    """One party shares; this party's parts."""
+    return parts_of([deal_words(mpc, ring, owner)])

@@ -1,0 +1,129 @@
+"""What a check is, what it says, and what all checks together say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+_LONGEST = 400
+
+
+class Failed(AssertionError):
+    """Raised inside a check: the protocol does not do what it promises; the message says what was seen."""
+
+
+class NotPromised(Exception):
+    """Raised inside a check that does not apply: the protocol does not promise this; the message says why."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of one check. `passed` is None when the protocol promises nothing here; `detail` says why."""
+
+    name: str
+    passed: bool | None
+    detail: str
+    seconds: float
+
+    @property
+    def mark(self) -> str:
+        """One character: passed, failed, or not promised."""
+        return "–" if self.passed is None else "✓" if self.passed else "✗"
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict that `json.dumps` accepts."""
+        return {"name": self.name, "passed": self.passed, "detail": self.detail, "seconds": round(self.seconds, 3)}
+
+    def __str__(self) -> str:
+        return f"{self.mark} {self.name:<26} {self.seconds:6.2f} s  {self.detail}"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One named claim about a protocol; `run` tests it. Running twice is fine: nothing is kept in between."""
+
+    name: str
+    claim: str
+    body: Callable[[], str]
+
+    def run(self) -> Verdict:
+        """Tests the claim. Never raises: whatever goes wrong in the protocol is a failed verdict."""
+        begun = time.perf_counter()
+        passed: bool | None = True
+        try:
+            detail = self.body()
+        except NotPromised as reason:
+            passed, detail = None, str(reason)
+        except Failed as finding:
+            passed, detail = False, str(finding)
+        except Exception as error:
+            passed, detail = False, f"{type(error).__name__}: {error}"
+        detail = detail.strip().replace("\n", " ")
+        if len(detail) > _LONGEST:
+            detail = detail[: _LONGEST - 3] + "..."
+        return Verdict(self.name, passed, detail, time.perf_counter() - begun)
+
+    def __repr__(self) -> str:
+        return f"Check({self.name!r})"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The verdicts of all checks of one protocol. `str(report)` is one line per check."""
+
+    protocol: str
+    security: str
+    verdicts: tuple[Verdict, ...]
+    thorough: bool = False
+    seed: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed (checks that do not apply count as neither)."""
+        return not self.failures
+
+    @property
+    def failures(self) -> tuple[Verdict, ...]:
+        """The verdicts that failed."""
+        return tuple(v for v in self.verdicts if v.passed is False)
+
+    @property
+    def seconds(self) -> float:
+        """The time that all checks took."""
+        return sum(v.seconds for v in self.verdicts)
+
+    def summary(self) -> str:
+        """One line: how many checks passed, failed, and do not apply."""
+        passed = sum(v.passed is True for v in self.verdicts)
+        silent = sum(v.passed is None for v in self.verdicts)
+        verdict = "conforms" if self.ok else "DOES NOT CONFORM"
+        return (
+            f"{self.protocol} ({self.security}): {verdict}. {passed} passed, {len(self.failures)} failed, "
+            f"{silent} not promised, {self.seconds:.1f} s"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict that `json.dumps` accepts."""
+        return {
+            "protocol": self.protocol,
+            "security": self.security,
+            "ok": self.ok,
+            "thorough": self.thorough,
+            "seed": self.seed,
+            "seconds": round(self.seconds, 3),
+            "checks": [v.to_json() for v in self.verdicts],
+        }
+
+    def __iter__(self) -> Iterator[Verdict]:
+        return iter(self.verdicts)
+
+    def __getitem__(self, name: str) -> Verdict:
+        for verdict in self.verdicts:
+            if verdict.name == name:
+                return verdict
+        raise KeyError(name)
+
+    def __str__(self) -> str:
+        return "\n".join([*map(str, self.verdicts), self.summary()])
