@@ -40,7 +40,8 @@ def model() -> nn.Module:
 
 
 def fed(**changes: Any) -> Federation:
-    options: dict[str, Any] = {"schedule": SMALL, "deadline_s": 60}
+    # Seeded: a rounding that flips one ReLU moves a weight by more than any useful bound, about once in fifty runs.
+    options: dict[str, Any] = {"schedule": SMALL, "deadline_s": 60, "insecure_seed": 3}
     return Federation(model(), Additive2PC(helper=True), three(), **(options | changes))
 
 
@@ -135,7 +136,7 @@ def test_a_restored_federation_continues_where_it_stopped(tmp_path: Path) -> Non
         f.fit(train, test, rounds=2, checkpoint=str(tmp_path))
         weights = {n: p.detach().numpy().copy() for n, p in f.reveal().named_parameters()}
         history = [dataclasses.asdict(r) for r in f.history]
-    with fed() as g:  # other keys: only the shares matter
+    with fed(insecure_seed=None) as g:  # other keys: only the shares matter
         g.restore(str(tmp_path))
         assert [dataclasses.asdict(r) for r in g.history] == history
         again = {n: p.detach().numpy().copy() for n, p in g.reveal().named_parameters()}
@@ -146,7 +147,7 @@ def test_a_restored_federation_continues_where_it_stopped(tmp_path: Path) -> Non
 
 def test_share_files_say_nothing_about_the_model(tmp_path: Path) -> None:
     train, _ = digits()
-    with fed() as f:
+    with fed(insecure_seed=None) as f:
         f.fit(train, rounds=1, checkpoint=str(tmp_path))
     for path in tmp_path.glob("model.*.share"):
         if ".party2." in path.name:
