@@ -43,7 +43,7 @@ BUILT_IN = (Plain, Additive2PC, Replicated3PC, Tetrad4PC)
 
 @pytest.fixture(scope="module")
 def c() -> Iterator[LocalCluster]:
-    with LocalCluster(FantasticFour(), deadline_s=60) as made:
+    with LocalCluster(FantasticFour(), name="f4", insecure_seed=1, deadline_s=60) as made:
         yield made
 
 
