@@ -19,7 +19,7 @@ from wwfl.data.idx import encode_idx, read_idx, write_idx
 from wwfl.data.partition import iid, sgd_schedule
 from wwfl_core.errors import ConfigError, DataError, Misuse
 
-FULL = Path(os.environ.get("WWFL_MNIST", "/work/shared/data/mnist"))
+FULL = Path(os.environ.get("WWFL_MNIST", "WWFL_MNIST-is-not-set"))
 needs_full = pytest.mark.skipif(
     not FULL.is_dir(), reason="full MNIST absent: set WWFL_MNIST to a folder with its four IDX files"
 )
