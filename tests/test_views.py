@@ -23,6 +23,7 @@ from wwfl_core.cost import Phase
 from wwfl_core.errors import Misuse
 from wwfl_core.prg import Prg
 from wwfl_core.share import Share
+from wwfl_core.testing.statistics import Span
 
 N = 4096
 F = 20
@@ -110,28 +111,6 @@ def plane_rows(array: np.ndarray) -> Iterable[int]:
 
 def to_int(bits: np.ndarray) -> int:
     return int.from_bytes(kernels.pack(np.ascontiguousarray(bits & np.uint64(1))).tobytes(), "little")
-
-
-class Span:
-    """A GF(2) row space."""
-
-    def __init__(self) -> None:
-        self._rows: dict[int, int] = {}
-
-    def reduce(self, row: int) -> int:
-        while row and (top := row.bit_length()) in self._rows:
-            row ^= self._rows[top]
-        return row
-
-    def add(self, row: int) -> bool:
-        """Whether the row was new."""
-        row = self.reduce(row)
-        if row:
-            self._rows[row.bit_length()] = row
-        return row != 0
-
-    def __len__(self) -> int:
-        return len(self._rows)
 
 
 def span_of(arrays: Iterable[tuple[str, np.ndarray]]) -> Span:
