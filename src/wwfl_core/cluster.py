@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import pickle
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from .channel.memory import MemoryNetwork
 from .channel.pki import Authority
 from .channel.tcp import HostPort
 from .cost import Cost, Link, NetworkModel, Phase
-from .errors import Misuse, PeerAborted, ProtocolError, VerificationFailed
+from .errors import Misuse, PeerAborted, PeerLost, ProtocolError, VerificationFailed
 from .ledger import Ledger
 from .prg import KEY_BYTES, Prg, derive_key, fresh_key
 from .server import Command, Outcome, Ref, map_tree
@@ -239,7 +238,7 @@ class LocalCluster:
         with self._lock:
             self._failed = True
             harmless = len(failed) == len(outcomes) and all(not isinstance(o.error, ProtocolError) for _, o in failed)
-            lost = any(_rank(o.error) == 2 for _, o in failed)
+            lost = any(isinstance(o.error, PeerLost) for _, o in failed)
             if isinstance(error, VerificationFailed) or lost or (self.sharing.security.malicious and not harmless):
                 self._broken = f"{type(error).__name__} at {self.addresses[first]}: {error}"
         return error
@@ -323,7 +322,7 @@ def _rank(error: BaseException | None) -> int:
     """How close an error is to the root cause: own errors, then lost peers and deadlines, then reactions."""
     if isinstance(error, PeerAborted):
         return 3
-    if isinstance(error, ProtocolError) and type(error).__name__ in ("PeerLost",):
+    if isinstance(error, PeerLost):
         return 2
     if isinstance(error, TimeoutError):
         return 1
@@ -374,7 +373,6 @@ def _reveal(mpc: MPCBackend, tensor: SharedTensor, reason: str) -> Any:
     return mpc.reveal(tensor, reason)
 
 
-def _agree_on_keys(mpc: MPCBackend, seed: bytes | None) -> float:
+def _agree_on_keys(mpc: MPCBackend, seed: bytes | None) -> None:
     mpc.party.agree_on_keys(mpc.sharing, seed)
     mpc.checkpoint()
-    return time.time()
