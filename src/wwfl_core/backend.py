@@ -49,6 +49,12 @@ class MPCBackend(ABC):
         bound.party = party
         return bound
 
+    def reset(self) -> None:  # noqa: B027 (an optional hook)
+        """An earlier run failed: forget whatever the parties may no longer agree on. Called before the next run."""
+
+    def close(self) -> None:  # noqa: B027 (an optional hook)
+        """The server stops: release what this end of the protocol holds outside memory (a foreign engine's process)."""
+
     # ------------------------------------------------------------------ what a protocol must give
 
     @abstractmethod

@@ -89,6 +89,7 @@ class Server:
             # two parties that drew one stream for two secrets would reveal their difference.
             party.ops = command.run << 32
             if command.after_failure:
+                self.mpc.reset()
                 for kept in self._store.values():
                     kept.data.cache.clear()
             for name in command.drop:
@@ -104,6 +105,10 @@ class Server:
         outcome.cost = party.endpoint.cost()
         outcome.openings = tuple(party.ledger)[started:]
         return outcome
+
+    def close(self) -> None:
+        """Stops the protocol's end here."""
+        self.mpc.close()
 
     def _resolve(self, leaf: Any) -> Any:
         if not isinstance(leaf, Ref):

@@ -52,6 +52,7 @@ class ThreadWorker:
         while (item := self._queue.get()) is not None:
             command, future = item
             future.set_result(self._server.execute(command))
+        self._server.close()
 
     def submit(self, command: Command) -> Future[Outcome]:
         future: Future[Outcome] = Future()
@@ -93,6 +94,7 @@ def _serve(pipe: Connection, protocol: MPCBackend, index: int, addresses: tuple[
     except EOFError:
         return  # the coordinator is gone
     finally:
+        server.close()
         node.close()
 
 
