@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .algebra import RING
-from .arrays import Array, numel
+from .arrays import Array, from_wire, numel, to_wire, wire_form
 from .backend import MPCBackend
 from .errors import DataError
 from .share import Share
@@ -44,7 +43,7 @@ def save(mpc: MPCBackend, folder: str, name: str, tensors: dict[str, SharedTenso
     encoded = json.dumps(header).encode()
     body = [MAGIC, len(encoded).to_bytes(_LENGTH, "little"), encoded]
     for tensor in tensors.values():
-        body += [np.ascontiguousarray(a).tobytes() for _, a in sorted(tensor.data.parts.items())]
+        body += [np.ascontiguousarray(to_wire(a)).tobytes() for _, a in sorted(tensor.data.parts.items())]
     return _write(path_of(folder, name, mpc.me), body)
 
 
@@ -124,11 +123,12 @@ def _read(mpc: MPCBackend, path: Path) -> tuple[dict[str, SharedTensor], str, by
     for entry in header["tensors"]:
         shape = tuple(entry["shape"])
         parts: dict[int, Array] = {}
+        dtype, wire_shape = wire_form(mpc.numbers.dtype, shape)
         for component in mpc.sharing.held_by(mpc.me):
-            size = numel(shape) * 8
-            parts[component] = np.frombuffer(body, np.uint64, numel(shape), at).reshape(shape)
-            at += size
-        tensors[entry["name"]] = SharedTensor(mpc, Share(RING, shape, parts), entry["frac_bits"])
+            words = np.frombuffer(body, dtype, numel(wire_shape), at).reshape(wire_shape)
+            parts[component] = from_wire(words, mpc.numbers.dtype)
+            at += words.nbytes
+        tensors[entry["name"]] = SharedTensor(mpc, Share(mpc.numbers, shape, parts), entry["frac_bits"])
     header.pop("party")
     return tensors, header["stamp"], json.dumps(header, sort_keys=True).encode()
 

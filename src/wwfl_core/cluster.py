@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import kernels
-from .algebra import RING
+from .algebra import Algebra
 from .arrays import Array, Shape
 from .backend import MPCBackend
 from .channel.memory import MemoryNetwork
@@ -255,9 +255,10 @@ class LocalCluster:
         return self.share_ring(self.protocol.fixed.encode(value, "the shared value", bits), bits)
 
     def share_ring(self, ring: Array, frac_bits: int) -> Handle:
-        """Shares ring elements as they are."""
+        """Shares words (two's complement) as they are."""
         self._dealt += 1
-        parts, uploads = client_shares(self.sharing, ring, self._client_key())
+        numbers = self.protocol.numbers
+        parts, uploads = client_shares(self.sharing, numbers, numbers.from_words(ring), self._client_key())
         handle: Handle = self.run(_accept, PerParty(tuple(parts)), ring.shape, frac_bits)
         links = {
             Link("client", a, Phase.ONLINE, "upload"): (n, 1) for a, n in zip(self.addresses, uploads, strict=True) if n
@@ -330,43 +331,39 @@ def _rank(error: BaseException | None) -> int:
 
 
 def client_shares(
-    sharing: SharingSemantics, ring: Array, key: bytes
+    sharing: SharingSemantics, algebra: Algebra, value: Array, key: bytes
 ) -> tuple[list[dict[int, Array | bytes]], list[int]]:
-    """What a client sends to each server, and its size in bytes.
+    """What a client sends to each server to share elements of `algebra`, and its size in bytes.
 
-    All components but one are uniform and travel as the 32-byte seed that each is expanded from; `sharing.cheapest`
-    makes the sum right.
+    The `sharing.seeded` components are uniform and travel as the 32-byte seed that each is expanded from; the
+    `sharing.computed` ones follow from them and the value.
     """
-    computed = sharing.cheapest
-    messages: dict[int, Array | bytes] = {}
-    rest = ring
-    for component in sharing.components:
-        if component != computed:
-            seed = derive_key(key, "component", str(component))
-            mask = expand_seed(seed, ring.shape)
-            messages[component] = seed if ring.nbytes > KEY_BYTES else mask
-            rest = RING.sub(rest, RING.scale(sharing.coefficients[component], mask))
-    messages[computed] = RING.scale(sharing.coefficients[computed], rest)
+    size = algebra.nbytes(value.shape)
+    seeds = {c: derive_key(key, "component", str(c)) for c in sharing.seeded}
+    drawn = {c: expand_seed(seed, algebra, value.shape) for c, seed in seeds.items()}
+    messages: dict[int, Array | bytes] = {**sharing.complete(algebra, value, drawn)}
+    messages |= seeds if size > KEY_BYTES else drawn
     parts = [{c: messages[c] for c in sharing.held_by(p)} for p in range(sharing.parties)]
-    sizes = [sum(len(m) if isinstance(m, bytes) else m.nbytes for m in part.values()) for part in parts]
+    sizes = [sum(len(m) if isinstance(m, bytes) else size for m in part.values()) for part in parts]
     return parts, sizes
 
 
-def expand_seed(seed: bytes, shape: Shape) -> Array:
-    """The uniform ring elements that a seed stands for."""
-    return Prg(seed).draw(0, "seed", RING, shape)
+def expand_seed(seed: bytes, algebra: Algebra, shape: Shape) -> Array:
+    """The uniform elements that a seed stands for."""
+    return Prg(seed).draw(0, "seed", algebra, shape)
 
 
 def _accept(mpc: MPCBackend, parts: dict[int, Array | bytes], shape: Shape, frac_bits: int) -> SharedTensor:
     """A server takes its components from a client; holders of one component vouch for it to each other."""
-    expanded = {c: expand_seed(m, shape) if isinstance(m, bytes) else np.asarray(m) for c, m in parts.items()}
+    algebra = mpc.numbers
+    expanded = {c: expand_seed(m, algebra, shape) if isinstance(m, bytes) else np.asarray(m) for c, m in parts.items()}
     if mpc.sharing.security.malicious:
         op = mpc.party.op("accept")
         for component, array in expanded.items():
             for other in sorted(mpc.sharing.holders[component] - {mpc.me}):
                 mpc.party.transcript.vouch(other, op.number, array)
                 mpc.party.transcript.expect(other, op.number, array)
-    return SharedTensor(mpc, Share(RING, shape, expanded), frac_bits)
+    return SharedTensor(mpc, Share(algebra, shape, expanded), frac_bits)
 
 
 def _reveal(mpc: MPCBackend, tensor: SharedTensor, reason: str) -> Any:
