@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import kernels
-from .arrays import U64, Array, Shape, numel
+from .arrays import U64, WORD, Array, Shape, numel
 
 
 class Algebra(ABC):
@@ -57,6 +57,10 @@ class Algebra(ABC):
     def from_words(self, words: Array) -> Array:
         """Words as elements."""
         return words
+
+    def from_integers(self, a: Array) -> Array:
+        """Non-negative integers of any dtype, modulo the modulus, as elements."""
+        return (a & WORD).astype(np.uint64) if a.dtype.hasobject else a.astype(np.uint64)
 
     def to_words(self, a: Array) -> Array:
         """Elements as words; elements above half the modulus are negative numbers.
@@ -155,6 +159,9 @@ class _Ring32(_Ring64):
     def from_words(self, words: Array) -> Array:
         return words.astype(np.uint32)
 
+    def from_integers(self, a: Array) -> Array:
+        return super().from_integers(a).astype(np.uint32)
+
     def to_words(self, a: Array) -> Array:
         return a.astype(np.uint32).view(np.int32).astype(np.int64).view(np.uint64)
 
@@ -185,6 +192,9 @@ class _Bits(Algebra):
 
     def __reduce__(self) -> str:
         return "BITS"
+
+    def from_integers(self, a: Array) -> Array:
+        return kernels.pack(super().from_integers(a).reshape(-1) & np.uint64(1))
 
     def add(self, a: Array, b: Array) -> Array:
         return np.asarray(np.bitwise_xor(a, b))

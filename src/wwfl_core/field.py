@@ -53,6 +53,9 @@ class PrimeField(Algebra):
         low, middle, high = (data.view(np.uint64).reshape(-1, 3)[:, i].astype(object) for i in range(3))
         return self.normal(low + (middle << 64) + (high << 128)).reshape(shape)
 
+    def from_integers(self, a: Array) -> Array:
+        return self.normal(a.astype(object))
+
     def from_words(self, words: Array) -> Array:
         return self.normal(np.asarray(words).view(np.int64).astype(object))
 
