@@ -81,9 +81,7 @@ def test_processes_give_bit_identical_models_and_costs() -> None:
 
 def test_every_client_shares_its_data_once_and_sampling_is_a_public_coin() -> None:
     train, _ = digits()
-    with Federation(
-        model(), Plain(), [Cluster(Replicated3PC(), clients=3)], schedule=SMALL, allow_weaker=True
-    ) as f:
+    with Federation(model(), Plain(), [Cluster(Replicated3PC(), clients=3)], schedule=SMALL, allow_weaker=True) as f:
         f.fit(train, rounds=4)
         seen = {p for r in f.history for p in r.participants[0]}
         uploads = [link for link in f.clusters[0].cost.links if link.sender == "client"]
