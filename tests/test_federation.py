@@ -265,6 +265,8 @@ def test_the_demo_command_writes_all_its_figures(tmp_path: Path) -> None:
     for key in ("test_accuracy", "plaintext_accuracy", "wall_s", "bytes_sent", "rounds", "opened"):
         assert key in figures
     assert len(figures["test_accuracy"]) == len(figures["plaintext_accuracy"]) == 1
+    assert figures["guarantee"] == "semi-honest, 1 corrupt party"
+    assert f"the model is protected against: {figures['guarantee']}" in " ".join(result.output.split())
     assert set(figures["bytes_sent"]) == {"2pc-1", "3pc-2", "4pc-3", "global"}
     assert figures["opened"] == {"global": {"hits on the test set after round 1": 1}}
     bad = CliRunner().invoke(app, ["demo", "--rounds", "0"])

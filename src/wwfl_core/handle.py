@@ -51,8 +51,6 @@ def guarantees_in(args: tuple[Any, ...]) -> list[Security]:
     def leaf(item: Any) -> None:
         if isinstance(item, Handle):
             found.append(item.guarantee)
-        elif isinstance(item, PerParty):
-            map_tree(item.values, leaf)
 
     map_tree(args, leaf)
     return found
