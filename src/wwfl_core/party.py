@@ -15,7 +15,7 @@ from .cost import Phase
 from .errors import Misuse
 from .ledger import Ledger
 from .prg import KEY_BYTES, Prg, derive_key, fresh_key, subset_name
-from .sharing import SharingSemantics
+from .sharing import Security, SharingSemantics
 from .transcript import Transcript
 
 OFFLINE, ONLINE = Phase.OFFLINE, Phase.ONLINE
@@ -36,6 +36,8 @@ class Party:
         self.run = 0
         # Servers of another cluster that take part in the current run; they learn of an abort, too.
         self.guests: tuple[str, ...] = ()
+        # What all that this run computes is protected against: the weakest of the cluster and the run's arguments.
+        self.guarantee = Security(corruptions=0)
         self.ledger = Ledger()
         self.transcript = Transcript()
         self._prgs: dict[frozenset[int], Prg] = {}

@@ -21,14 +21,48 @@ Parties = frozenset[int]
 
 @dataclass(frozen=True)
 class Security:
-    """The adversary that a sharing and its protocol withstand: at most `corruptions` of the parties."""
+    """The adversary that a sharing and its protocol withstand: at most `corruptions` of the parties.
+
+    `caveats` say on what else the promise rests (for example "masks from torch.Generator, no cryptographic PRG").
+
+    Securities are ordered by `covers`: malicious above semi-honest, more corruptions above fewer, fewer caveats above
+    more; two of them may be incomparable. `weaker_of` is their meet. Without a permitted corruption nothing is
+    promised, so all such securities are alike and everything covers them.
+    """
 
     malicious: bool = False
     corruptions: int = 1
+    caveats: tuple[str, ...] = ()
+
+    def covers(self, other: Security) -> bool:
+        """Whether everything that `other` promises is promised here, too."""
+        return not self.lost_from(other)
+
+    def lost_from(self, other: Security) -> tuple[str, ...]:
+        """What `other` promises and this does not, in words; nothing if this covers it."""
+        if other.corruptions < 1:
+            return ()
+        if self.corruptions < 1:
+            return ("all protection: its one server sees the value",)
+        lost = ["protection against servers that deviate"] if other.malicious and not self.malicious else []
+        if self.corruptions < other.corruptions:
+            lost.append(f"protection against {other.corruptions} corrupt parties (only {self.corruptions})")
+        return (*lost, *(f"freedom from the caveat: {c}" for c in self.caveats if c not in other.caveats))
 
     def __str__(self) -> str:
         kind = "malicious, security with abort" if self.malicious else "semi-honest"
-        return f"{kind}, {self.corruptions} corrupt part{'y' if self.corruptions == 1 else 'ies'}"
+        body = f"{kind}, {self.corruptions} corrupt part{'y' if self.corruptions == 1 else 'ies'}"
+        return "; ".join([body if self.corruptions else "none", *self.caveats])
+
+
+def weaker_of(*securities: Security) -> Security:
+    """The meet: the strongest security that all of these cover, what a value that passed through all of them has."""
+    corruptions = min(s.corruptions for s in securities)
+    return Security(
+        malicious=corruptions > 0 and all(s.malicious for s in securities),
+        corruptions=corruptions,
+        caveats=tuple(sorted({c for s in securities for c in s.caveats})),
+    )
 
 
 @dataclass(frozen=True)
