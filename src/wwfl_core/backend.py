@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Self
 
@@ -21,6 +21,7 @@ from .algebra import RING, Algebra
 from .arrays import Array, Shape, as_float, as_ring
 from .bilinear import Bilinear, DirectSum
 from .cost import Phase
+from .declared import DeclaredCost
 from .errors import Misuse, VerificationFailed
 from .fixedpoint import FixedPoint
 from .party import ONLINE, Op, Party
@@ -38,6 +39,8 @@ class MPCBackend(ABC):
 
     name: ClassVar[str]
     sharing: ClassVar[SharingSemantics]
+    declared_costs: ClassVar[Mapping[str, DeclaredCost]] = {}
+    """What operations cost, by name (`wwfl_core.testing.cost.OPERATIONS`); the conformance kit measures them against it."""
     party: Party
 
     def __init__(self, *, frac_bits: int = 20) -> None:
