@@ -22,17 +22,18 @@ from wwfl_core.share import Share
 from wwfl_core.sharing import PLAIN
 from wwfl_core.truncation import low_mask
 
+OPERATIONS = (
+    *("share", "reveal", "product", "product+truncation", "matmul", "truncation"),
+    *("sign", "sign32", "bit_to_ring", "inject", "relu"),
+)
+
 
 class Plain(MPCBackend):
     """Fixed-point computation in the clear, by a single party. Offers no security; sends nothing."""
 
     name = "plain"
     sharing = PLAIN
-    declared_costs: ClassVar[Mapping[str, DeclaredCost]] = dict.fromkeys(
-        ("share", "reveal", "product", "product+truncation", "matmul", "truncation", "sign", "sign32")
-        + ("bit_to_ring", "inject", "relu"),
-        DeclaredCost(0, 0, 0),
-    )
+    declared_costs: ClassVar[Mapping[str, DeclaredCost]] = dict.fromkeys(OPERATIONS, DeclaredCost(0, 0, 0))
 
     def bilinear(self, f: Bilinear, x: Share, y: Share, truncate: int = 0) -> Share:
         """f(x, y): 0 bytes, 0 rounds."""

@@ -40,7 +40,7 @@ class MPCBackend(ABC):
     name: ClassVar[str]
     sharing: ClassVar[SharingSemantics]
     declared_costs: ClassVar[Mapping[str, DeclaredCost]] = {}
-    """What operations cost, by name (`wwfl_core.testing.cost.OPERATIONS`); the conformance kit measures them against it."""
+    """What operations cost, by name (`wwfl_core.testing.cost.OPERATIONS`); the conformance kit compares them."""
     party: Party
 
     def __init__(self, *, frac_bits: int = 20) -> None:

@@ -1,4 +1,4 @@
-"""What a protocol declares that its operations cost. Part of the protocol; the conformance kit holds it to that, exactly."""
+"""What a protocol declares that its operations cost; the conformance kit holds it to that, exactly."""
 
 from __future__ import annotations
 
