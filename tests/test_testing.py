@@ -130,7 +130,7 @@ def test_a_defect_made_for_another_check_fails_this_one_too(name: str) -> None:
 
 UNTARGETED = {  # checks that no broken protocol fails yet, each with the reason
     "correctness/softmax": "composed of products, comparisons and truncations, whose own checks are targeted",
-    "correctness/bilinear_many": "gap: a batch that truncates only its first product passes; the check must be sharpened",
+    "correctness/bilinear_many": "gap: a batch that truncates only its first product passes",
     "tamper/share": "gap: the bounded sample does not always hit the message that matters",
     "tamper/inject": "gap: the bounded sample does not always hit the message that matters",
     "tamper/many": "gap: noise on many messages mostly ends in aborts, also without check points",
