@@ -94,7 +94,8 @@ def _elementwise(ot: Transfers, algebra: Algebra, a: Array, b: Array) -> Array:
     u = np.ascontiguousarray(small.reshape(-1))
     v = np.ascontiguousarray(np.broadcast_to(large, shape).transpose(order)).reshape(u.size, -1)
     z = _sum_of_products(ot, u[:, None], v[:, None, :]) if algebra is RING else _conjunctions(ot, u, v)
-    return np.ascontiguousarray(z.reshape([shape[i] for i in order]).transpose(np.argsort(order)))
+    z = z.reshape([shape[i] for i in order]).transpose([order.index(i) for i in range(len(shape))])
+    return np.ascontiguousarray(z).reshape(shape)
 
 
 def _any(ot: Transfers, f: Bilinear, a: Array, b: Array) -> Array:

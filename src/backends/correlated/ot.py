@@ -36,6 +36,8 @@ from .base_ot import COUNT, KEY_BYTES, POINT_BYTES, PUBLIC_SHAPE
 
 ROWS = 1 << 17
 """Rows of one batch of single bits; bounds the memory of a batch to some tens of MB."""
+HASH_BLOCKS = 1 << 13
+"""AES blocks that are hashed at a time, so that they stay in the cache."""
 WORD_WIDTHS = tuple(64 - i for i in range(64))
 """Bits of the payload for bit i of a word."""
 
@@ -198,19 +200,28 @@ def _permutation(public: U8, answered: U8) -> CipherContext:
 
 
 def _permute(pi: CipherContext, blocks: U64) -> U64:
-    return np.frombuffer(pi.update(blocks.view(np.uint8).reshape(-1).data), np.uint64).reshape(blocks.shape)
+    """pi of every block (two words); OpenSSL wants room for one block more than it writes."""
+    out = np.empty(blocks.nbytes + 16, np.uint8)
+    pi.update_into(blocks.view(np.uint8).reshape(-1).data, out.data)
+    return out[: blocks.nbytes].view(np.uint64).reshape(blocks.shape)
 
 
 def _hash(pi: CipherContext, op: int, rows: U64, words: int) -> U64:
     """`words` pseudorandom words per row [n, words], two per block of TMMO with the tweak (op, row * 2^32 + block)."""
-    count = -(-words // 2)
-    inner = _permute(pi, rows)
-    blocks = np.empty((len(rows), count, 2), np.uint64)
-    np.bitwise_xor(inner[:, None, 0], np.uint64(op), out=blocks[:, :, 0])
-    index = (np.arange(len(rows), dtype=np.uint64) << np.uint64(32))[:, None] | np.arange(count, dtype=np.uint64)
-    np.bitwise_xor(inner[:, None, 1], index, out=blocks[:, :, 1])
-    outer = _permute(pi, blocks) ^ inner[:, None, :]
-    return np.ascontiguousarray(outer.reshape(len(rows), 2 * count)[:, :words])
+    n, count = len(rows), -(-words // 2)
+    out = np.empty((n, count, 2), np.uint64)
+    step = max(1, HASH_BLOCKS // max(1, count))
+    for start in range(0, n, step):
+        piece = slice(start, min(start + step, n))
+        inner = _permute(pi, rows[piece])
+        row = np.arange(piece.start, piece.stop, dtype=np.uint64) << np.uint64(32)
+        blocks = np.empty((len(inner), count, 2), np.uint64)
+        blocks[:, :, 0] = inner[:, :1] ^ np.uint64(op)
+        np.bitwise_xor((inner[:, 1] ^ row)[:, None], np.arange(count, dtype=np.uint64), out=blocks[:, :, 1])
+        outer = _permute(pi, blocks)
+        for lane in (0, 1):  # (a broadcast over the lanes would have inner loops of length 2)
+            np.bitwise_xor(outer[:, :, lane], inner[:, lane : lane + 1], out=out[piece, :, lane])
+    return np.ascontiguousarray(out.reshape(n, 2 * count)[:, :words])
 
 
 def _hash_bits(pi: CipherContext, op: int, rows: U64, length: int) -> U8:
