@@ -10,7 +10,7 @@ import pytest
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from wwfl_core import LocalCluster, MPCBackend, SharedTensor
-from wwfl_core.errors import InsecureNotAllowed, Misuse
+from wwfl_core.errors import Misuse
 from wwfl_core.tensor import concatenate, stack_tensors
 
 KINDS = {"plain": Plain, "2pc": Additive2PC, "3pc": Replicated3PC, "4pc": Tetrad4PC}
@@ -159,8 +159,3 @@ def test_rescaling_keeps_the_value(cluster: LocalCluster) -> None:
     assert np.abs(coarse - x).max() <= 2.0**-8
     assert np.array_equal(fine, x)
     assert np.array_equal(both, 2 * x)
-
-
-def test_a_dealer_that_would_be_insecure_is_refused() -> None:
-    with pytest.raises(InsecureNotAllowed, match="helper=True"):
-        Additive2PC(helper=False)

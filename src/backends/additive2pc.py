@@ -1,18 +1,21 @@
-"""2PC additive with a helper, semi-honest: the setting of CrypTen's trusted third party, with a cryptographic PRG.
+"""2PC additive, semi-honest: two computing parties, and correlated randomness from a helper or from oblivious transfer.
 
-    x = x1 + x2;  P1 holds x1, P2 holds x2, the helper H holds nothing and never sees a message that depends on inputs.
+    x = x1 + x2;  P1 holds x1, P2 holds x2.
 
-Security: one of P1, P2, H passively corrupt. Product: Beaver (CRYPTO'91) with the masked operand opened once and
-reused by every product that it enters; comparison: masked once, radix-4 carry tree with dealt mask products;
-truncation: exact, one bit each way (wwfl_core.truncation, Lemma W).
+With a helper H (this class; the setting of CrypTen's trusted third party, with a cryptographic PRG): H holds nothing
+and never sees a message that depends on inputs. Security: one of P1, P2, H passively corrupt. Without one, OT extension
+replaces it and the online phase stays the same, but for comparisons (additive2pc_ot.py).
 
-Costs: `Additive2PC.declared_costs`. A bilinear map opens only operands that are not open yet.
+Product: Beaver (CRYPTO'91) with the masked operand opened once and reused by every product that it enters; comparison:
+masked once, radix-4 carry tree with dealt mask products; truncation: exact, one bit each way (wwfl_core.truncation,
+Lemma W). The correlated randomness that they need is `correlated.supply.Supply`. Costs: `Additive2PC.declared_costs`; a
+bilinear map opens only operands that are not open yet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -23,17 +26,17 @@ from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
 from wwfl_core.declared import DeclaredCost
 from wwfl_core.derived import check_window, packed
-from wwfl_core.errors import InsecureNotAllowed
-from wwfl_core.party import OFFLINE
+from wwfl_core.party import Party
 from wwfl_core.share import Share, concat, split
 from wwfl_core.sharing import ADDITIVE_2PC
 
-from .correlated import dealer
+from .correlated import dealer, pair
 from .correlated.dealer import Roles
+from .correlated.supply import Dealt, Supply
 
 P1, P2, H = 0, 1, 2
+PAIR = (P1, P2)
 ROLES = Roles(P1, P2, H)
-KEY = {P1: (P1, H), P2: (P2, H)}  # the PRG keys that each of them shares with the helper
 
 
 class Mask(NamedTuple):
@@ -44,7 +47,10 @@ class Mask(NamedTuple):
 
 
 class Additive2PC(MPCBackend):
-    """Two computing parties and a helper who deals correlated randomness."""
+    """Two computing parties and a helper who deals correlated randomness.
+
+    `Additive2PC(helper=False)` makes an `Additive2PCOT`: two parties, no helper.
+    """
 
     name = "2pc"
     sharing = ADDITIVE_2PC
@@ -61,14 +67,22 @@ class Additive2PC(MPCBackend):
         "inject": DeclaredCost(128, 130, 1),
         "relu": DeclaredCost(999, 324, 4),
     }
+    supply: Supply
+
+    def __new__(cls, *, helper: bool = True, frac_bits: int = 20) -> Additive2PC:
+        if helper:
+            return super().__new__(cls)
+        from .additive2pc_ot import Additive2PCOT  # a subclass, so it cannot be imported above
+
+        return super().__new__(Additive2PCOT if cls is Additive2PC else cls)
 
     def __init__(self, *, helper: bool = True, frac_bits: int = 20) -> None:
         super().__init__(frac_bits=frac_bits)
-        if not helper:
-            raise InsecureNotAllowed(
-                "Additive2PC without a helper needs oblivious transfer for its correlated randomness, which this "
-                "version does not have; letting one of the two parties deal would be insecure. Use helper=True"
-            )
+
+    def at(self, party: Party) -> Self:
+        bound = super().at(party)
+        bound.supply = Dealt(party, ROLES)
+        return bound
 
     # ------------------------------------------------------------------ the product
 
@@ -89,15 +103,11 @@ class Additive2PC(MPCBackend):
         algebra, shape = x.algebra, f.shape(x.shape, y.shape)
         op = self.party.op(f.name)
         (a, d), (b, e) = x.cache["mask"], y.cache["mask"]
-        if self.me == H:
-            c = algebra.sub(f.apply(algebra, [(a, b)]), op.random(KEY[P1], "c", algebra, shape))
-            op.send(P2, c, OFFLINE)
+        c = self.supply.product(op, f, algebra, a, b)
+        if c is None:
             return Share(algebra, shape, {})
         if self.me == P1:  # P1 also adds the public f(d, e)
-            c = op.random(KEY[P1], "c", algebra, shape)
             b = algebra.add(b, e)
-        else:
-            c = op.recv(H, algebra.dtype, shape, OFFLINE)
         z = algebra.add(f.apply(algebra, [(d, b), (a, e)]), c)
         return Share(algebra, shape, {self.me: z})
 
@@ -109,13 +119,11 @@ class Additive2PC(MPCBackend):
             if "mask" in x.cache:
                 continue
             op = self.party.op("mask")
-            if self.me == H:
-                shares = [op.random(KEY[p], "a", x.algebra, x.shape) for p in (P1, P2)]
-                x.cache["mask"] = Mask(x.algebra.sum(shares), None)
-                continue
-            a = op.random(KEY[self.me], "a", x.algebra, x.shape)
-            mine = x.algebra.sub(x.parts[self.me], a)
+            a = self.supply.mask(op, x.algebra, x.shape)
             x.cache["mask"] = Mask(a, None)
+            if self.me == H:
+                continue
+            mine = x.algebra.sub(x.parts[self.me], a)
             op.send(P2 if self.me == P1 else P1, mine)
             waiting.append((x, a, mine))
             ops.append(op)
@@ -126,10 +134,12 @@ class Additive2PC(MPCBackend):
     # ------------------------------------------------------------------ truncation and comparison
 
     def truncate(self, x: Share, bits: int) -> Share:
-        """Exact truncation: offline `bits` bits, online 2 bits, 1 round per element."""
+        """Exact truncation with A = x1, B = x2: offline `bits` bits, online 2 bits, 1 round per element."""
         op = self.party.op("truncate")
-        word = dealer.truncate_pair(op, ROLES, x.parts.get(self.me), bits, x.shape)
-        return Share(RING, x.shape, {} if word is None else {self.me: word})
+        correlated = self.supply.private_product(op, bits, numel(x.shape))
+        if correlated is None:
+            return Share(RING, x.shape, {})
+        return Share(RING, x.shape, {self.me: pair.truncate(op, PAIR, x.parts[self.me], bits, *correlated)})
 
     def sign(self, x: Share, bits: int = 64) -> Share:
         """Top bits plus the carry into them; at 64 bits offline 871, online 194, 3 rounds per element."""
@@ -149,14 +159,12 @@ class Additive2PC(MPCBackend):
         """daBit r: open c = b ^ r, then b = c + (1 - 2c) r. Offline 64, online 2 bits, 1 round."""
         op = self.party.op("bit_to_ring")
         n = numel(shape)
-        if self.me == H:
-            r = kernels.expand(op.random([H], "r", BITS, (packed(n),)), n)
-            op.send(P2, r - op.random(KEY[P1], "a", RING, (n,)), OFFLINE)
+        a = self.supply.bit(op, n)
+        if a is None:
             return Share(RING, shape, {})
-        a = op.random(KEY[P1], "a", RING, (n,)) if self.me == P1 else op.recv(H, np.uint64, (n,), OFFLINE)
         # a1 + a2 = r in {0, 1}, so the low bits of a1 and a2 are XOR shares of r.
         mine = b.parts[self.me] ^ kernels.pack(a)
-        c = kernels.expand(mine ^ dealer.exchange(op, ROLES, mine), n)
+        c = kernels.expand(mine ^ pair.exchange(op, PAIR, mine), n)
         z = a - ((c * a) << np.uint64(1))
         return Share(RING, shape, {self.me: (z + c if self.me == P1 else z).reshape(shape)})
 
@@ -165,13 +173,10 @@ class Additive2PC(MPCBackend):
         b x = d (e + m) + (1 - 2d) (r e + q). Offline 128, online 130 bits, 1 round."""
         op = self.party.op("inject")
         n, shape = numel(x.shape), x.shape
-        if self.me == H:
-            r = kernels.expand(op.random([H], "r", BITS, (packed(n),)), n)
-            m = op.random(KEY[P1], "m", RING, (n,)) + op.random(KEY[P2], "m", RING, (n,))
-            op.send(P2, np.stack([r, r * m]) - op.random(KEY[P1], "rq", RING, (2, n)), OFFLINE)
+        correlated = self.supply.gate(op, n)
+        if correlated is None:
             return Share(RING, shape, {})
-        m = op.random(KEY[self.me], "m", RING, (n,))
-        r, q = op.random(KEY[P1], "rq", RING, (2, n)) if self.me == P1 else op.recv(H, np.uint64, (2, n), OFFLINE)
+        r, m, q = correlated
         bit, masked = b.parts[self.me] ^ kernels.pack(r), x.parts[self.me].reshape(-1) - m
         other = P2 if self.me == P1 else P1
         op.send(other, bit)

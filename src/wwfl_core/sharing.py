@@ -271,6 +271,9 @@ def _groups(sharing: SharingSemantics, vouchers: int) -> tuple[Group, ...]:
 ADDITIVE_2PC = SharingSemantics(
     "additive 2PC with helper", 3, (frozenset({0}), frozenset({1})), (1, 1)
 )  # x = x1 + x2; party 2 is the helper and holds nothing
+ADDITIVE_2PC_NO_HELPER = SharingSemantics(
+    "additive 2PC without helper", 2, (frozenset({0}), frozenset({1})), (1, 1)
+)  # x = x1 + x2
 REPLICATED_3PC = SharingSemantics(
     "replicated 3PC", 3, (frozenset({0, 2}), frozenset({0, 1}), frozenset({1, 2})), (1, 1, 1)
 )  # x = x1 + x2 + x3; P_i holds (x_i, x_{i+1})

@@ -13,11 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wwfl_core import kernels, truncation
+from wwfl_core import kernels
 from wwfl_core.algebra import BITS, RING
-from wwfl_core.arrays import U8, U64, Array, Shape, numel
+from wwfl_core.arrays import U8, U64, Shape, numel
 from wwfl_core.derived import packed
 from wwfl_core.party import OFFLINE, Op
+
+from . import pair
 
 
 class Roles(NamedTuple):
@@ -28,51 +30,34 @@ class Roles(NamedTuple):
     h: int
 
 
-def exchange(op: Op, roles: Roles, value: Array) -> Array:
-    """X and Y swap equally shaped arrays: one round. Returns what the other sent."""
-    other = roles.y if op.party.index == roles.x else roles.x
-    op.send(other, value)
-    return op.recv(other, value.dtype, value.shape)
+def private_product(op: Op, roles: Roles, bits: int, n: int) -> tuple[U8, U64] | None:
+    """Masks alpha at X and beta at Y, and additive shares of alpha beta mod 2^bits, for `pair.truncate`.
+
+    Returns (packed mask, share) at X and Y, None at H. Per element: offline `bits` bits (H to Y).
+    """
+    me, size = op.party.index, (packed(n),)
+    if me == roles.y:
+        beta = op.random((roles.y, roles.h), "be", BITS, size)
+        return beta, kernels.unpack_words(op.recv(roles.h, np.uint8, (packed(n * bits),), OFFLINE), n, bits)
+    alpha = op.random((roles.x, roles.h), "al", BITS, size)
+    c0 = op.random((roles.x, roles.h), "c0", RING, (n,))
+    if me == roles.x:
+        return alpha, c0
+    beta = op.random((roles.y, roles.h), "be", BITS, size)
+    op.send(roles.y, kernels.pack_words(kernels.expand(alpha & beta, n) - c0, bits), OFFLINE)
+    return None
 
 
 def truncate_pair(op: Op, roles: Roles, word: U64 | None, bits: int, shape: Shape) -> U64 | None:
-    """Exact truncation of x = A + B with A at X and B at Y (Lemma W): returns additive shares of x / 2^bits there.
+    """Exact truncation of x = A + B with A at X and B at Y: returns additive shares of x / 2^bits there.
 
-    Gadget PBP multiplies the private bits a and b: with masks alpha, beta from the keys and c0 + c1 = alpha beta,
-        X opens da = a ^ alpha, Y opens db = b ^ beta;
-        s_X = db a + (-1)^(da ^ db) c0,  s_Y = (1 - 2 db) da beta + (-1)^(da ^ db) c1,  s_X + s_Y = a b mod 2^bits.
     Per element: offline `bits` bits (H to Y), online 1 bit each way, 1 round.
     """
-    me, n = op.party.index, numel(shape)
-    size = (packed(n),)
-    if me == roles.h:
-        alpha = op.random((roles.x, roles.h), "al", BITS, size)
-        beta = op.random((roles.y, roles.h), "be", BITS, size)
-        c0 = op.random((roles.x, roles.h), "c0", RING, (n,))
-        correction = kernels.expand(alpha & beta, n) - c0
-        op.send(roles.y, kernels.pack_words(correction, bits), OFFLINE)
+    dealt = private_product(op, roles, bits, numel(shape))
+    if dealt is None:
         return None
     assert word is not None
-    flat = word.reshape(-1)
-    if me == roles.x:
-        alpha = op.random((roles.x, roles.h), "al", BITS, size)
-        c0 = op.random((roles.x, roles.h), "c0", RING, (n,))
-        a, base = truncation.left_bits(flat)
-        da = kernels.pack(a) ^ alpha
-        db = exchange(op, roles, da)
-        s = kernels.expand(db, n) * a + _signed(da ^ db, c0, n)
-        return truncation.shifted(flat, bits, s + base).reshape(shape)
-    beta = op.random((roles.y, roles.h), "be", BITS, size)
-    c1 = kernels.unpack_words(op.recv(roles.h, np.uint8, (packed(n * bits),), OFFLINE), n, bits)
-    db = kernels.pack(truncation.right_bits(flat)) ^ beta
-    da = exchange(op, roles, db)
-    s = _signed(db, kernels.expand(da & beta, n), n) + _signed(da ^ db, c1, n)
-    return truncation.shifted_plus_one(flat, bits, s).reshape(shape)
-
-
-def _signed(negative: U8, value: U64, n: int) -> U64:
-    """value or -value, by packed sign bits."""
-    return value * (np.uint64(1) - (kernels.expand(negative, n) << np.uint64(1)))
+    return pair.truncate(op, (roles.x, roles.y), word, bits, *dealt)
 
 
 Wire = tuple[str, int]
@@ -177,7 +162,7 @@ def carry_out(op0: Op, roles: Roles, word: U64 | None, positions: int, shape: Sh
         own = mask_a if me == roles.x else mask_b
         assert own is not None
         mine = planes ^ own
-        theirs = padded(exchange(op0, roles, mine))
+        theirs = padded(pair.exchange(op0, (roles.x, roles.y), mine))
         da, db = (padded(mine), theirs) if me == roles.x else (theirs, padded(mine))
         for i in range(RADIX):
             opened |= {("a", i): da[i::RADIX], ("b", i): db[i::RADIX], ("p", i): (da ^ db)[i::RADIX]}
@@ -234,7 +219,7 @@ def _merge(op: Op, roles: Roles, g: U8 | None, p: U8 | None, nodes: int, nb: int
     if pad:
         values = {k: np.concatenate([np.zeros((pad, nb), np.uint8), v]) for k, v in values.items()}
     shares = np.stack([values[kind][i::width] for kind, i in wires]) ^ mask
-    public = shares ^ exchange(op, roles, shares)
+    public = shares ^ pair.exchange(op, (roles.x, roles.y), shares)
     opened = {wire: public[i] for i, wire in enumerate(wires)}
     merged = values["g"][width - 1 :: width] ^ gate.evaluate(g_terms, opened)
     return merged, (merged if last else gate.evaluate([p_term], opened)), groups

@@ -1,0 +1,54 @@
+"""What two parties X and Y do online with their correlated randomness, whoever made it (a helper or OT)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wwfl_core import kernels, truncation
+from wwfl_core.arrays import U8, U64, Array
+from wwfl_core.party import Op
+
+Pair = tuple[int, int]
+
+
+def exchange(op: Op, pair: Pair, value: Array) -> Array:
+    """X and Y swap equally shaped arrays: one round. Returns what the other sent."""
+    x, y = pair
+    other = y if op.party.index == x else x
+    op.send(other, value)
+    return op.recv(other, value.dtype, value.shape)
+
+
+def truncate(op: Op, pair: Pair, word: U64, bits: int, mask: U8, c: U64) -> U64:
+    """Exact truncation of x = A + B with A at X and B at Y (Lemma W): this party's additive share of x / 2^bits.
+
+    Gadget PBP multiplies the private bits a and b: with masks alpha at X and beta at Y and c0 + c1 = alpha beta,
+        X opens da = a ^ alpha, Y opens db = b ^ beta;
+        s_X = db a + (-1)^(da ^ db) c0,  s_Y = (1 - 2 db) da beta + (-1)^(da ^ db) c1,  s_X + s_Y = a b mod 2^bits.
+    `mask` is alpha or beta, packed; `c` is c0 or c1, right mod 2^bits. Online 1 bit each way, 1 round.
+    """
+    flat, n = word.reshape(-1), word.size
+    if op.party.index == pair[0]:
+        a, base = truncation.left_bits(flat)
+        da = kernels.pack(a) ^ mask
+        db = exchange(op, pair, da)
+        s = kernels.expand(db, n) * a + _signed(da ^ db, c, n)
+        return truncation.shifted(flat, bits, s + base).reshape(word.shape)
+    db = kernels.pack(truncation.right_bits(flat)) ^ mask
+    da = exchange(op, pair, db)
+    s = _signed(db, kernels.expand(da & mask, n), n) + _signed(da ^ db, c, n)
+    return truncation.shifted_plus_one(flat, bits, s).reshape(word.shape)
+
+
+def conjoin(op: Op, pair: Pair, bits: U8, mask: U8, c: U8) -> U8:
+    """XOR shares of a AND b for packed bits a at X and b at Y: d_a = a ^ alpha and d_b = b ^ beta are opened, then
+    a b = d_b a ^ d_a beta ^ alpha beta. `mask` is alpha or beta, `c` an XOR share of alpha beta. 2 bits, 1 round.
+    """
+    mine = bits ^ mask
+    theirs = exchange(op, pair, mine)
+    return (theirs & (bits if op.party.index == pair[0] else mask)) ^ c
+
+
+def _signed(negative: U8, value: U64, n: int) -> U64:
+    """value or -value, by packed sign bits."""
+    return value * (np.uint64(1) - (kernels.expand(negative, n) << np.uint64(1)))
