@@ -55,12 +55,12 @@ def cross(ot: Transfers, f: Bilinear, algebra: Algebra, a: Array, b: Array) -> A
             return _matmul(ot, a.T if f.tx else a, b.T if f.ty else b)
         case Conv2d():
             n, o, oh, ow = f.shape(a.shape, b.shape)
-            z = _matmul(ot, b.reshape(o, -1), f.columns(a, b.shape))
+            z = _matmul(ot, b.reshape(o, -1), f.columns(RING, a, b.shape))
             return np.ascontiguousarray(z.reshape(o, n, oh, ow).transpose(1, 0, 2, 3))
         case Conv2dGradImage():
             return _image_gradient(ot, f, a, b)
         case Conv2dGradKernel():
-            return _matmul(ot, _rows(b), f.conv.columns(a, f.kernel).T).reshape(f.kernel)
+            return _matmul(ot, _rows(b), f.conv.columns(RING, a, f.kernel).T).reshape(f.kernel)
         case _:
             return _any(ot, f, a, b)
 
@@ -91,6 +91,8 @@ def _elementwise(ot: Transfers, algebra: Algebra, a: Array, b: Array) -> Array:
     padded = small.reshape((1,) * (len(shape) - small.ndim) + small.shape)
     stretched = [i for i, n in enumerate(shape) if padded.shape[i] != n]
     order = [i for i in range(len(shape)) if i not in stretched] + stretched
+    if not numel(shape):
+        return algebra.zeros(shape)
     u = np.ascontiguousarray(small.reshape(-1))
     v = np.ascontiguousarray(np.broadcast_to(large, shape).transpose(order)).reshape(u.size, -1)
     z = _sum_of_products(ot, u[:, None], v[:, None, :]) if algebra is RING else _conjunctions(ot, u, v)
