@@ -46,7 +46,9 @@ from crypten.mpc.primitives import arithmetic, beaver, binary  # noqa: E402
 from crypten.mpc.provider import ttp_provider  # noqa: E402
 
 P0, P1, TTP = 0, 1, 2
-MASK_64 = (1 << 64) - 1
+VERSION = "0.4.1"
+if crypten.__version__ != VERSION:
+    raise ImportError(f"CrypTen {crypten.__version__} is installed; what is replaced here was read in {VERSION} only")
 
 
 def tensor(words: Array) -> torch.Tensor:
@@ -75,7 +77,7 @@ class Stream:
 
 
 def _ring_element(size: Any, ring_size: int = 2**64, generator: Any = None, **_: Any) -> torch.Tensor:
-    """In place of crypten.common.rng.generate_random_ring_element, for the full ring (CrypTen leaves one element out)."""
+    """In place of crypten.common.rng.generate_random_ring_element (which leaves out one element of the ring)."""
     return generator.draw(size)
 
 

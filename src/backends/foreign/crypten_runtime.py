@@ -18,7 +18,7 @@ from wwfl_core.bilinear import Bilinear
 from wwfl_core.kernels import expand, pack
 
 from .child import Relay
-from .crypten_bridge import P0, TTP, Client, Server, Stream, install, set_products, set_zero_sharing, tensor, words
+from .crypten_bridge import TTP, Client, Server, Stream, install, set_products, set_zero_sharing, tensor, words
 
 # After the bridge, which makes CrypTen importable.
 from crypten.communicator import get as communicator  # isort: skip
@@ -43,8 +43,8 @@ class Methods(Protocol):
     def counted(self) -> dict[str, Any]: ...
 
 
-def Runtime(relay: Relay, rank: int) -> Methods:  # noqa: N802 (the engine makes a `Runtime`)
-    """The runtime of a party."""
+def Runtime(relay: Relay, rank: int) -> Methods:
+    """The runtime of a party, as the engine makes it."""
     client = install(relay, rank)
     return Dealer() if rank == TTP else Evaluator(rank, client)
 
