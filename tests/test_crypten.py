@@ -13,7 +13,7 @@ import pytest
 from backends import Additive2PC, Replicated3PC, Tetrad4PC
 from backends.crypten import CrypTen, CrypTenLocal
 from backends.foreign.engine import EngineFailed
-from helpers import apply_open, opened, rng, share_bits, words
+from helpers import Wiretap, apply_open, opened, rng, share_bits, words
 from reshare import reshare
 from wwfl import SGD, Cluster, Federation, Schedule, plaintext
 from wwfl.data.datasets import mnist
@@ -25,6 +25,7 @@ from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import ConfigError, Misuse, PeerAborted, ProtocolError
 from wwfl_core.kernels import expand
 from wwfl_core.linear import SumTo
+from wwfl_core.testing.checks import NAMES
 
 NEEDED = ("crypten", "omegaconf", "yaml")
 MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
@@ -118,9 +119,10 @@ def test_local_truncation_sends_nothing_and_fails_as_often_and_as_far_as_its_cav
         assert np.isin(up[wrong] + (1 << (64 - bits)), (-1, 0, 1)).all()
 
 
-def test_the_class_with_local_truncation_says_so() -> None:
+def test_defects_are_declared_by_the_names_of_the_kits_checks() -> None:
     assert CrypTenLocal.local_truncation and not CrypTen.local_truncation
-    assert {"truncation/error", "correctness/softmax"} <= set(CrypTenLocal.known_defects)
+    assert set(CrypTen.known_defects) < set(CrypTenLocal.known_defects) < set(NAMES)
+    assert all("CrypTen" in reason for reason in CrypTenLocal.known_defects.values())
 
 
 # ---------------------------------------------------------------------- comparison and conversion
@@ -146,6 +148,26 @@ def test_comparisons_and_conversions_are_exact_in_every_window(c: LocalCluster, 
     assert np.array_equal(expand(z, n).reshape(shape), x == 0)
     assert np.array_equal(b, (x < 0).astype(np.uint64))
     assert np.array_equal(product, (x < 0) * ring)
+
+
+def zeros_to_ring(mpc: MPCBackend, n: int) -> None:
+    mpc.bit_to_ring(share_bits(mpc, np.zeros(n // 8, np.uint8), 0), (n,))
+
+
+@installed
+def test_opened_bits_are_words_of_one_uniform_bit(c: LocalCluster) -> None:
+    """The declared defect of views/uniform: nothing but constant zeros beside a masked bit."""
+    n = 8000
+    c.memory.tamper = tap = Wiretap()
+    try:
+        c.run(zeros_to_ring, n)
+    finally:
+        c.memory.tamper = None
+    bits = [f.payload for _, _, _, f in tap.frames if f.tag.phase is Phase.ONLINE and f.tag.name == "bit_to_ring"]
+    assert len(bits) == 2
+    for payload in bits:
+        assert set(np.unique(payload)) == {0, 1}
+        assert abs(payload.mean() - 0.5) < 5 * 0.5 / np.sqrt(n)
 
 
 def relu_and_product(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> list[Any]:

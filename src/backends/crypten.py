@@ -50,6 +50,7 @@ BOTH = frozenset({P1, P2})
 INSTALL = "pip install 'wwfl[crypten]' && pip install --no-deps crypten==0.4.1 (or `make foreign`)"
 CAVEATS = ("truncation is local: off by 2^(64-bits) with probability |x|/2^64, and its shares are not uniform",)
 NOT_EXACT = "CrypTen's local truncation is off by 2^(64-bits) with probability |x|/2^64"
+WORDS_FOR_BITS = "CrypTen opens masked bits (B2A) as words 0 and 1: 63 of 64 bits are 0, whatever the secret"
 SHARING = replace(ADDITIVE_2PC, name="CrypTen, additive 2PC with a trusted third party")
 COSTS = {
     "product": DeclaredCost(64, 256, 1),
@@ -75,6 +76,7 @@ class CrypTen(MPCBackend):
     sharing = SHARING
     engine: Engine
     local_truncation: ClassVar[bool] = False
+    known_defects: ClassVar[Mapping[str, str]] = {"views/uniform": WORDS_FOR_BITS, "views/fresh": WORDS_FOR_BITS}
     declared_costs: ClassVar[Mapping[str, DeclaredCost]] = COSTS
 
     def __init__(self, *, frac_bits: int = 20) -> None:
@@ -171,10 +173,10 @@ class CrypTenLocal(CrypTen):
     local_truncation = True
     # One line to change when every Security has caveats:
     sharing = replace(SHARING, security=Security(**({"caveats": CAVEATS} if hasattr(Security, "caveats") else {})))
-    known_defects: ClassVar[Mapping[str, str]] = {
+    known_defects: ClassVar[Mapping[str, str]] = CrypTen.known_defects | {
         "truncation/error": NOT_EXACT,
         "correctness/softmax": f"{NOT_EXACT}; the framework's reciprocal truncates values near 2^62",
-        "views/uniform": "CrypTen's local truncation shifts the shares themselves, so their high bits are not uniform",
+        "views/uniform": f"{WORDS_FOR_BITS}; local truncation shifts the shares, so their high bits are not uniform",
     }
     declared_costs = COSTS | {"product+truncation": COSTS["product"], "truncation": DeclaredCost(0, 0, 0)}
 
