@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+FOREIGN := $(VENV)/.foreign
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo demo-processes test test-slow test-nightly lint types bench clean
+.PHONY: demo demo-processes foreign test test-slow test-nightly lint types bench clean
 
 demo: $(STAMP)
 	$(BIN)/wwfl demo $(ARGS)
@@ -12,15 +14,18 @@ demo: $(STAMP)
 demo-processes: $(STAMP)
 	$(BIN)/wwfl demo --processes $(ARGS)
 
-test: $(STAMP)
+# Other people's runtimes as protocols; the tests need them, using wwfl does not.
+foreign: $(FOREIGN)
+
+test: $(FOREIGN)
 	$(BIN)/python -m pytest -q -m "not slow" $(ARGS)
 
 # The exhaustive runs: every tampered message, 10^8 truncations per protocol.
-test-slow: $(STAMP)
+test-slow: $(FOREIGN)
 	WWFL_TRUNCATIONS=100000000 $(BIN)/python -m pytest -q -m slow --timeout 3600 $(ARGS)
 
 # Conversion between all ordered pairs of protocols, 10,000 generated cases each (15 minutes); WWFL_SEED=n repeats a run.
-test-nightly: $(STAMP)
+test-nightly: $(FOREIGN)
 	WWFL_RESHARE_CASES=10000 $(BIN)/python -m pytest -q -m slow --timeout 3600 tests/test_reshare_properties.py $(ARGS)
 
 lint: $(STAMP)
@@ -35,8 +40,14 @@ bench: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
+
+# --no-deps: CrypTen's wheel asks for `sklearn`, which cannot be installed, and for what its protocols never use.
+$(FOREIGN): $(STAMP)
+	$(PIP) -c constraints.txt -e '.[dev,crypten,mpyc]'
+	$(PIP) --no-deps crypten==0.4.1
+	touch $(FOREIGN)
 
 clean:
 	rm -rf $(VENV) build dist src/*.egg-info

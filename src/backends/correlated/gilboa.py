@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.algebra import BITS, RING, Algebra
+from wwfl_core.algebra import BITS, RING, RING32, Algebra
 from wwfl_core.arrays import Array, Shape, cut, numel
 from wwfl_core.bilinear import (
     Bilinear,
@@ -36,6 +36,9 @@ PRODUCTS = 1 << 15
 
 def cross(ot: Transfers, f: Bilinear, algebra: Algebra, a: Array, b: Array) -> Array:
     """This party's share of f(a1, b2) + f(a2, b1), where it holds a_i and b_i."""
+    if algebra == RING32:  # a share modulo 2^64 is one modulo 2^32
+        wide = cross(ot, f, RING, a.astype(np.uint64), b.astype(np.uint64))
+        return RING32.from_integers(wide)
     match f:
         case Flip():
             return cross(ot, f.f, algebra, b, a)

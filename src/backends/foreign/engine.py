@@ -70,6 +70,19 @@ class Engine:
             self.close()
             raise
 
+    def start(self) -> None:
+        """Starts the child unless it runs, and waits until it can be called.
+
+        Raises:
+            ConfigError: the runtime cannot be started, for example because it is not installed.
+            EngineFailed: the child died, or was not ready by the deadline.
+        """
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
     def _serve(self, op: Op, kind: str, rest: list[Any]) -> None:
         """What the child asks for while it executes a call."""
         if kind == "send":
