@@ -1,6 +1,18 @@
 """Shares of any sharing on any party set become shares of any other sharing on any other party set."""
 
-from .api import Reshared, plan_for, reshare, reshare_with_report
-from .plan import ResharePlan
+from .api import Reshared, is_weaker, plan_for, reshare, reshare_with_report
+from .fast_paths import Path, register
+from .plan import Plan, ResharePlan, Side
 
-__all__ = ["ResharePlan", "Reshared", "plan_for", "reshare", "reshare_with_report"]
+__all__ = [
+    "Path",
+    "Plan",
+    "ResharePlan",
+    "Reshared",
+    "Side",
+    "is_weaker",
+    "plan_for",
+    "register",
+    "reshare",
+    "reshare_with_report",
+]

@@ -1,10 +1,10 @@
-"""The generic path: shares of any sharing on any parties become shares of any other sharing on any other parties.
+"""Shares of any sharing on any parties become shares of any other sharing on any other parties.
 
 One program for the source's servers, one for the target's, one pair for all protocols (WW-FL, arXiv 2302.09904,
 Section 3.6): every word known to some source parties is dealt afresh to the target and the target adds up. No party of
 either side, nor the coordinator, learns anything. A malicious-secure source passes a check point first, and every word
 comes from three dealers: the first sends it, the others its digest, and the receivers take the majority. An outvoted
-dealer is named; its value is fetched from another one.
+dealer is named; its value is fetched from another one. With two dealers per word a lie is detected, not corrected.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from wwfl_core.sharing import Group
 from wwfl_core.tensor import SharedBits, SharedTensor
 from wwfl_core.transcript import digest
 
-from .plan import ResharePlan
+from .plan import Plan, ResharePlan
 
 NAME = "reshare"
 ACCEPTED, RESEND = 1, 2
@@ -57,12 +57,12 @@ class _Dealt:
     plan: ResharePlan
     dealers: tuple[int, ...]
     link: _Link
-    seeds: dict[int, U8]
+    masks: dict[int, Array]  # or their seeds
     word: Array
 
     def message(self, receiver: int) -> tuple[U8, Array | None]:
-        """What `receiver` is to know: its seeds, and the computed component if it holds that."""
-        chosen = [self.seeds[c] for c in self.plan.seeds_for(receiver)]
+        """What `receiver` is to know: its masks (or seeds), and the computed component if it holds that."""
+        chosen = [_octets(self.masks[c]) for c in self.plan.masks_for(receiver)]
         packed = np.concatenate(chosen) if chosen else np.zeros(0, np.uint8)
         return packed, self.word if receiver in self.plan.target.holders[self.plan.computed] else None
 
@@ -73,11 +73,32 @@ class _Dealt:
             self.link.send(receiver, value_step, value)
 
 
-def send_shares(mpc: MPCBackend, x: SharedTensor | SharedBits, plan: ResharePlan) -> None:
-    """The source's program: everything is sent, then verdicts are awaited (malicious sources only)."""
+def send_shares(mpc: MPCBackend, x: SharedTensor | SharedBits, plan: Plan) -> int:
+    """The source's program: a check point (malicious sources only), then the plan's; returns host-internal bytes."""
     mpc.party.guests = plan.targets
     mpc.checkpoint()
-    dealt = [d for number, group in enumerate(plan.groups) if (d := _prepare(mpc, x.data, plan, number, group))]
+    return plan.send(mpc, x.data)
+
+
+class Dealing(ResharePlan):
+    """The programs of a `ResharePlan`."""
+
+    def send(self, mpc: MPCBackend, x: Share) -> int:
+        """Everything is sent, then verdicts are awaited (where a dealer can be outvoted)."""
+        _deal_out(mpc, x, self)
+        return 0
+
+    def receive(self, mpc: MPCBackend, algebra: Algebra, shape: Shape) -> tuple[Share, tuple[str, ...]]:
+        """Takes, compares and adds up the words.
+
+        Raises:
+            VerificationFailed: when dealers contradict each other and nobody can be outvoted.
+        """
+        return _take_in(mpc, algebra, shape, self)
+
+
+def _deal_out(mpc: MPCBackend, x: Share, plan: ResharePlan) -> None:
+    dealt = [d for number, group in enumerate(plan.groups) if (d := _prepare(mpc, x, plan, number, group))]
     for item in dealt:
         for receiver in plan.receivers:
             if item.dealers[0] == mpc.me:
@@ -85,7 +106,7 @@ def send_shares(mpc: MPCBackend, x: SharedTensor | SharedBits, plan: ResharePlan
             else:
                 item.link.send(receiver, DIGEST, _digest(*item.message(receiver)))
     for item in dealt:
-        for receiver in plan.receivers if len(item.dealers) > 1 else ():
+        for receiver in plan.receivers if plan.corrects else ():
             verdict = int(item.link.recv(receiver, VERDICT, BITS, (1,))[0])
             # Repeating to a receiver what it may know anyway gives a lying receiver nothing.
             if verdict == RESEND and item.dealers[1] == mpc.me:
@@ -100,12 +121,16 @@ def _prepare(mpc: MPCBackend, share: Share, plan: ResharePlan, number: int, grou
         return None
     algebra = share.algebra
     word = mpc.partial(share, group.components)
-    seeds = {c: op.random(dealers, f"s{c}", BITS, (KEY_BYTES,)) for c in plan.masks}
-    for component, seed in seeds.items():
-        mask = expand(seed, algebra, share.shape)
+    sent: dict[int, Array] = {}
+    for component in plan.masks:
+        if plan.masks_in_full:
+            sent[component] = mask = op.random(dealers, f"m{component}", algebra, share.shape)
+        else:
+            sent[component] = op.random(dealers, f"s{component}", BITS, (KEY_BYTES,))
+            mask = expand(sent[component], algebra, share.shape)
         word = algebra.sub(word, algebra.scale(plan.target.coefficients[component], mask))
     word = algebra.scale(plan.target.coefficients[plan.computed], word)
-    return _Dealt(plan, dealers, _Link(mpc, plan.targets, number), seeds, word)
+    return _Dealt(plan, dealers, _Link(mpc, plan.targets, number), sent, word)
 
 
 def _digest(seeds: U8, value: Array | None) -> U8:
@@ -119,16 +144,24 @@ def receive_shares(
     algebra_name: str,
     frac_bits: int | None,
     logical: Shape,
-    plan: ResharePlan,
+    plan: Plan,
     rescale: bool,
 ) -> tuple[SharedTensor | SharedBits, tuple[str, ...]]:
     """The target's program: the tensor, and who was outvoted. `rescale` brings it to the target's own format.
 
     Raises:
-        VerificationFailed: when no majority of dealers agrees.
+        VerificationFailed: when dealers contradict each other and nobody can be outvoted.
     """
     mpc.party.guests = plan.sources
     algebra = RING if algebra_name == RING.name else BITS
+    total, outvoted = plan.receive(mpc, algebra, shape)
+    if frac_bits is None:
+        return SharedBits(mpc, total, logical), outvoted
+    tensor = SharedTensor(mpc, total, frac_bits)
+    return tensor.rescale(mpc.fixed.frac_bits) if rescale else tensor, outvoted
+
+
+def _take_in(mpc: MPCBackend, algebra: Algebra, shape: Shape, plan: ResharePlan) -> tuple[Share, tuple[str, ...]]:
     outvoted: list[str] = []
     boxes: list[_Inbox] = []
     for number, group in enumerate(plan.groups):
@@ -145,10 +178,7 @@ def receive_shares(
         total = total + dealt if number else dealt
     if mpc.sharing.security.malicious:
         _cross_check(mpc, total)
-    if frac_bits is None:
-        return SharedBits(mpc, total, logical), tuple(outvoted)
-    tensor = SharedTensor(mpc, total, frac_bits)
-    return tensor.rescale(mpc.fixed.frac_bits) if rescale else tensor, tuple(outvoted)
+    return total, tuple(outvoted)
 
 
 class _Inbox:
@@ -157,20 +187,21 @@ class _Inbox:
     def __init__(self, me: int, link: _Link, plan: ResharePlan, group: Group, algebra: Algebra, shape: Shape) -> None:
         self.me, self.link, self.plan, self.group = me, link, plan, group
         self.algebra, self.shape = algebra, shape
-        self.mine = plan.seeds_for(me)
+        self.mine = plan.masks_for(me)
+        self.mask_bytes = algebra.nbytes(shape) if plan.masks_in_full else KEY_BYTES
         self.dealers = plan.dealers(group)
         self.majority = b""
         self.resend = False
 
     def _take(self, dealer: int, seeds_step: int, value_step: int) -> None:
-        self.seeds = self.link.recv(dealer, seeds_step, BITS, (KEY_BYTES * len(self.mine),))
+        self.masks: U8 = self.link.recv(dealer, seeds_step, BITS, (self.mask_bytes * len(self.mine),))
         holds = self.me in self.plan.target.holders[self.plan.computed]
         self.value = self.link.recv(dealer, value_step, self.algebra, self.shape) if holds else None
 
     def receive(self) -> None:
         """The first dealer's message and the other dealers' digests of it."""
         self._take(self.dealers[0], SEEDS, VALUE)
-        own = _digest(self.seeds, self.value).tobytes()
+        own = _digest(self.masks, self.value).tobytes()
         self.votes = [
             own,
             *(self.link.recv(d, DIGEST, BITS, (KEY_BYTES,)).tobytes() for d in self.dealers[1:]),
@@ -184,6 +215,9 @@ class _Inbox:
         """
         if len(self.dealers) == 1:
             return []
+        if not self.plan.corrects:
+            self._agree()
+            return []
         self.majority = max(set(self.votes), key=self.votes.count)
         if 2 * self.votes.count(self.majority) <= len(self.votes):
             raise VerificationFailed(
@@ -196,18 +230,30 @@ class _Inbox:
             self.link.send(dealer, VERDICT, np.full(1, RESEND if self.resend else ACCEPTED, np.uint8))
         return [self.plan.sources[d] for d in wrong]
 
+    def _agree(self) -> None:
+        """Too few dealers to outvote one: all must say the same."""
+        for dealer, vote in zip(self.dealers, self.votes, strict=True):
+            if vote != self.votes[0]:
+                raise VerificationFailed(
+                    f"reshare: {self.plan.sources[dealer]} does not vouch for the components {self.group.components} "
+                    f"that {self.plan.sources[self.dealers[0]]} sent to {self.plan.targets[self.me]}; one of the two "
+                    f'deviated. Nothing was converted; path="generic" outvotes one liar'
+                )
+
     def parts(self) -> dict[int, Array]:
         """This party's target components, after fetching the value again if the first dealer lied."""
         if self.resend:
             self._take(self.dealers[1], AGAIN_SEEDS, AGAIN_VALUE)
-            if _digest(self.seeds, self.value).tobytes() != self.majority:
+            if _digest(self.masks, self.value).tobytes() != self.majority:
                 raise VerificationFailed(
                     f"reshare: {self.plan.sources[self.dealers[1]]} sent something else than it vouched for"
                 )
-        found: dict[int, Array] = {
-            c: expand(self.seeds[i * KEY_BYTES : (i + 1) * KEY_BYTES], self.algebra, self.shape)
-            for i, c in enumerate(self.mine)
-        }
+        found: dict[int, Array] = {}
+        for i, c in enumerate(self.mine):
+            octets = self.masks[i * self.mask_bytes : (i + 1) * self.mask_bytes]
+            full = self.plan.masks_in_full
+            # a copy: a slice of what arrived need not be aligned to the elements
+            found[c] = _elements(octets, self.algebra, self.shape) if full else expand(octets, self.algebra, self.shape)
         if self.value is not None:
             found[self.plan.computed] = self.value
         return found
@@ -220,6 +266,16 @@ def _cross_check(mpc: MPCBackend, share: Share) -> None:
         for other in sorted(mpc.sharing.holders[component] - {mpc.me}):
             mpc.party.transcript.vouch(other, op.number, array)
             mpc.party.transcript.expect(other, op.number, array)
+
+
+def _octets(value: Array) -> U8:
+    """The bytes of an array."""
+    return np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
+
+
+def _elements(octets: U8, algebra: Algebra, shape: Shape) -> Array:
+    """The inverse of `_octets`."""
+    return np.frombuffer(octets.tobytes(), algebra.dtype).reshape(shape)
 
 
 def expand(seed: U8, algebra: Algebra, shape: Shape) -> Array:

@@ -15,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from reshare import reshare_with_report
+from reshare import is_weaker, reshare_with_report
 from wwfl_core.backend import MPCBackend
 from wwfl_core.channel.pki import Authority
 from wwfl_core.cluster import Handle, LocalCluster
 from wwfl_core.cost import Cost, NetworkModel
 from wwfl_core.errors import ConfigError, Misuse
+from wwfl_core.sharing import Security, weaker_of
 
 from . import programs, sampling, state
 from .aggregation import Aggregation, FedAvg
@@ -38,12 +39,14 @@ EVALUATION_BATCH = 100
 
 @dataclass(frozen=True)
 class Cluster:
-    """One training cluster: its protocol, and how many clients share data with it."""
+    """One training cluster: its protocol, how many clients share data with it, and who operates its servers (by
+    default hosts of their own; see `LocalCluster`)."""
 
     protocol: MPCBackend
     clients: int = 4
     name: str | None = None
     network: NetworkModel | None = CLUSTER_NETWORK
+    hosts: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,15 @@ class Federation:
 
     `model` is an ordinary torch module of supported layers. `seed` makes the whole run reproducible, and therefore
     insecure (all keys are derived from it); leave it None for fresh keys. `processes=True` runs every server as its
-    own process over mutual TLS. Use as a context manager, or call `close`.
+    own process over mutual TLS. `global_hosts` says who operates the global servers; clusters may share hosts with
+    them. Use as a context manager, or call `close`.
+
+    The model has the guarantee of the weakest cluster that it passes through (`guarantee`). A transfer that takes away
+    protection is refused unless `allow_weaker=True`.
 
     Raises:
-        ConfigError: an unsupported layer, no clusters, an aggregation rule that does not fit.
+        ConfigError: an unsupported layer, no clusters, an aggregation rule that does not fit, transfers to clusters
+            that protect the model less than the global servers do.
     """
 
     def __init__(
@@ -105,6 +113,8 @@ class Federation:
         global_network: NetworkModel | None = GLOBAL_NETWORK,
         int_bits: int = DEFAULT_INT_BITS,
         deadline_s: float = 120.0,
+        global_hosts: Sequence[str] | None = None,
+        allow_weaker: bool = False,
     ) -> None:
         if not clusters:
             raise ConfigError("a federation needs at least one cluster")
@@ -117,6 +127,10 @@ class Federation:
                     f"{self.schedule.clients_per_round} clients are sampled per round, but cluster "
                     f"{cluster.name or cluster.protocol.name} has {cluster.clients}"
                 )
+        self.allow_weaker = allow_weaker
+        names = [member.name or f"{member.protocol.name}-{i + 1}" for i, member in enumerate(clusters)]
+        if not allow_weaker:
+            _refuse_downgrades(global_servers, names, clusters)
         self.model = model
         layers, self.initial = trace(model)
         self.layers: list[spec.Layer] = pool_first(layers)
@@ -138,10 +152,13 @@ class Federation:
         self._tests: dict[str, tuple[Handle, Handle]] = {}
         self.servers: LocalCluster | None = None
         try:
-            self.servers = LocalCluster(global_servers, name="global", network=global_network, **common)
-            for i, member in enumerate(clusters):
-                name = member.name or f"{member.protocol.name}-{i + 1}"
-                self.clusters.append(LocalCluster(member.protocol, name=name, network=member.network, **common))
+            self.servers = LocalCluster(
+                global_servers, name="global", network=global_network, hosts=global_hosts, **common
+            )
+            for name, member in zip(names, clusters, strict=True):
+                self.clusters.append(
+                    LocalCluster(member.protocol, name=name, network=member.network, hosts=member.hosts, **common)
+                )
         except BaseException:
             self.close()
             raise
@@ -214,7 +231,7 @@ class Federation:
         return record
 
     def _transfer(self, x: Handle, to: LocalCluster, record: Round) -> Handle:
-        moved = reshare_with_report(x, to)
+        moved = reshare_with_report(x, to, allow_weaker=self.allow_weaker)
         self._spent(f"{x.cluster.name} -> {to.name}", "reshare", moved.cost)
         record.outvoted.extend(moved.outvoted)
         return moved.handle
@@ -254,6 +271,13 @@ class Federation:
         if self._model is None:
             raise Misuse("there is no model yet: call fit() or restore() first")
         return self._model
+
+    @property
+    def guarantee(self) -> Security:
+        """What the global model is protected against: the weakest of all clusters that it passed (or will pass)."""
+        if self._model is not None:
+            return self._model.guarantee
+        return weaker_of(*(c.sharing.security for c in (self.global_servers, *self.clusters)))
 
     @property
     def global_servers(self) -> LocalCluster:
@@ -343,3 +367,22 @@ class Federation:
 def one_hot(labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float64]:
     """Labels [n] as rows of a unit matrix [n, classes]."""
     return np.eye(classes)[labels]
+
+
+def _refuse_downgrades(global_servers: MPCBackend, names: Sequence[str], clusters: Sequence[Cluster]) -> None:
+    """Names all transfers that take protection away: the model starts with the global servers' guarantee, and what a
+    cluster trains has the weaker one of both."""
+    top = global_servers.sharing.security
+    found: list[str] = []
+    for name, member in zip(names, clusters, strict=True):
+        own = member.protocol.sharing.security
+        for way, guarantee, source, target in (
+            (f"global -> {name}", top, top, own),
+            (f"{name} -> global", weaker_of(top, own), own, top),
+        ):
+            found.extend(f"{way} loses {lost}" for lost in is_weaker(guarantee, source, target))
+    if found:
+        raise ConfigError(
+            f"the model would lose protection on its way: {'; '.join(found)}. Use protocols that protect it as much, "
+            f"or say allow_weaker=True (fed.guarantee tells what is left)"
+        )

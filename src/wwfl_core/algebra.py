@@ -2,6 +2,9 @@
 
 A protocol uses only add, sub, neg, a sum of products and uniform sampling, so the same code gives its arithmetic world
 (`RING`, Z_2^64 on uint64) and its Boolean world (`BITS`, GF(2) on bit-packed bytes: add is XOR, product is AND).
+`RING32` is Z_2^32; prime fields are in `wwfl_core.field`.
+
+Public values travel as *words*: uint64 in two's complement (packed bytes for `BITS`), whatever the algebra.
 """
 
 from __future__ import annotations
@@ -15,15 +18,25 @@ import numpy as np
 import numpy.typing as npt
 
 from . import kernels
-from .arrays import Array, Shape, numel
+from .arrays import U64, WORD, Array, Shape, numel
 
 
 class Algebra(ABC):
-    """A commutative ring whose elements are packed in arrays of one dtype. Instances are stateless."""
+    """A commutative ring whose elements are packed in arrays of one dtype. Instances are stateless, equal by name."""
 
     # Results are wrapped in asarray below because NumPy makes scalars of 0-d results, which cannot be sent.
     name: str
     dtype: npt.DTypeLike
+    modulus: int
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Algebra) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return self.name
 
     def zeros(self, shape: Shape) -> Array:
         """The zero element, `shape` many times."""
@@ -34,8 +47,53 @@ class Algebra(ABC):
         return data.view(self.dtype).reshape(shape)
 
     def nbytes(self, shape: Shape) -> int:
-        """Bytes of an array of this shape, in memory and on the wire."""
+        """Bytes of an array of this shape on the wire."""
         return numel(shape) * np.dtype(self.dtype).itemsize
+
+    def random_bytes(self, shape: Shape) -> int:
+        """Uniform bytes that `from_bytes` needs for an array of this shape."""
+        return self.nbytes(shape)
+
+    def from_words(self, words: Array) -> Array:
+        """Words as elements."""
+        return words
+
+    def from_integers(self, a: Array) -> Array:
+        """Non-negative integers of any dtype, modulo the modulus, as elements."""
+        return (a & WORD).astype(np.uint64) if a.dtype.hasobject else a.astype(np.uint64)
+
+    def to_words(self, a: Array) -> Array:
+        """Elements as words; elements above half the modulus are negative numbers.
+
+        Raises:
+            RangeError: for an element that no word represents (prime fields only).
+        """
+        return a
+
+    def normal(self, a: Array) -> Array:
+        """The same elements after NumPy computed with them: reduced where the dtype does not do it by itself."""
+        return a
+
+    def times(self, a: Array, words: Array) -> Array:
+        """a * c elementwise for public words c, with broadcasting."""
+        return np.asarray(a * self.from_words(words))
+
+    def shift_left(self, a: Array, bits: int) -> Array:
+        """a * 2^bits for a public number of bits."""
+        return self.scale(1 << bits, a)
+
+    def matmul(self, pairs: Sequence[tuple[Array, Array]]) -> Array:
+        """sum_k a_k @ b_k for matrices."""
+        return kernels.matmul(pairs)
+
+    def im2col(self, x: Array, window: tuple[int, int], stride: int, padding: int) -> Array:
+        """The patches of images [b, c, h, w] as columns [c*kh*kw, b*oh*ow]."""
+        return kernels.im2col(x, window, stride, padding)
+
+    def col2im(self, columns: Array, image: Shape, window: tuple[int, int], stride: int, padding: int) -> Array:
+        """The adjoint of `im2col`."""
+        b, c, h, w = image
+        return kernels.col2im(columns, (b, c, h, w), window, stride, padding)
 
     @abstractmethod
     def add(self, a: Array, b: Array) -> Array: ...
@@ -51,7 +109,7 @@ class Algebra(ABC):
         """sum_k a_k * b_k elementwise, in one pass where shapes agree."""
 
     def scale(self, coefficient: int, a: Array) -> Array:
-        """coefficient * a for a public integer coefficient; only +1 and -1 are units in both algebras."""
+        """coefficient * a for a public integer coefficient; only +1 and -1 are units in all algebras."""
         return a if coefficient == 1 else self.neg(a)
 
     def sum(self, terms: Sequence[Array]) -> Array:
@@ -62,6 +120,10 @@ class Algebra(ABC):
 class _Ring64(Algebra):
     name = "Z_2^64"
     dtype = np.uint64
+    modulus = 1 << 64
+
+    def __reduce__(self) -> str:
+        return "RING"
 
     def add(self, a: Array, b: Array) -> Array:
         return np.asarray(np.add(a, b))
@@ -84,9 +146,55 @@ class _Ring64(Algebra):
         return np.asarray(np.negative(a) if coefficient == -1 else a * np.uint64(coefficient % 2**64))
 
 
+class _Ring32(_Ring64):
+    """Half the bytes for values below 2^31; products go through the 64-bit kernels."""
+
+    name = "Z_2^32"
+    dtype = np.uint32
+    modulus = 1 << 32
+
+    def __reduce__(self) -> str:
+        return "RING32"
+
+    def from_words(self, words: Array) -> Array:
+        return words.astype(np.uint32)
+
+    def from_integers(self, a: Array) -> Array:
+        return super().from_integers(a).astype(np.uint32)
+
+    def to_words(self, a: Array) -> Array:
+        return a.astype(np.uint32).view(np.int32).astype(np.int64).view(np.uint64)
+
+    def mul_sum(self, pairs: Sequence[tuple[Array, Array]]) -> Array:
+        return np.asarray(reduce(np.add, [np.multiply(a, b) for a, b in pairs]))
+
+    def scale(self, coefficient: int, a: Array) -> Array:
+        return np.asarray(a * np.uint32(coefficient % 2**32))
+
+    def matmul(self, pairs: Sequence[tuple[Array, Array]]) -> Array:
+        return super().matmul([(_wide(a), _wide(b)) for a, b in pairs]).astype(np.uint32)
+
+    def im2col(self, x: Array, window: tuple[int, int], stride: int, padding: int) -> Array:
+        return super().im2col(_wide(x), window, stride, padding).astype(np.uint32)
+
+    def col2im(self, columns: Array, image: Shape, window: tuple[int, int], stride: int, padding: int) -> Array:
+        return super().col2im(_wide(columns), image, window, stride, padding).astype(np.uint32)
+
+
+def _wide(a: Array) -> U64:
+    return a.astype(np.uint64)
+
+
 class _Bits(Algebra):
     name = "GF(2), packed"
     dtype = np.uint8
+    modulus = 2
+
+    def __reduce__(self) -> str:
+        return "BITS"
+
+    def from_integers(self, a: Array) -> Array:
+        return kernels.pack(super().from_integers(a).reshape(-1) & np.uint64(1))
 
     def add(self, a: Array, b: Array) -> Array:
         return np.asarray(np.bitwise_xor(a, b))
@@ -105,4 +213,5 @@ class _Bits(Algebra):
 
 
 RING: Algebra = _Ring64()
+RING32: Algebra = _Ring32()
 BITS: Algebra = _Bits()

@@ -19,6 +19,7 @@ U64 = npt.NDArray[np.uint64]
 U8 = npt.NDArray[np.uint8]
 F64 = npt.NDArray[np.float64]
 Shape = tuple[int, ...]
+WORD = (1 << 64) - 1
 
 
 def as_ring(value: npt.ArrayLike, what: str = "value") -> U64:
@@ -50,6 +51,30 @@ def as_float(value: npt.ArrayLike, what: str = "value") -> F64:
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_) or np.iscomplexobj(array):
         raise Misuse(f"{what} has dtype {array.dtype}; expected real numbers")
     return array.astype(np.float64)
+
+
+def to_wire(array: Array) -> Array:
+    """The array as it travels: integers below 2^128 (object arrays, prime fields) become two words each."""
+    if not array.dtype.hasobject:
+        return array
+    words = np.empty((*array.shape, 2), np.uint64)
+    words[..., 0] = array & WORD
+    words[..., 1] = array >> 64
+    return words
+
+
+def from_wire(words: Array, dtype: npt.DTypeLike) -> Array:
+    """The inverse of `to_wire` for an array of known dtype."""
+    if not np.dtype(dtype).hasobject:
+        return words
+    low, high = words[..., 0].astype(object), words[..., 1].astype(object)
+    return np.asarray(low + (high << 64), object)
+
+
+def wire_form(dtype: npt.DTypeLike, shape: Shape) -> tuple[np.dtype[Any], Shape]:
+    """dtype and shape of `to_wire` of such an array."""
+    known = np.dtype(dtype)
+    return (np.dtype(np.uint64), (*shape, 2)) if known.hasobject else (known, shape)
 
 
 def broadcast_shape(a: Shape, b: Shape, what: str) -> Shape:

@@ -20,13 +20,15 @@ from . import derived
 from .algebra import RING, Algebra
 from .arrays import Array, Shape, as_float, as_ring
 from .bilinear import Bilinear, DirectSum
+from .bitformat import PACKED, BitFormat
 from .cost import Phase
+from .dealing import Dealing, TableDealing
 from .errors import Misuse, VerificationFailed
 from .fixedpoint import FixedPoint
 from .party import ONLINE, Op, Party
 from .share import Share, concat, split
-from .sharing import DealPlan, SharingSemantics
-from .tensor import SharedBits, SharedTensor, flat_bits
+from .sharing import SharingSemantics
+from .tensor import SharedBits, SharedTensor
 from .transcript import DIGEST_BYTES, digest
 
 
@@ -37,7 +39,10 @@ class MPCBackend(ABC):
     """
 
     name: ClassVar[str]
-    sharing: ClassVar[SharingSemantics]
+    sharing: SharingSemantics
+    numbers: Algebra = RING  # where number tensors are shared
+    bits: BitFormat = PACKED  # how secret bits are shared
+    dealing: type[Dealing] = TableDealing  # how a party's value is shared
     party: Party
 
     def __init__(self, *, frac_bits: int = 20) -> None:
@@ -113,17 +118,16 @@ class MPCBackend(ABC):
     def coefficient(self, component: int) -> int:
         return self.sharing.coefficients[component]
 
-    def public(self, value: Array, algebra: Algebra = RING) -> Share:
-        """A public array as a (trivial) share."""
-        parts = {
-            c: algebra.scale(self.coefficient(0), value) if c == 0 else algebra.zeros(value.shape)
-            for c in self.sharing.held_by(self.me)
-        }
-        return Share(algebra, value.shape, parts)
+    def public(self, value: Array, algebra: Algebra | None = None) -> Share:
+        """A public array of words (packed bits for `BITS`) as a (trivial) share; `algebra` is that of numbers if not
+        given."""
+        kind = self.numbers if algebra is None else algebra
+        zero = kind.zeros(value.shape)
+        return self.add_public(Share(kind, value.shape, dict.fromkeys(self.sharing.held_by(self.me), zero)), value)
 
     def add_public(self, x: Share, value: Array) -> Share:
-        """x + value for a public array."""
-        return x.add_public(value, self.coefficient(0))
+        """x + value for a public array of words (packed bits for `BITS`)."""
+        return x.add_public(x.algebra.from_words(value), self.sharing.unit)
 
     def partial(self, x: Share, components: Iterable[int]) -> Array:
         """sum of coefficient_c * x_c over some components that this party holds."""
@@ -134,12 +138,12 @@ class MPCBackend(ABC):
         value: Array | None,
         dealers: Sequence[int],
         shape: Shape,
-        algebra: Algebra = RING,
+        algebra: Algebra | None = None,
         *,
         phase: Phase = ONLINE,
         name: str = "deal",
     ) -> Share:
-        """A value that all `dealers` know becomes shared.
+        """A value (elements of `algebra`, by default that of numbers) that all `dealers` know becomes shared.
 
         Masks come from PRG keys; one component is computed and sent to those of its holders who are not dealers (one
         round, or none). In a malicious-secure sharing, several dealers vouch for each other, and the receivers of a
@@ -151,7 +155,7 @@ class MPCBackend(ABC):
         self,
         jobs: Sequence[tuple[Array | None, Sequence[int]]],
         shape: Shape,
-        algebra: Algebra = RING,
+        algebra: Algebra | None = None,
         *,
         phase: Phase = ONLINE,
         name: str = "deal",
@@ -160,8 +164,8 @@ class MPCBackend(ABC):
 
         Everything is sent before anything is received, and digests are appended in the same order at both ends.
         """
-        plans = [self.sharing.deal_plan(dealers, offline=phase is Phase.OFFLINE) for _, dealers in jobs]
-        dealt = [_Dealing(self, plan, name, phase, algebra, shape) for plan in plans]
+        kind = self.numbers if algebra is None else algebra
+        dealt = [self.dealing(self, dealers, name, phase, kind, shape) for _, dealers in jobs]
         for dealing, (value, _) in zip(dealt, jobs, strict=True):
             dealing.send(value)
         for dealing in dealt:
@@ -221,7 +225,7 @@ class MPCBackend(ABC):
         for component in self.sharing.lacks(self.me):
             parts[component] = self._see(op, x, component)
         algebra = x.algebra
-        return algebra.sum([algebra.scale(self.coefficient(c), parts[c]) for c in self.sharing.components])
+        return algebra.sum([algebra.scale(self.coefficient(c), parts[c]) for c in self.sharing.required])
 
     def _holders_for(self, component: int, receiver: int) -> list[int]:
         """Holders of a component, the one who sends its value to `receiver` first (its nearest predecessor)."""
@@ -264,7 +268,8 @@ class MPCBackend(ABC):
         known = encoded.shape if encoded is not None else tuple(shape or ())
         if shape is not None and known != tuple(shape):
             raise Misuse(f"the shared value has shape {known}, declared was {tuple(shape)}")
-        dealt = self.deal(encoded if self.me == owner else None, [owner], known, name="share")
+        mine = None if encoded is None or self.me != owner else self.numbers.from_words(encoded)
+        dealt = self.deal(mine, [owner], known, name="share")
         return SharedTensor(self, dealt, self.fixed.frac_bits)
 
     def public_tensor(self, value: npt.ArrayLike) -> SharedTensor:
@@ -279,10 +284,9 @@ class MPCBackend(ABC):
         if opened is None:
             return None
         if isinstance(x, SharedBits):
-            return flat_bits(opened, x.shape)
-        if x.frac_bits == 0:
-            return opened.view(np.int64)
-        return self.fixed.decode(opened, x.frac_bits)
+            return self.bits.to_bools(opened, x.shape)
+        words = x.data.algebra.to_words(opened)
+        return words.view(np.int64) if x.frac_bits == 0 else self.fixed.decode(words, x.frac_bits)
 
     def scope(self, label: str) -> AbstractContextManager[None]:
         """`with mpc.scope("conv1"):` reports costs and openings inside under that label."""
@@ -300,75 +304,7 @@ class MPCBackend(ABC):
         return derived.coin(self, reason)
 
     def constant(self, value: npt.ArrayLike, frac_bits: int) -> Array:
-        """A public array as ring elements of the given scale (integers for frac_bits=0)."""
+        """A public array as words of the given scale (integers for frac_bits=0)."""
         if frac_bits == 0:
             return as_ring(value, "the public operand")
         return self.fixed.encode(as_float(value, "the public operand"), "the public operand", frac_bits)
-
-
-class _Dealing:
-    """One `deal` in its steps, so that `deal_many` can interleave several: send, receive, compare, share."""
-
-    def __init__(
-        self, mpc: MPCBackend, plan: DealPlan, name: str, phase: Phase, algebra: Algebra, shape: Shape
-    ) -> None:
-        self.mpc, self.plan, self.phase, self.algebra, self.shape = mpc, plan, phase, algebra, shape
-        self.op = mpc.party.op(name)
-        self.malicious = mpc.sharing.security.malicious
-        self.parts: dict[int, Array] = {}
-        self.rest: Array | None = None  # the computed component, where it is known
-
-    def send(self, value: Array | None) -> None:
-        """Draws the masks; dealers compute the component that makes the sum right and send it or vouch for it."""
-        mpc, algebra = self.mpc, self.algebra
-        mine = mpc.me in self.plan.dealers
-        rest = value
-        for component, key in self.plan.masks:
-            if mpc.me not in key:
-                continue
-            mask = self.op.random(key, f"m{component}", algebra, self.shape)
-            if mpc.me in mpc.sharing.holders[component]:
-                self.parts[component] = mask
-            if mine:
-                assert rest is not None
-                rest = algebra.sub(rest, algebra.scale(mpc.coefficient(component), mask))
-        if not mine:
-            return
-        assert rest is not None
-        self.rest = algebra.scale(mpc.coefficient(self.plan.computed), rest)
-        for receiver in self.plan.receivers:
-            self._joint_send(receiver)
-
-    def receive(self) -> None:
-        """Receivers take the computed component."""
-        if self.mpc.me in self.plan.receivers:
-            self.rest = self._joint_send(self.mpc.me)
-
-    def _joint_send(self, receiver: int) -> Array | None:
-        return self.op.joint_send(
-            self.plan.dealers,
-            receiver,
-            self.rest,
-            self.algebra.dtype,
-            self.shape,
-            self.phase,
-            vouched=self.malicious,
-        )
-
-    def compare(self) -> None:
-        """Receivers of a single dealer, whom nobody vouches for, compare what they got."""
-        if not self.malicious or len(self.plan.dealers) > 1 or self.mpc.me not in self.plan.receivers:
-            return
-        assert self.rest is not None
-        for other in self.plan.receivers:
-            if other != self.mpc.me:
-                self.mpc.party.transcript.vouch(other, self.op.number, self.rest)
-                self.mpc.party.transcript.expect(other, self.op.number, self.rest)
-
-    def share(self) -> Share:
-        held = self.mpc.sharing.held_by(self.mpc.me)
-        if self.plan.computed in held:
-            assert self.rest is not None
-            self.parts[self.plan.computed] = self.rest
-        parts = {c: self.parts[c] if c in self.parts else self.algebra.zeros(self.shape) for c in held}
-        return Share(self.algebra, self.shape, parts)

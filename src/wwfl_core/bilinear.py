@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import kernels
 from .algebra import Algebra
 from .arrays import Array, Shape, broadcast_shape, cut, numel
 from .errors import Misuse
@@ -88,7 +87,7 @@ class MatMul(Bilinear):
         return m, n
 
     def apply(self, algebra: Algebra, pairs: Pairs) -> Array:
-        return kernels.matmul([(x.T if self.tx else x, y.T if self.ty else y) for x, y in pairs])
+        return algebra.matmul([(x.T if self.tx else x, y.T if self.ty else y) for x, y in pairs])
 
     def grad_x(self, x: Shape, y: Shape) -> Bilinear:
         return Flip(MatMul(self.ty, True)) if self.tx else MatMul(False, not self.ty)
@@ -115,12 +114,12 @@ class Conv2d(Bilinear):
 
     def apply(self, algebra: Algebra, pairs: Pairs) -> Array:
         b, o, oh, ow = self.shape(pairs[0][0].shape, pairs[0][1].shape)
-        z = kernels.matmul([(y.reshape(o, -1), self.columns(x, y.shape)) for x, y in pairs])
+        z = algebra.matmul([(y.reshape(o, -1), self.columns(algebra, x, y.shape)) for x, y in pairs])
         return np.ascontiguousarray(z.reshape(o, b, oh, ow).transpose(1, 0, 2, 3))
 
-    def columns(self, x: Array, kernel: Shape) -> Array:
+    def columns(self, algebra: Algebra, x: Array, kernel: Shape) -> Array:
         """The patches of x as columns: [c*kh*kw, b*oh*ow]."""
-        return kernels.im2col(x, (kernel[2], kernel[3]), self.stride, self.padding)
+        return algebra.im2col(x, (kernel[2], kernel[3]), self.stride, self.padding)
 
     def grad_x(self, x: Shape, y: Shape) -> Bilinear:
         return Conv2dGradImage(self, x)
@@ -149,9 +148,8 @@ class Conv2dGradImage(Bilinear):
 
     def apply(self, algebra: Algebra, pairs: Pairs) -> Array:
         kernel = pairs[0][1].shape
-        columns = kernels.matmul([(y.reshape(kernel[0], -1).T, _rows(dz)) for dz, y in pairs])
-        b, c, h, w = self.image
-        return kernels.col2im(columns, (b, c, h, w), (kernel[2], kernel[3]), self.conv.stride, self.conv.padding)
+        columns = algebra.matmul([(y.reshape(kernel[0], -1).T, _rows(dz)) for dz, y in pairs])
+        return algebra.col2im(columns, self.image, (kernel[2], kernel[3]), self.conv.stride, self.conv.padding)
 
     def grad_x(self, x: Shape, y: Shape) -> Bilinear:
         return self.conv
@@ -174,7 +172,7 @@ class Conv2dGradKernel(Bilinear):
         return self.kernel
 
     def apply(self, algebra: Algebra, pairs: Pairs) -> Array:
-        z = kernels.matmul([(_rows(dz), self.conv.columns(x, self.kernel).T) for x, dz in pairs])
+        z = algebra.matmul([(_rows(dz), self.conv.columns(algebra, x, self.kernel).T) for x, dz in pairs])
         return z.reshape(self.kernel)
 
     def grad_x(self, x: Shape, y: Shape) -> Bilinear:
@@ -234,7 +232,7 @@ class Composed(Bilinear):
             bx, by = self.before_x, self.before_y
             pairs = [(bx.apply(algebra, x) if bx else x, by.apply(algebra, y) if by else y) for x, y in pairs]
         z = self.f.apply(algebra, pairs)
-        return self.after.apply(algebra, z) if self.after else z
+        return algebra.normal(self.after.apply(algebra, z)) if self.after else z
 
     def grad_x(self, x: Shape, y: Shape) -> Bilinear:
         inner_x, inner_y, z = self._inner(x, y)

@@ -11,16 +11,17 @@ import hashlib
 import json
 import os
 import secrets
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .algebra import RING
-from .arrays import Array, numel
+from .arrays import Array, from_wire, numel, to_wire, wire_form
 from .backend import MPCBackend
 from .errors import DataError
 from .share import Share
+from .sharing import Security, weaker_of
 from .tensor import SharedTensor
 
 MAGIC = b"WWFLSHR1"
@@ -32,24 +33,28 @@ def save(mpc: MPCBackend, folder: str, name: str, tensors: dict[str, SharedTenso
     """Writes this party's file `<name>.party<i>.share`; returns the SHA-256 of the file as hex.
 
     `stamp` identifies the state (for example the round): files with different stamps are never combined. A
-    malicious-secure cluster passes a check point first, so that only verified values are kept.
+    malicious-secure cluster passes a check point first, so that only verified values are kept. The file says what the
+    tensors are protected against: the weakest guarantee among this run's arguments.
     """
     mpc.checkpoint()
     header: dict[str, Any] = {
         "stamp": stamp,
         "sharing": mpc.sharing.name,
         "party": mpc.me,
+        "guarantee": asdict(mpc.party.guarantee),
         "tensors": [{"name": key, "shape": list(t.shape), "frac_bits": t.frac_bits} for key, t in tensors.items()],
     }
     encoded = json.dumps(header).encode()
     body = [MAGIC, len(encoded).to_bytes(_LENGTH, "little"), encoded]
     for tensor in tensors.values():
-        body += [np.ascontiguousarray(a).tobytes() for _, a in sorted(tensor.data.parts.items())]
+        body += [np.ascontiguousarray(to_wire(a)).tobytes() for _, a in sorted(tensor.data.parts.items())]
     return _write(path_of(folder, name, mpc.me), body)
 
 
 def load(mpc: MPCBackend, folder: str, name: str) -> tuple[dict[str, SharedTensor], str]:
     """Reads this party's file and makes sure that all parties read the same state.
+
+    The run's results get no stronger guarantee than the file states.
 
     Returns:
         The tensors and their stamp.
@@ -58,7 +63,7 @@ def load(mpc: MPCBackend, folder: str, name: str) -> tuple[dict[str, SharedTenso
         DataError: a missing, truncated, altered or foreign file, or parties with files of different states.
     """
     path = path_of(folder, name, mpc.me)
-    tensors, stamp, catalogue = _read(mpc, path)
+    tensors, stamp, catalogue, guarantee = _read(mpc, path)
     op = mpc.party.op("restore")
     mine = np.frombuffer(hashlib.sha256(catalogue).digest(), np.uint8)
     others = [p for p in range(mpc.party.size) if p != mpc.me]
@@ -72,6 +77,7 @@ def load(mpc: MPCBackend, folder: str, name: str) -> tuple[dict[str, SharedTenso
             )
     if mpc.sharing.security.malicious:
         _vouch(mpc, tensors)
+    mpc.party.guarantee = weaker_of(mpc.party.guarantee, guarantee)
     return tensors, stamp
 
 
@@ -99,7 +105,7 @@ def _write(path: Path, body: list[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _read(mpc: MPCBackend, path: Path) -> tuple[dict[str, SharedTensor], str, bytes]:
+def _read(mpc: MPCBackend, path: Path) -> tuple[dict[str, SharedTensor], str, bytes, Security]:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -124,13 +130,25 @@ def _read(mpc: MPCBackend, path: Path) -> tuple[dict[str, SharedTensor], str, by
     for entry in header["tensors"]:
         shape = tuple(entry["shape"])
         parts: dict[int, Array] = {}
+        dtype, wire_shape = wire_form(mpc.numbers.dtype, shape)
         for component in mpc.sharing.held_by(mpc.me):
-            size = numel(shape) * 8
-            parts[component] = np.frombuffer(body, np.uint64, numel(shape), at).reshape(shape)
-            at += size
-        tensors[entry["name"]] = SharedTensor(mpc, Share(RING, shape, parts), entry["frac_bits"])
+            words = np.frombuffer(body, dtype, numel(wire_shape), at).reshape(wire_shape)
+            parts[component] = from_wire(words, mpc.numbers.dtype)
+            at += words.nbytes
+        tensors[entry["name"]] = SharedTensor(mpc, Share(mpc.numbers, shape, parts), entry["frac_bits"])
     header.pop("party")
-    return tensors, header["stamp"], json.dumps(header, sort_keys=True).encode()
+    return tensors, header["stamp"], json.dumps(header, sort_keys=True).encode(), _guarantee(path, header)
+
+
+def _guarantee(path: Path, header: dict[str, Any]) -> Security:
+    try:
+        fields = header["guarantee"]
+        return Security(bool(fields["malicious"]), int(fields["corruptions"]), tuple(map(str, fields["caveats"])))
+    except (KeyError, TypeError, ValueError):
+        raise DataError(
+            f"{path} does not say what its values are protected against: it was written by an older version; "
+            f"share the data again"
+        ) from None
 
 
 def _vouch(mpc: MPCBackend, tensors: dict[str, SharedTensor]) -> None:

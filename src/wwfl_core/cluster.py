@@ -10,7 +10,6 @@ import pickle
 import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Self
 
@@ -18,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import kernels
-from .algebra import RING
+from .algebra import Algebra
 from .arrays import Array, Shape
 from .backend import MPCBackend
 from .channel.memory import MemoryNetwork
@@ -26,46 +25,22 @@ from .channel.pki import Authority
 from .channel.tcp import HostPort
 from .cost import Cost, Link, NetworkModel, Phase
 from .errors import Misuse, PeerAborted, PeerLost, ProtocolError, VerificationFailed
+from .handle import Handle, PerParty, checked_hosts, guarantees_in
 from .ledger import Ledger
 from .prg import KEY_BYTES, Prg, derive_key, fresh_key
 from .server import Command, Outcome, Ref, map_tree
 from .share import Share
-from .sharing import SharingSemantics
+from .sharing import Security, SharingSemantics, weaker_of
 from .tensor import SharedTensor
 from .workers import ProcessWorker, ThreadWorker, Worker
 
 DEFAULT_DEADLINE_S = 120.0
 
 
-class Handle:
-    """A shared tensor that lives at the servers of `cluster`."""
-
-    def __init__(self, cluster: LocalCluster, ref: Ref) -> None:
-        self.cluster = cluster
-        self.ref = ref
-
-    @property
-    def shape(self) -> Shape:
-        return self.ref.shape
-
-    def __repr__(self) -> str:
-        return f"Handle(shape={self.ref.shape}, at {self.cluster.name})"
-
-    def __del__(self) -> None:
-        self.cluster.forget(self.ref)
-
-
-@dataclass(frozen=True)
-class PerParty:
-    """An argument that differs between parties: `values[i]` goes to party i."""
-
-    values: tuple[Any, ...]
-
-
 class Pending:
     """A command that the servers of a cluster are executing."""
 
-    def __init__(self, cluster: LocalCluster, futures: list[Future[Outcome]]) -> None:
+    def __init__(self, cluster: LocalCluster, futures: Sequence[Future[Outcome]]) -> None:
         self._cluster = cluster
         self._futures = futures
 
@@ -83,6 +58,10 @@ class LocalCluster:
 
     `name` must be unique among clusters that are connected. `network` makes costs include the time that a run would
     take on that network. `insecure_seed` derives all keys from a public seed, for reproducible runs.
+
+    `hosts` names who operates each server; by default every server has a host of its own. Clusters may share hosts, in
+    any order, and conversions between them take that into account. A host runs at most one server of a cluster (Misuse
+    otherwise): it would be several corrupt parties at once.
     """
 
     def __init__(
@@ -95,6 +74,7 @@ class LocalCluster:
         deadline_s: float = DEFAULT_DEADLINE_S,
         insecure_seed: int | None = None,
         authority: Authority | None = None,
+        hosts: Sequence[str] | None = None,
     ) -> None:
         self.protocol = protocol
         self.sharing: SharingSemantics = protocol.sharing
@@ -107,6 +87,7 @@ class LocalCluster:
         self.compute_s = 0.0
         self.ledger = Ledger()
         self.addresses = tuple(f"{self.name}/{i}" for i in range(self.sharing.parties))
+        self.hosts = checked_hosts(self.addresses if hosts is None else tuple(hosts), self.addresses, self.sharing)
         self.authority = authority
         self._lock = Lock()
         self._run = 0
@@ -147,8 +128,15 @@ class LocalCluster:
 
     # ------------------------------------------------------------------ commands
 
-    def submit(self, fn: Callable[..., Any], *args: Any, run: int | None = None) -> Pending:
-        """Starts `fn(mpc, *args)` at every server and returns at once. Handles in args become tensors there."""
+    def submit(
+        self, fn: Callable[..., Any], *args: Any, run: int | None = None, guarantee: Security | None = None
+    ) -> Pending:
+        """Starts `fn(mpc, *args)` at every server and returns at once. Handles in args become tensors there.
+
+        Handles in its result have the weakest guarantee of the cluster, all handles in args, and `guarantee`.
+        """
+        known = [self.sharing.security, *guarantees_in(args), *([] if guarantee is None else [guarantee])]
+        weakest = weaker_of(*known)
         with self._lock:
             if self._broken is not None:
                 raise ProtocolError(f"cluster {self.name} cannot continue: {self._broken}; make a new cluster")
@@ -156,7 +144,8 @@ class LocalCluster:
             self._run = max(self._run + 1, run or 0)
             after_failure, drop = self._failed, tuple(self._drop)
             commands = [
-                Command(self._run, fn, mine, self.deadline_s, self.network, after_failure, drop) for mine in per_party
+                Command(self._run, fn, mine, self.deadline_s, self.network, weakest, after_failure, drop)
+                for mine in per_party
             ]
             futures = [worker.submit(command) for worker, command in zip(self.workers, commands, strict=True)]
             self._failed = False
@@ -188,7 +177,7 @@ class LocalCluster:
         winner = max(votes, key=votes.count)
         if votes.count(winner) < len(votes) - self.sharing.security.corruptions:
             raise VerificationFailed(f"the servers of cluster {self.name} report different results; none is believed")
-        return self._handles(pickle.loads(winner)) if winner != votes[0] else value
+        return self._handles(pickle.loads(winner), outcomes) if winner != votes[0] else value
 
     def next_run(self) -> int:
         """A run number above all that this cluster used."""
@@ -221,10 +210,12 @@ class LocalCluster:
             raise self._failure(outcomes)
         values = [outcomes[p].value for p in (*evaluators, *range(len(outcomes)))]
         value = next((v for v in values if v is not None), None)
-        return self._handles(value)
+        return self._handles(value, outcomes)
 
-    def _handles(self, value: Any) -> Any:
-        return map_tree(value, lambda item: Handle(self, item) if isinstance(item, Ref) else item)
+    def _handles(self, value: Any, outcomes: Sequence[Outcome]) -> Any:
+        # A server that reports too little can only make the others' result look weaker than it is.
+        guarantee = weaker_of(self.sharing.security, *(o.guarantee for o in outcomes if o.guarantee is not None))
+        return map_tree(value, lambda item: Handle(self, item, guarantee) if isinstance(item, Ref) else item)
 
     def _failure(self, outcomes: Sequence[Outcome]) -> BaseException:
         failed = [(i, o) for i, o in enumerate(outcomes) if o.error is not None]
@@ -255,9 +246,10 @@ class LocalCluster:
         return self.share_ring(self.protocol.fixed.encode(value, "the shared value", bits), bits)
 
     def share_ring(self, ring: Array, frac_bits: int) -> Handle:
-        """Shares ring elements as they are."""
+        """Shares words (two's complement) as they are."""
         self._dealt += 1
-        parts, uploads = client_shares(self.sharing, ring, self._client_key())
+        numbers = self.protocol.numbers
+        parts, uploads = client_shares(self.sharing, numbers, numbers.from_words(ring), self._client_key())
         handle: Handle = self.run(_accept, PerParty(tuple(parts)), ring.shape, frac_bits)
         links = {
             Link("client", a, Phase.ONLINE, "upload"): (n, 1) for a, n in zip(self.addresses, uploads, strict=True) if n
@@ -330,43 +322,39 @@ def _rank(error: BaseException | None) -> int:
 
 
 def client_shares(
-    sharing: SharingSemantics, ring: Array, key: bytes
+    sharing: SharingSemantics, algebra: Algebra, value: Array, key: bytes
 ) -> tuple[list[dict[int, Array | bytes]], list[int]]:
-    """What a client sends to each server, and its size in bytes.
+    """What a client sends to each server to share elements of `algebra`, and its size in bytes.
 
-    All components but one are uniform and travel as the 32-byte seed that each is expanded from; `sharing.cheapest`
-    makes the sum right.
+    The `sharing.seeded` components are uniform and travel as the 32-byte seed that each is expanded from; the
+    `sharing.computed` ones follow from them and the value.
     """
-    computed = sharing.cheapest
-    messages: dict[int, Array | bytes] = {}
-    rest = ring
-    for component in sharing.components:
-        if component != computed:
-            seed = derive_key(key, "component", str(component))
-            mask = expand_seed(seed, ring.shape)
-            messages[component] = seed if ring.nbytes > KEY_BYTES else mask
-            rest = RING.sub(rest, RING.scale(sharing.coefficients[component], mask))
-    messages[computed] = RING.scale(sharing.coefficients[computed], rest)
+    size = algebra.nbytes(value.shape)
+    seeds = {c: derive_key(key, "component", str(c)) for c in sharing.seeded}
+    drawn = {c: expand_seed(seed, algebra, value.shape) for c, seed in seeds.items()}
+    messages: dict[int, Array | bytes] = {**sharing.complete(algebra, value, drawn)}
+    messages |= seeds if size > KEY_BYTES else drawn
     parts = [{c: messages[c] for c in sharing.held_by(p)} for p in range(sharing.parties)]
-    sizes = [sum(len(m) if isinstance(m, bytes) else m.nbytes for m in part.values()) for part in parts]
+    sizes = [sum(len(m) if isinstance(m, bytes) else size for m in part.values()) for part in parts]
     return parts, sizes
 
 
-def expand_seed(seed: bytes, shape: Shape) -> Array:
-    """The uniform ring elements that a seed stands for."""
-    return Prg(seed).draw(0, "seed", RING, shape)
+def expand_seed(seed: bytes, algebra: Algebra, shape: Shape) -> Array:
+    """The uniform elements that a seed stands for."""
+    return Prg(seed).draw(0, "seed", algebra, shape)
 
 
 def _accept(mpc: MPCBackend, parts: dict[int, Array | bytes], shape: Shape, frac_bits: int) -> SharedTensor:
     """A server takes its components from a client; holders of one component vouch for it to each other."""
-    expanded = {c: expand_seed(m, shape) if isinstance(m, bytes) else np.asarray(m) for c, m in parts.items()}
+    algebra = mpc.numbers
+    expanded = {c: expand_seed(m, algebra, shape) if isinstance(m, bytes) else np.asarray(m) for c, m in parts.items()}
     if mpc.sharing.security.malicious:
         op = mpc.party.op("accept")
         for component, array in expanded.items():
             for other in sorted(mpc.sharing.holders[component] - {mpc.me}):
                 mpc.party.transcript.vouch(other, op.number, array)
                 mpc.party.transcript.expect(other, op.number, array)
-    return SharedTensor(mpc, Share(RING, shape, expanded), frac_bits)
+    return SharedTensor(mpc, Share(algebra, shape, expanded), frac_bits)
 
 
 def _reveal(mpc: MPCBackend, tensor: SharedTensor, reason: str) -> Any:

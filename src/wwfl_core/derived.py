@@ -7,11 +7,14 @@ All of them rest on one fact: a value shared by components is a sum of a few wor
 from __future__ import annotations
 
 import hashlib
+import operator
+from collections.abc import Sequence
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import kernels, truncation
+from . import kernels, modulus, truncation
 from .algebra import BITS, RING
 from .arrays import U64, Array, Shape, numel
 from .bilinear import Mul
@@ -22,31 +25,26 @@ from .sharing import Group
 if TYPE_CHECKING:
     from .backend import MPCBackend
 
+Words = list[tuple[Group, Array | None]]
 AND = Mul()
 MUL = Mul()
 COIN_BYTES = 32
+CARRY_BITS = 12
 
 
-def words(mpc: MPCBackend, x: Share) -> list[tuple[Group, Array | None]]:
+def words(mpc: MPCBackend, x: Share) -> Words:
     """x as a sum of words, each with the parties who know it (the word itself at those parties)."""
     vouchers = 2 if mpc.sharing.security.malicious else 1
     groups = mpc.sharing.groups(vouchers)
     return [(g, mpc.partial(x, g.components) if mpc.me in g.dealers else None) for g in groups]
 
 
-def _two_words(mpc: MPCBackend, x: Share, what: str) -> tuple[tuple[Group, Array | None], tuple[Group, Array | None]]:
+def truncate(mpc: MPCBackend, x: Share, bits: int) -> Share:
+    """Lemma W with a shared product of the two wrap bits; for more words see `_truncate_words`."""
     found = words(mpc, x)
     if len(found) != 2:
-        raise Misuse(
-            f"{mpc.name}: the generic {what} needs a sharing whose value is a sum of two words, this one has "
-            f"{len(found)}; override {what} in the protocol"
-        )
-    return found[0], found[1]
-
-
-def truncate(mpc: MPCBackend, x: Share, bits: int) -> Share:
-    """Lemma W with a shared product of the two wrap bits."""
-    (g0, a), (g1, b) = _two_words(mpc, x, "truncate")
+        return _truncate_words(mpc, found, x.shape, bits)
+    (g0, a), (g1, b) = found
     star = base = high = left = right = None
     if a is not None:
         star, base = truncation.left_bits(a)
@@ -58,6 +56,33 @@ def truncate(mpc: MPCBackend, x: Share, bits: int) -> Share:
     first, second, *halves = mpc.deal_many(jobs, x.shape, name="truncate")
     wrap, scale = mpc.bilinear(MUL, first, second), np.uint64(64 - bits)
     return halves[0] + halves[1] - wrap.map(lambda w: w << scale)
+
+
+def _truncate_words(mpc: MPCBackend, found: Words, shape: Shape, bits: int) -> Share:
+    """sum_i (w_i >> f) - 2^(64-f) k + c, where k counts the words' wraps and c the carry out of their low parts.
+
+    With x' = x + 2^(f-1) (added to the first word, so that results are rounded to nearest), both counts follow from the
+    words' top bits: k as in `wwfl_core.modulus`, and c = floor(sum_i v_i / 2^s + n / 2^s) from the top s bits v_i of
+    the low parts, which is the carry or, within n / 2^s of the next one, one more.
+    """
+    n, s = len(found), min(bits, CARRY_BITS)
+    half, low = np.uint64(1 << (bits - 1)), truncation.low_mask(bits)
+    jobs: list[tuple[Array | None, Sequence[int]]] = []
+    for i, (group, word) in enumerate(found):
+        known = None
+        if word is not None:
+            w = word if i else word + half
+            top = w >> np.uint64(64 - modulus.top_bits(n))
+            known = np.stack([w >> np.uint64(bits), top, (w & low) >> np.uint64(bits - s)])
+        jobs.append((known, group.dealers))
+    dealt = mpc.deal_many(jobs, (3, *shape), name="truncate")
+    shifted, tops, lows = (reduce(operator.add, [d[i] for d in dealt]) for i in range(3))
+    exact = bits <= CARRY_BITS  # then v_i are the low parts themselves
+    wraps, carries = modulus.count_above(
+        mpc,
+        [(tops, 1 << (modulus.top_bits(n) - 1), modulus.top_bits(n), n), (lows, 0 if exact else n, s, n)],
+    )
+    return shifted + carries - wraps.map(lambda k: k << np.uint64(64 - bits))
 
 
 def planes(word: Array | None, bits: int) -> Array | None:
@@ -75,13 +100,24 @@ def packed(n: int) -> int:
 
 
 def carry_inputs(mpc: MPCBackend, x: Share, bits: int) -> tuple[Share, Share]:
-    """The two words' bits enter the Boolean sharing of the same parties: g = a AND b, p = a XOR b."""
-    (g0, a), (g1, b) = _two_words(mpc, x, "carry_inputs")
-    shape = plane_shape(x.shape, bits)
-    first = mpc.deal(planes(a, bits), g0.dealers, shape, BITS, name="bits")
-    second = mpc.deal(planes(b, bits), g1.dealers, shape, BITS, name="bits")
+    """The words' bits enter the Boolean sharing of the same parties: g = a AND b, p = a XOR b for the last two."""
+    first, second = _two_numbers(mpc, words(mpc, x), x.shape, bits)
     generate = mpc.bilinear(AND, first[: bits - 1], second[: bits - 1])
     return generate, first + second
+
+
+def _two_numbers(mpc: MPCBackend, found: Words, shape: Shape, bits: int) -> tuple[Share, Share]:
+    """Bit planes of two shared numbers that add up to the words modulo 2^bits: carry-save adders, one AND depth each.
+
+    (a, b, c) -> (a ^ b ^ c, majority << 1) with majority = ((a ^ c) & (b ^ c)) ^ c.
+    """
+    size = plane_shape(shape, bits)
+    rows = [mpc.deal(planes(word, bits), group.dealers, size, BITS, name="bits") for group, word in found]
+    while len(rows) > 2:
+        a, b, c = rows[:3]
+        majority = mpc.bilinear(AND, (a + c)[: bits - 1], (b + c)[: bits - 1]) + c[: bits - 1]
+        rows = [*rows[3:], a + b + c, concat([a[:1] - a[:1], majority])]
+    return rows[0], rows[1]
 
 
 def carry_out(mpc: MPCBackend, g: Share, p: Share) -> Share:
@@ -125,9 +161,12 @@ def and_all(mpc: MPCBackend, x: Share) -> Share:
 
 
 def is_zero(mpc: MPCBackend, x: Share, bits: int) -> Share:
-    """A + B = 0 exactly when A and -B agree in every bit."""
+    """A + B = 0 exactly when A and -B agree in every bit; more words are added to two numbers first."""
     with mpc.scope("is_zero"):
-        (g0, a), (g1, b) = _two_words(mpc, x, "is_zero")
+        found = words(mpc, x)
+        if len(found) != 2:
+            return _sum_is_zero(mpc, *_two_numbers(mpc, found, x.shape, bits))
+        (g0, a), (g1, b) = found
         shape = plane_shape(x.shape, bits)
         first = mpc.deal(planes(a, bits), g0.dealers, shape, BITS, name="bits")
         negated = None if b is None else RING.neg(b)
@@ -136,15 +175,23 @@ def is_zero(mpc: MPCBackend, x: Share, bits: int) -> Share:
         return and_all(mpc, same)
 
 
+def _sum_is_zero(mpc: MPCBackend, a: Share, b: Share) -> Share:
+    """A + B = 0 modulo 2^k exactly when A ^ B = (A | B) << 1, modulo 2^k, without carries."""
+    bits = a.shape[0]
+    either = (a + b)[: bits - 1] + mpc.bilinear(AND, a[: bits - 1], b[: bits - 1])
+    differs = a + b + concat([a[:1] - a[:1], either])
+    return and_all(mpc, mpc.add_public(differs, np.full(a.shape, 255, np.uint8)))
+
+
 def bit_to_ring(mpc: MPCBackend, b: Share, shape: Shape) -> Share:
-    """b = u ^ v with u and v known to some parties each: both are dealt as ring elements, b = u + v - 2 u v."""
-    (g0, u), (g1, v) = _two_words(mpc, b, "bit_to_ring")
+    """b = u ^ v ^ .. with each known to some parties: all are dealt as ring elements, u ^ v = u + v - 2 u v."""
     n = numel(shape)
-    words_ = [None if w is None else kernels.expand(w, n).reshape(shape) for w in (u, v)]
-    first = mpc.deal(words_[0], g0.dealers, shape, name="bit_to_ring")
-    second = mpc.deal(words_[1], g1.dealers, shape, name="bit_to_ring")
-    both = mpc.bilinear(MUL, first, second)
-    return first + second - both - both
+    jobs = [(None if w is None else kernels.expand(w, n).reshape(shape), group.dealers) for group, w in words(mpc, b)]
+    rest = mpc.deal_many(jobs, shape, name="bit_to_ring")
+    while len(rest) > 1:
+        both = mpc.bilinear(MUL, rest[0], rest[1])
+        rest = [*rest[2:], rest[0] + rest[1] - both - both]
+    return rest[0]
 
 
 def inject(mpc: MPCBackend, b: Share, x: Share) -> Share:

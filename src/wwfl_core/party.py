@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from .algebra import Algebra
-from .arrays import Array, Shape
+from .arrays import Array, Shape, from_wire, to_wire, wire_form
 from .channel.endpoint import Endpoint
 from .cost import Phase
 from .errors import Misuse
 from .ledger import Ledger
 from .prg import KEY_BYTES, Prg, derive_key, fresh_key, subset_name
-from .sharing import SharingSemantics
+from .sharing import Security, SharingSemantics
 from .transcript import Transcript
 
 OFFLINE, ONLINE = Phase.OFFLINE, Phase.ONLINE
@@ -36,6 +36,8 @@ class Party:
         self.run = 0
         # Servers of another cluster that take part in the current run; they learn of an abort, too.
         self.guests: tuple[str, ...] = ()
+        # What all that this run computes is protected against: the weakest of the cluster and the run's arguments.
+        self.guarantee = Security(corruptions=0)
         self.ledger = Ledger()
         self.transcript = Transcript()
         self._prgs: dict[frozenset[int], Prg] = {}
@@ -130,7 +132,8 @@ class Op:
     def send(self, to: int, value: Array, phase: Phase = ONLINE) -> None:
         """Sends an array to a party of the cluster; never waits for it."""
         party = self.party
-        party.endpoint.send(party.addresses[to], self.number, self.name, phase, value, label=party.label(self.name))
+        label = party.label(self.name)
+        party.endpoint.send(party.addresses[to], self.number, self.name, phase, to_wire(value), label=label)
 
     def recv(self, frm: int, dtype: npt.DTypeLike, shape: Shape, phase: Phase = ONLINE) -> Array:
         """Waits for the array that party `frm` sends in this operation.
@@ -138,10 +141,11 @@ class Op:
         Raises:
             Desync, DeadlineExceeded, PeerLost, PeerAborted: see `wwfl_core.errors`.
         """
-        party = self.party
-        return party.endpoint.recv(
-            party.addresses[frm], self.number, self.name, phase, dtype=np.dtype(dtype), shape=shape
+        party, (wire_dtype, wire_shape) = self.party, wire_form(dtype, shape)
+        words = party.endpoint.recv(
+            party.addresses[frm], self.number, self.name, phase, dtype=wire_dtype, shape=wire_shape
         )
+        return from_wire(words, dtype)
 
     def joint_send(
         self,

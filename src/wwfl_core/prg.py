@@ -58,7 +58,7 @@ class Prg:
             raise Misuse(f"PRG stream (operation {op}, label {label!r}) was already used; masks are never reused")
         self._labels.add(label)
         nonce = op.to_bytes(8, "little") + code.ljust(MAX_LABEL, b"\0")
-        return algebra.from_bytes(chacha20(self._key, nonce, algebra.nbytes(shape)), shape)
+        return algebra.from_bytes(chacha20(self._key, nonce, algebra.random_bytes(shape)), shape)
 
 
 def fresh_key() -> bytes:

@@ -15,6 +15,7 @@ from .cost import Cost, NetworkModel
 from .errors import Misuse
 from .ledger import Opening
 from .party import Party
+from .sharing import Security
 from .tensor import SharedBits, SharedTensor
 
 
@@ -32,7 +33,8 @@ class Command:
     """Run `fn(mpc, *args)` at this server. All servers of a run get the same command but for per-party arguments.
 
     `after_failure`: an earlier run failed, so protocols forget what they cached with tensors (the parties may have
-    cached different things). `drop` names tensors that are no longer needed.
+    cached different things). `drop` names tensors that are no longer needed. `guarantee` is what the results are
+    protected against, unless the program reads something weaker.
     """
 
     run: int
@@ -40,6 +42,7 @@ class Command:
     args: tuple[Any, ...]
     deadline_s: float
     network: NetworkModel | None
+    guarantee: Security
     after_failure: bool = False
     drop: tuple[str, ...] = ()
 
@@ -54,6 +57,7 @@ class Outcome:
     openings: tuple[Opening, ...] = ()
     compute_s: float = 0.0
     at: float = 0.0
+    guarantee: Security | None = None
 
 
 def map_tree(tree: Any, leaf: Callable[[Any], Any]) -> Any:
@@ -84,7 +88,7 @@ class Server:
         begun = time.thread_time()
         try:
             party.endpoint.begin(command.run, deadline_s=command.deadline_s, network=command.network)
-            party.run, party.guests = command.run, ()
+            party.run, party.guests, party.guarantee = command.run, (), command.guarantee
             # Operation numbers never repeat, whatever became of earlier runs: they are part of every PRG nonce, and
             # two parties that drew one stream for two secrets would reveal their difference.
             party.ops = command.run << 32
@@ -104,6 +108,7 @@ class Server:
         outcome.compute_s = time.thread_time() - begun
         outcome.cost = party.endpoint.cost()
         outcome.openings = tuple(party.ledger)[started:]
+        outcome.guarantee = party.guarantee
         return outcome
 
     def close(self) -> None:

@@ -30,7 +30,7 @@ class Share:
 
     def map(self, fn: Callable[[Array], Array]) -> Share:
         """Applies a linear function to every component."""
-        parts = {c: np.asarray(fn(a)) for c, a in self.parts.items()}
+        parts = {c: self.algebra.normal(np.asarray(fn(a))) for c, a in self.parts.items()}
         for array in parts.values():
             return Share(self.algebra, array.shape, parts)
         shadow = np.broadcast_to(np.zeros((), self.algebra.dtype), self.shape)
@@ -56,12 +56,14 @@ class Share:
     def reshape(self, *shape: int) -> Share:
         return self.map(lambda a: a.reshape(shape))
 
-    def add_public(self, value: Array, coefficient: int) -> Share:
-        """x + value for a public array: component 0 absorbs it (divided by its coefficient)."""
-        shape = np.broadcast_shapes(self.shape, value.shape)
-        signed = self.algebra.scale(coefficient, value)
-        parts = {c: self.algebra.add(a, signed) if c == 0 else np.broadcast_to(a, shape) for c, a in self.parts.items()}
-        return Share(self.algebra, shape, parts)
+    def add_public(self, value: Array, unit: Sequence[int]) -> Share:
+        """x + value for a public array of elements; `unit` is a sharing of the constant 1 (`SharingSemantics.unit`)."""
+        shape, algebra = np.broadcast_shapes(self.shape, value.shape), self.algebra
+        parts = {
+            c: algebra.add(a, algebra.scale(unit[c], value)) if unit[c] else np.broadcast_to(a, shape)
+            for c, a in self.parts.items()
+        }
+        return Share(algebra, shape, parts)
 
 
 def concat(shares: Sequence[Share], axis: int = 0) -> Share:

@@ -7,11 +7,13 @@ known to some parties becomes shared, and how it is converted to any other shari
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, reduce
 from itertools import combinations
 
+from .algebra import Algebra
+from .arrays import Array
 from .errors import Misuse
 
 Parties = frozenset[int]
@@ -19,14 +21,48 @@ Parties = frozenset[int]
 
 @dataclass(frozen=True)
 class Security:
-    """The adversary that a sharing and its protocol withstand: at most `corruptions` of the parties."""
+    """The adversary that a sharing and its protocol withstand: at most `corruptions` of the parties.
+
+    `caveats` say on what else the promise rests (for example "masks from torch.Generator, no cryptographic PRG").
+
+    Securities are ordered by `covers`: malicious above semi-honest, more corruptions above fewer, fewer caveats above
+    more; two of them may be incomparable. `weaker_of` is their meet. Without a permitted corruption nothing is
+    promised, so all such securities are alike and everything covers them.
+    """
 
     malicious: bool = False
     corruptions: int = 1
+    caveats: tuple[str, ...] = ()
+
+    def covers(self, other: Security) -> bool:
+        """Whether everything that `other` promises is promised here, too."""
+        return not self.lost_from(other)
+
+    def lost_from(self, other: Security) -> tuple[str, ...]:
+        """What `other` promises and this does not, in words; nothing if this covers it."""
+        if other.corruptions < 1:
+            return ()
+        if self.corruptions < 1:
+            return ("all protection: its one server sees the value",)
+        lost = ["protection against servers that deviate"] if other.malicious and not self.malicious else []
+        if self.corruptions < other.corruptions:
+            lost.append(f"protection against {other.corruptions} corrupt parties (only {self.corruptions})")
+        return (*lost, *(f"freedom from the caveat: {c}" for c in self.caveats if c not in other.caveats))
 
     def __str__(self) -> str:
         kind = "malicious, security with abort" if self.malicious else "semi-honest"
-        return f"{kind}, {self.corruptions} corrupt part{'y' if self.corruptions == 1 else 'ies'}"
+        body = f"{kind}, {self.corruptions} corrupt part{'y' if self.corruptions == 1 else 'ies'}"
+        return "; ".join([body if self.corruptions else "none", *self.caveats])
+
+
+def weaker_of(*securities: Security) -> Security:
+    """The meet: the strongest security that all of these cover, what a value that passed through all of them has."""
+    corruptions = min(s.corruptions for s in securities)
+    return Security(
+        malicious=corruptions > 0 and all(s.malicious for s in securities),
+        corruptions=corruptions,
+        caveats=tuple(sorted({c for s in securities for c in s.caveats})),
+    )
 
 
 @dataclass(frozen=True)
@@ -70,14 +106,18 @@ class SharingSemantics:
     def __post_init__(self) -> None:
         if len(self.holders) != len(self.coefficients) or not self.holders:
             raise Misuse(f"sharing {self.name!r}: every component needs holders and a coefficient")
-        if any(c not in (1, -1) for c in self.coefficients):
-            raise Misuse(f"sharing {self.name!r}: coefficients are +1 or -1, got {self.coefficients}")
+        self._check_coefficients()
         known = set(range(self.parties))
         if any(not h or not h <= known for h in self.holders):
             raise Misuse(f"sharing {self.name!r}: holders must be non-empty subsets of parties 0..{self.parties - 1}")
         for coalition in combinations(range(self.parties), self.security.corruptions):
             if self.parties > 1 and self.reveals(coalition):
                 raise Misuse(f"sharing {self.name!r}: parties {coalition} together hold every component")
+
+    def _check_coefficients(self) -> None:
+        """Components are independent, so each must be invertible in every ring: the sum is uniform without it."""
+        if any(c not in (1, -1) for c in self.coefficients):
+            raise Misuse(f"sharing {self.name!r}: coefficients are +1 or -1, got {self.coefficients}")
 
     @property
     def components(self) -> range:
@@ -92,9 +132,19 @@ class SharingSemantics:
         """Components that `party` holds, in order."""
         return tuple(c for c in self.components if party in self.holders[c])
 
+    @property
+    def required(self) -> tuple[int, ...]:
+        """The components that reconstruction uses."""
+        return tuple(c for c in self.components if self.coefficients[c])
+
     def lacks(self, party: int) -> tuple[int, ...]:
-        """Components that `party` does not hold, in order."""
-        return tuple(c for c in self.components if party not in self.holders[c])
+        """Components that `party` needs to reconstruct and does not hold, in order."""
+        return tuple(c for c in self.required if party not in self.holders[c])
+
+    @property
+    def unit(self) -> tuple[int, ...]:
+        """A sharing of the public constant 1, component by component."""
+        return (self.coefficients[0], *[0] * (len(self.holders) - 1))
 
     def reveals(self, coalition: Iterable[int]) -> bool:
         """Whether these parties together hold every component, that is, can reconstruct.
@@ -115,6 +165,24 @@ class SharingSemantics:
     def cheapest(self) -> int:
         """The component in which a value from outside costs least: few holders, not an offline one."""
         return min(self.components, key=lambda c: (c in self.offline, len(self.holders[c]), c))
+
+    @property
+    def seeded(self) -> tuple[int, ...]:
+        """Components that someone outside the cluster draws at random when sharing a value; as seeds on the wire."""
+        return tuple(c for c in self.components if c != self.cheapest)
+
+    @property
+    def computed(self) -> tuple[int, ...]:
+        """Components that then follow from the value (`complete`); they travel in full."""
+        return (self.cheapest,)
+
+    def complete(self, algebra: Algebra, value: Array, drawn: Mapping[int, Array]) -> dict[int, Array]:
+        """The `computed` components of a sharing of `value` whose `seeded` ones were drawn:
+        s_computed = coefficient * (value - sum_c coefficient_c s_c)."""
+        (computed,) = self.computed
+        terms = [algebra.scale(self.coefficients[c], s) for c, s in drawn.items()]
+        rest = algebra.sub(value, algebra.sum(terms)) if terms else value
+        return {computed: algebra.scale(self.coefficients[computed], rest)}
 
     def deal_plan(self, dealers: Iterable[int], *, offline: bool = False) -> DealPlan:
         """The cheapest way to share a value that all of `dealers` know, so that no permitted coalition learns it.
@@ -188,7 +256,7 @@ def _groups(sharing: SharingSemantics, vouchers: int) -> tuple[Group, ...]:
                     best = (Group(chosen, tuple(sorted(dealers))), *others)
         return best
 
-    found = split(tuple(sharing.components))
+    found = split(sharing.required)
     if found is None:
         raise Misuse(f"sharing {sharing.name!r} has components that fewer than {vouchers} parties can vouch for")
     return found

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import kernels
 from .algebra import RING
 from .arrays import Array, Shape, numel
 from .bilinear import Bilinear, MatMul, Mul
@@ -20,11 +19,6 @@ if TYPE_CHECKING:
     from .backend import MPCBackend
 
 Public = float | int | npt.NDArray[Any]
-
-
-def flat_bits(packed: Array, shape: Shape) -> npt.NDArray[np.bool_]:
-    """Packed bits as booleans of a shape."""
-    return kernels.expand(packed, numel(shape)).astype(np.bool_).reshape(shape)
 
 
 class SharedTensor(Functions):
@@ -109,8 +103,7 @@ class SharedTensor(Functions):
         f = max(self.frac_bits, other.frac_bits)
 
         def lift(t: SharedTensor) -> Share:
-            gap = np.uint64(f - t.frac_bits)
-            return t.data.map(lambda a: a << gap) if gap else t.data
+            return _shifted(t.data, f - t.frac_bits)
 
         return lift(self), lift(other), f
 
@@ -119,7 +112,7 @@ class SharedTensor(Functions):
         f = self.frac_bits
         if f == 0 and not _integral(value):
             f = self.mpc.fixed.frac_bits
-            return self.data.map(lambda a: a << np.uint64(f)), self.mpc.constant(value, f), f
+            return _shifted(self.data, f), self.mpc.constant(value, f), f
         return self.data, self.mpc.constant(value, f), f
 
     def __add__(self, other: SharedTensor | Public) -> SharedTensor:
@@ -159,7 +152,7 @@ class SharedTensor(Functions):
         if isinstance(other, SharedTensor):
             return self._rescale(Mul(), other)
         ring, bits = _public_factor(self.mpc, other)
-        scaled = _checked(lambda: self.data.map(lambda a: a * ring), "multiplication", self.data, ring)
+        scaled = _checked(lambda: _times(self.data, ring), "multiplication", self.data, ring)
         return SharedTensor(self.mpc, self.mpc.truncate(scaled, bits) if bits else scaled, self.frac_bits)
 
     __rmul__ = __mul__
@@ -186,8 +179,7 @@ class SharedTensor(Functions):
         """The same numbers with `frac_bits` fractional bits (exact when it raises them)."""
         if frac_bits <= self.frac_bits:
             return self.truncate(self.frac_bits - frac_bits)
-        gap = np.uint64(frac_bits - self.frac_bits)
-        return SharedTensor(self.mpc, self.data.map(lambda a: a << gap), frac_bits)
+        return SharedTensor(self.mpc, _shifted(self.data, frac_bits - self.frac_bits), frac_bits)
 
     # ------------------------------------------------------------------ comparison
 
@@ -213,8 +205,16 @@ class SharedTensor(Functions):
         return SharedBits(self.mpc, self.mpc.is_zero(difference.data), difference.shape)
 
 
+def _times(data: Share, words: Array) -> Share:
+    return data.map(lambda a: data.algebra.times(a, words))
+
+
+def _shifted(data: Share, bits: int) -> Share:
+    return data.map(lambda a: data.algebra.shift_left(a, bits)) if bits else data
+
+
 class SharedBits:
-    """An array of secret bits, packed 8 to a byte in C order; `data` shares them over GF(2)."""
+    """An array of secret bits; `data` shares them as `mpc.bits` says (over rings: packed 8 to a byte, over GF(2))."""
 
     __slots__ = ("data", "mpc", "shape")
 
@@ -232,11 +232,14 @@ class SharedBits:
 
     def __xor__(self, other: SharedBits) -> SharedBits:
         self._same(other)
-        return SharedBits(self.mpc, self.data + other.data, self.shape)
+        return SharedBits(self.mpc, self.mpc.bits.xor(self.mpc, self.data, other.data), self.shape)
 
     def __invert__(self) -> SharedBits:
-        ones = np.full(self.data.shape, 255, np.uint8)
-        return SharedBits(self.mpc, self.mpc.add_public(self.data, ones), self.shape)
+        return self.flip(np.ones(self.shape, np.bool_))
+
+    def flip(self, mask: npt.NDArray[np.bool_]) -> SharedBits:
+        """The bits, inverted where a public mask of the same shape is true; local."""
+        return SharedBits(self.mpc, self.mpc.bits.flip(self.mpc, self.data, mask), self.shape)
 
     def __and__(self, other: SharedBits) -> SharedBits:
         self._same(other)
@@ -247,16 +250,12 @@ class SharedBits:
 
     def reshape(self, *shape: int) -> SharedBits:
         target = np.broadcast_to(0, self.shape).reshape(shape).shape
-        return SharedBits(self.mpc, self.data, target)
+        packed = self.mpc.bits.shape(target)
+        return SharedBits(self.mpc, self.data if packed == self.data.shape else self.data.reshape(*packed), target)
 
     def __getitem__(self, index: Any) -> SharedBits:
         shape = np.broadcast_to(0, self.shape)[index].shape
-        n = numel(self.shape)
-
-        def pick(packed: Array) -> Array:
-            return kernels.pack(kernels.expand(packed, n).reshape(self.shape)[index].reshape(-1))
-
-        return SharedBits(self.mpc, self.data.map(pick), shape)
+        return SharedBits(self.mpc, self.mpc.bits.pick(self.data, self.shape, index), shape)
 
     def to_integers(self) -> SharedTensor:
         """The bits as integers 0 and 1 (frac_bits = 0)."""
@@ -340,6 +339,5 @@ __all__ = [
     "SharedTensor",
     "bilinear_many",
     "concatenate",
-    "flat_bits",
     "stack_tensors",
 ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from blake3 import blake3
 
-from .arrays import U8, Array
+from .arrays import U8, Array, to_wire
 
 DIGEST_BYTES = 32
 
@@ -22,7 +22,7 @@ def digest(value: Array) -> U8:
 
 
 def _bytes(value: Array) -> memoryview:
-    return np.ascontiguousarray(value).reshape(-1).view(np.uint8).data
+    return np.ascontiguousarray(to_wire(value)).reshape(-1).view(np.uint8).data
 
 
 class Transcript:

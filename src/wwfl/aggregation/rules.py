@@ -48,7 +48,9 @@ def _total(models: Sequence[SharedTensor]) -> SharedTensor:
 
 def _times(model: SharedTensor, factor: Array, frac_bits: int) -> SharedTensor:
     """model * factor without truncation: `frac_bits` more fractional bits."""
-    return SharedTensor(model.mpc, model.data.map(lambda a: a * factor), model.frac_bits + frac_bits)
+    return SharedTensor(
+        model.mpc, model.data.map(lambda a: model.data.algebra.times(a, factor)), model.frac_bits + frac_bits
+    )
 
 
 @dataclass(frozen=True)

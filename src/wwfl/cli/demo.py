@@ -65,12 +65,14 @@ def demo(
         )
         results = figures(federation, accuracies, plaintext, wall_s, setup_s, rounds)
         results["processes"] = processes
+        results["guarantee"] = str(federation.guarantee)
         if reveal:
             model = federation.reveal("the final model, because --reveal was given")
             results["revealed"] = {n: p.detach().numpy().ravel().tolist() for n, p in model.named_parameters()}
     _accuracy_table(console, accuracies, plaintext)
     _cost_table(console, results)
     _ledger(console, results)
+    console.print(f"the model is protected against: {results['guarantee']} (the weakest cluster that it passed)")
     console.print(f"wall time {wall_s:.1f} s, of which {setup_s:.1f} s to start the servers")
     if json_path is not None:
         text = json.dumps(results, indent=1)

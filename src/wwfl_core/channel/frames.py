@@ -44,7 +44,7 @@ _MAX_TEXT: Final = 4096
 
 _PHASES: Final[tuple[Phase, ...]] = (Phase.OFFLINE, Phase.ONLINE)
 # Explicitly little-endian, so that a big-endian machine refuses its native arrays instead of misreading.
-_DTYPES: Final[tuple[np.dtype[Any], ...]] = tuple(np.dtype(code) for code in ("|u1", "<u8", "<i8", "<f8"))
+_DTYPES: Final[tuple[np.dtype[Any], ...]] = tuple(np.dtype(code) for code in ("|u1", "<u8", "<i8", "<f8", "<u4"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,8 +72,8 @@ def _product(a: SharedTensor, b: SharedTensor, to: int) -> SharedTensor:
 
 def _scaled(x: SharedTensor, factor: float, to: int) -> SharedTensor:
     """x times a public factor that is rounded to `to` - x.frac_bits fractional bits; local, since the scale grows."""
-    ring = np.uint64(round(factor * 2.0 ** (to - x.frac_bits)) % 2**64)
-    return SharedTensor(x.mpc, x.data.map(lambda a: a * ring), to)
+    ring = np.asarray(np.uint64(round(factor * 2.0 ** (to - x.frac_bits)) % 2**64))
+    return SharedTensor(x.mpc, x.data.map(lambda a: x.data.algebra.times(a, ring)), to)
 
 
 def _times_power_of_two(x: SharedTensor, exponent: int) -> SharedTensor:

@@ -28,7 +28,8 @@ def _ranks(x: SharedTensor, bits: int) -> SharedTensor:
     weights = np.zeros((n, len(i)), np.int64)
     weights[i, np.arange(len(i))] = 1
     weights[j, np.arange(len(j))] = -1
-    won = above.linear(lambda a: np.tensordot(weights.view(np.uint64), a, 1))
+    signs = above.data.algebra.from_words(weights.view(np.uint64))
+    won = above.linear(lambda a: np.tensordot(signs, a, 1))
     return won + np.arange(n).reshape(-1, *[1] * (x.ndim - 1))
 
 

@@ -13,7 +13,6 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from wwfl_core import kernels
 from wwfl_core.errors import Misuse
 from wwfl_core.tensor import Public, SharedBits, SharedTensor, stack_tensors
 
@@ -40,8 +39,7 @@ def axis_back(x: SharedTensor, axis: int) -> SharedTensor:
 
 def flip_where(bits: SharedBits, mask: npt.NDArray[np.bool_]) -> SharedBits:
     """bits XOR a public mask that broadcasts to their shape; local."""
-    plane = kernels.pack(np.broadcast_to(mask, bits.shape).astype(np.uint64).reshape(-1))
-    return SharedBits(bits.mpc, bits.mpc.add_public(bits.data, plane), bits.shape)
+    return bits.flip(np.ascontiguousarray(np.broadcast_to(mask, bits.shape)))
 
 
 def pairs(n: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -1,0 +1,147 @@
+"""How a value that some parties know becomes shared, message by message."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .algebra import Algebra
+from .arrays import Array, Shape
+from .cost import Phase
+from .errors import Misuse
+from .shamir import ShamirSharing
+from .share import Share
+
+if TYPE_CHECKING:
+    from .backend import MPCBackend
+
+
+class Dealing(ABC):
+    """One `deal` in its steps, so that `deal_many` can interleave several: send, receive, compare, share."""
+
+    def __init__(
+        self, mpc: MPCBackend, dealers: Sequence[int], name: str, phase: Phase, algebra: Algebra, shape: Shape
+    ) -> None:
+        self.mpc, self.dealers, self.phase, self.algebra, self.shape = mpc, tuple(dealers), phase, algebra, shape
+        self.op = mpc.party.op(name)
+
+    @abstractmethod
+    def send(self, value: Array | None) -> None:
+        """Draws the masks; dealers, who know the value, send what others lack."""
+
+    @abstractmethod
+    def receive(self) -> None:
+        """Takes what dealers sent."""
+
+    def compare(self) -> None:  # noqa: B027 (only malicious-secure sharings have something to compare)
+        """Receivers compare what they got, where nobody vouches for a dealer."""
+
+    @abstractmethod
+    def share(self) -> Share:
+        """The dealt value."""
+
+
+class TableDealing(Dealing):
+    """By the component table: masks from PRG keys, one component computed (`SharingSemantics.deal_plan`)."""
+
+    def __init__(
+        self, mpc: MPCBackend, dealers: Sequence[int], name: str, phase: Phase, algebra: Algebra, shape: Shape
+    ) -> None:
+        super().__init__(mpc, dealers, name, phase, algebra, shape)
+        self.plan = mpc.sharing.deal_plan(dealers, offline=phase is Phase.OFFLINE)
+        self.malicious = mpc.sharing.security.malicious
+        self.parts: dict[int, Array] = {}
+        self.rest: Array | None = None  # the computed component, where it is known
+
+    def send(self, value: Array | None) -> None:
+        """Draws the masks; dealers compute the component that makes the sum right and send it or vouch for it."""
+        mpc, algebra = self.mpc, self.algebra
+        mine = mpc.me in self.plan.dealers
+        rest = value
+        for component, key in self.plan.masks:
+            if mpc.me not in key:
+                continue
+            mask = self.op.random(key, f"m{component}", algebra, self.shape)
+            if mpc.me in mpc.sharing.holders[component]:
+                self.parts[component] = mask
+            if mine:
+                assert rest is not None
+                rest = algebra.sub(rest, algebra.scale(mpc.coefficient(component), mask))
+        if not mine:
+            return
+        assert rest is not None
+        self.rest = algebra.scale(mpc.coefficient(self.plan.computed), rest)
+        for receiver in self.plan.receivers:
+            self._joint_send(receiver)
+
+    def receive(self) -> None:
+        """Receivers take the computed component."""
+        if self.mpc.me in self.plan.receivers:
+            self.rest = self._joint_send(self.mpc.me)
+
+    def _joint_send(self, receiver: int) -> Array | None:
+        return self.op.joint_send(
+            self.plan.dealers,
+            receiver,
+            self.rest,
+            self.algebra.dtype,
+            self.shape,
+            self.phase,
+            vouched=self.malicious,
+        )
+
+    def compare(self) -> None:
+        """Receivers of a single dealer, whom nobody vouches for, compare what they got."""
+        if not self.malicious or len(self.plan.dealers) > 1 or self.mpc.me not in self.plan.receivers:
+            return
+        assert self.rest is not None
+        for other in self.plan.receivers:
+            if other != self.mpc.me:
+                self.mpc.party.transcript.vouch(other, self.op.number, self.rest)
+                self.mpc.party.transcript.expect(other, self.op.number, self.rest)
+
+    def share(self) -> Share:
+        held = self.mpc.sharing.held_by(self.mpc.me)
+        if self.plan.computed in held:
+            assert self.rest is not None
+            self.parts[self.plan.computed] = self.rest
+        parts = {c: self.parts[c] if c in self.parts else self.algebra.zeros(self.shape) for c in held}
+        return Share(self.algebra, self.shape, parts)
+
+
+class PointDealing(Dealing):
+    """By a polynomial (Shamir): as many points as the threshold allows are PRG masks of their holders and the dealers,
+    all others follow from them and the value, and the first dealer sends them. Semi-honest.
+
+    Bytes: one element to every holder without a mask who is no dealer: (m - 1 - t) for a single dealer; one round.
+    """
+
+    def send(self, value: Array | None) -> None:
+        sharing, me = self.mpc.sharing, self.mpc.me
+        if not isinstance(sharing, ShamirSharing):
+            raise Misuse(f"{self.mpc.name}: dealing points needs a ShamirSharing, not {sharing.name!r}")
+        masked = sharing.masked_by(self.dealers)
+        self.mine: Array | None = None
+        drawn: dict[int, Array] = {}
+        for c in masked:
+            if me == c or me in self.dealers:
+                drawn[c] = self.op.random({*self.dealers, c}, f"m{c}", self.algebra, self.shape)
+        self.sender = self.dealers[0]
+        self.sent_to = [c for c in sharing.components if c not in (*masked, *self.dealers)]
+        if me not in self.dealers:
+            self.mine = drawn.get(me)
+            return
+        assert value is not None
+        points = {**drawn, **sharing.complete(self.algebra, value, drawn)}
+        self.mine = points[me]
+        for receiver in self.sent_to if me == self.sender else ():
+            self.op.send(receiver, points[receiver], self.phase)
+
+    def receive(self) -> None:
+        if self.mpc.me in self.sent_to:
+            self.mine = self.op.recv(self.sender, self.algebra.dtype, self.shape, self.phase)
+
+    def share(self) -> Share:
+        assert self.mine is not None
+        return Share(self.algebra, self.shape, {self.mpc.me: self.mine})
