@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo demo-processes test test-slow lint types bench clean
+.PHONY: demo demo-processes test test-slow test-nightly lint types bench clean
 
 demo: $(STAMP)
 	$(BIN)/wwfl demo $(ARGS)
@@ -18,6 +18,10 @@ test: $(STAMP)
 # The exhaustive runs: every tampered message, 10^8 truncations per protocol.
 test-slow: $(STAMP)
 	WWFL_TRUNCATIONS=100000000 $(BIN)/python -m pytest -q -m slow --timeout 3600 $(ARGS)
+
+# Conversion between all ordered pairs of protocols, 10,000 generated cases each (15 minutes); WWFL_SEED=n repeats a run.
+test-nightly: $(STAMP)
+	WWFL_RESHARE_CASES=10000 $(BIN)/python -m pytest -q -m slow --timeout 3600 tests/test_reshare_properties.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks examples

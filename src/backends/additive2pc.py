@@ -6,16 +6,13 @@ Security: one of P1, P2, H passively corrupt. Product: Beaver (CRYPTO'91) with t
 reused by every product that it enters; comparison: masked once, radix-4 carry tree with dealt mask products;
 truncation: exact, one bit each way (wwfl_core.truncation, Lemma W).
 
-Bits per 64-bit element, offline / online / rounds, all links together (tests/test_costs.py asserts them):
-product 64 / 256 / 1 (any bilinear map: 64 per output / 128 per operand element that is not open yet / 1),
-truncation f / 2 / 1, sign 871 / 194 / 3, bit to ring 64 / 2 / 1, injection 128 / 130 / 1, share 0,
-reveal 128 / 1 round.
+Costs: `Additive2PC.declared_costs`. A bilinear map opens only operands that are not open yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -24,6 +21,7 @@ from wwfl_core.algebra import BITS, RING
 from wwfl_core.arrays import Array, Shape, numel
 from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
+from wwfl_core.declared import DeclaredCost
 from wwfl_core.derived import check_window, packed
 from wwfl_core.errors import InsecureNotAllowed
 from wwfl_core.party import OFFLINE
@@ -50,6 +48,19 @@ class Additive2PC(MPCBackend):
 
     name = "2pc"
     sharing = ADDITIVE_2PC
+    declared_costs: ClassVar[Mapping[str, DeclaredCost]] = {  # bits per element, all links: offline, online; rounds
+        "share": DeclaredCost(0, 0, 0),
+        "reveal": DeclaredCost(0, 128, 1, links={(P1, P2): 64, (P2, P1): 64}),
+        "product": DeclaredCost(64, lambda s: 128 * s.operands, 1, links={(P1, P2): 128, (P2, P1): 128, (H, P2): 64}),
+        "product+truncation": DeclaredCost(lambda s: s.n * (64 + s.f), 258, 2),
+        "matmul": DeclaredCost(64, lambda s: 128 * s.operands, 1),
+        "truncation": DeclaredCost(lambda s: s.n * s.f, 2, 1),
+        "sign": DeclaredCost(871, 194, 3),
+        "sign32": DeclaredCost(429, 94, 3),
+        "bit_to_ring": DeclaredCost(64, 2, 1),
+        "inject": DeclaredCost(128, 130, 1),
+        "relu": DeclaredCost(999, 324, 4),
+    }
 
     def __init__(self, *, helper: bool = True, frac_bits: int = 20) -> None:
         super().__init__(frac_bits=frac_bits)

@@ -6,6 +6,9 @@ neighbours.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import numpy as np
 
 from wwfl_core import kernels
@@ -13,10 +16,16 @@ from wwfl_core.algebra import BITS, RING
 from wwfl_core.arrays import Shape, numel
 from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
+from wwfl_core.declared import DeclaredCost
 from wwfl_core.derived import check_window
 from wwfl_core.share import Share
 from wwfl_core.sharing import PLAIN
 from wwfl_core.truncation import low_mask
+
+OPERATIONS = (
+    *("share", "reveal", "product", "product+truncation", "matmul", "truncation"),
+    *("sign", "sign32", "bit_to_ring", "inject", "relu"),
+)
 
 
 class Plain(MPCBackend):
@@ -24,6 +33,7 @@ class Plain(MPCBackend):
 
     name = "plain"
     sharing = PLAIN
+    declared_costs: ClassVar[Mapping[str, DeclaredCost]] = dict.fromkeys(OPERATIONS, DeclaredCost(0, 0, 0))
 
     def bilinear(self, f: Bilinear, x: Share, y: Share, truncate: int = 0) -> Share:
         """f(x, y): 0 bytes, 0 rounds."""

@@ -4,12 +4,13 @@
 
 Security: one of three parties passively corrupt. No preprocessing except f bits per exact truncation, dealt by P3.
 
-Bits per 64-bit element, offline / online / rounds, all links together (tests/test_costs.py asserts them):
-product 0 / 192 / 1 per OUTPUT element of any bilinear map, product with exact truncation f / 194 / 3, truncation
-f / 130 / 2, sign 0 / 544 / 8, bit to ring 0 / 192 / 2, injection 0 / 256 / 2, share 64 / 1 round, reveal 192 / 1 round.
+Costs: `Replicated3PC.declared_costs`. A bilinear map costs per OUTPUT element.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from wwfl_core.algebra import BITS, RING
 from wwfl_core.arrays import Array, Shape, numel
 from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
+from wwfl_core.declared import DeclaredCost
 from wwfl_core.derived import plane_shape, planes
 from wwfl_core.party import Op
 from wwfl_core.share import Share
@@ -36,6 +38,19 @@ class Replicated3PC(MPCBackend):
 
     name = "3pc"
     sharing = REPLICATED_3PC
+    declared_costs: ClassVar[Mapping[str, DeclaredCost]] = {  # bits per element, all links: offline, online; rounds
+        "share": DeclaredCost(0, 64, 1),
+        "reveal": DeclaredCost(0, 192, 1),
+        "product": DeclaredCost(0, 192, 1, links={(P1, P3): 64, (P2, P1): 64, (P3, P2): 64}),
+        "product+truncation": DeclaredCost(lambda s: s.n * s.f, 194, 3),
+        "matmul": DeclaredCost(0, 192, 1),
+        "truncation": DeclaredCost(lambda s: s.n * s.f, 130, 2),
+        "sign": DeclaredCost(0, 544, 8),
+        "sign32": DeclaredCost(0, 259, 7),
+        "bit_to_ring": DeclaredCost(0, 192, 2),
+        "inject": DeclaredCost(0, 256, 2),
+        "relu": DeclaredCost(0, 800, 10),
+    }
 
     # ------------------------------------------------------------------ the product
 

@@ -10,15 +10,14 @@ unit coefficient; digests are compared, and verdicts exchanged, before anything 
 CS4's words w have no second owner: they are safe because an error in w reaches v multiplied by +-1 only. Summing
 several w, or scaling one by a secret, would let CS4 learn a bit from abort or no abort; no gate here does that.
 
-Bits per 64-bit element, offline / online / rounds at the evaluators, all links (tests/test_costs.py asserts them; CS1
-lags one message behind): product 128 / 192 / 1 per OUTPUT element of any bilinear map, product with exact truncation
-128+2f / 193+2f / 2, truncation 64+2f / 65+2f / 1, sign 363 / 607 / 7, bit to ring 128 / 192 / 1, injection
-384 / 192 / 1, share 128 / 1 round, reveal 256 / 1 round, plus 32-byte digests per check point.
+Costs: `Tetrad4PC.declared_costs`. A bilinear map costs per OUTPUT element; rounds are one more than the literature's,
+which counts at the evaluators: CS1 lags one message behind them (once per program, not once per operation).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -27,6 +26,7 @@ from wwfl_core.algebra import BITS, RING, Algebra
 from wwfl_core.arrays import Array, Shape, numel
 from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
+from wwfl_core.declared import DeclaredCost
 from wwfl_core.derived import packed, plane_shape, planes
 from wwfl_core.party import OFFLINE, ONLINE, Op
 from wwfl_core.share import Share
@@ -43,6 +43,19 @@ class Tetrad4PC(MPCBackend):
 
     name = "4pc"
     sharing = TETRAD_4PC
+    declared_costs: ClassVar[Mapping[str, DeclaredCost]] = {  # bits per element, all links: offline, online; rounds
+        "share": DeclaredCost(0, 128, 1),
+        "reveal": DeclaredCost(0, lambda s: 256 * s.n + 8 * 256, 1),  # two more holders show a digest
+        "product": DeclaredCost(128, 192, 2),
+        "product+truncation": DeclaredCost(lambda s: s.n * (128 + 2 * s.f), lambda s: s.n * (193 + 2 * s.f), 3),
+        "matmul": DeclaredCost(128, 192, 2),
+        "truncation": DeclaredCost(lambda s: s.n * (64 + 2 * s.f), lambda s: s.n * (65 + 2 * s.f), 2),
+        "sign": DeclaredCost(363, 607, 8),
+        "sign32": DeclaredCost(173, 290, 7),
+        "bit_to_ring": DeclaredCost(128, 192, 2),
+        "inject": DeclaredCost(384, 192, 2),
+        "relu": DeclaredCost(747, 799, 9),
+    }
 
     # ------------------------------------------------------------------ the product
 

@@ -6,16 +6,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wwfl_core.algebra import BITS, RING
-from wwfl_core.arrays import numel
+from wwfl_core.algebra import RING, RING32, Algebra
 from wwfl_core.cluster import Handle, LocalCluster
 from wwfl_core.cost import Cost
-from wwfl_core.derived import packed
 from wwfl_core.errors import InsecureNotAllowed, Misuse, PeerAborted
 from wwfl_core.server import Outcome, Ref, map_tree
 from wwfl_core.sharing import Security
 
+from . import domain
 from .convert import receive_shares, send_shares
+from .domain import Change
 from .fast_paths import PATHS, Path
 from .plan import Plan, Side
 from .security import check
@@ -44,10 +44,18 @@ def plan_for(
         Misuse: when the clusters share server names, or a named path is unknown or does not apply.
         InsecureNotAllowed: when hosts that both clusters permit to be corrupt could together learn the value.
     """
-    return _choose(source, target, value_bytes, path)[1]
+    algebras = source.protocol.numbers, target.protocol.numbers
+    return _choose(source, target, algebras, value_bytes, path)[1]
 
 
-def reshare(x: Handle, to: LocalCluster, *, path: str | Path | None = None, allow_weaker: bool = False) -> Handle:
+def reshare(
+    x: Handle,
+    to: LocalCluster,
+    *,
+    path: str | Path | None = None,
+    allow_weaker: bool = False,
+    algebra: Algebra | None = None,
+) -> Handle:
     """Shares of x at its cluster become fresh shares of the same value at cluster `to`.
 
     One round of bytes per dealt word (two more one-byte verdicts if the source is malicious-secure); nobody learns x.
@@ -58,6 +66,9 @@ def reshare(x: Handle, to: LocalCluster, *, path: str | Path | None = None, allo
         path: one of the registered paths by name ("generic", "small", "same hosts", "detect"), or a path of your own;
             by default the one that sends fewest bytes over the network.
         allow_weaker: accept that `to` protects the value less than it was protected so far.
+        algebra: where the numbers are to live at `to`: `RING` or `RING32` at protocols over rings. By default where its
+            protocol computes; tensors of Z_2^32 stay there if it is a ring. Changing the modulus is exact for numbers
+            below a quarter of the smaller modulus, and costs one product at the target (`wwfl_core.modulus`).
 
     Raises:
         Misuse: clusters that are not connectable, a path that is unknown or does not apply; before anything is sent.
@@ -66,27 +77,29 @@ def reshare(x: Handle, to: LocalCluster, *, path: str | Path | None = None, allo
         VerificationFailed: a malicious source without an honest majority per component.
         ProtocolError: a party is lost; nothing is half-converted.
     """
-    return reshare_with_report(x, to, path=path, allow_weaker=allow_weaker).handle
+    return reshare_with_report(x, to, path=path, allow_weaker=allow_weaker, algebra=algebra).handle
 
 
 def reshare_with_report(
-    x: Handle, to: LocalCluster, *, path: str | Path | None = None, allow_weaker: bool = False
+    x: Handle,
+    to: LocalCluster,
+    *,
+    path: str | Path | None = None,
+    allow_weaker: bool = False,
+    algebra: Algebra | None = None,
 ) -> Reshared:
     """Like `reshare`, with cost, outvoted parties and the path that was taken."""
     source = x.cluster
-    bits = x.ref.frac_bits is None
-    shape = (packed(numel(x.shape)),) if bits else x.shape
-    algebra = BITS if bits else RING
-    chosen, plan = _choose(source, to, algebra.nbytes(shape), path)
+    change = _change(x, to, algebra)
+    chosen, plan = _choose(source, to, (change.source, change.target), change.value_bytes, path)
     if not allow_weaker:
         _refuse_downgrade(x, to)
     source.connect(to)
     run = max(source.next_run(), to.next_run())
-    leaving = source.submit(send_shares, x, plan, run=run)
+    leaving = source.submit(send_shares, x, plan, change, run=run)
     # Integers and other deliberate scales stay as they are; a tensor in its cluster's format gets the target's.
     rescale = x.ref.frac_bits == source.protocol.fixed.frac_bits
-    args = (shape, algebra.name, x.ref.frac_bits, x.shape, plan, rescale)
-    arriving = to.submit(receive_shares, *args, run=run, guarantee=x.guarantee)
+    arriving = to.submit(receive_shares, plan, change, x.ref.frac_bits, rescale, run=run, guarantee=x.guarantee)
     left, arrived = leaving.outcomes(), arriving.outcomes()
     failures = [_failure(side, outcomes) for side, outcomes in ((source, left), (to, arrived))]
     raised = [error for error in failures if error is not None]
@@ -125,7 +138,30 @@ def _refuse_downgrade(x: Handle, to: LocalCluster) -> None:
         )
 
 
-def _choose(source: LocalCluster, target: LocalCluster, value_bytes: int, path: str | Path | None) -> tuple[Path, Plan]:
+def _change(x: Handle, to: LocalCluster, wanted: Algebra | None) -> Change:
+    """Where the value is and where it goes."""
+    protocol = to.protocol
+    if x.ref.frac_bits is None:
+        if wanted is not None:
+            raise Misuse(f"algebra={wanted} is for numbers; bits live where {protocol.name} shares bits")
+        return domain.bits(x.ref.algebra, protocol.bits.algebra, x.shape)
+    rings = (RING, RING32)
+    possible = rings if protocol.numbers in rings else (protocol.numbers,)
+    target = wanted or (x.ref.algebra if x.ref.algebra in possible else protocol.numbers)
+    if target not in possible:
+        raise Misuse(
+            f"{protocol.name} cannot share numbers in {target}; it can in {' or '.join(a.name for a in possible)}"
+        )
+    return domain.numbers(x.ref.algebra, target, x.shape)
+
+
+def _choose(
+    source: LocalCluster,
+    target: LocalCluster,
+    algebras: tuple[Algebra, Algebra],
+    value_bytes: int,
+    path: str | Path | None,
+) -> tuple[Path, Plan]:
     if source is target:
         raise Misuse(f"the tensor already lives at cluster {source.name}")
     shared = set(source.addresses) & set(target.addresses)
@@ -134,7 +170,7 @@ def _choose(source: LocalCluster, target: LocalCluster, value_bytes: int, path: 
             f"two servers have the same name: {sorted(shared)}; give the clusters different names (servers that one "
             f"host runs in both are told by hosts=...)"
         )
-    here, there = (Side(c.sharing, c.addresses, c.hosts) for c in (source, target))
+    here, there = (Side(c.sharing, c.addresses, c.hosts, a) for c, a in zip((source, target), algebras, strict=True))
     chosen, plan = PATHS.choose(here, there, value_bytes, path)
     check(plan)
     return chosen, plan

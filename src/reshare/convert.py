@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wwfl_core.algebra import BITS, RING, Algebra
-from wwfl_core.arrays import U8, Array, Shape
+from wwfl_core.algebra import BITS, Algebra
+from wwfl_core.arrays import U8, Array, Shape, from_wire, to_wire, wire_form
 from wwfl_core.backend import MPCBackend
 from wwfl_core.cost import Phase
 from wwfl_core.errors import VerificationFailed
@@ -24,6 +24,7 @@ from wwfl_core.sharing import Group
 from wwfl_core.tensor import SharedBits, SharedTensor
 from wwfl_core.transcript import digest
 
+from .domain import Change
 from .plan import Plan, ResharePlan
 
 NAME = "reshare"
@@ -41,10 +42,12 @@ class _Link:
         self._base = group * 8
 
     def send(self, to: int, step: int, value: Array) -> None:
-        self._endpoint.send(self._peers[to], self._base + step, NAME, ONLINE, value, label=self._label)
+        self._endpoint.send(self._peers[to], self._base + step, NAME, ONLINE, to_wire(value), label=self._label)
 
     def recv(self, frm: int, step: int, algebra: Algebra, shape: Shape) -> Array:
-        return self._endpoint.recv(self._peers[frm], self._base + step, NAME, ONLINE, dtype=algebra.dtype, shape=shape)
+        dtype, size = wire_form(algebra.dtype, shape)
+        words = self._endpoint.recv(self._peers[frm], self._base + step, NAME, ONLINE, dtype=dtype, shape=size)
+        return from_wire(words, algebra.dtype)
 
 
 SEEDS, VALUE, DIGEST, VERDICT, AGAIN_SEEDS, AGAIN_VALUE = range(6)
@@ -58,13 +61,14 @@ class _Dealt:
     dealers: tuple[int, ...]
     link: _Link
     masks: dict[int, Array]  # or their seeds
-    word: Array
+    computed: dict[int, Array]
 
     def message(self, receiver: int) -> tuple[U8, Array | None]:
         """What `receiver` is to know: its masks (or seeds), and the computed component if it holds that."""
         chosen = [_octets(self.masks[c]) for c in self.plan.masks_for(receiver)]
         packed = np.concatenate(chosen) if chosen else np.zeros(0, np.uint8)
-        return packed, self.word if receiver in self.plan.target.holders[self.plan.computed] else None
+        computed = self.plan.computed_for(receiver)
+        return packed, None if computed is None else self.computed[computed]
 
     def send(self, receiver: int, seeds_step: int, value_step: int) -> None:
         packed, value = self.message(receiver)
@@ -73,32 +77,32 @@ class _Dealt:
             self.link.send(receiver, value_step, value)
 
 
-def send_shares(mpc: MPCBackend, x: SharedTensor | SharedBits, plan: Plan) -> int:
+def send_shares(mpc: MPCBackend, x: SharedTensor | SharedBits, plan: Plan, change: Change) -> int:
     """The source's program: a check point (malicious sources only), then the plan's; returns host-internal bytes."""
     mpc.party.guests = plan.targets
     mpc.checkpoint()
-    return plan.send(mpc, x.data)
+    return plan.send(mpc, x.data, change)
 
 
 class Dealing(ResharePlan):
     """The programs of a `ResharePlan`."""
 
-    def send(self, mpc: MPCBackend, x: Share) -> int:
+    def send(self, mpc: MPCBackend, x: Share, change: Change) -> int:
         """Everything is sent, then verdicts are awaited (where a dealer can be outvoted)."""
-        _deal_out(mpc, x, self)
+        _deal_out(mpc, x, self, change)
         return 0
 
-    def receive(self, mpc: MPCBackend, algebra: Algebra, shape: Shape) -> tuple[Share, tuple[str, ...]]:
-        """Takes, compares and adds up the words.
+    def receive(self, mpc: MPCBackend, change: Change) -> tuple[Share, tuple[str, ...]]:
+        """Takes, compares and combines the words.
 
         Raises:
             VerificationFailed: when dealers contradict each other and nobody can be outvoted.
         """
-        return _take_in(mpc, algebra, shape, self)
+        return _take_in(mpc, self, change)
 
 
-def _deal_out(mpc: MPCBackend, x: Share, plan: ResharePlan) -> None:
-    dealt = [d for number, group in enumerate(plan.groups) if (d := _prepare(mpc, x, plan, number, group))]
+def _deal_out(mpc: MPCBackend, x: Share, plan: ResharePlan, change: Change) -> None:
+    dealt = [d for number, group in enumerate(plan.groups) if (d := _prepare(mpc, x, plan, change, number, group))]
     for item in dealt:
         for receiver in plan.receivers:
             if item.dealers[0] == mpc.me:
@@ -113,39 +117,35 @@ def _deal_out(mpc: MPCBackend, x: Share, plan: ResharePlan) -> None:
                 item.send(receiver, AGAIN_SEEDS, AGAIN_VALUE)
 
 
-def _prepare(mpc: MPCBackend, share: Share, plan: ResharePlan, number: int, group: Group) -> _Dealt | None:
-    """This dealer's copy of a group's word in the target's sharing: fresh seeds, and y = +-(w - masks)."""
+def _prepare(
+    mpc: MPCBackend, share: Share, plan: ResharePlan, change: Change, number: int, group: Group
+) -> _Dealt | None:
+    """This dealer's copy of a group's word in the target's sharing: fresh seeds, and what follows from them."""
     op = mpc.party.op(NAME)
     dealers = plan.dealers(group)
     if mpc.me not in dealers:
         return None
-    algebra = share.algebra
-    word = mpc.partial(share, group.components)
+    algebra, shape = change.target, change.dealt
+    word = change.parts(mpc.partial(share, group.components), number, len(plan.groups))
     sent: dict[int, Array] = {}
+    drawn: dict[int, Array] = {}
     for component in plan.masks:
         if plan.masks_in_full:
-            sent[component] = mask = op.random(dealers, f"m{component}", algebra, share.shape)
+            sent[component] = drawn[component] = op.random(dealers, f"m{component}", algebra, shape)
         else:
             sent[component] = op.random(dealers, f"s{component}", BITS, (KEY_BYTES,))
-            mask = expand(sent[component], algebra, share.shape)
-        word = algebra.sub(word, algebra.scale(plan.target.coefficients[component], mask))
-    word = algebra.scale(plan.target.coefficients[plan.computed], word)
-    return _Dealt(plan, dealers, _Link(mpc, plan.targets, number), sent, word)
+            drawn[component] = expand(sent[component], algebra, shape)
+    computed = plan.target.complete(algebra, word, drawn)
+    return _Dealt(plan, dealers, _Link(mpc, plan.targets, number), sent, computed)
 
 
 def _digest(seeds: U8, value: Array | None) -> U8:
-    body = b"" if value is None else np.ascontiguousarray(value).tobytes()
+    body = b"" if value is None else _octets(value).tobytes()
     return digest(np.frombuffer(seeds.tobytes() + body, np.uint8))
 
 
 def receive_shares(
-    mpc: MPCBackend,
-    shape: Shape,
-    algebra_name: str,
-    frac_bits: int | None,
-    logical: Shape,
-    plan: Plan,
-    rescale: bool,
+    mpc: MPCBackend, plan: Plan, change: Change, frac_bits: int | None, rescale: bool
 ) -> tuple[SharedTensor | SharedBits, tuple[str, ...]]:
     """The target's program: the tensor, and who was outvoted. `rescale` brings it to the target's own format.
 
@@ -153,15 +153,15 @@ def receive_shares(
         VerificationFailed: when dealers contradict each other and nobody can be outvoted.
     """
     mpc.party.guests = plan.sources
-    algebra = RING if algebra_name == RING.name else BITS
-    total, outvoted = plan.receive(mpc, algebra, shape)
+    total, outvoted = plan.receive(mpc, change)
     if frac_bits is None:
-        return SharedBits(mpc, total, logical), outvoted
+        return SharedBits(mpc, total, change.shape), outvoted
     tensor = SharedTensor(mpc, total, frac_bits)
-    return tensor.rescale(mpc.fixed.frac_bits) if rescale else tensor, outvoted
+    return tensor.rescale(mpc.fixed.frac_bits) if rescale and change.target == mpc.numbers else tensor, outvoted
 
 
-def _take_in(mpc: MPCBackend, algebra: Algebra, shape: Shape, plan: ResharePlan) -> tuple[Share, tuple[str, ...]]:
+def _take_in(mpc: MPCBackend, plan: ResharePlan, change: Change) -> tuple[Share, tuple[str, ...]]:
+    algebra, shape = change.target, change.dealt
     outvoted: list[str] = []
     boxes: list[_Inbox] = []
     for number, group in enumerate(plan.groups):
@@ -172,13 +172,13 @@ def _take_in(mpc: MPCBackend, algebra: Algebra, shape: Shape, plan: ResharePlan)
         box.receive()
     for box in boxes:
         outvoted.extend(box.vote())
-    total = Share(algebra, shape, {})
-    for number, box in enumerate(boxes):
-        dealt = Share(algebra, shape, box.parts())
-        total = total + dealt if number else dealt
+    dealt = [Share(algebra, shape, box.parts()) for box in boxes]
+    if not dealt:  # a helper
+        dealt = [Share(algebra, shape, {}) for _ in plan.groups]
     if mpc.sharing.security.malicious:
-        _cross_check(mpc, total)
-    return total, tuple(outvoted)
+        for word in [change.combine(mpc, dealt)] if change.kept else dealt:
+            _cross_check(mpc, word)
+    return change.combine(mpc, dealt), tuple(outvoted)
 
 
 class _Inbox:
@@ -195,8 +195,9 @@ class _Inbox:
 
     def _take(self, dealer: int, seeds_step: int, value_step: int) -> None:
         self.masks: U8 = self.link.recv(dealer, seeds_step, BITS, (self.mask_bytes * len(self.mine),))
-        holds = self.me in self.plan.target.holders[self.plan.computed]
-        self.value = self.link.recv(dealer, value_step, self.algebra, self.shape) if holds else None
+        self.computed = self.plan.computed_for(self.me)
+        arrives = self.computed is not None
+        self.value = self.link.recv(dealer, value_step, self.algebra, self.shape) if arrives else None
 
     def receive(self) -> None:
         """The first dealer's message and the other dealers' digests of it."""
@@ -254,8 +255,8 @@ class _Inbox:
             full = self.plan.masks_in_full
             # a copy: a slice of what arrived need not be aligned to the elements
             found[c] = _elements(octets, self.algebra, self.shape) if full else expand(octets, self.algebra, self.shape)
-        if self.value is not None:
-            found[self.plan.computed] = self.value
+        if self.value is not None and self.computed is not None:
+            found[self.computed] = self.value
         return found
 
 
@@ -270,12 +271,13 @@ def _cross_check(mpc: MPCBackend, share: Share) -> None:
 
 def _octets(value: Array) -> U8:
     """The bytes of an array."""
-    return np.frombuffer(np.ascontiguousarray(value).tobytes(), np.uint8)
+    return np.frombuffer(np.ascontiguousarray(to_wire(value)).tobytes(), np.uint8)
 
 
 def _elements(octets: U8, algebra: Algebra, shape: Shape) -> Array:
     """The inverse of `_octets`."""
-    return np.frombuffer(octets.tobytes(), algebra.dtype).reshape(shape)
+    dtype, size = wire_form(algebra.dtype, shape)
+    return from_wire(np.frombuffer(octets.tobytes(), dtype).reshape(size), algebra.dtype)
 
 
 def expand(seed: U8, algebra: Algebra, shape: Shape) -> Array:

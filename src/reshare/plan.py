@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wwfl_core.algebra import Algebra
-from wwfl_core.arrays import Shape
+from wwfl_core.algebra import RING, Algebra
 from wwfl_core.backend import MPCBackend
 from wwfl_core.prg import KEY_BYTES
 from wwfl_core.share import Share
 from wwfl_core.sharing import Group, SharingSemantics
 from wwfl_core.transcript import DIGEST_BYTES
+
+from .domain import Change
 
 Form = Mapping[str, int]
 """A linear form: coefficients of independent variables, each of them a source component or a fresh mask."""
@@ -26,11 +27,13 @@ def component(number: int) -> str:
 
 @dataclass(frozen=True)
 class Side:
-    """One cluster of a conversion: its sharing, its servers' channel addresses, and who operates each server."""
+    """One cluster of a conversion: its sharing, its servers' channel addresses, who operates each server, and the
+    algebra that the value is shared in there."""
 
     sharing: SharingSemantics
     addresses: tuple[str, ...]
     hosts: tuple[str, ...]
+    algebra: Algebra = RING
 
 
 @dataclass(frozen=True)
@@ -60,12 +63,17 @@ class Plan(ABC):
     def targets(self) -> tuple[str, ...]:
         return self.there.addresses
 
+    @property
+    def linear(self) -> bool:
+        """Whether everything that servers see is a linear form (`learned`): independent components, one algebra."""
+        return self.here.algebra == self.there.algebra and self.source.independent and self.target.independent
+
     @abstractmethod
-    def send(self, mpc: MPCBackend, x: Share) -> int:
+    def send(self, mpc: MPCBackend, x: Share, change: Change) -> int:
         """The program of the source's servers; returns the bytes that this one sent inside its host."""
 
     @abstractmethod
-    def receive(self, mpc: MPCBackend, algebra: Algebra, shape: Shape) -> tuple[Share, tuple[str, ...]]:
+    def receive(self, mpc: MPCBackend, change: Change) -> tuple[Share, tuple[str, ...]]:
         """The program of the target's servers: the share, and the addresses of outvoted dealers."""
 
     @abstractmethod
@@ -78,7 +86,8 @@ class Plan(ABC):
 
     @abstractmethod
     def learned(self) -> Mapping[str, tuple[Form, ...]]:
-        """Per server address: everything that it draws, sends or receives, beside its source components."""
+        """Per server address: everything that it draws, sends or receives, beside its source components (`linear`
+        plans)."""
 
     def knowledge(self) -> dict[str, tuple[Form, ...]]:
         """Per server address: all linear forms that it knows."""
@@ -97,8 +106,9 @@ class Plan(ABC):
 class ResharePlan(Plan):
     """Source components, grouped by parties who know them, are dealt into the target's components.
 
-    Every group's word w (a sum of components known to all its dealers) becomes fresh target components: all but
-    `computed` are masks, and y_computed = +-(w - sum of the others). The target adds up over groups. Each word comes
+    Every group's word w (a sum of components known to all its dealers) becomes fresh target components: `masks`, and
+    `computed` ones that follow from them (y_computed = +-(w - sum of the others), or the remaining points of a
+    polynomial). The target adds up over groups, or combines them where the modulus changes. Each word comes
     from `vouchers` dealers: the first sends it, the others its digest. Masks travel as 32-byte seeds, or themselves if
     `masks_in_full`.
     """
@@ -122,17 +132,17 @@ class ResharePlan(Plan):
         return 1 < self.vouchers and self.vouchers > 2 * self.source.security.corruptions
 
     @property
-    def computed(self) -> int:
-        """One target component travels in full, all others as masks."""
-        return self.target.cheapest
-
-    @property
     def masks(self) -> tuple[int, ...]:
-        return tuple(c for c in self.target.components if c != self.computed)
+        """Target components that dealers draw; the others follow from them and the word, and travel in full."""
+        return self.target.seeded
 
     def masks_for(self, receiver: int) -> tuple[int, ...]:
         """Mask components that `receiver` gets, in order."""
         return tuple(c for c in self.masks if receiver in self.target.holders[c])
+
+    def computed_for(self, receiver: int) -> int | None:
+        """The component that `receiver` gets in full; nobody gets two."""
+        return next((c for c in self.target.computed if receiver in self.target.holders[c]), None)
 
     @property
     def receivers(self) -> tuple[int, ...]:
@@ -148,7 +158,7 @@ class ResharePlan(Plan):
             dealers = self.dealers(group)
             for receiver in self.receivers:
                 total += mask_bytes * len(self.masks_for(receiver))
-                total += value_bytes if receiver in self.target.holders[self.computed] else 0
+                total += 0 if self.computed_for(receiver) is None else value_bytes
                 total += (len(dealers) - 1) * DIGEST_BYTES + (len(dealers) if self.corrects else 0)
         return total
 
@@ -156,15 +166,16 @@ class ResharePlan(Plan):
         """Dealers know the masks of their words. Digests are of what the receiver gets anyway."""
         known: dict[str, list[Form]] = {}
         signs = self.target.coefficients
+        (computed,) = self.target.computed
         for number, group in enumerate(self.groups):
             masks = {c: f"mask {number}.{c}" for c in self.masks}
             rest = self.word(group.components) | {name: -signs[c] for c, name in masks.items()}
-            dealt: Form = {name: signs[self.computed] * k for name, k in rest.items()}
+            dealt: Form = {name: signs[computed] * k for name, k in rest.items()}
             for dealer in self.dealers(group):
                 known.setdefault(self.sources[dealer], []).extend({name: 1} for name in masks.values())
             for receiver in self.receivers:
                 mine = known.setdefault(self.targets[receiver], [])
                 mine.extend({masks[c]: 1} for c in self.masks_for(receiver))
-                if receiver in self.target.holders[self.computed]:
+                if self.computed_for(receiver) is not None:
                     mine.append(dealt)
         return {address: tuple(forms) for address, forms in known.items()}

@@ -14,12 +14,12 @@ from functools import lru_cache
 from itertools import chain, combinations
 from typing import ClassVar
 
-from wwfl_core.algebra import Algebra
-from wwfl_core.arrays import Array, Shape
+from wwfl_core.arrays import Array
 from wwfl_core.backend import MPCBackend
 from wwfl_core.party import ONLINE
 from wwfl_core.share import Share
 
+from .domain import Change
 from .plan import Form, Plan, Side
 
 NAME = "reshare"
@@ -51,7 +51,7 @@ class SameHosts(Plan):
     words: tuple[Word, ...]
     chained: ClassVar[bool] = True
 
-    def send(self, mpc: MPCBackend, x: Share) -> int:
+    def send(self, mpc: MPCBackend, x: Share, change: Change) -> int:
         """Hands words to the target servers of the same hosts: no network bytes, no round."""
         sent = 0
         for number, word in enumerate(self.words):
@@ -64,8 +64,9 @@ class SameHosts(Plan):
                     sent += value.nbytes
         return sent
 
-    def receive(self, mpc: MPCBackend, algebra: Algebra, shape: Shape) -> tuple[Share, tuple[str, ...]]:
+    def receive(self, mpc: MPCBackend, change: Change) -> tuple[Share, tuple[str, ...]]:
         """Deals all words in one round (or none)."""
+        algebra, shape = change.target, change.dealt
         jobs: list[tuple[Array | None, tuple[int, ...]]] = []
         for number, word in enumerate(self.words):
             value = None
@@ -112,6 +113,8 @@ def _messages(there: Side, dealers: tuple[int, ...]) -> int:
 @lru_cache(maxsize=256)
 def find_words(here: Side, there: Side) -> tuple[Word, ...] | None:
     """The cheapest way to cover all source components with words whose dealers' hosts all serve the target, or None."""
+    if here.algebra != there.algebra or not (here.sharing.independent and there.sharing.independent):
+        return None
     security = here.sharing.security
     if security.malicious and not there.sharing.security.malicious:
         return None  # nobody in the target would compare what the dealers say

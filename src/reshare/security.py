@@ -41,12 +41,28 @@ def check(plan: Plan) -> None:
 @lru_cache(maxsize=1024)
 def openers(plan: Plan) -> tuple[str, ...] | None:
     """A permitted set of hosts that learns something about the value, or None."""
+    if not plan.linear:
+        return _openers_of_words(plan)
     knowledge = plan.knowledge()
     secret = plan.word(tuple(plan.source.components))
     for hosts in coalitions(plan.here, plan.there):
         forms = [form for address in servers(plan, hosts) for form in knowledge[address]]
         if any(reveals(forms, secret, p, k) for p, k in MODULI):
             return hosts
+    return None
+
+
+def _openers_of_words(plan: Plan) -> tuple[str, ...] | None:
+    """The same question where the modulus changes or components are points of a polynomial.
+
+    What is dealt of a word is a function of it, with fresh masks of its own, and the target combines dealt words by its
+    own protocol. So K learns the words that its source servers know and, of the others, what its target servers can
+    reconstruct: nothing about the value, if K's servers reveal it in neither sharing.
+    """
+    for hosts in coalitions(plan.here, plan.there):
+        for side in (plan.here, plan.there):
+            if side.sharing.reveals(i for i, host in enumerate(side.hosts) if host in hosts):
+                return hosts
     return None
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Self
 
@@ -23,6 +23,7 @@ from .bilinear import Bilinear, DirectSum
 from .bitformat import PACKED, BitFormat
 from .cost import Phase
 from .dealing import Dealing, TableDealing
+from .declared import DeclaredCost
 from .errors import Misuse, VerificationFailed
 from .fixedpoint import FixedPoint
 from .party import ONLINE, Op, Party
@@ -43,6 +44,10 @@ class MPCBackend(ABC):
     numbers: Algebra = RING  # where number tensors are shared
     bits: BitFormat = PACKED  # how secret bits are shared
     dealing: type[Dealing] = TableDealing  # how a party's value is shared
+    declared_costs: ClassVar[Mapping[str, DeclaredCost]] = {}
+    """What operations cost, by name (`wwfl_core.testing.cost.OPERATIONS`); the conformance kit compares them."""
+    known_defects: ClassVar[Mapping[str, str]] = {}
+    """Checks of the conformance kit that are known to fail, with the reason; reported as such, never as conforming."""
     party: Party
 
     def __init__(self, *, frac_bits: int = 20) -> None:

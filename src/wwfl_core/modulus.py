@@ -51,6 +51,10 @@ def parts(word: Array, position: int, count: int, source: Algebra, target: Algeb
         top = (word.astype(object) << top_bits(count)) // size if size & (size - 1) else word >> below(shift)
         return np.stack([integer(word), integer(np.asarray(top))])
     quarter = size // 4
+    if count == 1:  # its holder knows the number
+        negative = integer(word >= below(size - size // 2))
+        lowered = target.sub(integer(word), target.scale(size % target.modulus, negative))
+        return np.stack([lowered, target.zeros(lowered.shape)])
     if position:
         return np.stack([integer(word), integer(word >= below(size - size // 2))])
     base = word >= below(quarter)
@@ -79,6 +83,8 @@ def combine(mpc: MPCBackend, dealt: Sequence[Share], source: Algebra, target: Al
     if divides(target, source):
         return _sum(dealt)
     total, marks = _sum([d[0] for d in dealt]), [d[1] for d in dealt]
+    if len(marks) == 1:
+        return total
     with mpc.scope("wraps"):
         wraps = mpc.bilinear(EXACT, marks[0], marks[1]) if len(marks) == 2 else wrap_count(mpc, marks, target)
     return total - wraps.map(lambda a: target.scale(source.modulus % target.modulus, a))

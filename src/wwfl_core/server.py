@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from .algebra import Algebra
 from .arrays import Shape
 from .backend import MPCBackend
 from .channel.endpoint import Endpoint
@@ -26,6 +27,7 @@ class Ref:
     id: str
     shape: Shape
     frac_bits: int | None
+    algebra: Algebra
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,7 @@ class Server:
             count += 1
             name = f"{run}.{count}"
             self._store[name] = item
-            return Ref(name, item.shape, item.frac_bits if isinstance(item, SharedTensor) else None)
+            frac_bits = item.frac_bits if isinstance(item, SharedTensor) else None
+            return Ref(name, item.shape, frac_bits, item.data.algebra)
 
         return map_tree(value, leaf)

@@ -56,6 +56,10 @@ class ShamirSharing(SharingSemantics):
         return len(set(coalition)) > self.threshold
 
     @property
+    def independent(self) -> bool:
+        return False
+
+    @property
     def unit(self) -> tuple[int, ...]:
         return (1,) * self.parties
 

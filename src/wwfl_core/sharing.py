@@ -133,6 +133,12 @@ class SharingSemantics:
         return tuple(c for c in self.components if party in self.holders[c])
 
     @property
+    def independent(self) -> bool:
+        """Whether components are independent and all needed, as the table of this class says; points of a polynomial
+        (`wwfl_core.shamir`) are not."""
+        return True
+
+    @property
     def required(self) -> tuple[int, ...]:
         """The components that reconstruction uses."""
         return tuple(c for c in self.components if self.coefficients[c])

@@ -93,8 +93,24 @@ class SharedTensor(Functions):
 
     # ------------------------------------------------------------------ linear arithmetic
 
+    def full(self, what: str) -> Share:
+        """The share, for operations that need the protocol's own number format."""
+        if self.data.algebra != self.mpc.numbers:
+            raise Misuse(f"{what}: this tensor was narrowed to {self.data.algebra}; widen() it first")
+        return self.data
+
+    def narrow(self) -> SharedTensor:
+        """The same numbers in Z_2^32, for |x| * 2^frac_bits < 2^30: half the bytes; see `wwfl_core.modulus`. Local."""
+        return _modulus().narrow(self)
+
+    def widen(self) -> SharedTensor:
+        """A narrowed tensor in Z_2^64 again, exact: one dealing and one product."""
+        return _modulus().widen(self)
+
     def _aligned(self, other: SharedTensor) -> tuple[Share, Share, int]:
         """Both operands at the larger scale (raising a scale is exact and local)."""
+        if other.data.algebra != self.data.algebra:
+            raise Misuse(f"operands are shared in {self.data.algebra} and {other.data.algebra}; widen() one of them")
         if other.mpc is not self.mpc:
             raise Misuse(
                 f"operands are shared by different clusters or parties ({self.mpc.name} and {other.mpc.name}); "
@@ -146,6 +162,9 @@ class SharedTensor(Functions):
         f.shape(self.shape, other.shape)
         scale = self.frac_bits + other.frac_bits
         extra = max(0, scale - max(self.frac_bits, other.frac_bits, self.mpc.fixed.frac_bits))
+        if extra or other.data.algebra != self.data.algebra:
+            self.full(f.name)
+            other.full(f.name)
         return SharedTensor(self.mpc, self.mpc.bilinear(f, self.data, other.data, extra), scale - extra)
 
     def __mul__(self, other: SharedTensor | Public) -> SharedTensor:
@@ -153,7 +172,10 @@ class SharedTensor(Functions):
             return self._rescale(Mul(), other)
         ring, bits = _public_factor(self.mpc, other)
         scaled = _checked(lambda: _times(self.data, ring), "multiplication", self.data, ring)
-        return SharedTensor(self.mpc, self.mpc.truncate(scaled, bits) if bits else scaled, self.frac_bits)
+        product = SharedTensor(self.mpc, scaled, self.frac_bits)
+        if not bits:
+            return product
+        return SharedTensor(self.mpc, self.mpc.truncate(product.full("multiplication"), bits), self.frac_bits)
 
     __rmul__ = __mul__
 
@@ -173,7 +195,9 @@ class SharedTensor(Functions):
         """The same numbers with `bits` fewer fractional bits."""
         if not 0 <= bits <= self.frac_bits:
             raise Misuse(f"cannot drop {bits} of {self.frac_bits} fractional bits")
-        return SharedTensor(self.mpc, self.mpc.truncate(self.data, bits), self.frac_bits - bits) if bits else self
+        if not bits:
+            return self
+        return SharedTensor(self.mpc, self.mpc.truncate(self.full("truncation"), bits), self.frac_bits - bits)
 
     def rescale(self, frac_bits: int) -> SharedTensor:
         """The same numbers with `frac_bits` fractional bits (exact when it raises them)."""
@@ -185,7 +209,7 @@ class SharedTensor(Functions):
 
     def negative(self, bits: int = 64) -> SharedBits:
         """[self < 0], given |self| * 2^frac_bits < 2^(bits - 1): fewer bits, fewer bytes."""
-        return SharedBits(self.mpc, self.mpc.sign(self.data, bits), self.shape)
+        return SharedBits(self.mpc, self.mpc.sign(self.full("comparison"), bits), self.shape)
 
     def __lt__(self, other: SharedTensor | Public) -> SharedBits:
         return (self - other).negative()
@@ -202,7 +226,13 @@ class SharedTensor(Functions):
     def equals(self, other: SharedTensor | Public) -> SharedBits:
         """[self == other], exact in the ring."""
         difference = self - other
-        return SharedBits(self.mpc, self.mpc.is_zero(difference.data), difference.shape)
+        return SharedBits(self.mpc, self.mpc.is_zero(difference.full("comparison")), difference.shape)
+
+
+def _modulus() -> Any:
+    from . import modulus  # it is built on tensors
+
+    return modulus
 
 
 def _times(data: Share, words: Array) -> Share:
@@ -265,7 +295,7 @@ class SharedBits:
         """bit * x, elementwise; shapes must be equal."""
         if x.mpc is not self.mpc or x.shape != self.shape:
             raise Misuse(f"bits of shape {self.shape} cannot gate a tensor of shape {x.shape} of {x.mpc.name}")
-        return SharedTensor(self.mpc, self.mpc.inject(self.data, x.data), x.frac_bits)
+        return SharedTensor(self.mpc, self.mpc.inject(self.data, x.full("selection")), x.frac_bits)
 
     def select(self, if_one: SharedTensor, if_zero: SharedTensor) -> SharedTensor:
         """Elementwise `if_one` where the bit is 1, else `if_zero`."""

@@ -5,24 +5,36 @@ The conformance kit must catch each of them, with the check named in `CAUGHT_BY`
 
 from wwfl_core import MPCBackend
 
+from .adds_public_twice import AddsPublicTwice
 from .biased_truncation import BiasedTruncation
 from .constant_keys import ConstantKeys
 from .constant_triples import ConstantTriples
 from .continue_after_loss import ContinueAfterLoss
+from .dealt_in_the_clear import DealtInTheClear
+from .float_matmul import FloatMatMul
+from .forgets_the_signs import ForgetsTheSigns
 from .hidden_open import HiddenOpen
 from .leaky_table import LeakyTable
 from .local_truncation import LocalTruncation
+from .looks_at_half import LooksAtHalf
+from .no_scalars import NoScalars
 from .online_as_offline import OnlineAsOffline
+from .other_branch import OtherBranch
 from .print_and_continue import PrintAndContinue
 from .restarted_generator import RestartedGenerator
 from .reused_mask import ReusedMask
+from .short_window import ShortWindow
 from .silent_open import SilentOpen
 from .stale_copy import StaleCopy
 from .traffic_depends_on_secret import TrafficDependsOnSecret
+from .trusts_the_opener import TrustsTheOpener
+from .unknown_cost import UnknownCost
 from .unmasked_resend import UnmaskedResend
 from .unvouched_message import UnvouchedMessage
+from .unvouched_table import UnvouchedTable
 from .wrong_cost import WrongCost
 from .wrong_cross_term import WrongCrossTerm
+from .xor_is_no_sum import XorIsNoSum
 
 CAUGHT_BY: dict[type[MPCBackend], str] = {
     UnmaskedResend: "views/uniform",
@@ -43,4 +55,27 @@ CAUGHT_BY: dict[type[MPCBackend], str] = {
     StaleCopy: "correctness/copies",
     LeakyTable: "table/privacy",
     ContinueAfterLoss: "failure/lost-party",
+    AddsPublicTwice: "correctness/linear",
+    DealtInTheClear: "table/dealing",
+    FloatMatMul: "correctness/matmul",
+    ForgetsTheSigns: "correctness/share",
+    LooksAtHalf: "correctness/is_zero",
+    NoScalars: "correctness/shapes",
+    OtherBranch: "correctness/inject",
+    ShortWindow: "correctness/sign",
+    TrustsTheOpener: "tamper/reveal",
+    UnknownCost: "cost/declared",
+    UnvouchedTable: "table/reconstruct",
+    XorIsNoSum: "correctness/bit_to_ring",
 }
+
+ALSO_CAUGHT_BY: dict[str, type[MPCBackend]] = {
+    "correctness/conv2d": FloatMatMul,
+    "correctness/bits": AddsPublicTwice,
+    "correctness/relu": OtherBranch,
+    "tamper/truncation": PrintAndContinue,
+    "tamper/sign": PrintAndContinue,
+    "tamper/relu": PrintAndContinue,
+    "trains/demo": BiasedTruncation,
+}
+"""Checks that no protocol is made for, but that one made for another check fails, too."""

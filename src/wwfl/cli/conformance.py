@@ -1,35 +1,147 @@
-"""`wwfl conformance`: one protocol, judged by the conformance kit."""
+"""`wwfl conformance`: one protocol, judged by the conformance kit; and the page that shows the built-in ones.
+
+The page is made by `python -m wwfl.cli.conformance docs/conformance.md`.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
-from wwfl_core.errors import ConfigError
-from wwfl_core.registry import resolve
+from wwfl_core.registry import Factory, backends, resolve
+from wwfl_core.sharing import Security
+from wwfl_core.testing import Check, Report, Verdict, check_backend
 
 from .backends import write_json
+
+COMMAND = "python -m wwfl.cli.conformance docs/conformance.md"
 
 
 def judge(what: str, *, thorough: bool, only: str, json_path: str | None, console: Console) -> bool:
     """Runs all checks on a registered protocol or `package.module:Class`; whether none failed.
 
     Modules are also found in the current folder, so that a protocol need not be installed to be judged.
+
+    Raises:
+        ConfigError: there is no such protocol.
+        Misuse: no check has a name that starts with `only`; names the nearest ones.
     """
     if ":" in what and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     factory = resolve(what)
-    from wwfl_core.testing import NAMES, conformance
+    from ..testing import conformance  # here: it brings torch
 
     def say(line: str) -> None:
         console.print(escape(line), highlight=False, soft_wrap=True)
 
-    report = conformance(factory, thorough=thorough, only=only, progress=say)
-    if not report.verdicts:
-        raise ConfigError(f"no check has a name that starts with {only!r}; known are {', '.join(NAMES)}")
+    report = conformance(factory, thorough, only=only, progress=say)
     say(report.summary())
     write_json(report.to_json(), json_path)
     return report.ok
+
+
+# ---------------------------------------------------------------------- the page
+
+INTRODUCTION = f"""# Conformance of the built-in protocols
+
+Made by `{COMMAND}`.
+
+Every protocol is judged by the same checks (`wwfl conformance NAME`): is it correct, does it cost exactly what it
+declares, does it leak nothing that tests see, does it abort under tampering, does it convert to and from every other
+protocol, does it train? "n –" counts checks of what a protocol does not promise; the reasons are below. The kit finds
+what it is made to find; it does not prove a protocol secure. This is the bounded form; `--thorough` enumerates what it
+samples.
+"""
+
+
+def built_in() -> dict[str, Factory]:
+    """The protocols of this package by name."""
+    return {name: entry.factory for name, entry in backends().items() if entry.built_in and entry.factory is not None}
+
+
+def every_check(factory: Factory, others: Mapping[str, Factory]) -> list[Check]:
+    """The kit's checks, then conversion and training."""
+    from ..testing import providers
+
+    return list(check_backend(factory, extra=providers(others)))
+
+
+def page(path: str, console: Console) -> bool:
+    """Judges all built-in protocols and writes the page; whether none failed."""
+    from ..testing import conformance
+
+    protocols = built_in()
+    reports: list[Report] = []
+    for factory in protocols.values():
+        reports.append(conformance(factory, others=protocols))
+        console.print(escape(reports[-1].summary()), highlight=False, soft_wrap=True)
+        for failure in reports[-1].failures:
+            console.print(escape(str(failure)), highlight=False, soft_wrap=True)
+    checks = every_check(next(iter(protocols.values())), protocols)
+    Path(path).write_text(markdown(reports, [protocols[r.protocol]().sharing.security for r in reports], checks))
+    return all(report.ok for report in reports)
+
+
+def markdown(reports: Sequence[Report], securities: Sequence[Security], checks: Sequence[Check]) -> str:
+    """The page: deterministic, without times."""
+    groups = list(dict.fromkeys(group_of(check.name) for check in checks))
+    head = ["protocol", "security", *groups]
+    lines = ["| " + " | ".join(head) + " |", "| --- | --- |" + " ---: |" * len(groups)]
+    for report, security in zip(reports, securities, strict=True):
+        cells = [cell([v for v in report.verdicts if group_of(v.name) == group]) for group in groups]
+        lines.append(f"| {report.protocol} | {_words(security)} | " + " | ".join(cells) + " |")
+    badges = [f"    {badge(report)}" for report in reports]
+    silent = [line for report in reports for line in reasons(report)]
+    claims = [f"- `{check.name}`: {' '.join(check.claim.split())}" for check in checks]
+    parts = [
+        INTRODUCTION,
+        "\n".join(badges) + "\n",
+        "\n".join(lines) + "\n",
+        "## Not promised\n\n" + "\n".join(silent) + "\n",
+        "## The checks\n\n" + "\n".join(claims) + "\n",
+    ]
+    return "\n".join(parts)
+
+
+def group_of(name: str) -> str:
+    """The part of a check's name before the slash."""
+    return name.split("/")[0]
+
+
+def cell(verdicts: Sequence[Verdict]) -> str:
+    """How many checks of a group passed, failed and are not promised."""
+    counts = {mark: sum(v.mark == mark for v in verdicts) for mark in ("✓", "✗", "–")}
+    return ", ".join(f"{n} {mark}" for mark, n in counts.items() if n)
+
+
+def badge(report: Report) -> str:
+    """One line: the verdict on a protocol."""
+    passed = sum(v.passed is True for v in report.verdicts)
+    verdict = "conforms" if report.ok else "DOES NOT CONFORM"
+    promised = passed + len(report.failures)
+    silent = len(report.verdicts) - promised
+    return f"[ wwfl {report.protocol} | {verdict} | {passed} of {promised} checks | {silent} not promised ]"
+
+
+def reasons(report: Report) -> list[str]:
+    """Why checks do not apply, one line per reason."""
+    found: dict[str, list[str]] = {}
+    for verdict in report.verdicts:
+        if verdict.passed is None:
+            found.setdefault(verdict.detail, []).append(f"`{verdict.name}`")
+    return [f"- {report.protocol}: {reason} ({', '.join(names)})" for reason, names in found.items()]
+
+
+def _words(security: Security) -> str:
+    return str(security) if security.corruptions else "none"
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(f"usage: {COMMAND}")
+    sys.exit(0 if page(sys.argv[1], Console()) else 1)

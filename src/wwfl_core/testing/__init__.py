@@ -12,9 +12,9 @@
 Neither pytest nor hypothesis is needed, except by `BackendSuite` and by `wwfl_core.testing.strategies`.
 """
 
+from ..declared import DeclaredCost, Sizes
 from .bench import Bench, Samples, Wiretap
-from .checks import NAMES, check_backend, conformance
-from .cost import DeclaredCost, Sizes
+from .checks import NAMES, Provider, check_backend, conformance
 from .suite import BackendSuite
 from .verdict import Check, Failed, NotPromised, Report, Verdict
 
@@ -26,6 +26,7 @@ __all__ = [
     "DeclaredCost",
     "Failed",
     "NotPromised",
+    "Provider",
     "Report",
     "Samples",
     "Sizes",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
+from ..errors import Misuse
 from . import correctness, cost, failure, ledger, lies, streams, table, tamper, truncation, views
 from .bench import Bench, Factory
 from .verdict import Check, Report, Verdict
@@ -53,20 +55,47 @@ NAMES = tuple(BODIES)
 """The names of all checks, in the order in which they run."""
 
 
-def _claim(body: Body) -> str:
+Provider = Callable[[Bench], Iterable[Check]]
+"""Adds checks that the kit cannot have itself, since they need packages above the core: conversion, training."""
+
+
+def claim(body: Callable[..., str]) -> str:
+    """What a check asserts: the first paragraph of its docstring."""
     function = body.func if isinstance(body, partial) else body
     return (function.__doc__ or "").strip().split("\n\n")[0]
 
 
-def check_backend(factory: Factory, *, thorough: bool = False, seed: int = 0) -> Iterator[Check]:
+def check_backend(
+    factory: Factory, *, thorough: bool = False, seed: int = 0, extra: Sequence[Provider] = ()
+) -> Iterator[Check]:
     """The checks of a protocol, to be run one by one; `factory` makes unbound protocols (usually the class itself).
 
     `thorough` enumerates what the bounded form samples: every tampered message in every way, every point of failure,
-    millions of truncations. `seed` varies the test values; keys are fresh in any case.
+    millions of truncations. `seed` varies the test values; keys are fresh in any case. The checks of every provider of
+    `extra` follow those of the kit, in order.
     """
     bench = Bench(factory, thorough, seed)
     for name, body in BODIES.items():
-        yield Check(name, _claim(body), partial(body, bench))
+        yield Check(name, claim(body), partial(body, bench))
+    for provider in extra:
+        yield from provider(bench)
+
+
+def select(checks: Iterable[Check], only: str) -> list[Check]:
+    """The checks whose name starts with `only`.
+
+    Raises:
+        Misuse: there is none; a report without verdicts would look as if nothing were wrong.
+    """
+    every = list(checks)
+    chosen = [check for check in every if check.name.startswith(only)]
+    if chosen:
+        return chosen
+    names = [check.name for check in every]
+    groups = list(dict.fromkeys(name.split("/")[0] for name in names))
+    near = difflib.get_close_matches(only, [*groups, *names], n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise Misuse(f"no check has a name that starts with {only!r}; {hint}The groups are {', '.join(groups)}")
 
 
 def conformance(
@@ -75,13 +104,18 @@ def conformance(
     *,
     seed: int = 0,
     only: str = "",
+    extra: Sequence[Provider] = (),
     progress: Callable[[str], None] | None = None,
 ) -> Report:
-    """Runs all checks (those whose name starts with `only`) and collects the verdicts; `progress` gets each line."""
+    """Runs all checks (those whose name starts with `only`) and collects the verdicts; `progress` gets each line.
+
+    Arguments as in `check_backend`.
+
+    Raises:
+        Misuse: no check has such a name; whatever goes wrong in the protocol is a failed verdict and never raised.
+    """
     verdicts: list[Verdict] = []
-    for check in check_backend(factory, thorough=thorough, seed=seed):
-        if not check.name.startswith(only):
-            continue
+    for check in select(check_backend(factory, thorough=thorough, seed=seed, extra=extra), only):
         verdict = check.run()
         verdicts.append(verdict)
         if progress is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from ..arrays import U64, Array
 from ..backend import MPCBackend
 from ..cost import Cost, Phase
+from ..declared import DeclaredCost, Sizes, bits_of
 from ..tensor import SharedTensor
 from . import programs
 from .bench import Bench
@@ -18,47 +18,6 @@ from .verdict import Failed, NotPromised
 
 CHECK_LABELS = ("check", "check.ok")
 """Labels of a check point's messages, which are counted apart: their number does not depend on the operation."""
-
-
-class Sizes(NamedTuple):
-    """What a formula may depend on: elements of the result, elements of all operands, fractional bits, the window."""
-
-    n: int
-    operands: int
-    f: int
-    bits: int = 64
-
-
-Formula = int | Callable[[Sizes], float]
-
-
-@dataclass(frozen=True)
-class DeclaredCost:
-    """What one operation costs over all links. A number is bits per element of the result; a function of `Sizes` is
-    bits in total. `rounds` are online.
-
-    A protocol declares its costs as a class attribute:
-
-        declared_costs: ClassVar[Mapping[str, DeclaredCost]] = {
-            "product": DeclaredCost(offline=0, online=192, rounds=1),
-            "truncation": DeclaredCost(offline=lambda s: s.n * s.f, online=130, rounds=2),
-        }
-
-    `links` may add, for directed pairs of parties, the online and offline bits of each; pairs not named send nothing.
-    """
-
-    offline: Formula
-    online: Formula
-    rounds: int
-    links: Mapping[tuple[int, int], Formula] | None = None
-
-    def at(self, sizes: Sizes) -> tuple[float, float, int]:
-        """(offline bits, online bits, rounds) for operands of these sizes."""
-        return _bits(self.offline, sizes), _bits(self.online, sizes), self.rounds
-
-
-def _bits(formula: Formula, sizes: Sizes) -> float:
-    return formula(sizes) if callable(formula) else formula * sizes.n
 
 
 class Measured(NamedTuple):
@@ -168,7 +127,7 @@ def _operands(bench: Bench, operation: str, n: int, secret: int) -> tuple[Array,
 
 def declared(bench: Bench) -> Mapping[str, DeclaredCost]:
     """What the protocol declares, empty if it declares nothing."""
-    return getattr(type(bench.protocol), "declared_costs", {})
+    return bench.protocol.declared_costs
 
 
 def check(bench: Bench, operation: str) -> str:
@@ -192,7 +151,7 @@ def check(bench: Bench, operation: str) -> str:
                 f"{offline:g} / {online:g} bits in {rounds} rounds"
             )
         if wanted.links is not None:
-            links = {pair: bits for pair, formula in wanted.links.items() if (bits := _bits(formula, shape))}
+            links = {pair: bits for pair, formula in wanted.links.items() if (bits := bits_of(formula, shape))}
             if links != {pair: bits for pair, bits in got.links.items() if bits}:
                 raise Failed(f"{n} elements send {got.links} bits per link, declared are {links}")
     summary = seen[-1].per_element(sizes[-1])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from .bench import Factory
-from .checks import check_backend
+from .checks import Provider, check_backend
 from .verdict import Check
 
 
@@ -16,12 +17,13 @@ class BackendSuite:
             factory = MyProtocol
 
     Checks of what the protocol does not promise are skipped with the reason. `thorough` and `seed` as in
-    `check_backend`; `skip` names checks to leave out (say why in your file).
+    `check_backend` (`extra` too); `skip` names checks to leave out (say why in your file).
     """
 
     factory: ClassVar[Factory]
     thorough: ClassVar[bool] = False
     seed: ClassVar[int] = 0
+    extra: ClassVar[Sequence[Provider]] = ()
     skip: ClassVar[frozenset[str]] = frozenset()
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
@@ -31,7 +33,7 @@ class BackendSuite:
         suite: Any = metafunc.cls
         checks = [
             c
-            for c in check_backend(suite.factory, thorough=suite.thorough, seed=suite.seed)
+            for c in check_backend(suite.factory, thorough=suite.thorough, seed=suite.seed, extra=suite.extra)
             if c.name not in suite.skip
         ]
         metafunc.parametrize("conformance_check", checks, ids=[c.name for c in checks])

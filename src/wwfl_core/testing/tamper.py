@@ -149,8 +149,8 @@ CHANGES: Mapping[str, Callable[[Array, list[Array]], Array | None]] = {
 }
 
 
-def run(bench: Bench, program: Program, secrets: tuple[Array, Array], attack: Attack | None) -> tuple[Any, Frames]:
-    """Outcomes of all parties and all messages of a program under public keys, with one attack."""
+def altering(attack: Attack | None) -> Callable[[int, int, Frame], Frame | None]:
+    """What an attack does on the wire, for `Wiretap`."""
     earlier: list[Array] = []
 
     def alter(sender: int, i: int, frame: Frame) -> Frame | None:
@@ -162,9 +162,18 @@ def run(bench: Bench, program: Program, secrets: tuple[Array, Array], attack: At
         earlier.append(frame.payload)
         return frame
 
-    quiet = attack is not None and attack.how == "drop"
-    with bench.cluster(name="tampered", insecure_seed=SEED, deadline_s=PATIENCE_S if quiet else SLOWEST_S) as c:
-        c.memory.tamper = tap = Wiretap(alter)
+    return alter
+
+
+def patience(attack: Attack | None) -> float:
+    """How long parties wait for a message under an attack: short where one never comes."""
+    return PATIENCE_S if attack is not None and attack.how == "drop" else SLOWEST_S
+
+
+def run(bench: Bench, program: Program, secrets: tuple[Array, Array], attack: Attack | None) -> tuple[Any, Frames]:
+    """Outcomes of all parties and all messages of a program under public keys, with one attack."""
+    with bench.cluster(name="tampered", insecure_seed=SEED, deadline_s=patience(attack)) as c:
+        c.memory.tamper = tap = Wiretap(altering(attack))
         return c.submit(program, *secrets).outcomes(), tap.frames
 
 
@@ -195,8 +204,8 @@ def _by_kind(frames: Frames) -> dict[tuple[Any, ...], list[int]]:
     return kinds
 
 
-def attacks(frames: Frames, g: Samples, thorough: bool) -> list[Attack]:
-    """Every message changed in every way; or a sample with one message of every kind and a bounded number in all."""
+def attacks(frames: Frames, g: Samples, thorough: bool, bounded: int = BOUNDED) -> list[Attack]:
+    """Every message changed in every way; or a sample with one message of every kind and about `bounded` in all."""
     every = [Attack(s, i, how, change) for s, _, i, _ in frames for how, change in CHANGES.items()]
     every = [a for a in every if _changes_something(a, frames)]
     if thorough:
@@ -206,7 +215,7 @@ def attacks(frames: Frames, g: Samples, thorough: bool) -> list[Attack]:
         index = found[g.below(len(found))]
         chosen += g.choose([a for a in every if (a.party, a.index) == (sender, index) and a.how != "drop"], 1)
     drops = g.choose([a for a in every if a.how == "drop"], 2)
-    rest = g.choose([a for a in every if a.how != "drop"], max(8, BOUNDED - len(chosen)))
+    rest = g.choose([a for a in every if a.how != "drop"], max(8, bounded - len(chosen)))
     return [*chosen, *drops, *rest]
 
 

@@ -81,8 +81,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing failed (checks that do not apply count as neither)."""
-        return not self.failures
+        """Whether there are verdicts and none failed (checks that do not apply count as neither)."""
+        return bool(self.verdicts) and not self.failures
 
     @property
     def failures(self) -> tuple[Verdict, ...]:
