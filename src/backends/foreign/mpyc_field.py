@@ -109,7 +109,7 @@ def _squarings(a0, a1, times):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _inverse_roots(limbs, out):  # type: ignore[no-untyped-def]
-    """a^(2^125 - 1), which is 1 / sqrt(a) for a nonzero square a; by a^(2^(2k) - 1) = (a^(2^k - 1))^(2^k) a^(2^k - 1)."""
+    """a^(2^125 - 1), which is 1 / sqrt(a) for a nonzero square a, by a^(2^(2k) - 1) = (a^(2^k - 1))^(2^k + 1)."""
     for i in range(limbs.shape[0]):
         a0, a1 = limbs[i, 0], limbs[i, 1]
         x0, x1, ones = a0, a1, 1  # x = a^(2^ones - 1); 125 = 0b1111101

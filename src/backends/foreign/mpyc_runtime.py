@@ -22,9 +22,7 @@ from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any
 
-import numpy as np
-
-from wwfl_core.arrays import U64, Array
+from wwfl_core.arrays import U64
 
 from .child import Relay
 from .mpyc_field import P, WireFormat, faster_roots, from_words, to_words
