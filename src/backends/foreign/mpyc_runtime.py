@@ -112,8 +112,13 @@ class Runtime:
         return self._type.array(self._field.array(from_words(words), check=False))
 
     def _finish(self, secure: Any) -> U64:
-        """Rounds until this party's shares of the result are there."""
+        """This party's shares of a result, when they are there."""
         result = self._mpc.gather(secure)
+        self._rounds(result)
+        return to_words(result.result().value)
+
+    def _rounds(self, result: Any) -> None:
+        """Exchanges until `result` is done, and checks that then nothing is left over."""
         self._loop.run_until_idle()
         while not result.done():
             outgoing = {peer: outbox.collect() for peer, outbox in self._outboxes.items()}
@@ -123,11 +128,9 @@ class Runtime:
             for peer, data in incoming.items():
                 self._exchangers[peer].data_received(data)
             self._loop.run_until_idle()
-        if any(outbox.collect() for outbox in self._outboxes.values()) or any(
-            exchanger.buffers for exchanger in self._exchangers.values()
-        ):
+        unsent = any([outbox.collect() for outbox in self._outboxes.values()])
+        if unsent or any(exchanger.buffers for exchanger in self._exchangers.values()):
             raise RuntimeError("MPyC finished with messages that nobody asked for: the parties are out of step")
-        return to_words(result.result().value)
 
 
 def _import(loop: QuietLoop, index: int, parties: int, threshold: int) -> Any:
