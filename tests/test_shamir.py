@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
+from backends import Replicated3PC
 from backends.foreign.engine import EngineFailed
+from backends.foreign.mpyc_field import WireFormat, inverse_roots
 from backends.shamir import Shamir
+from reshare import reshare
+from wwfl.nn.layers import Network
+from wwfl.nn.models import mlp
+from wwfl.nn.trace import trace
+from wwfl.nn.train import SGD, train
 from wwfl_core import LocalCluster, MPCBackend
 from wwfl_core.algebra import RING
 from wwfl_core.arrays import to_wire
@@ -283,3 +296,69 @@ def test_runs_under_an_insecure_seed_compute_the_same_values() -> None:
         with LocalCluster(Shamir(3), name="same", deadline_s=60, insecure_seed=seed) as c:
             found.append(c.run(rounding, c.share(np.linspace(-3, 3, 400))).tolist())
     assert [a == b for a, b in pairwise(found)] == [True, False]
+
+
+# ---------------------------------------------------------------------- with the rest of the framework
+
+
+def sgd_step(mpc: MPCBackend, layers: Any, params: Any, x: SharedTensor, one_hot: SharedTensor) -> Any:
+    return train(mpc, Network(layers), params, x, one_hot, [list(range(len(x)))], SGD(0.1))[0]
+
+
+def test_a_step_of_sgd_follows_pytorch_and_reshare_moves_the_model_both_ways() -> None:
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(4, 6)), rng.integers(0, 3, 4)
+    model = mlp(6, [5], 3, seed=2).double()
+    layers, initial = trace(model)
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    torch.nn.functional.cross_entropy(model(torch.tensor(x)), torch.tensor(y)).backward()
+    optimiser.step()
+    with (
+        LocalCluster(Shamir(3), name="sgd", deadline_s=60, insecure_seed=3) as c,
+        LocalCluster(Replicated3PC(), deadline_s=60) as other,
+    ):
+        params = {k: c.share(v) for k, v in initial.items()}
+        found = c.run(sgd_step, layers, params, c.share(x), c.share(np.eye(3)[y]))
+        for key, p in model.named_parameters():
+            assert np.abs(c.reveal(found[key]) - p.detach().numpy()).max() < 1e-3, key
+            moved = reshare(found[key], other, allow_weaker=True)
+            back = reshare(moved, c, allow_weaker=True)
+            assert np.array_equal(other.reveal(moved), c.reveal(found[key]))
+            assert np.array_equal(c.reveal(back), c.reveal(found[key]))
+
+
+PRSS = """
+import sys, itertools
+sys.argv = ["test", "-M5", "-I2", "--no-log"]
+from mpyc import finfields, thresha
+from backends.foreign import mpyc_runtime
+theirs = thresha.np_pseudorandom_share, thresha.np_pseudorandom_share_0
+mpyc_runtime._speed_up()
+ours = thresha.np_pseudorandom_share, thresha.np_pseudorandom_share_0
+for p, (m, t) in itertools.product((mpyc_runtime.P, 2**61 - 1), ((3, 1), (5, 2))):
+    field = finfields.GF(p)
+    for i in range(m):
+        sets = [s for s in itertools.combinations(range(m), m - t) if i in s]
+        prfs = {s: thresha.PRF(bytes([*s] * 6)[:16], p) for s in sets}
+        for a, b in zip(theirs, ours):
+            assert a(field, m, i, prfs, b"x", 50).value.tolist() == b(field, m, i, prfs, b"x", 50).value.tolist()
+"""
+
+
+def test_the_faster_pseudorandom_sharings_are_those_of_mpyc() -> None:
+    subprocess.run([sys.executable, "-c", PRSS], check=True)
+
+
+@given(st.lists(st.one_of(st.integers(1, P - 1), st.sampled_from([1, 2, P - 1, P - 2, 2**64, 2**63 - 1])), min_size=1))
+def test_inverse_roots(values: list[int]) -> None:
+    squares = np.array([v * v % P for v in values], object)
+    assert all(r * r * s % P == 1 for r, s in zip(inverse_roots(squares), squares, strict=True))
+
+
+@given(st.lists(st.integers(0, P - 1)))
+def test_elements_survive_the_wire_and_nothing_else_does(values: list[int]) -> None:
+    assert WireFormat.loads(WireFormat.dumps(np.array(values, object))).tolist() == values
+    with pytest.raises(ValueError, match="not an element"):
+        WireFormat.loads((P + len(values)).to_bytes(16, "little"))
+    with pytest.raises(ValueError):
+        WireFormat.loads(WireFormat.dumps(np.array(values, object)) + pickle.dumps(values)[:3])

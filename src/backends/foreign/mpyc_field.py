@@ -6,7 +6,7 @@ uint64 limbs, last axis 2) between processes and on the wire.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numba
 import numpy as np
@@ -124,6 +124,48 @@ def _inverse_roots(limbs, out):  # type: ignore[no-untyped-def]
         if x1 == _TOP_MASK and x0 == np.uint64(2**64 - 1):
             x0, x1 = np.uint64(0), np.uint64(0)
         out[i, 0], out[i, 1] = x0, x1
+
+
+@numba.njit(cache=True, inline="always")
+def _add(a0, a1, b0, b1):  # type: ignore[no-untyped-def]
+    """a + b mod 2^127 - 1 for limbs with a1, b1 < 2^63; p may stand for 0."""
+    s0 = a0 + b0
+    s1 = a1 + b1 + np.uint64(s0 < a0)
+    top = s1 >> _TOP
+    s1 &= _TOP_MASK
+    s0 += top
+    s1 += np.uint64(s0 < top)
+    return s0, s1
+
+
+@numba.njit(cache=True, nogil=True)
+def _accumulate(digests, weights, out):  # type: ignore[no-untyped-def]
+    """out[i] += sum_j digests[i, j] * weights[j], for 256-bit digests."""
+    for i in range(digests.shape[0]):
+        s0, s1 = out[i, 0], out[i, 1]
+        for j in range(digests.shape[1]):
+            d0, d1, d2, d3 = digests[i, j, 0], digests[i, j, 1], digests[i, j, 2], digests[i, j, 3]
+            x0, x1 = d0, d1 & _TOP_MASK
+            x0, x1 = _add(x0, x1, (d1 >> _TOP) | (d2 << _ONE), ((d2 >> _TOP) | (d3 << _ONE)) & _TOP_MASK)
+            x0, x1 = _add(x0, x1, d3 >> np.uint64(62), np.uint64(0))
+            x0, x1 = _mul(x0, x1, weights[j, 0], weights[j, 1])
+            s0, s1 = _add(s0, s1, x0, x1)
+        if s1 == _TOP_MASK and s0 == np.uint64(2**64 - 1):
+            s0, s1 = np.uint64(0), np.uint64(0)
+        out[i, 0], out[i, 1] = s0, s1
+
+
+DIGEST_BYTES = 32
+"""What MPyC draws per element of the field: 16 bytes, and 16 of its key's length against the bias."""
+
+
+def weighted_digests(terms: Sequence[tuple[bytes, Sequence[int]]], n: int) -> Array:
+    """sum over terms of the n rows of digests (bytes of uint256 [n, d]), times the d weights, mod p."""
+    out = np.zeros((n, 2), np.uint64)
+    for data, weights in terms:
+        factors = to_words(np.array([w % P for w in weights], object))
+        _accumulate(np.frombuffer(data, np.uint64).reshape(n, len(weights), 4), factors, out)
+    return from_words(out)
 
 
 def inverse_roots(squares: Array) -> Array:

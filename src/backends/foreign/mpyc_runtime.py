@@ -25,7 +25,7 @@ from typing import Any
 from wwfl_core.arrays import U64
 
 from .child import Relay
-from .mpyc_field import P, WireFormat, faster_roots, from_words, to_words
+from .mpyc_field import DIGEST_BYTES, P, WireFormat, faster_roots, from_words, to_words, weighted_digests
 from .mpyc_loop import QuietLoop
 
 VERSION = "0.11"
@@ -58,6 +58,7 @@ class Runtime:
         self._type = self._mpc.SecInt(VALUE_BITS, p=P)
         self._field = self._type.field
         _harden(self._mpc)
+        _speed_up()
         self._field.array._sqrt = faster_roots(self._field.array._sqrt)
         self._outboxes: dict[int, _Outbox] = {}
         self._exchangers: dict[int, Any] = {}
@@ -181,6 +182,32 @@ def _harden(mpc: Any) -> None:
 
     coroutine: Callable[..., Any] = mpc.coroutine(opened_product)
     mpc.np_is_zero_public = MethodType(coroutine, mpc)
+
+
+def _speed_up() -> None:
+    """MPyC's pseudorandom sharings of field elements and of zero with the same values, on limbs instead of ints."""
+    from hashlib import shake_128
+
+    from mpyc import thresha
+
+    def faster(original: Callable[..., Any], weights: Callable[[int, int], list[int]]) -> Callable[..., Any]:
+        def shares(field: Any, m: int, i: int, prfs: Any, uci: bytes, n: int) -> Any:
+            some = next(iter(prfs.values()))
+            if field.modulus != P or some.max != P or some.byte_length != DIGEST_BYTES:
+                return original(field, m, i, prfs, uci, n)
+            terms = []
+            for subset, prf in prfs.items():
+                at = thresha._f_S_i(field, m, i, subset)
+                row = [int(at) * w for w in weights(i, m - len(subset))]
+                terms.append((shake_128(prf.key + uci).digest(n * len(row) * DIGEST_BYTES), row))
+            return field.array(weighted_digests(terms, n), check=False)
+
+        return shares
+
+    thresha.np_pseudorandom_share = faster(thresha.np_pseudorandom_share, lambda i, d: [1])
+    thresha.np_pseudorandom_share_0 = faster(
+        thresha.np_pseudorandom_share_0, lambda i, d: [(i + 1) ** j for j in range(1, d + 1)]
+    )
 
 
 def _future() -> Any:
