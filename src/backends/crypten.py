@@ -74,6 +74,7 @@ class CrypTen(MPCBackend):
     """
 
     name = "crypten"
+    runtime = "CrypTen 0.4.1"
     sharing = SHARING
     engine: Engine
     local_truncation: ClassVar[bool] = False

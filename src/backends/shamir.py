@@ -53,6 +53,7 @@ class Shamir(MPCBackend):
     """
 
     name = "shamir"
+    runtime = "MPyC 0.11"
     sharing = shamir(3)
     dealing = PointDealing
     numbers = PrimeField()
@@ -105,7 +106,8 @@ class Shamir(MPCBackend):
 
     def is_zero(self, x: Share, bits: int = 64) -> Share:
         """[x == 0 mod 2^bits] for |x| < 2^64."""
-        check_window(bits)
+        if not 1 <= bits <= 64:
+            raise Misuse(f"is_zero: bits={bits} is outside 1..64")
         return self._call("is_zero", x.parts[self.me], "is_zero", bits)
 
     def bit_to_ring(self, b: Share, shape: Shape) -> Share:

@@ -38,9 +38,11 @@ every ReLU. (With most seeds one is, its flip grows over the steps, and no usefu
 
 
 def providers(others: Mapping[str, Factory] | None = None) -> list[Provider]:
-    """What the kit cannot check itself: conversion (by default with every registered protocol) and training."""
+    """What the kit cannot check itself: conversion (by default with every registered protocol but those of other
+    runtimes, which take seconds to start; `wwfl matrix` converts to and from those) and training."""
     if others is None:
-        others = {name: entry.factory for name, entry in backends().items() if entry.factory is not None}
+        factories = {name: entry.factory for name, entry in backends().items() if entry.factory is not None}
+        others = {name: factory for name, factory in factories.items() if not getattr(factory, "runtime", "")}
     return [conversion(others), training]
 
 

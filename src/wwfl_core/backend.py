@@ -46,6 +46,8 @@ class MPCBackend(ABC):
     dealing: type[Dealing] = TableDealing  # how a party's value is shared
     declared_costs: ClassVar[Mapping[str, DeclaredCost]] = {}
     """What operations cost, by name (`wwfl_core.testing.cost.OPERATIONS`); the conformance kit compares them."""
+    runtime: ClassVar[str] = ""
+    """Another runtime whose processes execute this protocol; they take seconds to start."""
     known_defects: ClassVar[Mapping[str, str]] = {}
     """Checks of the conformance kit that are known to fail, with the reason; reported as such, never as conforming."""
     party: Party
@@ -99,11 +101,11 @@ class MPCBackend(ABC):
         return derived.carry_inputs(self, x, bits)
 
     def sign(self, x: Share, bits: int = 64) -> Share:
-        """[x < 0] as a packed Boolean share, for |x| < 2^(bits - 1)."""
+        """[x < 0] as shared bits (see `bits`), for |x| < 2^(bits - 1)."""
         return derived.sign(self, x, bits)
 
     def is_zero(self, x: Share, bits: int = 64) -> Share:
-        """[x == 0 mod 2^bits] as a packed Boolean share."""
+        """[x == 0], for |x| < 2^bits (over Z_2^64: [x == 0 mod 2^bits])."""
         return derived.is_zero(self, x, bits)
 
     def bit_to_ring(self, b: Share, shape: Shape) -> Share:

@@ -78,7 +78,7 @@ def page(path: str, console: Console) -> bool:
     protocols = built_in()
     reports: list[Report] = []
     for factory in protocols.values():
-        reports.append(conformance(factory, others=protocols))
+        reports.append(conformance(factory))
         console.print(escape(reports[-1].summary()), highlight=False, soft_wrap=True)
         for failure in reports[-1].failures:
             console.print(escape(str(failure)), highlight=False, soft_wrap=True)
@@ -97,12 +97,14 @@ def markdown(reports: Sequence[Report], securities: Sequence[Security], checks: 
         lines.append(f"| {report.protocol} | {_words(security)} | " + " | ".join(cells) + " |")
     badges = [f"    {badge(report)}" for report in reports]
     silent = [line for report in reports for line in reasons(report)]
+    known = [f"- {report.protocol}, `{v.name}`: {v.known}" for report in reports for v in report.known]
     claims = [f"- `{check.name}`: {' '.join(check.claim.split())}" for check in checks]
     parts = [
         INTRODUCTION,
         "\n".join(badges) + "\n",
         "\n".join(lines) + "\n",
         "## Not promised\n\n" + "\n".join(silent) + "\n",
+        *(["## Known defects\n\n" + "\n".join(known) + "\n"] if known else []),
         "## The checks\n\n" + "\n".join(claims) + "\n",
     ]
     return "\n".join(parts)
@@ -115,7 +117,7 @@ def group_of(name: str) -> str:
 
 def cell(verdicts: Sequence[Verdict]) -> str:
     """How many checks of a group passed, failed and are not promised."""
-    counts = {mark: sum(v.mark == mark for v in verdicts) for mark in ("✓", "✗", "–")}
+    counts = {mark: sum(v.mark == mark for v in verdicts) for mark in ("✓", "✗", "!", "–")}
     return ", ".join(f"{n} {mark}" for mark, n in counts.items() if n)
 
 
@@ -123,9 +125,10 @@ def badge(report: Report) -> str:
     """One line: the verdict on a protocol."""
     passed = sum(v.passed is True for v in report.verdicts)
     verdict = "conforms" if report.ok else "DOES NOT CONFORM"
-    promised = passed + len(report.failures)
+    promised = passed + len(report.failures) + len(report.known)
     silent = len(report.verdicts) - promised
-    return f"[ wwfl {report.protocol} | {verdict} | {passed} of {promised} checks | {silent} not promised ]"
+    known = f" | {len(report.known)} known defects" if report.known else ""
+    return f"[ wwfl {report.protocol} | {verdict} | {passed} of {promised} checks{known} | {silent} not promised ]"
 
 
 def reasons(report: Report) -> list[str]:

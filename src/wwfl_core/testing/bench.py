@@ -29,21 +29,40 @@ EDGES: U64 = np.array(
 """Ring elements where carries, signs and wraps go wrong."""
 
 
-class Samples:
-    """Reproducible test values from a seed (no secrets; ChaCha20 like everything else)."""
+NARROW_BITS = 28
+"""Products of such numbers, and sums of many products, stay 64-bit numbers in a field that does not wrap at 2^64."""
 
-    def __init__(self, seed: str) -> None:
+
+class Samples:
+    """Reproducible test values from a seed (no secrets; ChaCha20 like everything else).
+
+    `wraps` says whether numbers are taken modulo 2^64; if not, `words` and `edges` are small enough to be multiplied.
+    """
+
+    def __init__(self, seed: str, wraps: bool = True) -> None:
         self._prg = Prg(derive_key(b"wwfl test values, not secret....", seed))
         self._count = 0
+        self._wraps = wraps
+
+    @property
+    def edges(self) -> U64:
+        """Elements where carries, signs and wraps go wrong."""
+        if self._wraps:
+            return EDGES
+        top = 1 << (NARROW_BITS - 1)
+        return np.array([0, 1, -1, top, -top, top - 1, 1 - top, top // 2, -7], np.int64).view(np.uint64)
 
     def words(self, *shape: int) -> U64:
-        """Uniform ring elements."""
+        """Uniform words."""
         self._count += 1
-        return self._prg.draw(self._count, "w", RING, shape)
+        uniform = self._prg.draw(self._count, "w", RING, shape)
+        return uniform if self._wraps else (uniform.view(np.int64) >> np.int64(64 - NARROW_BITS)).view(np.uint64)
 
     def integers(self, bits: int, *shape: int) -> U64:
         """Uniform signed integers in [-2^(bits-1), 2^(bits-1)), as ring elements."""
-        return (self.words(*shape).view(np.int64) >> np.int64(64 - bits)).view(np.uint64)
+        self._count += 1
+        uniform = self._prg.draw(self._count, "w", RING, shape)
+        return (uniform.view(np.int64) >> np.int64(64 - bits)).view(np.uint64)
 
     def packed(self, *shape: int) -> U8:
         """Uniform packed bits."""
@@ -90,12 +109,24 @@ class Bench:
 
     def samples(self, label: str) -> Samples:
         """Values for one check; equal in every run with the same seed."""
-        return Samples(f"{self.seed}/{label}")
+        return Samples(f"{self.seed}/{label}", self.wraps)
+
+    @property
+    def wraps(self) -> bool:
+        """Whether the protocol's numbers are those modulo 2^64."""
+        return self.protocol.numbers == RING
 
     def needs_peers(self, what: str) -> None:
         """Leaves a check that needs more than one party."""
         if self.sharing.parties == 1:
             raise NotPromised(f"one party alone: {what}")
+
+    def needs_ring(self) -> None:
+        """Leaves a check that looks at bits and bytes of shares."""
+        if not self.wraps:
+            raise NotPromised(
+                "shares are field elements, whose bytes are not uniform; views/alike compares two secrets"
+            )
 
     def needs_privacy(self) -> None:
         """Leaves a check of secrecy for a protocol that promises none."""
@@ -152,7 +183,9 @@ def expect_close(got: Any, want: Array, tolerance: float, what: str) -> float:
 
 
 def unpack(packed: Any, shape: Shape) -> U64:
-    """Packed bits as 0/1 words."""
+    """Opened bits (packed, or a word each) as 0/1 words."""
+    if getattr(packed, "dtype", None) == np.uint64:
+        return np.asarray(packed, np.uint64).reshape(-1)[: numel(shape)].reshape(shape)
     return expand(np.ascontiguousarray(packed, np.uint8), numel(shape)).reshape(shape)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from ..errors import Misuse
@@ -75,10 +76,20 @@ def check_backend(
     `extra` follow those of the kit, in order.
     """
     bench = Bench(factory, thorough, seed)
+    known = _known_defects(bench)
     for name, body in BODIES.items():
-        yield Check(name, claim(body), partial(body, bench))
+        yield Check(name, claim(body), partial(body, bench), known.get(name, ""))
     for provider in extra:
-        yield from provider(bench)
+        for check in provider(bench):
+            yield replace(check, known=known.get(check.name, ""))
+
+
+def _known_defects(bench: Bench) -> Mapping[str, str]:
+    """What the protocol says of itself; nothing for one that cannot be made (every check will say so)."""
+    try:
+        return bench.protocol.known_defects
+    except Exception:
+        return {}
 
 
 def select(checks: Iterable[Check], only: str) -> list[Check]:

@@ -13,8 +13,9 @@ from .bench import Bench, Wiretap, succeeded
 from .verdict import Failed
 
 
-def _declared(sharing_evaluators: tuple[int, ...], n: int) -> list[tuple[str, str, tuple[int, ...]]]:
-    return [("first", "all", (n,)), ("second", str(sharing_evaluators[0]), (n,)), ("bits", "all", ((n + 7) // 8,))]
+def _declared(protocol: MPCBackend, n: int) -> list[tuple[str, str, tuple[int, ...]]]:
+    one = str(protocol.sharing.evaluators[0])
+    return [("first", "all", (n,)), ("second", one, (n,)), ("bits", "all", protocol.bits.shape((n,)))]
 
 
 def _program(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> Any:
@@ -39,7 +40,7 @@ def openings(bench: Bench) -> str:
         c.memory.tamper = tap = Wiretap()
         outcomes = c.submit(_program, c.share_ring(x, bench.frac_bits), c.share_ring(y, bench.frac_bits)).outcomes()
         values = succeeded(outcomes)
-        want = _declared(c.sharing.evaluators, n)
+        want = _declared(c.protocol, n)
         for party, (seen, _) in enumerate(values):
             extra = [entry for entry in seen if entry not in want]
             if extra:

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ..algebra import BITS, RING
-from ..arrays import Array
+from ..algebra import BITS
+from ..arrays import Array, Shape, numel
 from ..backend import MPCBackend
 from ..bilinear import MatMul, Mul
+from ..kernels import expand
 from ..share import Share
 from ..tensor import SharedTensor
 
@@ -19,17 +20,29 @@ Operation = Callable[[MPCBackend, Share, Share], list[Share]]
 
 def deal_words(mpc: MPCBackend, ring: Array, owner: int) -> Share:
     """Ring elements dealt by one party."""
-    return mpc.deal(ring if mpc.me == owner else None, [owner], ring.shape, RING, name="share")
+    value = mpc.numbers.from_words(ring) if mpc.me == owner else None
+    return mpc.deal(value, [owner], ring.shape, name="share")
 
 
-def deal_bits(mpc: MPCBackend, packed: Array, owner: int) -> Share:
-    """Packed bits dealt by one party."""
-    return mpc.deal(packed if mpc.me == owner else None, [owner], packed.shape, BITS, name="share")
+def deal_bits(mpc: MPCBackend, packed: Array, owner: int, shape: Shape | None = None) -> Share:
+    """Packed bits dealt by one party, garbage in the padding included; unpacked (and those of `shape` only) where the
+    protocol's bits are."""
+    value = packed
+    if mpc.bits.algebra != BITS:
+        size = (8 * packed.size,) if shape is None else shape
+        value = mpc.bits.from_bools(expand(packed, 8 * packed.size)[: numel(size)].reshape(size).astype(np.bool_))
+    return mpc.deal(value if mpc.me == owner else None, [owner], value.shape, mpc.bits.algebra, name="share")
+
+
+def open_words(mpc: MPCBackend, share: Share) -> Array | None:
+    """Opens one share: words (packed bits where bits are packed)."""
+    opened = mpc.open(share, "test")
+    return None if opened is None else share.algebra.to_words(opened)
 
 
 def open_all(mpc: MPCBackend, shares: list[Share]) -> list[Array | None]:
     """Opens everything, one after the other."""
-    return [mpc.open(s, "test") for s in shares]
+    return [open_words(mpc, s) for s in shares]
 
 
 def open_tensors(mpc: MPCBackend, *tensors: SharedTensor) -> list[Array | None]:

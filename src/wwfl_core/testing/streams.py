@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..algebra import Algebra
-from ..arrays import Array, Shape
+from ..arrays import Array, Shape, to_wire
 from ..backend import MPCBackend
 from ..prg import Prg
 from ..share import Share
@@ -99,6 +99,11 @@ def _session(bench: Bench) -> tuple[list[Draw], list[bytes]]:
     return recorder.draws, large
 
 
+def content_of(draw: Draw) -> bytes:
+    """The bytes of a drawn array."""
+    return to_wire(draw.value).tobytes()
+
+
 def _distinct(draws: Iterable[Draw]) -> int:
     seen: set[tuple[int, frozenset[int], int, str]] = set()
     shapes: dict[tuple[frozenset[int], int, str], tuple[Shape, str]] = {}
@@ -113,7 +118,7 @@ def _distinct(draws: Iterable[Draw]) -> int:
         if shapes.setdefault(stream, form) != form:
             raise Failed(f"{name} is drawn as {form} by party {draw.party}, as {shapes[stream]} by another")
         if draw.value.nbytes >= 16:
-            content = draw.value.tobytes()[:16]
+            content = content_of(draw)[:16]
             if values.setdefault(content, stream) != stream:
                 raise Failed(f"{name} equals another stream: {values[content]}")
     return len(shapes)
@@ -129,9 +134,9 @@ def streams(bench: Bench) -> str:
     second, sent_again = _session(bench)
     count = _distinct(first)
     _distinct(second)
-    old = {d.value.tobytes() for d in first if d.value.nbytes >= 16}
+    old = {content_of(d) for d in first if d.value.nbytes >= 16}
     for draw in second:
-        if draw.value.nbytes >= 16 and draw.value.tobytes() in old:
+        if draw.value.nbytes >= 16 and content_of(draw) in old:
             raise Failed(f"stream {draw.label!r} of operation {draw.op} is the same under fresh keys")
     if bench.sharing.security.corruptions >= 1:
         repeated = set(sent) & set(sent_again)

@@ -45,4 +45,6 @@ class BackendSuite:
         verdict = conformance_check.run()
         if verdict.passed is None:
             pytest.skip(verdict.detail)
+        if verdict.known:
+            pytest.xfail(f"{verdict.known}; seen: {verdict.detail}")
         assert verdict.passed, f"{conformance_check.claim}\n{verdict}"

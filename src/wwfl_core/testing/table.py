@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 from ..errors import Misuse
+from ..shamir import ShamirSharing
 from ..sharing import DealPlan, SharingSemantics
 from .bench import Bench
 from .verdict import Failed, NotPromised
@@ -24,12 +25,30 @@ def in_row_space(rows: list[list[int]], target: list[int]) -> bool:
     return not any(goal)
 
 
+def in_row_space_modulo(rows: list[list[int]], target: list[int], p: int) -> bool:
+    """The same over the integers modulo a prime."""
+    rest, goal = [list(row) for row in rows], list(target)
+    for column in range(len(goal)):
+        pivot = next((r for r in rest if r[column] % p), None)
+        if pivot is None:
+            continue
+        rest = [r for r in rest if r is not pivot]
+        inverse = pow(pivot[column], -1, p)
+        for other in (*rest, goal):
+            factor = other[column] * inverse
+            other[:] = [(a - factor * b) % p for a, b in zip(other, pivot, strict=True)]
+    return not any(v % p for v in goal)
+
+
 def learns(sharing: SharingSemantics, coalition: tuple[int, ...]) -> bool:
     """Whether the value is a combination of the components that a coalition holds.
 
     Components are independent and uniform given the value, but for their sum; so what is not a combination of the
-    held ones is independent of them.
+    held ones is independent of them. Shamir's points are combinations of the value and independent coefficients.
     """
+    if isinstance(sharing, ShamirSharing):
+        points = [[pow(p + 1, k, sharing.modulus) for k in range(sharing.threshold + 1)] for p in coalition]
+        return in_row_space_modulo(points, [1] + [0] * sharing.threshold, sharing.modulus)
     width = len(sharing.holders)
     held = [c for c in sharing.components if sharing.holders[c] & set(coalition)]
     return in_row_space([[int(i == c) for i in range(width)] for c in held], list(sharing.coefficients))
@@ -82,6 +101,8 @@ def dealing(bench: Bench) -> str:
     sharing = bench.sharing
     size = sharing.security.corruptions
     plans = 0
+    if isinstance(sharing, ShamirSharing):
+        return _points(sharing)
     groups = [q for k in range(1, sharing.parties + 1) for q in combinations(sharing.evaluators, k)]
     for group in groups:
         try:
@@ -96,3 +117,14 @@ def dealing(bench: Bench) -> str:
             if coalition and not _hidden_from(plan, sharing, coalition):
                 raise Failed(f"what parties {group} share is known to {coalition}: {plan}")
     return f"{plans} ways to share"
+
+
+def _points(sharing: ShamirSharing) -> str:
+    """With j masks, dealt points lie on a polynomial of degree j through the value: any j of them tell nothing."""
+    groups = [q for k in range(1, sharing.parties + 1) for q in combinations(range(sharing.parties), k)]
+    for group in groups:
+        outsiders = [p for p in range(sharing.parties) if p not in group]
+        masks = sharing.masked_by(group)
+        if not set(masks) <= set(outsiders) or len(masks) < min(sharing.threshold, len(outsiders)):
+            raise Failed(f"what parties {group} share is hidden by the masks {masks} only")
+    return f"{len(groups)} ways to share"

@@ -20,24 +20,37 @@ class NotPromised(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of one check. `passed` is None when the protocol promises nothing here; `detail` says why."""
+    """The outcome of one check. `passed` is None when the protocol promises nothing here; `detail` says why.
+
+    `known` is the reason that the protocol itself gives for a failure (`MPCBackend.known_defects`).
+    """
 
     name: str
     passed: bool | None
     detail: str
     seconds: float
+    known: str = ""
 
     @property
     def mark(self) -> str:
-        """One character: passed, failed, or not promised."""
-        return "–" if self.passed is None else "✓" if self.passed else "✗"
+        """One character: passed, failed, failed as the protocol says that it would, or not promised."""
+        if self.passed is None:
+            return "–"
+        return "✓" if self.passed else "!" if self.known else "✗"
 
     def to_json(self) -> dict[str, Any]:
         """A plain dict that `json.dumps` accepts."""
-        return {"name": self.name, "passed": self.passed, "detail": self.detail, "seconds": round(self.seconds, 3)}
+        return {
+            "name": self.name,
+            "passed": self.passed,
+            "known": self.known,
+            "detail": self.detail,
+            "seconds": round(self.seconds, 3),
+        }
 
     def __str__(self) -> str:
-        return f"{self.mark} {self.name:<26} {self.seconds:6.2f} s  {self.detail}"
+        known = f"known: {self.known}; seen: " if self.known else ""
+        return f"{self.mark} {self.name:<26} {self.seconds:6.2f} s  {known}{self.detail}"
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,7 @@ class Check:
     name: str
     claim: str
     body: Callable[[], str]
+    known: str = ""  # why it is known to fail
 
     def run(self) -> Verdict:
         """Tests the claim. Never raises: whatever goes wrong in the protocol is a failed verdict."""
@@ -63,7 +77,8 @@ class Check:
         detail = detail.strip().replace("\n", " ")
         if len(detail) > _LONGEST:
             detail = detail[: _LONGEST - 3] + "..."
-        return Verdict(self.name, passed, detail, time.perf_counter() - begun)
+        known = self.known if passed is False else ""
+        return Verdict(self.name, passed, detail, time.perf_counter() - begun, known)
 
     def __repr__(self) -> str:
         return f"Check({self.name!r})"
@@ -86,8 +101,13 @@ class Report:
 
     @property
     def failures(self) -> tuple[Verdict, ...]:
-        """The verdicts that failed."""
-        return tuple(v for v in self.verdicts if v.passed is False)
+        """The verdicts that failed, without known defects."""
+        return tuple(v for v in self.verdicts if v.passed is False and not v.known)
+
+    @property
+    def known(self) -> tuple[Verdict, ...]:
+        """The verdicts that failed as the protocol itself declares."""
+        return tuple(v for v in self.verdicts if v.known)
 
     @property
     def seconds(self) -> float:
@@ -99,9 +119,10 @@ class Report:
         passed = sum(v.passed is True for v in self.verdicts)
         silent = sum(v.passed is None for v in self.verdicts)
         verdict = "conforms" if self.ok else "DOES NOT CONFORM"
+        known = f", {len(self.known)} known defects" if self.known else ""
         return (
-            f"{self.protocol} ({self.security}): {verdict}. {passed} passed, {len(self.failures)} failed, "
-            f"{silent} not promised, {self.seconds:.1f} s"
+            f"{self.protocol} ({self.security}): {verdict}{' but for known defects' if known and self.ok else ''}. "
+            f"{passed} passed, {len(self.failures)} failed{known}, {silent} not promised, {self.seconds:.1f} s"
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -101,6 +101,7 @@ def _constant(value: int) -> U64:
 def uniform(bench: Bench) -> str:
     """Every message and every component that a party sees is uniform, for secrets that are 0 and that are constant."""
     bench.needs_privacy()
+    bench.needs_ring()
     tests = small = 0
     for what in _programs(bench):
         for secret in (SMALL, LARGE):
@@ -127,6 +128,7 @@ def _shared_mask(a: Array, b: Array) -> str:
 def fresh(bench: Bench) -> str:
     """Two messages on one link, in one cluster or in two with fresh keys, never have equal values nor equal masks."""
     bench.needs_privacy()
+    bench.needs_ring()
     pairs = 0
     for what in _programs(bench):
         first = watch(bench, what, _constant(LARGE), _constant(SMALL))
@@ -197,6 +199,7 @@ def _secret_rows(x: U64, y: U64, f: int) -> list[int]:
 def unspanned(bench: Bench) -> str:
     """All that a permitted coalition sees, as bits, spans no bit of a secret in any linear combination over GF(2)."""
     bench.needs_privacy()
+    bench.needs_ring()
     g = bench.samples("views")
     rows = skipped = 0
     for what in _programs(bench):
