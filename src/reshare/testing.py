@@ -68,8 +68,8 @@ class Watched(LocalCluster):
         self.pending: list[Pending] = []
         super().__init__(*args, **options)
 
-    def submit(self, fn: Callable[..., Any], *args: Any, run: int | None = None) -> Pending:
-        self.pending.append(super().submit(fn, *args, run=run))
+    def submit(self, fn: Callable[..., Any], *args: Any, **options: Any) -> Pending:
+        self.pending.append(super().submit(fn, *args, **options))
         return self.pending[-1]
 
 
