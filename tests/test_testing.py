@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -26,9 +27,12 @@ from broken import (
     ShortWindow,
     WrongCrossTerm,
 )
+from broken_converters import BROKEN
 from broken.deals_for_one_corruption import DealsForOneCorruption, Replicated5PC
 from helpers import EVERY, cluster
+from wwfl.cli.conformance import every_check
 from wwfl_core import LocalCluster, MPCBackend
+from wwfl_core.declared import bits_of
 from wwfl_core.errors import Misuse
 from wwfl_core.testing import (
     NAMES,
@@ -128,22 +132,36 @@ def test_a_defect_made_for_another_check_fails_this_one_too(name: str) -> None:
     assert verdict_of(ALSO_CAUGHT_BY[name], name).passed is False
 
 
-UNTARGETED = {  # checks that no broken protocol fails yet, each with the reason
-    "correctness/softmax": "composed of products, comparisons and truncations, whose own checks are targeted",
-    "correctness/bilinear_many": "gap: a batch that truncates only its first product passes",
-    "tamper/share": "gap: the bounded sample does not always hit the message that matters",
-    "tamper/inject": "gap: the bounded sample does not always hit the message that matters",
-    "tamper/many": "gap: noise on many messages mostly ends in aborts, also without check points",
-    "tamper/selective": "gap: the bounded sample finds a selective failure with some seeds only",
-    "failure/stalled-party": "gap: no broken protocol yet",
-    "failure/desync": "gap: no broken protocol yet",
-}
+COSTS = [n.removeprefix("cost/") for n in NAMES if n.startswith("cost/") and n != "cost/declared"]
+UNTARGETED: dict[str, str] = {}
+"""Checks that no broken protocol or converter fails yet, each with the reason."""
+
+
+@pytest.mark.parametrize("operation", COSTS)
+def test_a_declared_cost_that_is_off_by_one_bit_or_one_round_is_caught(operation: str) -> None:
+    right = Replicated3PC.declared_costs[operation]
+
+    def offline(sizes: Sizes) -> float:
+        return bits_of(right.offline, sizes) + 1
+
+    def online(sizes: Sizes) -> float:
+        return bits_of(right.online, sizes) - 1
+
+    wrong = (replace(right, offline=offline), replace(right, online=online), replace(right, rounds=right.rounds + 1))
+    for declared in wrong:
+        costs = {**Replicated3PC.declared_costs, operation: replace(declared, links=None)}
+        off = type("OffByOne", (Replicated3PC,), {"declared_costs": costs})
+        verdict = verdict_of(off, f"cost/{operation}")
+        assert verdict.passed is False and "declared are" in verdict.detail, verdict
 
 
 def test_every_check_is_targeted_by_a_broken_protocol_or_listed_with_the_reason_why_not() -> None:
-    targeted = {*CAUGHT_BY.values(), *ALSO_CAUGHT_BY, *UNTARGETED}
-    untargeted = {n for n in NAMES if n not in targeted and not n.startswith("cost/")}  # one function, by operation
-    assert not untargeted and not set(UNTARGETED) & {*CAUGHT_BY.values(), *ALSO_CAUGHT_BY}
+    """Those of the kit, and those that `reshare` and `wwfl` add to it."""
+    targeted = {*CAUGHT_BY.values(), *ALSO_CAUGHT_BY, *BROKEN, *(f"cost/{operation}" for operation in COSTS)}
+    names = {check.name for check in every_check(Plain, EVERY)}
+    assert names >= {*NAMES, *BROKEN, "trains/demo"}
+    assert names - targeted == UNTARGETED.keys()
+    assert all(UNTARGETED.values())
 
 
 def test_a_name_that_matches_no_check_is_refused_with_the_nearest_ones() -> None:
