@@ -1,4 +1,4 @@
-"""Deliberately broken conversions, one for every check of `reshare.testing`: each must fail the check named in `BROKEN`.
+"""Deliberately broken conversions, one for every check of `reshare.testing`; `BROKEN` says which check must fail it.
 
 Where the defect is in what servers do, it is a path of its own (`reshare.Path`), as somebody would add one.
 """
@@ -48,7 +48,7 @@ def along(path: Path) -> Convert:
 
 
 class AllPositive(Dealing):
-    """Takes every coefficient of the source for +1 (the paper's Section 3.6.2 has the sign of Tetrad's lambda wrong)."""
+    """Takes all coefficients of the source for +1 (the paper's Section 3.6.2 has the sign of Tetrad's lambda wrong)."""
 
     def send(self, mpc: MPCBackend, x: Share, change: Change) -> int:
         signs = self.source.coefficients

@@ -27,8 +27,8 @@ from broken import (
     ShortWindow,
     WrongCrossTerm,
 )
-from broken_converters import BROKEN
 from broken.deals_for_one_corruption import DealsForOneCorruption, Replicated5PC
+from broken_converters import BROKEN
 from helpers import EVERY, cluster
 from wwfl.cli.conformance import every_check
 from wwfl_core import LocalCluster, MPCBackend
