@@ -10,12 +10,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from broken import (
@@ -29,9 +27,9 @@ from broken import (
 )
 from broken.deals_for_one_corruption import DealsForOneCorruption, Replicated5PC
 from broken_converters import BROKEN
-from helpers import EVERY, cluster
+from helpers import EVERY
 from wwfl.cli.conformance import every_check
-from wwfl_core import LocalCluster, MPCBackend
+from wwfl_core import MPCBackend
 from wwfl_core.declared import bits_of
 from wwfl_core.errors import Misuse
 from wwfl_core.testing import (
@@ -47,7 +45,6 @@ from wwfl_core.testing import (
     check_backend,
     conformance,
     programs,
-    strategies,
 )
 from wwfl_core.testing.statistics import LIMIT, alike, uniformity
 from wwfl_core.testing.table import in_row_space
@@ -299,16 +296,6 @@ def test_linear_algebra_decides_who_reconstructs() -> None:
     assert not in_row_space([], [1]) and in_row_space([], [0])
 
 
-@given(strategies.sharings())
-def test_generated_sharings_are_private_and_reconstruct(sharing: Any) -> None:
-    class Generated(Plain):
-        pass
-
-    Generated.sharing = sharing
-    assert verdict_of(Generated, "table/privacy").passed is True
-    assert verdict_of(Generated, "table/reconstruct").passed is True
-
-
 # ---------------------------------------------------------------------- coalitions of two
 
 
@@ -324,45 +311,6 @@ def test_a_coalition_of_two_is_watched_where_two_may_be_corrupt(
     verdict = verdict_of(DealsForOneCorruption, name)
     assert verdict.passed is False, verdict
     print(verdict)
-
-
-# ---------------------------------------------------------------------- strategies
-
-
-BOUNDED = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
-
-
-@pytest.fixture(scope="module", params=EVERY)
-def c(request: pytest.FixtureRequest) -> Any:
-    with cluster(request.param) as started:
-        yield started
-
-
-@BOUNDED
-@given(st.data())
-def test_random_programs_equal_numpy(c: LocalCluster, data: st.DataObject) -> None:
-    shape = data.draw(strategies.shapes(max_dims=2, max_side=4))
-    inputs = [data.draw(strategies.ring_arrays(shape)) for _ in range(3)]
-    expression = data.draw(strategies.expressions(3))
-    handles = [c.share_ring(np.ascontiguousarray(a).reshape(a.shape), 0) for a in inputs]
-    got = c.run(strategies.evaluate, expression, *handles)
-    want = expression.in_numpy(inputs)
-    assert got.shape == want.shape == shape and (got == want).all(), str(expression)
-
-
-@given(strategies.broadcast_pairs())
-def test_generated_pairs_broadcast(pair: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
-    np.broadcast_shapes(*pair)
-
-
-@given(strategies.fixed_point_arrays(frac_bits=12), strategies.bit_arrays())
-def test_generated_floats_are_exact_in_fixed_point(values: np.ndarray, bits: np.ndarray) -> None:
-    from wwfl_core import FixedPoint
-
-    fixed = FixedPoint(12)
-    assert (fixed.decode(fixed.encode(values, "x")) == values).all() and bits.dtype == np.uint8
 
 
 def test_the_kit_needs_neither_pytest_nor_hypothesis() -> None:
