@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from backends import Tetrad4PC
+from broken import ALSO_CAUGHT_BY
+from broken_converters import BROKEN
 from helpers import EVERY
-from reshare import reshare
+from reshare import testing
 from reshare.testing import conversion
 from wwfl.cli.conformance import built_in, every_check
 from wwfl.testing import conformance
-from wwfl_core import LocalCluster
-from wwfl_core.cluster import Handle
 from wwfl_core.testing import conformance as kit
 
 PAGE = Path(__file__).parent.parent / "docs" / "conformance.md"
@@ -32,27 +32,32 @@ def test_every_built_in_protocol_trains(name: str) -> None:
     assert report.ok and report["trains/demo"].passed, str(report)
 
 
-def forgets_the_mask(x: Handle, to: LocalCluster) -> Handle:
-    """Opens the value and shares it again with constant masks."""
-    from wwfl_core.cluster import LocalCluster as Cluster
-
-    bits = x.ref.frac_bits
-    if bits is None:
-        return reshare(x, to)
-    value = x.cluster.reveal(x)
-    original = Cluster._client_key
-    to._client_key = lambda: b"k" * 32  # type: ignore[method-assign]
-    try:
-        return to.share(value, frac_bits=bits)
-    finally:
-        to._client_key = original.__get__(to)  # type: ignore[method-assign]
-
-
-@pytest.mark.parametrize("check", ["reshare/fresh", "reshare/views"])
-def test_a_converter_that_opens_the_value_and_repeats_its_masks_is_caught(check: str) -> None:
-    assert kit(EVERY["3pc"], only=check, extra=[conversion(EVERY)]).ok
-    report = kit(EVERY["3pc"], only=check, extra=[conversion(EVERY, forgets_the_mask)])
+@pytest.mark.parametrize("check", BROKEN)
+def test_every_check_of_conversion_catches_the_broken_converter_made_for_it(check: str) -> None:
+    convert, protocol, others = BROKEN[check]
+    report = kit(protocol, only=check, extra=[conversion(others, convert)])
     assert not report.ok, str(report)
+    report = kit(protocol, only=check, extra=[conversion(others)])
+    assert report.ok and report[check].passed, str(report)
+
+
+@pytest.mark.parametrize("check", [c for c in BROKEN if c != "reshare/value"])
+def test_the_broken_converters_convert_rightly_otherwise(check: str) -> None:
+    convert, protocol, others = BROKEN[check]
+    report = kit(protocol, only="reshare/value", extra=[conversion(others, convert)])
+    assert report.ok, str(report)
+
+
+def test_seeds_for_everybody_show_only_when_the_masks_behind_them_are_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    convert, protocol, others = BROKEN["reshare/views"]
+    monkeypatch.setattr(testing, "_masks", lambda payload: [])
+    assert kit(protocol, only="reshare/views", extra=[conversion(others, convert)]).ok
+
+
+def test_the_check_of_training_fails_a_protocol_whose_rounding_is_biased() -> None:
+    assert not conformance(ALSO_CAUGHT_BY["trains/demo"], only="trains/demo", others=EVERY).ok
 
 
 @pytest.mark.slow

@@ -8,13 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from broken import (
@@ -27,8 +26,11 @@ from broken import (
     WrongCrossTerm,
 )
 from broken.deals_for_one_corruption import DealsForOneCorruption, Replicated5PC
-from helpers import EVERY, cluster
-from wwfl_core import LocalCluster, MPCBackend
+from broken_converters import BROKEN
+from helpers import EVERY
+from wwfl.cli.conformance import every_check
+from wwfl_core import MPCBackend
+from wwfl_core.declared import bits_of
 from wwfl_core.errors import Misuse
 from wwfl_core.testing import (
     NAMES,
@@ -43,7 +45,6 @@ from wwfl_core.testing import (
     check_backend,
     conformance,
     programs,
-    strategies,
 )
 from wwfl_core.testing.statistics import LIMIT, alike, uniformity
 from wwfl_core.testing.table import in_row_space
@@ -128,22 +129,36 @@ def test_a_defect_made_for_another_check_fails_this_one_too(name: str) -> None:
     assert verdict_of(ALSO_CAUGHT_BY[name], name).passed is False
 
 
-UNTARGETED = {  # checks that no broken protocol fails yet, each with the reason
-    "correctness/softmax": "composed of products, comparisons and truncations, whose own checks are targeted",
-    "correctness/bilinear_many": "gap: a batch that truncates only its first product passes",
-    "tamper/share": "gap: the bounded sample does not always hit the message that matters",
-    "tamper/inject": "gap: the bounded sample does not always hit the message that matters",
-    "tamper/many": "gap: noise on many messages mostly ends in aborts, also without check points",
-    "tamper/selective": "gap: the bounded sample finds a selective failure with some seeds only",
-    "failure/stalled-party": "gap: no broken protocol yet",
-    "failure/desync": "gap: no broken protocol yet",
-}
+COSTS = [n.removeprefix("cost/") for n in NAMES if n.startswith("cost/") and n != "cost/declared"]
+UNTARGETED: dict[str, str] = {}
+"""Checks that no broken protocol or converter fails yet, each with the reason."""
+
+
+@pytest.mark.parametrize("operation", COSTS)
+def test_a_declared_cost_that_is_off_by_one_bit_or_one_round_is_caught(operation: str) -> None:
+    right = Replicated3PC.declared_costs[operation]
+
+    def offline(sizes: Sizes) -> float:
+        return bits_of(right.offline, sizes) + 1
+
+    def online(sizes: Sizes) -> float:
+        return bits_of(right.online, sizes) - 1
+
+    wrong = (replace(right, offline=offline), replace(right, online=online), replace(right, rounds=right.rounds + 1))
+    for declared in wrong:
+        costs = {**Replicated3PC.declared_costs, operation: replace(declared, links=None)}
+        off = type("OffByOne", (Replicated3PC,), {"declared_costs": costs})
+        verdict = verdict_of(off, f"cost/{operation}")
+        assert verdict.passed is False and "declared are" in verdict.detail, verdict
 
 
 def test_every_check_is_targeted_by_a_broken_protocol_or_listed_with_the_reason_why_not() -> None:
-    targeted = {*CAUGHT_BY.values(), *ALSO_CAUGHT_BY, *UNTARGETED}
-    untargeted = {n for n in NAMES if n not in targeted and not n.startswith("cost/")}  # one function, by operation
-    assert not untargeted and not set(UNTARGETED) & {*CAUGHT_BY.values(), *ALSO_CAUGHT_BY}
+    """Those of the kit, and those that `reshare` and `wwfl` add to it."""
+    targeted = {*CAUGHT_BY.values(), *ALSO_CAUGHT_BY, *BROKEN, *(f"cost/{operation}" for operation in COSTS)}
+    names = {check.name for check in every_check(Plain, EVERY)}
+    assert names >= {*NAMES, *BROKEN, "trains/demo"}
+    assert names - targeted == UNTARGETED.keys()
+    assert all(UNTARGETED.values())
 
 
 def test_a_name_that_matches_no_check_is_refused_with_the_nearest_ones() -> None:
@@ -281,16 +296,6 @@ def test_linear_algebra_decides_who_reconstructs() -> None:
     assert not in_row_space([], [1]) and in_row_space([], [0])
 
 
-@given(strategies.sharings())
-def test_generated_sharings_are_private_and_reconstruct(sharing: Any) -> None:
-    class Generated(Plain):
-        pass
-
-    Generated.sharing = sharing
-    assert verdict_of(Generated, "table/privacy").passed is True
-    assert verdict_of(Generated, "table/reconstruct").passed is True
-
-
 # ---------------------------------------------------------------------- coalitions of two
 
 
@@ -306,45 +311,6 @@ def test_a_coalition_of_two_is_watched_where_two_may_be_corrupt(
     verdict = verdict_of(DealsForOneCorruption, name)
     assert verdict.passed is False, verdict
     print(verdict)
-
-
-# ---------------------------------------------------------------------- strategies
-
-
-BOUNDED = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
-
-
-@pytest.fixture(scope="module", params=EVERY)
-def c(request: pytest.FixtureRequest) -> Any:
-    with cluster(request.param) as started:
-        yield started
-
-
-@BOUNDED
-@given(st.data())
-def test_random_programs_equal_numpy(c: LocalCluster, data: st.DataObject) -> None:
-    shape = data.draw(strategies.shapes(max_dims=2, max_side=4))
-    inputs = [data.draw(strategies.ring_arrays(shape)) for _ in range(3)]
-    expression = data.draw(strategies.expressions(3))
-    handles = [c.share_ring(np.ascontiguousarray(a).reshape(a.shape), 0) for a in inputs]
-    got = c.run(strategies.evaluate, expression, *handles)
-    want = expression.in_numpy(inputs)
-    assert got.shape == want.shape == shape and (got == want).all(), str(expression)
-
-
-@given(strategies.broadcast_pairs())
-def test_generated_pairs_broadcast(pair: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
-    np.broadcast_shapes(*pair)
-
-
-@given(strategies.fixed_point_arrays(frac_bits=12), strategies.bit_arrays())
-def test_generated_floats_are_exact_in_fixed_point(values: np.ndarray, bits: np.ndarray) -> None:
-    from wwfl_core import FixedPoint
-
-    fixed = FixedPoint(12)
-    assert (fixed.decode(fixed.encode(values, "x")) == values).all() and bits.dtype == np.uint8
 
 
 def test_the_kit_needs_neither_pytest_nor_hypothesis() -> None:

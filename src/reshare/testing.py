@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 
+from wwfl_core.algebra import RING
 from wwfl_core.arrays import U64, Array, Shape, numel
 from wwfl_core.backend import MPCBackend
 from wwfl_core.channel.frames import Frame
 from wwfl_core.cluster import Handle, LocalCluster, Pending
 from wwfl_core.derived import packed
+from wwfl_core.prg import KEY_BYTES
 from wwfl_core.tensor import SharedBits, SharedTensor
 from wwfl_core.testing import Bench, Check, Failed, NotPromised, Provider, Samples, programs
 from wwfl_core.testing.bench import EDGES, Factory, expect_equal, succeeded
@@ -30,6 +32,7 @@ from wwfl_core.testing.checks import claim
 from wwfl_core.testing.statistics import LIMIT, Span, bit_row, bit_rows, uniformity
 
 from .api import reshare
+from .convert import expand
 
 Convert = Callable[[Handle, LocalCluster], Handle]
 MANY = 4096
@@ -291,8 +294,8 @@ def fresh(pairs: Pairs) -> str:
 
 
 def views(pairs: Pairs) -> str:
-    """All that a permitted coalition of source AND target parties sees, as bits, spans no bit of the value; nothing is
-    opened, and every message to a party is uniform for constant secrets."""
+    """All that a permitted coalition of source AND target parties sees, as bits, spans no bit of the value, masks that
+    arrive as seeds included; nothing is opened, and every message to a party is uniform for constant secrets."""
     rows = arrays = 0
     for pair in pairs:
         for secret in (np.zeros(MANY, np.uint64), np.full(MANY, 0x0123_4567_89AB, np.uint64)):
@@ -330,12 +333,24 @@ def _watch(pairs: Pairs, pair: Pair, x: U64) -> tuple[Seen, Seen]:
         for p, parts in enumerate(all_parts)
         for c, array in sorted(parts.items())
     ]
-    messages = [
-        (f"message {i} of {tap.addresses[s]} to {tap.addresses[r]}", r, frame.payload)
-        for s, r, i, frame in tap.frames
-        if private[r]
-    ]
+    messages: Seen = []
+    for s, r, i, frame in tap.frames:
+        if private[r]:
+            name = f"message {i} of {tap.addresses[s]} to {tap.addresses[r]}"
+            messages.append((name, r, frame.payload))
+            messages += [(f"{name}, seed {k}", r, mask) for k, mask in enumerate(_masks(frame.payload))]
     return components, sorted(messages, key=lambda item: item[0])
+
+
+def _masks(payload: Array) -> list[Array]:
+    """The lowest bits of the masks that a short message of octets stands for, if it is made of seeds.
+
+    Of a sum of masks, the lowest bits are exactly the XOR of theirs. A digest taken for a seed is one more random row.
+    """
+    if payload.dtype != np.uint8 or payload.ndim != 1 or payload.size >= ENOUGH or payload.size % KEY_BYTES:
+        return []
+    seeds = payload.reshape(-1, KEY_BYTES)
+    return [np.packbits(expand(seed, RING, (MANY,)).astype(np.uint8) & 1, bitorder="little") for seed in seeds]
 
 
 def _coalitions(pair: Pair) -> list[tuple[int, ...]]:

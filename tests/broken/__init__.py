@@ -23,13 +23,17 @@ from .other_branch import OtherBranch
 from .print_and_continue import PrintAndContinue
 from .restarted_generator import RestartedGenerator
 from .reused_mask import ReusedMask
+from .selective_failure import SelectiveFailure
 from .short_window import ShortWindow
 from .silent_open import SilentOpen
 from .stale_copy import StaleCopy
+from .swallows_the_deadline import SwallowsTheDeadline
 from .traffic_depends_on_secret import TrafficDependsOnSecret
+from .truncates_the_first import TruncatesTheFirst
 from .trusts_the_opener import TrustsTheOpener
 from .unknown_cost import UnknownCost
 from .unmasked_resend import UnmaskedResend
+from .untagged_messages import UntaggedMessages
 from .unvouched_message import UnvouchedMessage
 from .unvouched_table import UnvouchedTable
 from .wrong_cost import WrongCost
@@ -62,9 +66,13 @@ CAUGHT_BY: dict[type[MPCBackend], str] = {
     LooksAtHalf: "correctness/is_zero",
     NoScalars: "correctness/shapes",
     OtherBranch: "correctness/inject",
+    SelectiveFailure: "tamper/selective",
     ShortWindow: "correctness/sign",
+    SwallowsTheDeadline: "failure/stalled-party",
+    TruncatesTheFirst: "correctness/bilinear_many",
     TrustsTheOpener: "tamper/reveal",
     UnknownCost: "cost/declared",
+    UntaggedMessages: "failure/desync",
     UnvouchedTable: "table/reconstruct",
     XorIsNoSum: "correctness/bit_to_ring",
 }
@@ -73,6 +81,10 @@ ALSO_CAUGHT_BY: dict[str, type[MPCBackend]] = {
     "correctness/conv2d": FloatMatMul,
     "correctness/bits": AddsPublicTwice,
     "correctness/relu": OtherBranch,
+    "correctness/softmax": OtherBranch,
+    "tamper/share": PrintAndContinue,
+    "tamper/inject": PrintAndContinue,
+    "tamper/many": PrintAndContinue,
     "tamper/truncation": PrintAndContinue,
     "tamper/sign": PrintAndContinue,
     "tamper/relu": PrintAndContinue,

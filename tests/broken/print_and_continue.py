@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from backends import Tetrad4PC
-from wwfl_core.errors import VerificationFailed
 
 
 class PrintAndContinue(Tetrad4PC):
-    """A failed check point is reported, not raised. (Every party still sends its verdict.)"""
+    """A failed check point is reported, not raised. (Digests are sent and read as they should be.)"""
 
     def checkpoint(self) -> None:
         op, transcript = self.party.op("check"), self.party.transcript
         others = [p for p in range(self.party.size) if p != self.me]
         for other in others:
             op.send(other, transcript.said(other))
-        try:
-            for other in others:
-                if op.recv(other, "u1", (32,)).tobytes() != transcript.heard(other).tobytes():
-                    raise VerificationFailed(f"party {other} does not vouch for what I got")
-        except VerificationFailed as error:
-            print(f"views do not match: {error}")
+        for other in others:
+            if op.recv(other, "u1", (32,)).tobytes() != transcript.heard(other).tobytes():
+                print(f"views do not match: party {other} does not vouch for what I got")
         transcript.clear()
