@@ -308,7 +308,10 @@ def test_a_triple_costs_what_the_reference_says() -> None:
     assert 2 * (64 * 128 // softspoken.K + sum(range(1, 65))) == 8256
 
 
-@pytest.mark.parametrize("only", ["table/", "correctness/", "views/", "streams", "ledger", "failure/"])
+SLOW = [pytest.param(only, marks=pytest.mark.slow) for only in ("views/", "streams")]
+
+
+@pytest.mark.parametrize("only", ["table/", "correctness/", "ledger", "failure/", *SLOW])
 def test_the_protocol_conforms(only: str) -> None:
     report = conformance(lambda: Additive2PC(helper=False), only=only)
     assert report.ok, str(report)

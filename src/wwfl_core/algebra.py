@@ -60,7 +60,7 @@ class Algebra(ABC):
 
     def from_integers(self, a: Array) -> Array:
         """Non-negative integers of any dtype, modulo the modulus, as elements."""
-        return (a & WORD).astype(np.uint64) if a.dtype.hasobject else a.astype(np.uint64)
+        return np.asarray(a & WORD).astype(np.uint64) if a.dtype.hasobject else a.astype(np.uint64)
 
     def to_words(self, a: Array) -> Array:
         """Elements as words; elements above half the modulus are negative numbers.

@@ -42,6 +42,9 @@ def divides(target: Algebra, source: Algebra) -> bool:
 
 def parts(word: Array, position: int, count: int, source: Algebra, target: Algebra) -> Array:
     """What becomes of word number `position` of `count`: target elements, [2, ...] if there are wraps to be handled."""
+    if not word.ndim:  # NumPy makes Python objects of 0-d results
+        found = parts(word.reshape(1), position, count, source, target)
+        return found.reshape(found.shape[:-1])
     integer = target.from_integers
     if divides(target, source):
         return integer(word)
