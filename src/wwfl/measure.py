@@ -88,10 +88,10 @@ OPERATIONS: Mapping[str, Operation] = {
 
 
 def measure(protocol: MPCBackend, operations: Mapping[str, Operation] = OPERATIONS) -> list[dict[str, Any]]:
-    """One row per operation, on a cluster of its own."""
+    """One row per operation, on a cluster of its own; all have its `setup_bytes`."""
     with LocalCluster(protocol, deadline_s=DEADLINE_S) as c:
-        set_up(c)
-        return measure_at(c, operations)
+        once = set_up(c)
+        return [row | {"setup_bytes": once} for row in measure_at(c, operations)]
 
 
 def set_up(c: LocalCluster) -> int:
@@ -136,7 +136,8 @@ def deal_bits(mpc: MPCBackend, n: int) -> SharedBits:
 
 def cell(row: Mapping[str, Any]) -> str:
     """A row's figures: bits offline / bits online / rounds online."""
-    return f"{row['bits_offline']:g} / {row['bits_online']:g} / {row['rounds']}"
+    offline, online = (f"{b:g}" if b < 1000 else f"{b:.0f}" for b in (row["bits_offline"], row["bits_online"]))
+    return f"{offline} / {online} / {row['rounds']}"
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
@@ -151,4 +152,6 @@ def markdown(rows: list[dict[str, Any]]) -> str:
             if (row["protocol"], row["operation"]) == (protocol, operation)
         ]
         lines.append(f"| {operation} | " + " | ".join(cells) + " |")
+    once = {row["protocol"]: f"{row['setup_bytes']:,} bytes" for row in rows}
+    lines.append("| set-up, once | " + " | ".join(once[protocol] for protocol in protocols) + " |")
     return "\n".join(lines) + "\n"

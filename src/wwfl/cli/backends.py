@@ -63,8 +63,11 @@ def list_backends(*, json_path: str | None, console: Console, protocols: Sequenc
     console.print("bits per number, all links: offline / online / rounds, measured; products with exact truncation")
     console.print("set-up: bytes that a fresh cluster sends once, all links")
     for row in working:
+        reasons: dict[str, list[str]] = {}
         for check, why in row["known_defects"].items():
-            console.print(f"{row['name']}: known defect, {check}: {why}", markup=False, highlight=False)
+            reasons.setdefault(why, []).append(check)
+        for why, checks in reasons.items():
+            console.print(f"{row['name']}, known defect ({', '.join(checks)}): {why}", markup=False, highlight=False)
     for row in rows:
         if row["error"] is not None:
             console.print(
