@@ -122,6 +122,8 @@ def test_broken_plugins_are_reported_and_disturb_nobody(plugin: Plugin, monkeypa
         row = rows[f"my-{name}"]
         assert says in row["error"] and row["from"] == name
         assert f"my-{name} ({name}) does not work:" in " ".join(result.stderr.split())
+    (row,) = json.loads(call("backends", "my-raises", "--json", "-").stdout)
+    assert row["error"] == "RuntimeError: [no] luck"
     with pytest.raises(ConfigError, match=r"'my-raises' of raises cannot be loaded: RuntimeError: \[no\] luck"):
         registry.get("my-raises")
     made = registry.get("mine")()
@@ -214,6 +216,11 @@ def test_an_optional_engine_that_is_not_installed_is_a_line_and_no_error(
     shown = " ".join(call(command, "plain", "crypten", "shamir").stdout.split())
     assert "does not work: ConfigError: CrypTen cannot run here: crypten" in shown
     assert "does not work: ConfigError: Shamir runs on MPyC, which is not installed; `pip install wwfl[mpyc]`" in shown
+
+
+@pytest.mark.parametrize("command", ["backends", "matrix"])
+def test_an_unknown_name_is_an_error(command: str) -> None:
+    assert "did you mean '4pc'" in " ".join(call(command, "4cp", code=1).stderr.split())
 
 
 # ---------------------------------------------------------------------- wwfl matrix
@@ -332,6 +339,7 @@ def test_conformance_judges_a_module_of_the_current_folder(tmp_path: Path, monke
         "    def bilinear(self, f, x, y, truncate=0):\n"
         "        return super().bilinear(f, x, x, truncate)\n"
     )
+    without_engines(monkeypatch)  # conversion to and from those takes minutes
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)  # undone afterwards, with what the command adds
     right = json.loads(call("conformance", "judged:Right", "--json", "-").stdout)

@@ -33,7 +33,7 @@ def chosen(names: Sequence[str]) -> list[Entry]:
     names all that are registered.
 
     Raises:
-        ConfigError: when there is no such protocol, or it cannot be loaded.
+        ConfigError: when there is no such protocol, or one that is not registered cannot be loaded.
     """
     known = backends()
     if not names:
@@ -42,11 +42,13 @@ def chosen(names: Sequence[str]) -> list[Entry]:
         sys.path.insert(0, os.getcwd())
     found: dict[str, Entry] = {}
     for name in names:
+        if name in known:  # also a plug-in that cannot be loaded: its entry says why
+            found[name] = known[name]
+            continue
         factory = resolve(name)
         short = str(getattr(factory, "name", name))
         label = name if short in known or short in found else short
-        entry = known.get(name) or Entry(label, factory, None, name.partition(":")[0])
-        found[entry.name] = entry
+        found[label] = Entry(label, factory, None, name.partition(":")[0])
     return list(found.values())
 
 

@@ -146,7 +146,7 @@ def numbers_for(here: MPCBackend, there: MPCBackend) -> F64:
 
 
 def _wrong_bits(here: LocalCluster, there: LocalCluster) -> str | None:
-    bits = np.random.default_rng(0).integers(0, 2, ELEMENTS).astype(np.bool_)
+    bits = np.arange(ELEMENTS) ** 2 % 7 < 3
     moved = reshare_with_report(here.run(deal_bits, bits), there, allow_weaker=True)
     wrong = int(np.count_nonzero(there.reveal(moved.handle) != bits))
     return f"{wrong} of {ELEMENTS} bits are wrong" if wrong else None
