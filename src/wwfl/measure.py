@@ -2,6 +2,7 @@
 
 Bits per 64-bit element, all directed links together, payload only; digests and verdicts of malicious-secure protocols
 (32 bytes per channel and check point) are left out, but for those that accompany a reveal. Costs depend on shapes only.
+What is sent once per cluster (keys, base transfers) is apart: `set_up`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from wwfl_core import LocalCluster, MPCBackend, Mul, Phase, SharedBits, SharedTe
 from wwfl_core.ops.nonlinear import relu
 
 N = 4096
-DEADLINE_S = 30.0
+N_OBJECTS = 512  # elements that are Python integers are slow
+DEADLINE_S = 120.0
 CHECKS = ("check", "check.ok")
 
 Operation = Callable[[MPCBackend, SharedTensor, SharedTensor, SharedBits], Any]
@@ -62,7 +64,7 @@ def equality(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -
 
 
 def sharing(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
-    return mpc.share(np.ones(N), owner=mpc.sharing.evaluators[0])
+    return mpc.share(np.ones(x.shape), owner=mpc.sharing.evaluators[0])
 
 
 def reveal(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
@@ -86,32 +88,56 @@ OPERATIONS: Mapping[str, Operation] = {
 
 
 def measure(protocol: MPCBackend, operations: Mapping[str, Operation] = OPERATIONS) -> list[dict[str, Any]]:
-    """One row per operation."""
-    rows: list[dict[str, Any]] = []
+    """One row per operation, on a cluster of its own; all have its `setup_bytes`."""
     with LocalCluster(protocol, deadline_s=DEADLINE_S) as c:
-        values = np.linspace(-4, 4, N)
-        for name, operation in operations.items():
-            x, y = c.share(values), c.share(values)
-            b = c.run(sign, x, y, None)
-            x, y = c.share(values), c.share(values)  # fresh: nothing that an earlier operation opened
-            c.run(operation, x, y, b)
-            cost = c.last_cost
-            checks = sum(cost.bytes_sent(label=label) for label in CHECKS)
-            rows.append(
-                {
-                    "protocol": protocol.name,
-                    "operation": name,
-                    "bits_offline": cost.bytes_sent(phase=Phase.OFFLINE) * 8 / N,
-                    "bits_online": (cost.bytes_sent(phase=Phase.ONLINE) - checks) * 8 / N,
-                    "rounds": cost.rounds.get(Phase.ONLINE, 0),
-                }
-            )
+        once = set_up(c)
+        return [row | {"setup_bytes": once} for row in measure_at(c, operations)]
+
+
+def set_up(c: LocalCluster) -> int:
+    """Bytes that a fresh cluster sends once: keys, and what its first products bring beyond later ones."""
+    spent: list[int] = []
+    for _ in range(2):
+        x, y = c.share(np.ones(8)), c.share(np.ones(8))
+        c.run(product, x, y, None)
+        spent.append(c.last_cost.bytes_sent())
+    return c.setup_cost.bytes_sent() + spent[0] - spent[1]
+
+
+def measure_at(c: LocalCluster, operations: Mapping[str, Operation] = OPERATIONS) -> list[dict[str, Any]]:
+    """One row per operation, at a cluster that is set up."""
+    rows: list[dict[str, Any]] = []
+    n = N_OBJECTS if np.dtype(c.protocol.numbers.dtype).hasobject else N
+    values = np.linspace(-4, 4, n)
+    for name, operation in operations.items():
+        x, y = c.share(values), c.share(values)  # fresh: nothing that an earlier operation opened
+        b = c.run(deal_bits, n)
+        c.run(operation, x, y, b)
+        cost = c.last_cost
+        checks = sum(cost.bytes_sent(label=label) for label in CHECKS)
+        rows.append(
+            {
+                "protocol": c.protocol.name,
+                "operation": name,
+                "bits_offline": cost.bytes_sent(phase=Phase.OFFLINE) * 8 / n,
+                "bits_online": (cost.bytes_sent(phase=Phase.ONLINE) - checks) * 8 / n,
+                "rounds": cost.rounds.get(Phase.ONLINE, 0),
+            }
+        )
     return rows
+
+
+def deal_bits(mpc: MPCBackend, n: int) -> SharedBits:
+    """Bits that one party knows, all ones."""
+    dealer = mpc.sharing.evaluators[0]
+    mine = mpc.bits.from_bools(np.ones(n, np.bool_)) if mpc.me == dealer else None
+    return SharedBits(mpc, mpc.deal(mine, [dealer], mpc.bits.shape((n,)), mpc.bits.algebra, name="bits"), (n,))
 
 
 def cell(row: Mapping[str, Any]) -> str:
     """A row's figures: bits offline / bits online / rounds online."""
-    return f"{row['bits_offline']:g} / {row['bits_online']:g} / {row['rounds']}"
+    offline, online = (f"{b:g}" if b < 1000 else f"{b:.0f}" for b in (row["bits_offline"], row["bits_online"]))
+    return f"{offline} / {online} / {row['rounds']}"
 
 
 def markdown(rows: list[dict[str, Any]]) -> str:
@@ -126,4 +152,6 @@ def markdown(rows: list[dict[str, Any]]) -> str:
             if (row["protocol"], row["operation"]) == (protocol, operation)
         ]
         lines.append(f"| {operation} | " + " | ".join(cells) + " |")
+    once = {row["protocol"]: f"{row['setup_bytes']:,} bytes" for row in rows}
+    lines.append("| set-up, once | " + " | ".join(once[protocol] for protocol in protocols) + " |")
     return "\n".join(lines) + "\n"

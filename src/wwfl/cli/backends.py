@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wwfl_core.algebra import BITS, RING
-from wwfl_core.registry import Entry, backends
+from wwfl_core.cluster import LocalCluster
+from wwfl_core.registry import Entry, backends, resolve
 from wwfl_core.sharing import SharingSemantics
 
-from ..measure import OPERATIONS, cell, measure
+from ..measure import DEADLINE_S, OPERATIONS, cell, measure_at, set_up
 
 SHOWN = {
     "share": "share (by a party)",
@@ -26,14 +28,48 @@ SHOWN = {
 }
 
 
-def list_backends(*, json_path: str | None, console: Console) -> list[dict[str, Any]]:
-    """Prints and returns one row per registered protocol; a plug-in that does not work has `error` set."""
-    rows = [describe(entry) for entry in backends().values()]
+def chosen(names: Sequence[str]) -> list[Entry]:
+    """The protocols of these names, registered or `package.module:Class` (the current folder included); without
+    names all that are registered.
+
+    Raises:
+        ConfigError: when there is no such protocol, or one that is not registered cannot be loaded.
+    """
+    known = backends()
+    if not names:
+        return list(known.values())
+    if any(":" in name for name in names) and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    found: dict[str, Entry] = {}
+    for name in names:
+        if name in known:  # also a plug-in that cannot be loaded: its entry says why
+            found[name] = known[name]
+            continue
+        factory = resolve(name)
+        short = str(getattr(factory, "name", name))
+        label = name if short in known or short in found else short
+        found[label] = Entry(label, factory, None, name.partition(":")[0])
+    return list(found.values())
+
+
+def list_backends(*, json_path: str | None, console: Console, protocols: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Prints and returns one row per protocol (of `chosen`); one that does not work has `error` set."""
+    rows: list[dict[str, Any]] = []
+    with Console(stderr=True).status("measuring") as status:
+        for entry in chosen(protocols):
+            status.update(f"measuring {entry.name}")
+            rows.append(describe(entry))
     working = [row for row in rows if row["error"] is None]
     console.print(_what(working))
     console.print(_costs(working))
-    console.print(f"every protocol computes over {RING.name} and {BITS.name}; costs are measured:")
-    console.print("bits per 64-bit element, all links: offline / online / rounds; product with exact truncation")
+    console.print("bits per number, all links: offline / online / rounds, measured; products with exact truncation")
+    console.print("set-up: bytes that a fresh cluster sends once, all links")
+    for row in working:
+        reasons: dict[str, list[str]] = {}
+        for check, why in row["known_defects"].items():
+            reasons.setdefault(why, []).append(check)
+        for why, checks in reasons.items():
+            console.print(f"{row['name']}, known defect ({', '.join(checks)}): {why}", markup=False, highlight=False)
     for row in rows:
         if row["error"] is not None:
             console.print(
@@ -51,17 +87,22 @@ def describe(entry: Entry) -> dict[str, Any]:
     try:
         protocol = entry.factory()
         sharing = protocol.sharing
-        costs = measure(protocol, {name: OPERATIONS[name] for name in SHOWN.values()})
+        with LocalCluster(protocol, deadline_s=DEADLINE_S) as cluster:
+            once = set_up(cluster)
+            costs = measure_at(cluster, {name: OPERATIONS[name] for name in SHOWN.values()})
         return row | {
             "sharing": sharing.name,
             "security": security(sharing),
             "malicious": sharing.security.malicious,
             "corruptions": sharing.security.corruptions,
+            "caveats": list(sharing.security.caveats),
+            "known_defects": dict(protocol.known_defects),
             "parties": sharing.parties,
             "helpers": [p for p in range(sharing.parties) if p not in sharing.evaluators],
             "holders": [sorted(h) for h in sharing.holders],
             "coefficients": list(sharing.coefficients),
-            "domains": [RING.name, BITS.name],
+            "domains": [protocol.numbers.name, protocol.bits.algebra.name],
+            "setup_bytes": once,
             "costs": {
                 short: {k: cost[k] for k in ("bits_offline", "bits_online", "rounds")}
                 for short, cost in zip(SHOWN, costs, strict=True)
@@ -77,27 +118,35 @@ def security(sharing: SharingSemantics) -> str:
 
 
 def _what(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="protocols", box=SIMPLE)
-    for column in ("name", "from", "parties", "who holds which component", "security"):
+    table = Table(title="protocols", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for column in ("name", "from", "parties", "who holds which component", "numbers; bits", "security"):
         table.add_column(column)
     for row in rows:
         helpers = "".join(f", helper {p}" for p in row["helpers"])
-        signs = ["" if c == 1 else "-" for c in row["coefficients"]]
-        parts = [
-            f"{sign}x{c}:{''.join(map(str, h))}" for c, (sign, h) in enumerate(zip(signs, row["holders"], strict=True))
-        ]
         words = row["security"].replace("security ", "").replace("corrupt party", "corrupt")
-        table.add_row(row["name"], row["from"], f"{row['parties']}{helpers}", " ".join(parts), words)
+        domains = "; ".join(dict.fromkeys(row["domains"])).replace(", packed", "")
+        cells = (row["name"], row["from"], f"{row['parties']}{helpers}", _components(row), domains, words)
+        table.add_row(*map(escape, cells))
     return table
 
 
+def _components(row: dict[str, Any]) -> str:
+    """Component, sign and holders: "x0:012 -x1:023"; points of a polynomial have no sign."""
+    signs = {1: "", -1: "-"}
+    return " ".join(
+        f"{signs.get(k, '')}x{c}:{''.join(map(str, held))}"
+        for c, (k, held) in enumerate(zip(row["coefficients"], row["holders"], strict=True))
+    )
+
+
 def _costs(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="measured costs", box=SIMPLE)
+    table = Table(title="measured costs", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("name")
-    for column in SHOWN:
+    for column in (*SHOWN, "set-up"):
         table.add_column(column, justify="right")
     for row in rows:
-        table.add_row(row["name"], *[cell(row["costs"][short]) for short in SHOWN])
+        cells = [cell(row["costs"][short]) for short in SHOWN]
+        table.add_row(escape(row["name"]), *cells, f"{row['setup_bytes']:,}")
     return table
 
 

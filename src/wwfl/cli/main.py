@@ -34,6 +34,11 @@ def _explained() -> Generator[None]:
 Json = Annotated[str | None, typer.Option("--json", help="Write the rows to this file ('-' for standard output).")]
 
 
+Protocols = Annotated[
+    list[str] | None, typer.Argument(help="Registered names, or package.module:Class; by default all registered ones.")
+]
+
+
 @app.callback()
 def root() -> None:
     """Exit codes: 0 done, 1 an error that the message explains, 2 wrong usage of the command line."""
@@ -65,12 +70,12 @@ def demo(
 
 
 @app.command()
-def backends(json: Json = None) -> None:
+def backends(protocols: Protocols = None, json: Json = None) -> None:
     """Built-in and third-party protocols: security model, parties, who holds what, measured costs."""
     from .backends import list_backends
 
     with _explained():
-        list_backends(json_path=json, console=Console(stderr=json == "-"))
+        list_backends(json_path=json, console=Console(stderr=json == "-"), protocols=protocols or ())
 
 
 @app.command()
@@ -91,16 +96,24 @@ def conformance(
 
 @app.command()
 def matrix(
+    protocols: Protocols = None,
     json: Json = None,
     markdown: Annotated[
         str | None, typer.Option(help="Write the table of the built-in protocols to this file, as in docs/matrix.md.")
     ] = None,
+    long: Annotated[bool, typer.Option("--long", help="One line per pair, with guarantee, path and bytes.")] = False,
 ) -> None:
     """Convert shares between every ordered pair of protocols: bytes, rounds and guarantee, every value checked."""
     from .matrix import matrix as run_matrix
 
     with _explained():
-        rows = run_matrix(json_path=json, markdown_path=markdown, console=Console(stderr=json == "-"))
+        rows = run_matrix(
+            json_path=json,
+            markdown_path=markdown,
+            console=Console(stderr=json == "-"),
+            protocols=protocols or (),
+            long=long,
+        )
     if any(row["error"] is not None for row in rows):
         raise typer.Exit(EXIT_ERROR)
 

@@ -1,140 +1,170 @@
-"""`wwfl matrix`: conversion between every ordered pair of registered protocols, measured and checked."""
+"""`wwfl matrix`: conversion between every ordered pair of protocols, measured and checked."""
 
 from __future__ import annotations
 
-from itertools import product
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from rich.box import SIMPLE
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from reshare import Reshared, reshare_with_report
-from wwfl_core.arrays import F64
-from wwfl_core.backend import MPCBackend
-from wwfl_core.cluster import LocalCluster
-from wwfl_core.registry import Entry, Factory, backends
-
-from .backends import write_json
-
-ELEMENTS = 1000
-DEADLINE_S = 30.0
+from .backends import chosen, write_json
+from .pairs import ELEMENTS, Row, measure_pairs
 
 INTRODUCTION = f"""# Conversion between protocols
 
-Made by `wwfl matrix --markdown docs/matrix.md`.
+Made by `wwfl matrix --markdown docs/matrix.md`: the built-in protocols, among them those whose engines are optional
+packages (`crypten`, `shamir`) where these are installed.
 
-A tensor of {ELEMENTS} elements is shared at one cluster, converted to another one and opened there; its value is
-compared exactly. Bytes are payload over all links, with the check points of malicious-secure protocols; rounds are
-measured along the message dependencies. The guarantee of the result is the weaker one of both clusters. No pair has
-code of its own: paths follow from the two component tables (`src/reshare`), also for protocols that are not built in.
-The last two columns are the same conversion when the i-th servers of both clusters have one host: bytes between hosts,
-and the path that was then the cheapest.
+A tensor of {ELEMENTS} numbers, up to the largest that both clusters hold, is shared at one cluster, converted to
+another one and opened there; its value is compared exactly, and that of {ELEMENTS} bits, too. Bytes are payload over
+all links, with the check points of malicious-secure protocols and without a target's set-up (`2pc-ot`: 32,832 bytes,
+once); rounds are measured along the message dependencies. The guarantee of the result is the weaker one of both
+clusters. Where the modulus changes, the target multiplies (two words) or compares (more words) to undo wraps. No pair
+has code of its own: paths follow from the two component tables (`src/reshare`), also for protocols that are not built
+in. The last two columns are the same conversion when the i-th servers of both clusters have one host: bytes between
+hosts, and the path that was then the cheapest.
 """
+COLUMNS = {
+    "source": "---",
+    "target": "---",
+    "bytes": "---:",
+    "rounds": "---:",
+    "guarantee of the result": "---",
+    "path": "---",
+    "modulus": "---",
+    "value": "---",
+    "shared hosts: bytes": "---:",
+    "shared hosts: path": "---",
+}
 
 
-def matrix(*, json_path: str | None, markdown_path: str | None, console: Console) -> list[dict[str, Any]]:
-    """Prints and returns one row per ordered pair of protocols that work; broken plug-ins are named and left out.
+def matrix(
+    *,
+    json_path: str | None,
+    markdown_path: str | None,
+    console: Console,
+    protocols: Sequence[str] = (),
+    long: bool = False,
+) -> list[Row]:
+    """Prints and returns one row per ordered pair of protocols that work; those that do not are named and left out.
 
-    With `markdown_path` only built-in protocols are measured, and their table is written there.
+    `protocols` are registered names or `package.module:Class`; by default all that are registered, and with
+    `markdown_path`, where their table is written, all built-in ones.
     """
-    entries = [e for e in backends().values() if markdown_path is None or e.built_in]
-    rows, problems = measure_pairs(entries)
-    console.print(_table(rows))
-    console.print(f"{ELEMENTS} elements of 64 bits; bytes and rounds as measured, all links; every value checked")
+    entries = [e for e in chosen(protocols) if protocols or markdown_path is None or e.built_in]
+    with Console(stderr=True).status("converting") as status:
+        rows, problems = measure_pairs(entries, status.update)
+    for table in [_list(rows)] if long else _pivots(rows, console):
+        console.print(table)
+    console.print(_legend(rows, long=long), highlight=False)
     for name, problem in problems.items():
         console.print(f"[yellow]{escape(name)} does not work:[/yellow] {escape(problem)}")
     for row in rows:
         if row["error"] is not None:
-            console.print(f"[red]{row['source']} -> {row['target']}:[/red] {escape(row['error'])}")
+            console.print(f"[red]{escape(row['source'])} -> {escape(row['target'])}:[/red] {escape(row['error'])}")
     write_json(rows, json_path)
     if markdown_path is not None:
         Path(markdown_path).write_text(f"{INTRODUCTION}\n{markdown(rows)}")
     return rows
 
 
-def measure_pairs(entries: list[Entry]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """The rows, and the protocols that do not start with the reason."""
-    working: dict[str, Factory] = {}
-    problems: dict[str, str] = {}
-    for entry in entries:
-        if entry.factory is None:
-            problems[entry.name] = entry.error or "unknown"
-            continue
-        try:
-            LocalCluster(entry.factory(), deadline_s=DEADLINE_S).close()
-            working[entry.name] = entry.factory
-        except (Exception, SystemExit) as error:
-            problems[entry.name] = f"{type(error).__name__}: {error}"
-    return [_row(*source, *target) for source, target in product(working.items(), repeat=2)], problems
+# ---------------------------------------------------------------------- the terminal
 
 
-def _row(source: str, make_source: Factory, target: str, make_target: Factory) -> dict[str, Any]:
-    """One pair, on clusters of its own, so that a failure concerns no other pair."""
-    row: dict[str, Any] = {"source": source, "target": target, "value": ""}
-    row |= dict.fromkeys(("bytes", "rounds", "guarantee", "path", "shared_bytes", "shared_path"))
-    here, there = make_source(), make_target()
-    values = here.fixed.decode(here.fixed.encode(np.linspace(-1000, 1000, ELEMENTS)))
-    try:
-        moved, error = _convert(here, there, values, shared=False)
-        together, error_together = _convert(here, there, values, shared=True)
-    except (Exception, SystemExit) as problem:
-        return row | {"error": f"{type(problem).__name__}: {problem}"}
-    # A target with fewer fractional bits rounds to its own format; all else is exact.
-    unit = 2.0**-there.fixed.frac_bits if there.fixed.frac_bits < here.fixed.frac_bits else 0.0
-    error = max(error, error_together)
-    return row | {
-        "bytes": moved.cost.bytes_sent(),
-        "rounds": max(moved.cost.rounds.values()),
-        "guarantee": str(moved.handle.guarantee),
-        "path": moved.path,
-        "shared_bytes": together.cost.bytes_sent(),
-        "shared_path": together.path,
-        "value": "WRONG" if error > unit else "rounded" if error else "exact",
-        "error": None if error <= unit else f"the value is wrong by up to {error:g}",
-    }
+def _pivots(rows: list[Row], console: Console) -> list[Table]:
+    """Sources down, targets across, in as many tables as the terminal's width needs."""
+    targets = list(dict.fromkeys(row["target"] for row in rows))
+    tables: list[Table] = []
+    while targets:
+        count = len(targets)
+        while count > 1 and console.measure(_pivot(rows, targets[:count])).maximum > console.width:
+            count -= 1
+        tables.append(_pivot(rows, targets[:count]))
+        targets = targets[count:]
+    return tables
 
 
-def _convert(here: MPCBackend, there: MPCBackend, values: F64, *, shared: bool) -> tuple[Reshared, float]:
-    """One conversion between fresh clusters, and its error; `shared`: the i-th servers of both have one host."""
-    hosts = [[f"host {i}" for i in range(p.sharing.parties)] if shared else None for p in (here, there)]
-    with (
-        LocalCluster(here, deadline_s=DEADLINE_S, hosts=hosts[0]) as a,
-        LocalCluster(there, deadline_s=DEADLINE_S, hosts=hosts[1]) as b,
-    ):
-        moved = reshare_with_report(a.share(values), b, allow_weaker=True)
-        return moved, float(np.max(np.abs(b.reveal(moved.handle) - values)))
-
-
-def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="conversion of shares between protocols", box=SIMPLE)
-    for column in ("source", "target"):
-        table.add_column(column)
-    for column in ("bytes", "rounds"):
-        table.add_column(column, justify="right")
-    for column in ("guarantee of the result", "path", "value"):
-        table.add_column(column)
-    table.add_column("shared hosts: bytes", justify="right")
-    table.add_column("path")
-    for row in rows:
-        table.add_row(*(text.replace(", security with abort", "").replace(" party", "") for text in _cells(row)))
+def _pivot(rows: list[Row], targets: list[str]) -> Table:
+    table = Table(
+        title="bytes per number / rounds, from (down) to (across)", box=SIMPLE_HEAD, padding=0, pad_edge=False
+    )
+    table.add_column("")
+    for target in targets:
+        table.add_column(escape(target), justify="right")
+    for source in dict.fromkeys(row["source"] for row in rows):
+        cells = {row["target"]: _short(row) for row in rows if row["source"] == source}
+        table.add_row(escape(source), *(cells[target] for target in targets))
     return table
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
+def _short(row: Row) -> str:
+    if row["error"] is not None:
+        return "[red]fails[/red]"
+    return f"{row['bytes'] / ELEMENTS:.0f}/{row['rounds']}{'*' if row['domain'] else ''}"
+
+
+def _list(rows: list[Row]) -> Table:
+    table = Table(title="conversion of shares between protocols", box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    table.add_column("pair")
+    table.add_column("bytes", justify="right")
+    table.add_column("rds", justify="right")
+    for column in ("sec", "path", "value"):
+        table.add_column(column)
+    table.add_column("same hosts", justify="right")
+    table.add_column("path")
+    for row in rows:
+        pair = escape(f"{row['source']} -> {row['target']}{' *' if row['domain'] else ''}")
+        if row["bytes"] is None:
+            table.add_row(pair, "[red]fails[/red]", *[""] * 6)
+            continue
+        figures = [f"{row['bytes']:,}", str(row["rounds"]), brief(row["guarantee"]), row["path"], row["value"]]
+        table.add_row(pair, *figures, _shared_bytes(row), row["shared_path"])
+    return table
+
+
+def brief(guarantee: str) -> str:
+    """A guarantee in a few letters: M or S and how many may be corrupt, + for caveats; - for none."""
+    words, *caveats = guarantee.split("; ")
+    if words == "none":
+        return "-"
+    kind = "M" if words.startswith("malicious") else "S"
+    count = next(word for word in words.split() if word.isdigit())
+    return kind + count + ("+" if caveats else "")
+
+
+def _legend(rows: list[Row], *, long: bool) -> str:
+    """What the abbreviations of the tables stand for."""
+    changes = sorted({row["domain"] for row in rows if row["domain"]})
+    lines = [f"{ELEMENTS} numbers; all links; every value and {ELEMENTS} bits compared exactly"]
+    if changes:
+        lines.append(f"* the modulus changes: {', '.join(changes)}")
+    if long:
+        meaning = {brief(row["guarantee"]): row["guarantee"] for row in rows if row["guarantee"] is not None}
+        lines.append("sec: guarantee of the result; " + "; ".join(f"{k} = {v}" for k, v in sorted(meaning.items())))
+        lines.append("same hosts: the i-th servers of both clusters have one host; bytes between hosts")
+    else:
+        lines.append("--long lists guarantees, paths and exact bytes")
+    return escape("\n".join(lines))
+
+
+# ---------------------------------------------------------------------- Markdown
+
+
+def _shared_bytes(row: Row) -> str:
+    return "" if row["shared_bytes"] is None else f"{row['shared_bytes']:,}"
+
+
+def _cells(row: Row) -> list[str]:
     if row["bytes"] is None:
-        return [row["source"], row["target"], *[""] * 7]
-    figures = [f"{row['bytes']:,}", str(row["rounds"]), row["guarantee"], row["path"], row["value"]]
-    return [row["source"], row["target"], *figures, f"{row['shared_bytes']:,}", row["shared_path"]]
+        return [row["source"], row["target"], *[""] * (len(COLUMNS) - 2)]
+    figures = [f"{row['bytes']:,}", str(row["rounds"]), row["guarantee"], row["path"], row["domain"], row["value"]]
+    return [row["source"], row["target"], *figures, _shared_bytes(row), row["shared_path"]]
 
 
-def markdown(rows: list[dict[str, Any]]) -> str:
+def markdown(rows: list[Row]) -> str:
     """The rows as a Markdown table."""
-    lines = [
-        "| source | target | bytes | rounds | guarantee of the result | path | value | shared hosts: bytes | path |",
-        "| --- | --- | ---: | ---: | --- | --- | --- | ---: | --- |",
-    ]
-    return "\n".join([*lines, *("| " + " | ".join(_cells(row)) + " |" for row in rows)]) + "\n"
+    lines = [list(COLUMNS), list(COLUMNS.values()), *map(_cells, rows)]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
