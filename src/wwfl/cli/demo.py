@@ -228,9 +228,11 @@ def _accuracy_table(console: Console, ours: list[float], plaintext: list[float])
 
 
 def _cost_table(console: Console, results: dict[str, Any]) -> None:
-    table = Table(title="payload sent by all parties, time on the modelled network, and time measured here", box=SIMPLE)
-    for column in ("where", "stage", "offline MB", "online MB", "rounds", "offline s", "online s", "measured s"):
-        table.add_column(column, justify="left" if column in ("where", "stage") else "right")
+    title = "payload sent by all parties, time on the modelled network, time it took here"
+    table = Table(title=title, box=SIMPLE, padding=0)  # 80 columns are few
+    for column in ("where", "stage", "offline MB", "online MB", "rounds", "offline s", "online s", "took s"):
+        left = column in ("where", "stage")
+        table.add_column(column, justify="left" if left else "right", no_wrap=left)
     for row in results["stages"]:
         table.add_row(
             row["where"],
@@ -244,7 +246,7 @@ def _cost_table(console: Console, results: dict[str, Any]) -> None:
         )
     console.print(table)
     console.print(
-        "rounds are online; clusters 1 Gbps / 20 ms, global servers 100 Mbps / 100 ms, no compute time; measured: what "
+        "rounds are online; clusters 1 Gbps / 20 ms, global servers 100 Mbps / 100 ms, no compute time; took: what "
         "it took on this machine, where the clusters train at the same time"
     )
     parties = Table(title="MB sent per party (offline + online)", box=SIMPLE)
