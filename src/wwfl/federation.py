@@ -6,6 +6,7 @@ owner of the initial model, which is public; it never holds a share of anything 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from reshare import is_weaker, reshare_with_report
+from reshare import reshare_with_report
 from wwfl_core.backend import MPCBackend
 from wwfl_core.channel.pki import Authority
 from wwfl_core.cluster import Handle, LocalCluster
@@ -23,7 +24,7 @@ from wwfl_core.cost import Cost, NetworkModel
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.sharing import Security, weaker_of
 
-from . import programs, sampling, state
+from . import downgrade, programs, sampling, state
 from .aggregation import Aggregation, FedAvg
 from .data.datasets import Dataset
 from .data.partition import iid
@@ -129,8 +130,12 @@ class Federation:
                 )
         self.allow_weaker = allow_weaker
         names = [member.name or f"{member.protocol.name}-{i + 1}" for i, member in enumerate(clusters)]
-        if not allow_weaker:
-            _refuse_downgrades(global_servers, names, clusters)
+        lost = downgrade.downgrades(
+            global_servers.sharing.security,
+            [(name, member.protocol.sharing.security) for name, member in zip(names, clusters, strict=True)],
+        )
+        if lost and not allow_weaker:
+            raise ConfigError(downgrade.refusal(lost, "say allow_weaker=True (fed.guarantee tells what is left)"))
         self.model = model
         layers, self.initial = trace(model)
         self.layers: list[spec.Layer] = pool_first(layers)
@@ -138,6 +143,7 @@ class Federation:
         self.members = list(clusters)
         self.history: list[Round] = []
         self.costs: dict[tuple[str, str], Cost] = {}
+        self.seconds: dict[tuple[str, str], float] = {}  # measured; clusters train at the same time
         authority = Authority() if processes else None
         common: dict[str, Any] = {
             "processes": processes,
@@ -231,8 +237,9 @@ class Federation:
         return record
 
     def _transfer(self, x: Handle, to: LocalCluster, record: Round) -> Handle:
+        begun = time.monotonic()
         moved = reshare_with_report(x, to, allow_weaker=self.allow_weaker)
-        self._spent(f"{x.cluster.name} -> {to.name}", "reshare", moved.cost)
+        self._spent(f"{x.cluster.name} -> {to.name}", "reshare", moved.cost, begun)
         record.outvoted.extend(moved.outvoted)
         return moved.handle
 
@@ -321,18 +328,21 @@ class Federation:
 
     def _run(self, cluster: LocalCluster, stage: str, fn: Callable[..., Any], *args: Any) -> Any:
         """Runs a program whose public results all servers report alike, and books its cost under a stage."""
+        begun = time.monotonic()
         result = cluster.run_agreed(fn, *args)
-        self._spent(cluster.name, stage, cluster.last_cost)
+        self._spent(cluster.name, stage, cluster.last_cost, begun)
         return result
 
     def _share(self, cluster: LocalCluster, value: npt.ArrayLike) -> Handle:
         """A client's upload."""
+        begun = time.monotonic()
         handle = cluster.share(value)
-        self._spent(cluster.name, "upload", cluster.last_cost)
+        self._spent(cluster.name, "upload", cluster.last_cost, begun)
         return handle
 
-    def _spent(self, where: str, stage: str, cost: Cost) -> None:
+    def _spent(self, where: str, stage: str, cost: Cost, begun: float) -> None:
         self.costs[where, stage] = self.costs.get((where, stage), Cost()) + cost
+        self.seconds[where, stage] = self.seconds.get((where, stage), 0.0) + time.monotonic() - begun
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -367,22 +377,3 @@ class Federation:
 def one_hot(labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float64]:
     """Labels [n] as rows of a unit matrix [n, classes]."""
     return np.eye(classes)[labels]
-
-
-def _refuse_downgrades(global_servers: MPCBackend, names: Sequence[str], clusters: Sequence[Cluster]) -> None:
-    """Names all transfers that take protection away: the model starts with the global servers' guarantee, and what a
-    cluster trains has the weaker one of both."""
-    top = global_servers.sharing.security
-    found: list[str] = []
-    for name, member in zip(names, clusters, strict=True):
-        own = member.protocol.sharing.security
-        for way, guarantee, source, target in (
-            (f"global -> {name}", top, top, own),
-            (f"{name} -> global", weaker_of(top, own), own, top),
-        ):
-            found.extend(f"{way} loses {lost}" for lost in is_weaker(guarantee, source, target))
-    if found:
-        raise ConfigError(
-            f"the model would lose protection on its way: {'; '.join(found)}. Use protocols that protect it as much, "
-            f"or say allow_weaker=True (fed.guarantee tells what is left)"
-        )

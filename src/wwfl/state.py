@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wwfl_core.cluster import Handle
+from wwfl_core.cluster import Handle, LocalCluster
 from wwfl_core.errors import ConfigError, DataError
 
 from . import programs
@@ -69,15 +69,20 @@ def restore(federation: Federation, folder: str) -> None:
 
 def configuration(federation: Federation) -> dict[str, Any]:
     """What must be equal for a checkpoint to fit."""
-    servers = federation.global_servers.protocol
     return {
         "layers": [repr(layer) for layer in federation.layers],
-        "global_servers": [servers.name, servers.fixed.frac_bits],
-        "clusters": [[c.name, c.protocol.name, c.protocol.fixed.frac_bits] for c in federation.clusters],
+        "global_servers": _format(federation.global_servers),
+        "clusters": [[c.name, *_format(c)] for c in federation.clusters],
         "clients": [m.clients for m in federation.members],
         "schedule": asdict(federation.schedule),
         "aggregation": repr(federation.aggregation),
     }
+
+
+def _format(cluster: LocalCluster) -> list[Any]:
+    """What a cluster's share files hold."""
+    protocol = cluster.protocol
+    return [protocol.name, protocol.sharing.name, protocol.numbers.name, protocol.fixed.frac_bits]
 
 
 def _same_stamp(folder: str, expected: str, found: str) -> None:

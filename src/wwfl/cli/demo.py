@@ -1,10 +1,11 @@
-"""`wwfl demo`: three clusters with three protocols train LeNet together on real digits; nobody ever sees the model."""
+"""`wwfl demo`: clusters with different protocols train a model together on real digits; nobody ever sees it."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from backends import Additive2PC, Replicated3PC, Tetrad4PC
+from wwfl_core.backend import MPCBackend
 from wwfl_core.cluster import LocalCluster
 from wwfl_core.cost import Cost, Phase
 from wwfl_core.errors import ConfigError
 
-from ..data.datasets import Dataset, mnist
-from ..federation import Cluster, Federation, Schedule
-from ..nn.models import lenet5
+from ..data.datasets import Dataset
+from ..downgrade import downgrades, refusal
+from ..federation import Cluster, Federation
 from ..plaintext import run as run_plaintext
+from .scenario import Scenario, protocol, scenario
 
 CHECK = ("check", "check.ok")
 
@@ -34,26 +36,37 @@ def demo(
     seed: int,
     test_digits: int,
     reveal: bool,
+    servers: str,
+    clusters: Sequence[str],
+    model: str,
+    allow_weaker: bool,
     console: Console,
 ) -> dict[str, Any]:
-    """Runs the demo and returns all its figures."""
+    """Runs the demo and returns all its figures.
+
+    Raises:
+        ConfigError: an option with a bad value, an unknown protocol or model, or protocols among which the model would
+            lose protection, without `allow_weaker`.
+    """
     if rounds < 1:
         raise ConfigError(f"--rounds must be at least 1, got {rounds}")
-    train, test = mnist()
+    what = scenario(model)
+    top, members = _protocols(servers, clusters, allow_weaker)
+    train, test = what.data()
     if not 1 <= test_digits <= len(test):
         raise ConfigError(f"--test-digits must be in 1..{len(test)}, got {test_digits}")
     test = test[:test_digits]
-    schedule = Schedule()
-    members = [Cluster(Additive2PC(helper=True)), Cluster(Replicated3PC()), Cluster(Tetrad4PC())]
-    _announce(console, train, test, members, schedule, rounds, processes, seed)
+    schedule = what.schedule
+    _announce(console, train, test, top, members, what, rounds, processes, seed)
     started = time.monotonic()
     with Federation(
-        lenet5(seed),
-        Additive2PC(helper=True),
+        what.model(seed),
+        top,
         members,
         schedule=schedule,
         processes=processes,
         insecure_seed=seed,
+        allow_weaker=allow_weaker,
     ) as federation:
         setup_s = time.monotonic() - started
         with _progress(console) as bars:
@@ -61,14 +74,14 @@ def demo(
         wall_s = time.monotonic() - started
         accuracies = [r.accuracy or 0.0 for r in federation.history]
         plaintext, _ = run_plaintext(
-            lenet5(seed), train, test, [r.batches for r in federation.history], schedule.sgd.lr
+            what.model(seed), train, test, [r.batches for r in federation.history], schedule.sgd.lr
         )
         results = figures(federation, accuracies, plaintext, wall_s, setup_s, rounds)
-        results["processes"] = processes
+        results |= {"processes": processes, "servers": servers, "clusters": list(clusters), "model": model}
         results["guarantee"] = str(federation.guarantee)
         if reveal:
-            model = federation.reveal("the final model, because --reveal was given")
-            results["revealed"] = {n: p.detach().numpy().ravel().tolist() for n, p in model.named_parameters()}
+            final = federation.reveal("the final model, because --reveal was given")
+            results["revealed"] = {n: p.detach().numpy().ravel().tolist() for n, p in final.named_parameters()}
     _accuracy_table(console, accuracies, plaintext)
     _cost_table(console, results)
     _ledger(console, results)
@@ -83,25 +96,42 @@ def demo(
     return results
 
 
+def _protocols(servers: str, clusters: Sequence[str], allow_weaker: bool) -> tuple[MPCBackend, list[Cluster]]:
+    """The global servers' protocol and the clusters; refuses a federation in which the model loses protection."""
+    top = protocol(servers, "--servers")
+    members = [Cluster(protocol(name, "--clusters")) for name in clusters]
+    lost = downgrades(
+        top.sharing.security,
+        [(f"{m.protocol.name}-{i}", m.protocol.sharing.security) for i, m in enumerate(members, 1)],
+    )
+    if lost and not allow_weaker:
+        raise ConfigError(refusal(lost, "add --allow-weaker (the output tells what protection is left)"))
+    return top, members
+
+
 def _announce(
     console: Console,
     train: Dataset,
     test: Dataset,
+    top: MPCBackend,
     members: list[Cluster],
-    schedule: Schedule,
+    what: Scenario,
     rounds: int,
     processes: bool,
     seed: int,
 ) -> None:
+    schedule = what.schedule
     where = "its own process, connected by TLS" if processes else "a thread of this process"
     names = ", ".join(f"{m.protocol.name} ({m.protocol.sharing.security})" for m in members)
     console.print("[bold]WW-FL: clusters that run different MPC protocols train one model together[/bold]")
     console.print(f"data      {train.describe()}\n          {test.describe()}")
-    console.print(f"clusters  {names}\nglobal    2pc with helper, FedAvg on shares; every server is {where}")
+    console.print(
+        f"clusters  {names}\nglobal    {top.name} ({top.sharing.security}), FedAvg on shares; every server is {where}"
+    )
     console.print(
         f"round     {schedule.clients_per_round} of {members[0].clients} clients, {schedule.samples_per_client} digits "
         f"per cluster, {schedule.epochs} epochs, batch {schedule.batch}, rate {schedule.sgd.lr}; {rounds} rounds "
-        "of LeNet-5"
+        f"of {what.title}"
     )
     console.print(
         f"[yellow]keys are derived from the public seed {seed}, so that this demo is reproducible; real runs draw "
@@ -167,6 +197,7 @@ def figures(
             {
                 "where": where,
                 "stage": stage,
+                "measured_s": federation.seconds[where, stage],
                 **{f"bytes_{p.value}": cost.bytes_sent(phase=p) for p in Phase},
                 **{f"rounds_{p.value}": cost.rounds.get(p, 0) for p in Phase},
                 **{f"modelled_s_{p.value}": cost.modelled_s.get(p, 0.0) for p in Phase},
@@ -197,9 +228,11 @@ def _accuracy_table(console: Console, ours: list[float], plaintext: list[float])
 
 
 def _cost_table(console: Console, results: dict[str, Any]) -> None:
-    table = Table(title="payload sent by all parties, and time on the modelled network", box=SIMPLE)
-    for column in ("where", "stage", "offline MB", "online MB", "rounds", "offline s", "online s"):
-        table.add_column(column, justify="left" if column in ("where", "stage") else "right")
+    title = "payload sent by all parties, time on the modelled network, time it took here"
+    table = Table(title=title, box=SIMPLE, padding=0)  # 80 columns are few
+    for column in ("where", "stage", "offline MB", "online MB", "rounds", "offline s", "online s", "took s"):
+        left = column in ("where", "stage")
+        table.add_column(column, justify="left" if left else "right", no_wrap=left)
     for row in results["stages"]:
         table.add_row(
             row["where"],
@@ -209,15 +242,20 @@ def _cost_table(console: Console, results: dict[str, Any]) -> None:
             str(row["rounds_online"]),
             f"{row['modelled_s_offline']:.1f}",
             f"{row['modelled_s_online']:.1f}",
+            f"{row['measured_s']:.1f}",
         )
     console.print(table)
-    console.print("rounds are online; clusters 1 Gbps / 20 ms, global servers 100 Mbps / 100 ms; no compute time")
+    console.print(
+        "rounds are online; clusters 1 Gbps / 20 ms, global servers 100 Mbps / 100 ms, no compute time; took: what "
+        "it took on this machine, where the clusters train at the same time"
+    )
     parties = Table(title="MB sent per party (offline + online)", box=SIMPLE)
-    for column in ("cluster", "party 0", "party 1", "party 2", "party 3", "clients"):
+    most = max(len(senders) - 1 for senders in results["per_party"].values())
+    for column in ("cluster", *(f"party {i}" for i in range(most)), "clients"):
         parties.add_column(column, justify="left" if column == "cluster" else "right")
     for name, senders in results["per_party"].items():
         *servers, client = [sum(phases.values()) / 1e6 for phases in senders.values()]
-        parties.add_row(name, *[f"{mb:.1f}" for mb in servers], *[""] * (4 - len(servers)), f"{client:.1f}")
+        parties.add_row(name, *[f"{mb:.1f}" for mb in servers], *[""] * (most - len(servers)), f"{client:.1f}")
     console.print(parties)
 
 

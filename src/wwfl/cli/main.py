@@ -52,8 +52,16 @@ def demo(
     seed: Annotated[int, typer.Option(help="Public seed of the model, the sampling and (insecurely) all keys.")] = 0,
     test_digits: Annotated[int, typer.Option(help="How many test digits to classify after each round.")] = 2000,
     reveal: Annotated[bool, typer.Option("--reveal", help="Open the final model and add it to the JSON.")] = False,
+    servers: Annotated[str, typer.Option(help="Protocol of the global servers (as for `conformance`).")] = "2pc",
+    clusters: Annotated[str, typer.Option(help="Protocols of the clusters, with commas in between.")] = "2pc,3pc,4pc",
+    model: Annotated[
+        str, typer.Option(help="lenet, or small (an MLP 64-32-10 on 8x8 digits, for slow protocols).")
+    ] = "lenet",
+    allow_weaker: Annotated[
+        bool, typer.Option("--allow-weaker", help="Let the model pass clusters that protect it less.")
+    ] = False,
 ) -> None:
-    """Three clusters with three protocols (2PC, 3PC, 4PC) train LeNet on real MNIST digits for 2PC global servers."""
+    """Clusters with different protocols train one model on real MNIST digits for global servers."""
     from .demo import demo as run_demo
 
     console = Console(stderr=json == "-")
@@ -65,6 +73,10 @@ def demo(
             seed=seed,
             test_digits=test_digits,
             reveal=reveal,
+            servers=servers,
+            clusters=clusters.split(","),
+            model=model,
+            allow_weaker=allow_weaker,
             console=console,
         )
 

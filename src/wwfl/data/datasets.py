@@ -89,6 +89,24 @@ class Dataset:
             sha256=digest.hexdigest(),
         )
 
+    def pooled(self, size: int) -> Dataset:
+        """The images, averaged over blocks of `size` x `size` pixels, which must tile them: [n, c, h / size, w / size].
+
+        For models that slow protocols can train.
+        """
+        n, c, h, w = self.images.shape
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1 or h % size or w % size:
+            raise Misuse(f"{self.name}: blocks of {size!r} pixels do not tile images of {h}x{w}")
+        if size == 1:
+            return self
+        blocks = self.images.reshape(n, c, h // size, size, w // size, size)
+        return replace(
+            self,
+            images=blocks.mean((3, 5), dtype=np.float64).astype(np.float32),
+            name=f"{self.name}, pooled {size}x{size}",
+            sha256=hashlib.sha256(bytes.fromhex(self.sha256) + f"pooled {size}".encode()).hexdigest(),
+        )
+
     def __getitem__(self, part: slice) -> Dataset:
         """`dataset[a:b:step]`, the same as `take` of these indices."""
         if not isinstance(part, slice):
