@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import Misuse, ProtocolError
 from wwfl_core.kernels import pack
 from wwfl_core.linear import SumPool2d
-from wwfl_core.testing import DeclaredCost, conformance
+from wwfl_core.testing import conformance
 
 P = 2**255 - 19
 ORDER = 2**252 + 27742317777372353535851937790883648493  # of the subgroup that the base point generates
@@ -270,37 +270,12 @@ def test_products_of_many_batches_are_right(c: LocalCluster, shapes: tuple[Shape
 
 # ---------------------------------------------------------------------- costs and conformance
 
-SETUP = 8 * 2 * (8192 + 8224)  # base OTs and trees, both directions, in the first run that needs them
-TELL = 2 * 64  # who completed which set-up, in every run
-FIRST = SETUP + TELL
-
-
-def matmul_bits(s: Any) -> float:
-    """[n/16, 7] @ [7, 16]: bits of the smaller factor, vectors of the other."""
-    m = s.n // 16
-    return 2 * (64 * 32 * 7 * min(m, 16) + 2080 * 7 * s.n) + FIRST
-
-
-class Declared(Additive2PCOT):
-    declared_costs: ClassVar[Mapping[str, DeclaredCost]] = {
-        "share": DeclaredCost(0, 0, 0),
-        "reveal": DeclaredCost(0, 128, 1),
-        "product": DeclaredCost(lambda s: 8256 * s.n + FIRST, lambda s: 128 * s.operands, 1),
-        "product+truncation": DeclaredCost(lambda s: s.n * (8256 + 32 + s.f) + FIRST, 258, 2),
-        "matmul": DeclaredCost(matmul_bits, lambda s: 128 * s.operands, 1),
-        "truncation": DeclaredCost(lambda s: s.n * (32 + s.f) + FIRST, 2, 1),
-        "sign": DeclaredCost(lambda s: 6283 * s.n + FIRST, 486, 7),
-        "relu": DeclaredCost(lambda s: (6283 + 256) * s.n + FIRST, 486 + 130, 8),
-        "bit_to_ring": DeclaredCost(lambda s: 96 * s.n + TELL, 2, 1),  # (the kit makes the bit in a run before)
-        "inject": DeclaredCost(lambda s: 256 * s.n + TELL, 130, 1),
-    }
-
 
 def test_operations_cost_what_is_documented() -> None:
-    report = conformance(Declared, only="cost/")
+    report = conformance(Additive2PCOT, only="cost/")
     assert report.ok, str(report)
     measured = {v.name for v in report.verdicts if v.passed}
-    assert measured >= {f"cost/{name}" for name in Declared.declared_costs}
+    assert measured >= {f"cost/{name}" for name in Additive2PCOT.declared_costs}
 
 
 def test_a_triple_costs_what_the_reference_says() -> None:

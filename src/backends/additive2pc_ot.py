@@ -17,10 +17,12 @@ reveal 128 / 1 round. Besides, offline: 128 bits in every run that uses transfer
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import ClassVar, Self
 
 from wwfl_core.algebra import BITS
 from wwfl_core.bilinear import Mul
+from wwfl_core.declared import DeclaredCost, Sizes
 from wwfl_core.derived import check_window, planes
 from wwfl_core.errors import Misuse
 from wwfl_core.party import Party
@@ -32,6 +34,14 @@ from .correlated import pair
 from .correlated.supply import Transferred
 
 AND = Mul()
+SETUP = 8 * 2 * (8192 + 8224)  # bits: base OTs and trees, both directions, in the first run that needs them
+TELL = 2 * 64  # who completed which set-up, in every run
+FIRST = SETUP + TELL
+
+
+def _matmul_bits(s: Sizes) -> float:
+    """[n/16, 7] @ [7, 16]: bits of the smaller factor, vectors of the other."""
+    return 2 * (64 * 32 * 7 * min(s.n // 16, 16) + 2080 * 7 * s.n) + FIRST
 
 
 class Additive2PCOT(Additive2PC):
@@ -39,6 +49,19 @@ class Additive2PCOT(Additive2PC):
 
     name = "2pc-ot"
     sharing = ADDITIVE_2PC_NO_HELPER
+    declared_costs: ClassVar[Mapping[str, DeclaredCost]] = {  # in a cluster's first run, set-up included
+        "share": DeclaredCost(0, 0, 0),
+        "reveal": DeclaredCost(0, 128, 1),
+        "product": DeclaredCost(lambda s: 8256 * s.n + FIRST, lambda s: 128 * s.operands, 1),
+        "product+truncation": DeclaredCost(lambda s: s.n * (8256 + 32 + s.f) + FIRST, 258, 2),
+        "matmul": DeclaredCost(_matmul_bits, lambda s: 128 * s.operands, 1),
+        "truncation": DeclaredCost(lambda s: s.n * (32 + s.f) + FIRST, 2, 1),
+        "sign": DeclaredCost(lambda s: 6283 * s.n + FIRST, 486, 7),
+        "sign32": DeclaredCost(lambda s: 3053 * s.n + FIRST, 232, 6),
+        "relu": DeclaredCost(lambda s: (6283 + 256) * s.n + FIRST, 486 + 130, 8),
+        "bit_to_ring": DeclaredCost(lambda s: 96 * s.n + TELL, 2, 1),  # (the bit is made in a run before)
+        "inject": DeclaredCost(lambda s: 256 * s.n + TELL, 130, 1),
+    }
     supply: Transferred
 
     def __init__(self, *, helper: bool = False, frac_bits: int = 20) -> None:

@@ -55,13 +55,16 @@ Every protocol is judged by the same checks (`wwfl conformance NAME`): is it cor
 declares, does it leak nothing that tests see, does it abort under tampering, does it convert to and from every other
 protocol, does it train? "n –" counts checks of what a protocol does not promise; the reasons are below. The kit finds
 what it is made to find; it does not prove a protocol secure. This is the bounded form; `--thorough` enumerates what it
-samples.
+samples. Protocols that another runtime executes (crypten, shamir) are not on this page: every check would start its
+processes anew, which takes ten minutes and more; `wwfl conformance NAME` judges them, `wwfl backends` lists their known
+defects.
 """
 
 
 def built_in() -> dict[str, Factory]:
-    """The protocols of this package by name."""
-    return {name: entry.factory for name, entry in backends().items() if entry.built_in and entry.factory is not None}
+    """The protocols of this package by name, without those that another runtime executes."""
+    found = {name: entry.factory for name, entry in backends().items() if entry.built_in and entry.factory is not None}
+    return {name: factory for name, factory in found.items() if not getattr(factory, "runtime", "")}
 
 
 def every_check(factory: Factory, others: Mapping[str, Factory]) -> list[Check]:
