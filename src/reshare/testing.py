@@ -56,28 +56,10 @@ def conversion(others: Mapping[str, Factory], convert: Convert = convert) -> Pro
     def checks(bench: Bench) -> Iterator[Check]:
         pairs = Pairs(bench, dict(others), convert)
         for name, body in {**BODIES, **FAULTS}.items():
-            checked = body if name in ANYWHERE or not runtime_of(bench) else _skipped
-            yield Check(name, claim(body), partial(checked, pairs))
+            native = not bench.runtime or name in ("reshare/value", "reshare/linear")
+            yield Check(name, claim(body), partial(body, pairs) if native else bench.not_started_often)
 
     return checks
-
-
-ANYWHERE = ("reshare/value", "reshare/linear")
-
-
-def runtime_of(bench: Bench) -> str:
-    """The runtime in child processes that the protocol needs; "" if none, or if it cannot be made (checks will say)."""
-    try:
-        return bench.protocol.runtime
-    except Exception:
-        return ""
-
-
-def _skipped(pairs: Pairs) -> str:
-    raise NotPromised(
-        f"{runtime_of(pairs.bench)} would be started hundreds of times; conversion is the framework's own code, which "
-        "protocols without another runtime show"
-    )
 
 
 # ---------------------------------------------------------------------- pairs of clusters

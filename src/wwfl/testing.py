@@ -111,7 +111,7 @@ def demo(bench: Bench) -> str:
     digits, test = datasets.mnist(pad=0)
     digits, test = digits[:DIGITS], test[:TESTED]
     batches = [np.arange(i, i + BATCH) for i in range(0, len(digits), BATCH)]
-    if bench.protocol.runtime:  # other runtimes take seconds for what takes the native protocols milliseconds
+    if bench.runtime:  # other runtimes take seconds for what takes the native protocols milliseconds
         batches = batches[:FEW]
     reference = _model()
     initial = plaintext.parameters(reference)

@@ -121,6 +121,20 @@ class Bench:
         if self.sharing.parties == 1:
             raise NotPromised(f"one party alone: {what}")
 
+    @property
+    def runtime(self) -> str:
+        """The runtime in child processes that the protocol needs; "" if none, or if it cannot be made."""
+        try:
+            return self.protocol.runtime
+        except Exception:
+            return ""
+
+    def not_started_often(self) -> str:
+        """The body of a check that would start another runtime hundreds of times, of what is the framework's own."""
+        raise NotPromised(
+            f"would start {self.runtime} hundreds of times, for what the framework does for all protocols"
+        )
+
     def needs_ring(self) -> None:
         """Leaves a check that looks at bits and bytes of shares."""
         if not self.wraps:
