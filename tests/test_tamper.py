@@ -16,6 +16,7 @@ import pytest
 from backends import Replicated3PC, Tetrad4PC
 from helpers import Wiretap, product, rng
 from wwfl_core import LocalCluster, MatMul, MPCBackend, SharedTensor, WwflError
+from wwfl_core.algebra import RING
 from wwfl_core.channel.frames import Frame
 from wwfl_core.cluster import PerParty, _accept, client_shares  # pyright: ignore[reportPrivateUsage]
 from wwfl_core.errors import DeadlineExceeded, Desync, PeerAborted, ProtocolError, VerificationFailed
@@ -302,7 +303,7 @@ def test_a_client_that_hands_out_different_copies_is_noticed(elements: int) -> N
     for victim in range(4):
         for component in TETRAD_4PC.held_by(victim):
             with start(Tetrad4PC()) as c:
-                parts, _ = client_shares(c.sharing, ring, b"k" * 32)
+                parts, _ = client_shares(c.sharing, RING, ring, b"k" * 32)
                 given = parts[victim][component]
                 parts[victim][component] = bytes(32) if isinstance(given, bytes) else flip(9)(given)
                 handle = c.run(_accept, PerParty(tuple(parts)), ring.shape, 0)
