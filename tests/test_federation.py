@@ -14,6 +14,7 @@ from torch import nn
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from wwfl import SGD, Cluster, FedAvg, Federation, Schedule, TrimmedMean, plaintext, sampling
+from wwfl.aggregation import Inputs
 from wwfl.data.datasets import Dataset, mnist
 from wwfl.nn.models import mlp
 from wwfl_core import LocalCluster, MPCBackend, SharedTensor
@@ -127,7 +128,7 @@ def test_fedavg_weights_its_inputs() -> None:
 
 
 def aggregate(mpc: MPCBackend, rule: Any, models: list[SharedTensor], weights: list[float]) -> SharedTensor:
-    return rule.aggregate(models, weights)
+    return rule.aggregate(Inputs(models, weights, models[0]))
 
 
 def test_a_restored_federation_continues_where_it_stopped(tmp_path: Path) -> None:

@@ -121,6 +121,10 @@ class Federation:
             raise ConfigError("a federation needs at least one cluster")
         self.aggregation = aggregation or FedAvg()
         self.aggregation.check(len(clusters))
+        if self.aggregation.needs_root:
+            raise ConfigError(
+                f"{self.aggregation!r} needs a model trained on a root set, which no federation makes yet"
+            )
         self.schedule = schedule or Schedule()
         for cluster in clusters:
             if cluster.clients < self.schedule.clients_per_round:
@@ -153,6 +157,7 @@ class Federation:
         }
         self.clusters: list[LocalCluster] = []
         self._model: Handle | None = None
+        self._memory: dict[str, Handle] = {}
         self._data: list[dict[int, tuple[Handle, Handle]]] = [{} for _ in clusters]
         self._partition: list[list[npt.NDArray[np.intp]]] = []
         self._tests: dict[str, tuple[Handle, Handle]] = {}
@@ -231,7 +236,8 @@ class Federation:
                 record.participants.append(people)
                 record.batches.append(drawn)
         weights = [float(len(people)) for people in record.participants]
-        self._model = self._run(self.global_servers, "aggregate", programs.aggregate, self.aggregation, models, weights)
+        args = (self.aggregation, models, weights, self.current_model, None, self._memory)
+        self._model, self._memory = self._run(self.global_servers, "aggregate", programs.aggregate, *args)
         if test is not None:
             record.accuracy = self.evaluate(test, f"hits on the test set after round {record.number}", progress)
         return record

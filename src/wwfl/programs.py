@@ -11,7 +11,7 @@ from wwfl_core.backend import MPCBackend
 from wwfl_core.ops import argmax
 from wwfl_core.tensor import SharedTensor, concatenate
 
-from .aggregation import Aggregation
+from .aggregation import Aggregation, Inputs
 from .nn import spec
 from .nn.layers import Network, Params
 from .nn.train import SGD, Velocity, count_correct, train
@@ -66,11 +66,19 @@ def train_batch(
 
 
 def aggregate(
-    mpc: MPCBackend, rule: Aggregation, models: Sequence[SharedTensor], weights: Sequence[float]
-) -> SharedTensor:
-    """Agg at the global servers."""
+    mpc: MPCBackend,
+    rule: Aggregation,
+    models: Sequence[SharedTensor],
+    weights: Sequence[float],
+    current: SharedTensor,
+    root: SharedTensor | None,
+    memory: dict[str, SharedTensor],
+) -> tuple[SharedTensor, dict[str, SharedTensor]]:
+    """Agg at the servers: the next model, and what the rule keeps for the next round."""
     with mpc.scope("aggregate"):
-        return rule.aggregate(models, weights)
+        coin = mpc.coin(f"aggregation by {type(rule).__name__}") if rule.needs_coin else None
+        inputs = Inputs(models, weights, current, root, coin, dict(memory))
+        return rule.aggregate(inputs), inputs.memory
 
 
 def evaluate(

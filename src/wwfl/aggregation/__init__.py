@@ -1,5 +1,5 @@
 """Aggregation rules for the global servers."""
 
-from .rules import Aggregation, FedAvg, TrimmedMean
+from .rules import Aggregation, FedAvg, Inputs, TrimmedMean
 
-__all__ = ["Aggregation", "FedAvg", "TrimmedMean"]
+__all__ = ["Aggregation", "FedAvg", "Inputs", "TrimmedMean"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from wwfl_core.arrays import Array
 from wwfl_core.errors import ConfigError
@@ -12,12 +13,33 @@ from wwfl_core.ops import sum_of_ranks_between
 from wwfl_core.tensor import SharedTensor, stack_tensors
 
 
+@dataclass
+class Inputs:
+    """What a rule combines. Every tensor is a flat model [parameters], shared at the servers that aggregate.
+
+    `weights` are public, for example sample counts. `current` is the model that this round started from. `root` is
+    that model trained on the servers' own root set (rules with `needs_root`). `coin` is public randomness that no
+    party controls, drawn after all inputs were shared (rules with `needs_coin`). `memory` is what the rule keeps from
+    round to round: it may replace entries, and finds them there the next time.
+    """
+
+    models: Sequence[SharedTensor]
+    weights: Sequence[float]
+    current: SharedTensor
+    root: SharedTensor | None = None
+    coin: bytes | None = None
+    memory: dict[str, SharedTensor] = field(default_factory=dict)
+
+
 class Aggregation(ABC):
     """Combines flat models of equal shape into one. Instances are immutable and picklable."""
 
+    needs_root: ClassVar[bool] = False
+    needs_coin: ClassVar[bool] = False
+
     @abstractmethod
-    def aggregate(self, models: Sequence[SharedTensor], weights: Sequence[float]) -> SharedTensor:
-        """`models[i]`: [parameters], shared at the global servers; `weights`: public, for example sample counts."""
+    def aggregate(self, inputs: Inputs) -> SharedTensor:
+        """The next global model."""
 
     def check(self, inputs: int) -> None:
         """Raises ConfigError if the rule cannot work with this many inputs."""
@@ -29,7 +51,8 @@ class Aggregation(ABC):
 class FedAvg(Aggregation):
     """The weighted mean (McMahan et al., AISTATS'17). Linear: one truncation, no other communication."""
 
-    def aggregate(self, models: Sequence[SharedTensor], weights: Sequence[float]) -> SharedTensor:
+    def aggregate(self, inputs: Inputs) -> SharedTensor:
+        models, weights = inputs.models, inputs.weights
         self.check(len(models))
         mpc = models[0].mpc
         if len(set(weights)) == 1:  # one public factor, one truncation
@@ -66,8 +89,8 @@ class TrimmedMean(Aggregation):
         if self.trim < 0 or inputs <= 2 * self.trim:
             raise ConfigError(f"TrimmedMean(trim={self.trim}) needs more than {2 * self.trim} models, got {inputs}")
 
-    def aggregate(self, models: Sequence[SharedTensor], weights: Sequence[float]) -> SharedTensor:
-        n = len(models)
+    def aggregate(self, inputs: Inputs) -> SharedTensor:
+        n = len(inputs.models)
         self.check(n)
-        kept = sum_of_ranks_between(stack_tensors(list(models)), self.trim, n - self.trim, axis=0)
+        kept = sum_of_ranks_between(stack_tensors(list(inputs.models)), self.trim, n - self.trim, axis=0)
         return kept * (1.0 / (n - 2 * self.trim))
