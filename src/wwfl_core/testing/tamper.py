@@ -355,6 +355,18 @@ def _worlds(bench: Bench, g: Samples) -> list[tuple[Array, Array]]:
     return worlds
 
 
+def _flips(frames: Frames, thorough: bool) -> list[Attack]:
+    """Two bits of every message, apart; or, of every kind of message, one bit of the first, another of the last."""
+    flips = [("flip the lowest bit of element 0", _flip(0, 0)), ("flip the highest bit of element 1", _flip(63, 1))]
+    chosen: list[Attack] = []
+    for (sender, _, name, *_), found in _by_kind(frames).items():
+        if thorough:
+            chosen += [Attack(sender, i, *flip) for i in found for flip in flips]
+        elif name not in CHECK_LABELS:
+            chosen += [Attack(sender, i, *flip) for i, flip in zip((found[0], found[-1]), flips, strict=True)]
+    return chosen
+
+
 def selective(bench: Bench) -> str:
     """Whether a flipped bit is noticed does not depend on the secrets: an abort tells the attacker nothing."""
     promised(bench)
@@ -362,17 +374,12 @@ def selective(bench: Bench) -> str:
     worlds = _worlds(bench, g)
     runs = [run(bench, _everything, secrets, None) for secrets in worlds]
     references = [succeeded(outcomes) for outcomes, _ in runs]
-    chosen: list[tuple[int, int]] = []
-    for (sender, _, name, *_), found in _by_kind(runs[0][1]).items():
-        if bench.thorough or name not in CHECK_LABELS:
-            chosen += [(sender, i) for i in (found if bench.thorough else sorted({found[0], found[-1]}))]
-    for party, index in chosen:
-        for how, change in (("lowest bit of element 0", _flip(0, 0)), ("highest bit of element 1", _flip(63, 1))):
-            attack = Attack(party, index, f"flip the {how}", change)
-            noticed = [
-                accepted_wrong(attack, run(bench, _everything, secrets, attack)[0], reference)
-                for secrets, reference in zip(worlds, references, strict=True)
-            ]
-            if len(set(noticed)) > 1:
-                raise Failed(f"{attack}: noticed for some secrets and not for others")
-    return f"{2 * len(chosen)} attacks, each on {len(worlds)} pairs of secrets"
+    chosen = _flips(runs[0][1], bench.thorough)
+    for attack in chosen:
+        noticed = [
+            accepted_wrong(attack, run(bench, _everything, secrets, attack)[0], reference)
+            for secrets, reference in zip(worlds, references, strict=True)
+        ]
+        if len(set(noticed)) > 1:
+            raise Failed(f"{attack}: noticed for some secrets and not for others")
+    return f"{len(chosen)} attacks, each on {len(worlds)} pairs of secrets"
