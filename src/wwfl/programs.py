@@ -102,24 +102,23 @@ def aggregate(
         return result, inputs.memory
 
 
-def decide(
-    flat: SharedTensor, layers: Sequence[spec.Layer], int_bits: int, images: SharedTensor
-) -> tuple[SharedTensor, int]:
-    """Scores [n, classes], the largest of which is the prediction, and the bits to compare them with: logits, or for an
-    ensemble [models, parameters] its models' votes, as integers."""
-    network = Network(list(layers), int_bits)
+def voters(flat: SharedTensor, layers: Sequence[spec.Layer]) -> list[Params]:
+    """The models that decide: one [parameters], or those of an ensemble [models, parameters]."""
+    models = [flat] if len(flat.shape) == 1 else [flat[i] for i in range(flat.shape[0])]
+    return [unflatten(model, layers) for model in models]
 
-    def logits(model: SharedTensor) -> tuple[SharedTensor, int]:
-        out, _ = network.forward(images, unflatten(model, layers))
-        return out, min(64, out.frac_bits + int_bits)
 
-    if len(flat.shape) == 1:
-        return logits(flat)
+def decide(network: Network, models: Sequence[Params], images: SharedTensor) -> tuple[SharedTensor, int]:
+    """Scores [n, classes], the largest of which is the prediction, and the bits to compare them with: one model's
+    logits, or several models' votes, as integers."""
     ballots = []
-    for index in range(flat.shape[0]):
-        out, bits = logits(flat[index])
-        ballots.append(one_hot_argmax(out, bits=bits))
-    return stack_tensors(ballots).sum(axis=0), flat.shape[0].bit_length() + 2
+    for params in models:
+        logits, _ = network.forward(images, params)
+        bits = min(64, logits.frac_bits + network.int_bits)
+        if len(models) == 1:
+            return logits, bits
+        ballots.append(one_hot_argmax(logits, bits=bits))
+    return stack_tensors(ballots).sum(axis=0), len(models).bit_length() + 2
 
 
 def evaluate(
@@ -134,10 +133,11 @@ def evaluate(
 ) -> int | None:
     """How many test images the model classifies right; only this number is opened."""
     with mpc.scope("evaluate"):
+        network, models = Network(list(layers), int_bits), voters(flat, layers)
         total: SharedTensor | None = None
         for start in range(0, len(images), batch):
             rows = slice(start, start + batch)
-            scores, bits = decide(flat, layers, int_bits, images[rows])
+            scores, bits = decide(network, models, images[rows])
             with mpc.scope("argmax"):
                 correct = (one_hot_argmax(scores, bits=bits) * one_hot[rows]).sum()
             total = correct if total is None else total + correct
@@ -156,9 +156,10 @@ def predict(
 ) -> np.ndarray | None:
     """Labels of the images; the labels are opened, nothing else."""
     with mpc.scope("predict"):
+        network, models = Network(list(layers), int_bits), voters(flat, layers)
         labels = []
         for start in range(0, len(images), batch):
-            scores, bits = decide(flat, layers, int_bits, images[start : start + batch])
+            scores, bits = decide(network, models, images[start : start + batch])
             labels.append(argmax(scores, axis=1, bits=bits))
         return mpc.reveal(concatenate(labels), "predicted labels")
 

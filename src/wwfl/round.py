@@ -317,14 +317,15 @@ class Play:
 
     def _fit(self, node: Node, stage: str, model: Any, data: Rows, drawn: Sequence[Sequence[int]], begun: float) -> Any:
         """SGD at a node; late is as bad as failed."""
-        setting, momentum = self.setting, None
+        setting, momentum, sgd = self.setting, None, self.setting.schedule.sgd
+        anchor = (model,) if getattr(sgd, "prox", 0.0) else ()  # a proximal term pulls towards where the round began
         step = setting.engine.batches_per_command or len(drawn)
         try:
             for done in range(0, len(drawn), step):
                 self.progress(node.name, stage, done, len(drawn))
                 self._limit(node, begun)
                 batches = drawn[done : done + step]
-                args = (setting.layers, setting.int_bits, model, *data, batches, setting.schedule.sgd, momentum)
+                args = (setting.layers, setting.int_bits, model, *data, batches, sgd, momentum, *anchor)
                 model, momentum = self.books.run(node, stage, programs.train_batch, *args)
             self._limit(node, begun)
         finally:

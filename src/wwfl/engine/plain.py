@@ -22,7 +22,7 @@ from torch import nn
 from reshare import Reshared
 from wwfl_core.backend import MPCBackend
 from wwfl_core.cost import Cost, NetworkModel
-from wwfl_core.errors import ConfigError, DataError, Misuse
+from wwfl_core.errors import DataError, Misuse
 from wwfl_core.ledger import Ledger
 from wwfl_core.server import map_tree
 from wwfl_core.sharing import Security
@@ -59,18 +59,11 @@ def train_flat(
     sgd: SGD,
 ) -> Floats:
     """SGD in torch from a flat model; `model` itself is left as it is."""
-    _check_sgd(sgd)
     module = load_flat(copy.deepcopy(model), layers, flat)
     rows = [np.asarray(batch, np.int64) for batch in batches]
-    params = plaintext.train_cluster(module, images, labels, rows, sgd.lr, sgd.momentum)
+    options = {term.name: getattr(sgd, term.name) for term in dataclasses.fields(sgd)}
+    params = plaintext.train_cluster(module, images, labels, rows, **options)
     return np.concatenate([params[name].reshape(-1) for name in spec.parameter_shapes(layers)])
-
-
-def _check_sgd(sgd: SGD) -> None:
-    """A term that the float training does not know must not be dropped in silence."""
-    for term in dataclasses.fields(sgd):
-        if term.name not in ("lr", "momentum") and getattr(sgd, term.name) != term.default:
-            raise ConfigError(f"training in floats does not know SGD.{term.name}={getattr(sgd, term.name)!r}")
 
 
 @dataclass
@@ -154,6 +147,7 @@ def _train(
     batches: Sequence[Sequence[int]],
     sgd: SGD,
     momentum: None,
+    anchor: Floats | None = None,
 ) -> tuple[_Kept, None]:
     return _Kept(train_flat(node.model, layers, flat, images, one_hot.argmax(1), batches, sgd)), None
 
