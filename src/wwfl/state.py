@@ -80,7 +80,7 @@ def _save_data(federation: Federation, folder: str, stamp: str) -> dict[str, lis
         mine = {name: keys for name, keys in known.items() if name.startswith(prefix) and shares.keys() >= {*keys}}
         there = {key for keys in mine.values() for key in keys}
         new = {key: rows for key, rows in shares.items() if key not in there}
-        if new or not mine:
+        if new:
             tensors = {f"{key}.{part}": x for key, rows in new.items() for part, x in zip(_PARTS, rows, strict=True)}
             mine[f"{_files_of(place)}.{stamp}"] = list(new)
             place.node.run(programs.save, str(folder), f"{_files_of(place)}.{stamp}", tensors, stamp)

@@ -140,6 +140,8 @@ def build(top: Group, schedule: Schedule) -> Place:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ConfigError(f"the names {', '.join(twice)} occur twice in the federation; give every member its own")
+    if any("/" in name or not name for name in names):
+        raise ConfigError(f"names are used in addresses and file names: they need a character, and no '/': {names}")
     for number, leaf in enumerate(p for p in places if not isinstance(p.spec, Group)):
         leaf.leaf = number
     for group in places:
