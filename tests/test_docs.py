@@ -78,6 +78,7 @@ def test_the_table_of_costs_is_current(tmp_path: Path, protocols: list[str]) -> 
         "docs/costs.md",
         "docs/security.md",
         "docs/matrix.md",
+        "docs/topologies.md",
         "docs/add-a-protocol.md",
     ],
 )

@@ -1,84 +1,54 @@
 """WW-FL, Algorithm 1: clients share data with nearby clusters, clusters train, global servers aggregate.
 
-The coordinator in this file sends commands and holds handles. It acts as the clients (who own their data) and as the
-owner of the initial model, which is public; it never holds a share of anything trained.
+The coordinator sends commands and holds handles. It acts as the clients (who own their data) and as the owner of the
+initial model, which is public; it never holds a share of anything trained.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from reshare import reshare_with_report
 from wwfl_core.backend import MPCBackend
-from wwfl_core.channel.pki import Authority
-from wwfl_core.cluster import Handle, LocalCluster
 from wwfl_core.cost import Cost, NetworkModel
 from wwfl_core.errors import ConfigError, Misuse
-from wwfl_core.sharing import Security, weaker_of
+from wwfl_core.sharing import Security
 
-from . import downgrade, programs, sampling, state
+from . import downgrade, programs, state, topology
 from .aggregation import Aggregation, FedAvg
+from .books import Books
+from .clients import Shelf, check_partition, fingerprint, one_hot
 from .data.datasets import Dataset
-from .data.partition import iid
+from .data.partition import Partition, iid
+from .engine import EngineName, make
 from .nn import spec
 from .nn.layers import DEFAULT_INT_BITS
 from .nn.trace import load_parameters, output_shape, pool_first, trace
-from .nn.train import SGD
+from .round import RUNS_PER_ROUND, Available, Play, Progress, Setting, everybody, share_rows
+from .schedule import Round, Schedule
+from .topology import CLUSTER_NETWORK, GLOBAL_NETWORK, Cluster, Ensemble, Group, LocalTrainers, Member, Place
 
-CLUSTER_NETWORK = NetworkModel(latency_s=0.020, bandwidth_bps=1e9)
-GLOBAL_NETWORK = NetworkModel(latency_s=0.100, bandwidth_bps=100e6)
+__all__ = [
+    "CLUSTER_NETWORK",
+    "GLOBAL_NETWORK",
+    "Available",
+    "Cluster",
+    "Ensemble",
+    "Federation",
+    "Group",
+    "LocalTrainers",
+    "Progress",
+    "Round",
+    "Schedule",
+    "one_hot",
+]
+
 EVALUATION_BATCH = 100
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """One training cluster: its protocol, how many clients share data with it, and who operates its servers (by
-    default hosts of their own; see `LocalCluster`)."""
-
-    protocol: MPCBackend
-    clients: int = 4
-    name: str | None = None
-    network: NetworkModel | None = CLUSTER_NETWORK
-    hosts: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How a round trains."""
-
-    samples_per_client: int = 50
-    clients_per_round: int = 2
-    epochs: int = 5
-    batch: int = 20
-    sgd: SGD = field(default_factory=SGD)
-
-    def __post_init__(self) -> None:
-        for name in ("samples_per_client", "clients_per_round", "epochs", "batch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"Schedule.{name} must be at least 1, got {getattr(self, name)}")
-
-
-@dataclass
-class Round:
-    """What happened in one round. `batches[k]` are the batches of cluster k as indices into the training set."""
-
-    number: int
-    accuracy: float | None = None
-    participants: list[list[int]] = field(default_factory=list)
-    batches: list[list[list[int]]] = field(default_factory=list)
-    outvoted: list[str] = field(default_factory=list)
-
-
-Progress = Callable[[str, str, int, int], None]
-"""(cluster, stage, done, total): called from several threads."""
 
 
 def _silent(cluster: str, stage: str, done: int, total: int) -> None:
@@ -88,10 +58,15 @@ def _silent(cluster: str, stage: str, done: int, total: int) -> None:
 class Federation:
     """Clusters that run different protocols train one model for global servers; nobody opens it.
 
-    `model` is an ordinary torch module of supported layers. `seed` makes the whole run reproducible, and therefore
-    insecure (all keys are derived from it); leave it None for fresh keys. `processes=True` runs every server as its
-    own process over mutual TLS. `global_hosts` says who operates the global servers; clusters may share hosts with
-    them. Use as a context manager, or call `close`.
+    `model` is an ordinary torch module of supported layers. Members are `Cluster`s, `Group`s of members, and
+    `LocalTrainers`. `engine` says what carries the federation out: "mpc" (the protocols), "simulate" (their fixed-point
+    arithmetic, without secrecy) or "plain" (floats). `insecure_seed` makes the whole run reproducible, and therefore
+    insecure (all keys are derived from it), and makes all engines draw the same clients and batches; leave it None for
+    fresh keys. `processes=True` runs every server as its own process over mutual TLS. `global_hosts` says who operates
+    the global servers; clusters may share hosts with them. Use as a context manager, or call `close`.
+
+    `root` is the servers' own data set, for rules that need one; it is trained by `root_trainer`: the global servers,
+    a cluster of its own, or leaf number k.
 
     The model has the guarantee of the weakest cluster that it passes through (`guarantee`). A transfer that takes away
     protection is refused unless `allow_weaker=True`.
@@ -105,10 +80,13 @@ class Federation:
         self,
         model: nn.Module,
         global_servers: MPCBackend,
-        clusters: Sequence[Cluster],
+        clusters: Sequence[Member],
         aggregation: Aggregation | None = None,
         *,
+        engine: EngineName = "mpc",
         schedule: Schedule | None = None,
+        root: Dataset | None = None,
+        root_trainer: Cluster | int | None = None,
         processes: bool = False,
         insecure_seed: int | None = None,
         global_network: NetworkModel | None = GLOBAL_NETWORK,
@@ -117,59 +95,50 @@ class Federation:
         global_hosts: Sequence[str] | None = None,
         allow_weaker: bool = False,
     ) -> None:
-        if not clusters:
-            raise ConfigError("a federation needs at least one cluster")
         self.aggregation = aggregation or FedAvg()
-        self.aggregation.check(len(clusters))
-        if self.aggregation.needs_root:
-            raise ConfigError(
-                f"{self.aggregation!r} needs a model trained on a root set, which no federation makes yet"
-            )
         self.schedule = schedule or Schedule()
-        for cluster in clusters:
-            if cluster.clients < self.schedule.clients_per_round:
-                raise ConfigError(
-                    f"{self.schedule.clients_per_round} clients are sampled per round, but cluster "
-                    f"{cluster.name or cluster.protocol.name} has {cluster.clients}"
-                )
-        self.allow_weaker = allow_weaker
-        names = [member.name or f"{member.protocol.name}-{i + 1}" for i, member in enumerate(clusters)]
-        lost = downgrade.downgrades(
-            global_servers.sharing.security,
-            [(name, member.protocol.sharing.security) for name, member in zip(names, clusters, strict=True)],
-        )
+        hosts = None if global_hosts is None else tuple(global_hosts)
+        top = Group(global_servers, tuple(clusters), self.aggregation, "global", global_network, hosts)
+        tree = topology.build(top, self.schedule)
+        trainer = _root_trainer(tree, root, root_trainer)
+        lost = downgrade.downgrades_in(tree)
+        if trainer is not None and trainer.name == "root":
+            lost += downgrade.downgrades(tree.security, [(trainer.name, trainer.security)])
         if lost and not allow_weaker:
             raise ConfigError(downgrade.refusal(lost, "say allow_weaker=True (fed.guarantee tells what is left)"))
         self.model = model
         layers, self.initial = trace(model)
         self.layers: list[spec.Layer] = pool_first(layers)
         self.int_bits = int_bits
+        self.engine: EngineName = engine
+        self.root = root
         self.members = list(clusters)
         self.history: list[Round] = []
-        self.costs: dict[tuple[str, str], Cost] = {}
-        self.seconds: dict[tuple[str, str], float] = {}  # measured; clusters train at the same time
-        authority = Authority() if processes else None
-        common: dict[str, Any] = {
-            "processes": processes,
-            "insecure_seed": insecure_seed,
-            "deadline_s": deadline_s,
-            "authority": authority,
-        }
-        self.clusters: list[LocalCluster] = []
-        self._model: Handle | None = None
-        self._memory: dict[str, Handle] = {}
-        self._data: list[dict[int, tuple[Handle, Handle]]] = [{} for _ in clusters]
-        self._partition: list[list[npt.NDArray[np.intp]]] = []
-        self._tests: dict[str, tuple[Handle, Handle]] = {}
-        self.servers: LocalCluster | None = None
+        options = {"processes": processes, "insecure_seed": insecure_seed, "deadline_s": deadline_s}
+        self._books = Books(make(engine, model, **options), allow_weaker)
+        leaves = [place for place in tree.walk() if place.leaf is not None]
+        self._setting = Setting(
+            model=model,
+            layers=self.layers,
+            int_bits=int_bits,
+            schedule=self.schedule,
+            seed=insecure_seed,
+            deadline_s=deadline_s,
+            tree=tree,
+            books=self._books,
+            shelves=[Shelf() for _ in leaves],
+            root=trainer,
+        )
+        self._model: Any = None
+        self._train: Dataset | None = None
+        self._next_row = 0
+        self._fingerprint: str | None = None
+        self._written: state.Written = {}
+        self._tests: dict[str, tuple[Any, Any]] = {}
+        self._closed = False
         try:
-            self.servers = LocalCluster(
-                global_servers, name="global", network=global_network, hosts=global_hosts, **common
-            )
-            for name, member in zip(names, clusters, strict=True):
-                self.clusters.append(
-                    LocalCluster(member.protocol, name=name, network=member.network, hosts=member.hosts, **common)
-                )
+            for place in self._setting.places:
+                self._setting.open(place)
         except BaseException:
             self.close()
             raise
@@ -182,32 +151,65 @@ class Federation:
         test: Dataset | None = None,
         *,
         rounds: int = 10,
+        partition: Partition | None = None,
         partition_seed: int = 0,
         checkpoint: str | None = None,
+        available: Available = everybody,
         progress: Progress = _silent,
+        on_round: Callable[[Round, Federation], None] | None = None,
     ) -> list[Round]:
         """Runs rounds up to number `rounds` (already finished or restored ones count) and returns the history.
 
         Every client's data is shared with its cluster once, when it is first sampled. With `test`, the global
         servers classify the (secret-shared) test set after every round and open only the number of hits. With
-        `checkpoint`, every party writes its shares to that folder after every round.
+        `checkpoint`, every party writes its shares to that folder after every round, and after that `on_round` is
+        called. `partition[k][client]` are the rows of `train` that a client of leaf k (in the order of the tree) holds,
+        by default `samples_per_client` random ones. `available` says which clients are there in a round.
+
+        Raises:
+            ConfigError: data that does not fit the model, the partition, or the checkpoint that was restored.
+            ProtocolError: a round cannot be finished; the model is that of the round before, and fit() can be called
+                again.
         """
         self._check_data(train)
-        self._partition = iid(
-            train,
-            len(self.members),
-            max(m.clients for m in self.members),
-            self.schedule.samples_per_client,
-            partition_seed,
-        )
-        if self._model is None:
-            flat = np.concatenate([self.initial[name].reshape(-1) for name in spec.parameter_shapes(self.layers)])
-            self._model = self._share(self.global_servers, flat)
+        self._take_data(train, partition, partition_seed)
+        self._set_up(test)
         while len(self.history) < rounds:
-            self.history.append(self._round(train, test, progress))
+            self._round(train, test, available, progress)
             if checkpoint is not None:
                 self.save(checkpoint)
+            if on_round is not None:
+                on_round(self.history[-1], self)
         return self.history
+
+    def add_data(self, leaf: int | str, client: int, data: Dataset) -> None:
+        """A client shares more data with its cluster; it takes part when the client is next sampled.
+
+        Call it between rounds, after fit() has got the training set (for example in `on_round`).
+
+        Raises:
+            Misuse: no such leaf or client, or no training set yet. ConfigError: data that does not fit the model.
+        """
+        place = self._leaf(leaf)
+        assert place.leaf is not None and not isinstance(place.spec, Group)
+        if not 0 <= client < place.spec.clients:
+            raise Misuse(f"{place.name} has clients 0..{place.spec.clients - 1}, not {client}")
+        if self._train is None:
+            raise Misuse("add_data() comes after fit() has got the training set; or make it part of the partition")
+        self._check_data(data)
+        shelf = self._setting.shelves[place.leaf]
+        parcel = shelf.add(client, data, self._next_row, len(self.history))
+        self._next_row += len(data)
+        if place.node is not None:
+            self._setting.engine.align(place.node, (len(self.history) + 1) * RUNS_PER_ROUND + RUNS_PER_ROUND // 2)
+            shelf.shares[parcel.key] = share_rows(self._setting, place.node, data)
+
+    def _leaf(self, leaf: int | str) -> Place:
+        leaves = self._setting.leaves
+        for place in leaves:
+            if leaf in (place.leaf, place.name):
+                return place
+        raise Misuse(f"there is no leaf {leaf!r}; there are {', '.join(f'{p.leaf} ({p.name})' for p in leaves)}")
 
     def _check_data(self, data: Dataset) -> None:
         shape = output_shape(self.layers, data.images.shape[1:])
@@ -219,67 +221,65 @@ class Federation:
             raise ConfigError(
                 f"label {data.labels.max()} needs at least {data.labels.max() + 1} outputs, the model has {shape[0]}"
             )
-        self.classes = shape[0]
+        self._setting.classes = shape[0]
 
-    def _round(self, train: Dataset, test: Dataset | None, progress: Progress) -> Round:
-        record = Round(len(self.history) + 1)
-        models: list[Handle] = []
-        with ThreadPoolExecutor(len(self.clusters)) as pool:
-            local = [self._transfer(self.current_model, cluster, record) for cluster in self.clusters]
-            jobs = [
-                pool.submit(self._train_cluster, k, flat, train, record.number, progress)
-                for k, flat in enumerate(local)
-            ]
-            for (trained, people, drawn), cluster in zip([j.result() for j in jobs], self.clusters, strict=True):
-                progress(cluster.name, "reshare", 0, 1)
-                models.append(self._transfer(trained, self.global_servers, record))
-                record.participants.append(people)
-                record.batches.append(drawn)
-        weights = [float(len(people)) for people in record.participants]
-        args = (self.aggregation, models, weights, self.current_model, None, self._memory)
-        self._model, self._memory = self._run(self.global_servers, "aggregate", programs.aggregate, *args)
+    def _take_data(self, train: Dataset, partition: Partition | None, seed: int) -> None:
+        """Who holds which rows; a run goes on with the data that it began with."""
+        leaves = self._setting.leaves
+        clients = [leaf.spec.clients for leaf in leaves if not isinstance(leaf.spec, Group)]
+        if partition is None:
+            partition = iid(train, len(leaves), max(clients), self.schedule.samples_per_client, seed)
+        check_partition(partition, [leaf.name for leaf in leaves], clients, len(train))
+        found = fingerprint(train, partition)
+        if self.history and self._fingerprint is not None and found != self._fingerprint:
+            raise ConfigError("this federation began with another training set or partition; give fit() the same ones")
+        for shelf, parts in zip(self._setting.shelves, partition, strict=True):
+            shelf.parts = parts
+        if self._train is None:
+            self._next_row = max(self._next_row, len(train))
+        self._fingerprint, self._train = found, train
+        for record in self.history:
+            record.drawn_by(self._batches)
+
+    def _batches(self, record: Round) -> Any:
+        return self._setting.batches(record, self.history)
+
+    def _set_up(self, test: Dataset | None) -> None:
+        """Shares the initial model, the test set and the root set, under command numbers of their own."""
+        servers, setting = self.global_servers, self._setting
+        if self._model is None:
+            flat = np.concatenate([self.initial[name].reshape(-1) for name in spec.parameter_shapes(self.layers)])
+            if isinstance(self.aggregation, Ensemble):
+                flat = np.tile(flat, (setting.tree.capacity, 1))
+            self._model = self._share(servers, flat)
+        setting.engine.align(servers, RUNS_PER_ROUND)
+        if test is not None:
+            self._share_test(test)
+        if self.root is not None and setting.root is not None and setting.root_rows is None:
+            self._check_data(self.root)
+            node = setting.root.node
+            if node is not servers:
+                setting.engine.align(node, RUNS_PER_ROUND)
+            setting.root_rows = share_rows(setting, node, self.root)
+            setting.root_size = len(self.root)
+
+    def _round(self, train: Dataset, test: Dataset | None, available: Available, progress: Progress) -> None:
+        begun, before = time.monotonic(), self._books.bytes_by_stage()
+        play = Play(self._setting, self.current_model, self.history, train, available, progress)
+        model, record = play.run()
+        self._model = model
+        self.history.append(record)
+        record.drawn_by(self._batches)
         if test is not None:
             record.accuracy = self.evaluate(test, f"hits on the test set after round {record.number}", progress)
-        return record
-
-    def _transfer(self, x: Handle, to: LocalCluster, record: Round) -> Handle:
-        begun = time.monotonic()
-        moved = reshare_with_report(x, to, allow_weaker=self.allow_weaker)
-        self._spent(f"{x.cluster.name} -> {to.name}", "reshare", moved.cost, begun)
-        record.outvoted.extend(moved.outvoted)
-        return moved.handle
-
-    def _train_cluster(
-        self, k: int, flat: Handle, train: Dataset, number: int, progress: Progress
-    ) -> tuple[Handle, list[int], list[list[int]]]:
-        """One cluster's part of a round: sample clients, take their data, train."""
-        cluster, plan = self.clusters[k], self.schedule
-        coin: bytes = self._run(cluster, "sample", programs.toss, f"round {number}")
-        people = sampling.choose(coin, self.members[k].clients, plan.clients_per_round, "clients")
-        rows = [self._client_data(k, person, train) for person in people]
-        images, one_hot = cluster.run(programs.pool, rows)
-        indices = np.concatenate([self._partition[k][person] for person in people])
-        drawn = sampling.batches(coin, len(indices), plan.batch, plan.epochs)
-        momentum = None
-        for done, batch in enumerate(drawn):
-            progress(cluster.name, "train", done, len(drawn))
-            args = (self.layers, self.int_bits, flat, images, one_hot, [batch], plan.sgd, momentum)
-            flat, momentum = self._run(cluster, "train", programs.train_batch, *args)
-        progress(cluster.name, "train", len(drawn), len(drawn))
-        return flat, people, [[int(i) for i in indices[batch]] for batch in drawn]
-
-    def _client_data(self, k: int, person: int, train: Dataset) -> tuple[Handle, Handle]:
-        """The shares of a client's data at its cluster; the client shares them when it first takes part, and leaves."""
-        if person not in self._data[k]:
-            mine = train.take(self._partition[k][person])
-            cluster, labels = self.clusters[k], one_hot(mine.labels, self.classes)
-            self._data[k][person] = (self._share(cluster, mine.images), self._share(cluster, labels))
-        return self._data[k][person]
+        after = self._books.bytes_by_stage()
+        record.bytes_sent = {stage: n - before.get(stage, 0) for stage, n in after.items() if n > before.get(stage, 0)}
+        record.seconds = time.monotonic() - begun
 
     # ------------------------------------------------------------------ use of the model
 
     @property
-    def current_model(self) -> Handle:
+    def current_model(self) -> Any:
         """The global model's shares at the global servers."""
         if self._model is None:
             raise Misuse("there is no model yet: call fit() or restore() first")
@@ -288,29 +288,55 @@ class Federation:
     @property
     def guarantee(self) -> Security:
         """What the global model is protected against: the weakest of all clusters that it passed (or will pass)."""
-        if self._model is not None:
-            return self._model.guarantee
-        return weaker_of(*(c.sharing.security for c in (self.global_servers, *self.clusters)))
+        whole = topology.guarantee(self._setting.tree)
+        if self._model is None:
+            return whole if self.engine == "mpc" else Security(corruptions=0)
+        held: Security = self._model.guarantee
+        return Security(held.malicious, held.corruptions, tuple(sorted({*held.caveats, *topology.opened(self.tree)})))
 
     @property
-    def global_servers(self) -> LocalCluster:
-        if self.servers is None:
+    def tree(self) -> Place:
+        """The federation's tree: the global servers, and below them everybody else."""
+        return self._setting.tree
+
+    @property
+    def global_servers(self) -> Any:
+        """The node of the global servers (a `LocalCluster` unless engine="plain")."""
+        if self._closed:
             raise Misuse("the federation is closed")
-        return self.servers
+        return self._setting.tree.node
+
+    @property
+    def clusters(self) -> list[Any]:
+        """The nodes of all clusters and groups below the global servers, parents first."""
+        return [place.node for place in self._setting.places[1:]]
+
+    @property
+    def costs(self) -> dict[tuple[str, str], Cost]:
+        """What was sent, by (where, stage)."""
+        return self._books.costs
+
+    @property
+    def seconds(self) -> dict[tuple[str, str], float]:
+        """Measured seconds by (where, stage); clusters train at the same time."""
+        return self._books.seconds
 
     def evaluate(self, test: Dataset, reason: str = "hits on the test set", progress: Progress = _silent) -> float:
         """Share of the test images that the model classifies right. Opens only the number of hits."""
         self._check_data(test)
         servers = self.global_servers
-        if test.sha256 not in self._tests:
-            labels = one_hot(test.labels, self.classes)
-            self._tests[test.sha256] = (self._share(servers, test.images), self._share(servers, labels))
+        self._share_test(test)
         progress(servers.name, "evaluate", 0, 1)
         data = self._tests[test.sha256]
         args = (self.layers, self.int_bits, self.current_model, *data, EVALUATION_BATCH, reason)
         hits: int = self._run(servers, "evaluate", programs.evaluate, *args)
         progress(servers.name, "evaluate", 1, 1)
         return hits / len(test)
+
+    def _share_test(self, test: Dataset) -> None:
+        self._check_data(test)
+        if test.sha256 not in self._tests:
+            self._tests[test.sha256] = share_rows(self._setting, self.global_servers, test)
 
     def predict(self, images: npt.ArrayLike) -> npt.NDArray[np.int64]:
         """Labels [n] of images [n, c, h, w], by private inference at the global servers; only the labels are opened."""
@@ -332,23 +358,13 @@ class Federation:
 
     # ------------------------------------------------------------------ commands and their costs
 
-    def _run(self, cluster: LocalCluster, stage: str, fn: Callable[..., Any], *args: Any) -> Any:
+    def _run(self, node: Any, stage: str, fn: Callable[..., Any], *args: Any) -> Any:
         """Runs a program whose public results all servers report alike, and books its cost under a stage."""
-        begun = time.monotonic()
-        result = cluster.run_agreed(fn, *args)
-        self._spent(cluster.name, stage, cluster.last_cost, begun)
-        return result
+        return self._books.run(node, stage, fn, *args)
 
-    def _share(self, cluster: LocalCluster, value: npt.ArrayLike) -> Handle:
+    def _share(self, node: Any, value: npt.ArrayLike) -> Any:
         """A client's upload."""
-        begun = time.monotonic()
-        handle = cluster.share(value)
-        self._spent(cluster.name, "upload", cluster.last_cost, begun)
-        return handle
-
-    def _spent(self, where: str, stage: str, cost: Cost, begun: float) -> None:
-        self.costs[where, stage] = self.costs.get((where, stage), Cost()) + cost
-        self.seconds[where, stage] = self.seconds.get((where, stage), 0.0) + time.monotonic() - begun
+        return self._books.share(node, value)
 
     # ------------------------------------------------------------------ checkpoints
 
@@ -370,8 +386,10 @@ class Federation:
 
     def close(self) -> None:
         """Stops all servers."""
-        for cluster in [*self.clusters, *([self.servers] if self.servers else [])]:
-            cluster.close()
+        self._closed = True
+        for place in self._setting.places:
+            if place.node is not None:
+                place.node.close()
 
     def __enter__(self) -> Self:
         return self
@@ -380,6 +398,26 @@ class Federation:
         self.close()
 
 
-def one_hot(labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float64]:
-    """Labels [n] as rows of a unit matrix [n, classes]."""
-    return np.eye(classes)[labels]
+def _root_trainer(tree: Place, root: Dataset | None, trainer: Cluster | int | None) -> Place | None:
+    """Where the root set is trained; a cluster of its own gets a place beside the tree.
+
+    Raises:
+        ConfigError: a rule that needs a root set without one, a trainer without a root set, no such leaf.
+    """
+    needs = [p.name for p in tree.walk() if isinstance(p.spec, Group) and p.spec.aggregation.needs_root]
+    if root is None:
+        if needs:
+            raise ConfigError(f"the rule at {', '.join(needs)} needs a model trained on a root set: give root=Dataset")
+        if trainer is not None:
+            raise ConfigError("root_trainer is given, but no root set: give root=Dataset")
+        return None
+    if not len(root):
+        raise ConfigError("the root set is empty")
+    if trainer is None:
+        return tree
+    if isinstance(trainer, Cluster):
+        return Place("root", trainer, [], 0)
+    for place in tree.walk():
+        if place.leaf == trainer and isinstance(place.spec, Cluster):
+            return place
+    raise ConfigError(f"root_trainer={trainer} is no cluster: give the number of one, counting leaves from 0")

@@ -8,13 +8,13 @@ import numpy as np
 
 from wwfl_core import checkpoint
 from wwfl_core.backend import MPCBackend
-from wwfl_core.ops import argmax
-from wwfl_core.tensor import SharedTensor, concatenate
+from wwfl_core.ops import argmax, one_hot_argmax
+from wwfl_core.tensor import SharedTensor, concatenate, stack_tensors
 
 from .aggregation import Aggregation, Inputs
 from .nn import spec
 from .nn.layers import Network, Params
-from .nn.train import SGD, Velocity, count_correct, train
+from .nn.train import SGD, Velocity, train
 
 Rows = tuple[SharedTensor, SharedTensor]  # images [n, ...], one-hot labels [n, classes]
 
@@ -35,10 +35,24 @@ def flatten(params: Params) -> SharedTensor:
     return concatenate([p.reshape(p.size) for p in params.values()])
 
 
+def ready(mpc: MPCBackend) -> None:
+    """Nothing: shows that the servers are there, and sets the number of their next command."""
+
+
 def toss(mpc: MPCBackend, reason: str) -> bytes:
     """Sample: a joint coin of the cluster's servers."""
     with mpc.scope("sample"):
         return mpc.coin(reason)
+
+
+def stack(mpc: MPCBackend, models: Sequence[SharedTensor]) -> SharedTensor:
+    """Models of an ensemble [parameters] as [models, parameters]."""
+    return stack_tensors(list(models))
+
+
+def part(mpc: MPCBackend, stacked: SharedTensor, index: int) -> SharedTensor:
+    """One model of an ensemble."""
+    return stacked[index]
 
 
 def pool(mpc: MPCBackend, clients: Sequence[Rows]) -> Rows:
@@ -73,12 +87,38 @@ def aggregate(
     current: SharedTensor,
     root: SharedTensor | None,
     memory: dict[str, SharedTensor],
+    coin: bytes | None,
 ) -> tuple[SharedTensor, dict[str, SharedTensor]]:
-    """Agg at the servers: the next model, and what the rule keeps for the next round."""
+    """Agg at the servers: the next model, and what the rule keeps for the next round.
+
+    `coin` replaces the tossed one in a run from a public seed, so that all engines draw alike.
+    """
     with mpc.scope("aggregate"):
-        coin = mpc.coin(f"aggregation by {type(rule).__name__}") if rule.needs_coin else None
-        inputs = Inputs(models, weights, current, root, coin, dict(memory))
-        return rule.aggregate(inputs), inputs.memory
+        tossed = mpc.coin(f"aggregation by {type(rule).__name__}") if rule.needs_coin else None
+        inputs = Inputs(models, weights, current, root, coin if tossed and coin else tossed, dict(memory))
+        result = rule.aggregate(inputs)
+        for kept in inputs.memory.values():  # a restored run has no cached masks either
+            kept.data.cache.clear()
+        return result, inputs.memory
+
+
+def voters(flat: SharedTensor, layers: Sequence[spec.Layer]) -> list[Params]:
+    """The models that decide: one [parameters], or those of an ensemble [models, parameters]."""
+    models = [flat] if len(flat.shape) == 1 else [flat[i] for i in range(flat.shape[0])]
+    return [unflatten(model, layers) for model in models]
+
+
+def decide(network: Network, models: Sequence[Params], images: SharedTensor) -> tuple[SharedTensor, int]:
+    """Scores [n, classes], the largest of which is the prediction, and the bits to compare them with: one model's
+    logits, or several models' votes, as integers."""
+    ballots = []
+    for params in models:
+        logits, _ = network.forward(images, params)
+        bits = min(64, logits.frac_bits + network.int_bits)
+        if len(models) == 1:
+            return logits, bits
+        ballots.append(one_hot_argmax(logits, bits=bits))
+    return stack_tensors(ballots).sum(axis=0), len(models).bit_length() + 2
 
 
 def evaluate(
@@ -93,11 +133,13 @@ def evaluate(
 ) -> int | None:
     """How many test images the model classifies right; only this number is opened."""
     with mpc.scope("evaluate"):
-        network, params = Network(list(layers), int_bits), unflatten(flat, layers)
+        network, models = Network(list(layers), int_bits), voters(flat, layers)
         total: SharedTensor | None = None
         for start in range(0, len(images), batch):
             rows = slice(start, start + batch)
-            correct = count_correct(network, params, images[rows], one_hot[rows])
+            scores, bits = decide(network, models, images[rows])
+            with mpc.scope("argmax"):
+                correct = (one_hot_argmax(scores, bits=bits) * one_hot[rows]).sum()
             total = correct if total is None else total + correct
         assert total is not None
         opened = mpc.reveal(total, reason)  # an exact integer, whatever its scale
@@ -114,11 +156,11 @@ def predict(
 ) -> np.ndarray | None:
     """Labels of the images; the labels are opened, nothing else."""
     with mpc.scope("predict"):
-        network, params = Network(list(layers), int_bits), unflatten(flat, layers)
+        network, models = Network(list(layers), int_bits), voters(flat, layers)
         labels = []
         for start in range(0, len(images), batch):
-            logits, _ = network.forward(images[start : start + batch], params)
-            labels.append(argmax(logits, axis=1, bits=min(64, logits.frac_bits + int_bits)))
+            scores, bits = decide(network, models, images[start : start + batch])
+            labels.append(argmax(scores, axis=1, bits=bits))
         return mpc.reveal(concatenate(labels), "predicted labels")
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -20,15 +21,21 @@ def permutation(seed: bytes, n: int, *context: str) -> list[int]:
     return order
 
 
-def choose(seed: bytes, population: int, count: int, *context: str) -> list[int]:
-    """`count` distinct members of range(population), uniformly.
+def choose(
+    seed: bytes, population: int, count: int, *context: str, present: Callable[[int], bool] = lambda _: True
+) -> list[int]:
+    """`count` distinct members of range(population), uniformly; fewer if fewer are `present`.
+
+    Whoever is absent is replaced by the next one of the same permutation, so that the sample follows from the coin and
+    from who is there, and nobody else's place depends on it.
 
     Raises:
-        ConfigError: when there are fewer than `count`.
+        ConfigError: when the population is smaller than `count`.
     """
     if not 0 < count <= population:
         raise ConfigError(f"cannot sample {count} of {population} clients")
-    return sorted(permutation(seed, population, *context)[:count])
+    there = (person for person in permutation(seed, population, *context) if present(person))
+    return sorted(islice(there, count))
 
 
 def batches(seed: bytes, rows: int, size: int, epochs: int) -> list[list[int]]:

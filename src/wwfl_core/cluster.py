@@ -179,6 +179,11 @@ class LocalCluster:
             raise VerificationFailed(f"the servers of cluster {self.name} report different results; none is believed")
         return self._handles(pickle.loads(winner), outcomes) if winner != votes[0] else value
 
+    @property
+    def broken(self) -> str | None:
+        """Why no command can be run any more, if so."""
+        return self._broken
+
     def next_run(self) -> int:
         """A run number above all that this cluster used."""
         with self._lock:
@@ -229,7 +234,8 @@ class LocalCluster:
         with self._lock:
             self._failed = True
             harmless = len(failed) == len(outcomes) and all(not isinstance(o.error, ProtocolError) for _, o in failed)
-            lost = any(isinstance(o.error, PeerLost) for _, o in failed)
+            # A server of another cluster that is gone ends a conversion, but not this cluster.
+            lost = any(isinstance(o.error, PeerLost) and o.error.peer in ("", *self.addresses) for _, o in failed)
             if isinstance(error, VerificationFailed) or lost or (self.sharing.security.malicious and not harmless):
                 self._broken = f"{type(error).__name__} at {self.addresses[first]}: {error}"
         return error
@@ -247,7 +253,8 @@ class LocalCluster:
 
     def share_ring(self, ring: Array, frac_bits: int) -> Handle:
         """Shares words (two's complement) as they are."""
-        self._dealt += 1
+        # Never a number twice, and after `submit(run=...)` one that follows from it alone, as in the servers' streams.
+        self._dealt = max(self._dealt + 1, self._run)
         numbers = self.protocol.numbers
         parts, uploads = client_shares(self.sharing, numbers, numbers.from_words(ring), self._client_key())
         handle: Handle = self.run(_accept, PerParty(tuple(parts)), ring.shape, frac_bits)

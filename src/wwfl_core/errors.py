@@ -35,7 +35,11 @@ class Desync(ProtocolError):
 
 
 class PeerLost(ProtocolError):
-    """The connection to a party is gone."""
+    """The connection to a party is gone; `peer` is its address, if it is known."""
+
+    def __init__(self, message: str, peer: str = "") -> None:
+        super().__init__(message)
+        self.peer = peer
 
 
 class PeerAborted(ProtocolError):

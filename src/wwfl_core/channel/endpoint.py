@@ -285,7 +285,8 @@ class Endpoint:
     def _peer_lost(self, peer: str, where: str) -> PeerLost:
         return PeerLost(
             f"{self.address}: {peer} is gone at {where}: {self._lost[peer]}; "
-            f"look at {peer}'s own error, then restart the run"
+            f"look at {peer}'s own error, then restart the run",
+            peer,
         )
 
 

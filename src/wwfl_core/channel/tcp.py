@@ -97,7 +97,7 @@ class TcpNode:
         with self._lock:
             sender = self._senders.get(to)
         if sender is None:
-            raise PeerLost(f"{self.address}: not connected to {to}; name it in the directory of connect()")
+            raise PeerLost(f"{self.address}: not connected to {to}; name it in the directory of connect()", to)
         buffers = encode(frame)
         # Small messages travel in one piece: one system call, one packet.
         small = sum(map(len, buffers)) <= _SMALL

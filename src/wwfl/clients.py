@@ -1,0 +1,107 @@
+"""What the clients of one leaf hold, and what of it its servers have got.
+
+A client shares its data once, when it is first sampled, and leaves; data that it adds later goes to the servers at
+once. All of it is counted in *parcels*: the client's part of the partition, and one for every addition.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wwfl_core.errors import ConfigError
+
+from .data.datasets import Dataset
+from .data.partition import Partition
+
+Rows = tuple[Any, Any]
+"""Images [n, c, h, w] and one-hot labels [n, classes], shared at a node."""
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """Data of one client. `rows` are its row numbers in the training set; added rows count on from its end. It takes
+    part from round `since` + 1 on."""
+
+    key: str
+    client: int
+    rows: npt.NDArray[np.int64]
+    since: int = 0
+
+
+@dataclass
+class Shelf:
+    """The data of one leaf. `shares` are uploads that its servers keep, by parcel; `sources` is what the clients that
+    added data have of it themselves."""
+
+    parts: Sequence[npt.NDArray[np.int64]] = ()
+    added: list[Parcel] = field(default_factory=list)
+    sources: dict[str, Dataset] = field(default_factory=dict)
+    shares: dict[str, Rows] = field(default_factory=dict)
+    uploaded: set[str] = field(default_factory=set)
+
+    def parcels(self, client: int, number: int) -> list[Parcel]:
+        """What a client has in round `number`."""
+        base = Parcel(str(client), client, self.parts[client])
+        return [base, *(p for p in self.added if p.client == client and p.since < number)]
+
+    def pool(self, rounds: Iterable[tuple[int, Sequence[int]]]) -> list[Parcel]:
+        """D_t of Algorithm 1 for rounds as (number, participants), the oldest first; every parcel once."""
+        found: dict[str, Parcel] = {}
+        for number, people in rounds:
+            for client in people:
+                found |= {p.key: p for p in self.parcels(client, number) if len(p.rows) and p.key not in found}
+        return list(found.values())
+
+    def add(self, client: int, data: Dataset, first: int, since: int) -> Parcel:
+        """A new parcel, with row numbers from `first` on."""
+        key = f"{client}+{sum(p.client == client for p in self.added) + 1}"
+        parcel = Parcel(key, client, np.arange(first, first + len(data)), since)
+        self.added.append(parcel)
+        self.sources[key] = data
+        return parcel
+
+    def lose_shares(self) -> list[str]:
+        """The servers are gone: clients share again what they still have. Returns parcels that nobody has any more,
+        which are dropped."""
+        self.shares.clear()
+        lost = [p.key for p in self.added if p.key not in self.sources]
+        self.added = [p for p in self.added if p.key in self.sources]
+        return lost
+
+    def data(self, parcel: Parcel, train: Dataset) -> Dataset:
+        """A parcel in the clear, as its client has it."""
+        return self.sources[parcel.key] if parcel.key in self.sources else train.take(parcel.rows)
+
+
+def check_partition(partition: Partition, names: Sequence[str], clients: Sequence[int], rows: int) -> None:
+    """Raises ConfigError unless a partition has every client of every leaf, with rows that exist."""
+    if len(partition) != len(names):
+        raise ConfigError(f"the partition is for {len(partition)} clusters, the federation has {len(names)}")
+    for name, parts, count in zip(names, partition, clients, strict=True):
+        if len(parts) < count:
+            raise ConfigError(f"the partition has {len(parts)} clients for {name}, which has {count}")
+        for client, part in enumerate(parts):
+            if len(part) and not (0 <= int(np.min(part)) and int(np.max(part)) < rows):
+                raise ConfigError(
+                    f"client {client} of {name}: rows {np.min(part)}..{np.max(part)}, the training set has {rows}"
+                )
+
+
+def fingerprint(train: Dataset, partition: Partition) -> str:
+    """Identifies the data of a run: a resumed one must be given the same."""
+    digest = hashlib.sha256(train.sha256.encode())
+    for parts in partition:
+        for part in parts:
+            digest.update(len(part).to_bytes(8, "little") + np.asarray(part, "<i8").tobytes())
+    return digest.hexdigest()
+
+
+def one_hot(labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float64]:
+    """Labels [n] as rows of a unit matrix [n, classes]."""
+    return np.eye(classes)[labels]

@@ -1,0 +1,65 @@
+"""Engines on real protocols, and on their fixed-point arithmetic in the clear."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import ClassVar, cast
+
+from backends import Plain
+from reshare import Reshared, reshare_with_report
+from wwfl_core.backend import MPCBackend
+from wwfl_core.channel.pki import Authority
+from wwfl_core.cluster import Handle, LocalCluster
+from wwfl_core.cost import NetworkModel
+
+from .. import programs
+from . import Engine, Node
+
+
+class Mpc(Engine):
+    """Every node runs its protocol, in threads or in processes over mutual TLS."""
+
+    def __init__(self, *, processes: bool, insecure_seed: int | None, deadline_s: float) -> None:
+        self.processes = processes
+        self.insecure_seed = insecure_seed
+        self.deadline_s = deadline_s
+        self.authority = Authority() if processes else None
+
+    def open(
+        self, protocol: MPCBackend, name: str, network: NetworkModel | None, hosts: Sequence[str] | None
+    ) -> LocalCluster:
+        return LocalCluster(
+            protocol,
+            name=name,
+            network=network,
+            hosts=hosts,
+            processes=self.processes,
+            insecure_seed=self.insecure_seed,
+            deadline_s=self.deadline_s,
+            authority=self.authority,
+        )
+
+    def move(self, x: Handle, to: Node, allow_weaker: bool) -> Reshared:
+        return reshare_with_report(x, cast(LocalCluster, to), allow_weaker=allow_weaker)
+
+    def align(self, node: Node, run: int) -> None:
+        cast(LocalCluster, node).submit(programs.ready, run=run).result()
+
+    def workers(self, leaves: int) -> int:
+        return leaves
+
+
+class Simulate(Mpc):
+    """Every protocol is replaced by `Plain` with its number format: the same fixed-point arithmetic with the same
+    truncation error, without secrecy. Costs are those of `Plain`, which sends next to nothing."""
+
+    keeps_uploads: ClassVar[bool] = False
+
+    def open(
+        self, protocol: MPCBackend, name: str, network: NetworkModel | None, hosts: Sequence[str] | None
+    ) -> LocalCluster:
+        return super().open(Plain(frac_bits=protocol.fixed.frac_bits), name, network, None)
+
+    def workers(self, leaves: int) -> int:
+        return min(leaves, os.cpu_count() or 1)

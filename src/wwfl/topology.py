@@ -1,0 +1,199 @@
+"""Who is in a federation: clusters that train, groups that aggregate, clients that train on their own.
+
+A federation is a tree, and a node of it is known by what it does, so that a topology is a composition: federated
+learning at one server, secure aggregation at several, hierarchies of any depth, WW-FL, and mixtures of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from wwfl_core.backend import MPCBackend
+from wwfl_core.cost import NetworkModel
+from wwfl_core.errors import ConfigError
+from wwfl_core.sharing import Security, weaker_of
+from wwfl_core.tensor import SharedTensor, stack_tensors
+
+from .aggregation import Aggregation, FedAvg, Inputs
+from .schedule import Schedule
+
+CLUSTER_NETWORK = NetworkModel(latency_s=0.020, bandwidth_bps=1e9)
+GLOBAL_NETWORK = NetworkModel(latency_s=0.100, bandwidth_bps=100e6)
+
+
+class ModelAttack(Protocol):
+    """What malicious local trainers submit instead of their models (flat, float64)."""
+
+    def craft(
+        self, honest: Sequence[np.ndarray], current: np.ndarray, rng: np.random.Generator
+    ) -> Sequence[np.ndarray]:
+        """`honest`: the models that the malicious clients of this round would have submitted; as many come back."""
+        ...
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One training cluster: its protocol, how many clients share data with it, and who operates its servers (by
+    default hosts of their own; see `LocalCluster`). Its clients share data and nothing else: they cannot submit a
+    model, so that there is no model poisoning here."""
+
+    protocol: MPCBackend
+    clients: int = 4
+    name: str | None = None
+    network: NetworkModel | None = CLUSTER_NETWORK
+    hosts: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class LocalTrainers:
+    """Clients who train by themselves, in the clear, and share their models with the node above them.
+
+    This is plain federated learning: every sampled client SEES the node's model in every round (the ledger says so),
+    and submits whatever it likes. `malicious` clients submit what `attack` crafts.
+    """
+
+    clients: int = 4
+    name: str | None = None
+    attack: ModelAttack | None = None
+    malicious: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.malicious) != (self.attack is not None):
+            raise ConfigError("LocalTrainers: malicious clients need an attack, and an attack malicious clients")
+        if any(not 0 <= client < self.clients for client in self.malicious):
+            raise ConfigError(f"LocalTrainers: malicious clients {self.malicious} are not all in 0..{self.clients - 1}")
+
+
+@dataclass(frozen=True)
+class Group:
+    """A layer between: servers that aggregate the models of their members and hand the result on."""
+
+    protocol: MPCBackend
+    members: Sequence[Cluster | LocalTrainers | Group]
+    aggregation: Aggregation = field(default_factory=FedAvg)
+    name: str | None = None
+    network: NetworkModel | None = CLUSTER_NETWORK
+    hosts: tuple[str, ...] | None = None
+
+
+Member = Cluster | LocalTrainers | Group
+
+
+@dataclass(frozen=True)
+class Ensemble(Aggregation):
+    """Keeps its members' models apart, each one goes on training its own, and predictions are voted on in MPC (as in
+    SafeNet, Chaudhari et al. 2023). The global model is all models, [members, parameters]; of equal votes the first
+    class wins. Models are not filtered by their accuracy before they may vote."""
+
+    def aggregate(self, inputs: Inputs) -> SharedTensor:
+        return stack_tensors(list(inputs.models))
+
+
+@dataclass
+class Place:
+    """A node of the tree. `node` (its servers, as the engine makes them) is None for local trainers; `first` is the
+    number of its first model among its parent's inputs, `inputs` how many it gives at most; `leaf` counts leaves."""
+
+    name: str
+    spec: Member
+    children: list[Place]
+    inputs: int
+    first: int = 0
+    leaf: int | None = None
+    node: Any = None
+    generation: int = 0
+    memory: dict[str, Any] = field(default_factory=dict)
+
+    def walk(self) -> Iterator[Place]:
+        """This place and all below, parents first."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
+
+    @property
+    def capacity(self) -> int:
+        """How many models its rule combines when nobody is absent."""
+        return sum(child.inputs for child in self.children)
+
+    @property
+    def security(self) -> Security:
+        """What a model is protected against here, by the protocol that was asked for."""
+        if isinstance(self.spec, LocalTrainers):
+            return Security(corruptions=0)
+        return self.spec.protocol.sharing.security
+
+
+def build(top: Group, schedule: Schedule) -> Place:
+    """The tree of a federation, with names and numbers, checked.
+
+    Raises:
+        ConfigError: a group without members, a leaf with fewer clients than are sampled, names that occur twice, a
+            rule that does not fit its members, an ensemble that is not at the top.
+    """
+    place = _place(top, top.name or "global", schedule)
+    places = list(place.walk())
+    names = [p.name for p in places]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ConfigError(f"the names {', '.join(twice)} occur twice in the federation; give every member its own")
+    if any("/" in name or not name for name in names):
+        raise ConfigError(f"names are used in addresses and file names: they need a character, and no '/': {names}")
+    for number, leaf in enumerate(p for p in places if not isinstance(p.spec, Group)):
+        leaf.leaf = number
+    for group in places:
+        if isinstance(group.spec, Group):
+            _check_rule(group, group is place, schedule)
+    return place
+
+
+def _place(spec: Member, name: str, schedule: Schedule) -> Place:
+    if not isinstance(spec, Group):
+        if spec.clients < schedule.clients_per_round:
+            raise ConfigError(
+                f"{schedule.clients_per_round} clients are sampled per round, but cluster {name} has {spec.clients}"
+            )
+        return Place(name, spec, [], schedule.clients_per_round if isinstance(spec, LocalTrainers) else 1)
+    if not spec.members:
+        raise ConfigError(f"{name} has no members: a federation needs at least one cluster")
+    prefix = "" if name == "global" else f"{name}."
+    children: list[Place] = []
+    first = 0
+    for i, member in enumerate(spec.members):
+        kind = "clients" if isinstance(member, LocalTrainers) else member.protocol.name
+        child = _place(member, member.name or f"{prefix}{kind}-{i + 1}", schedule)
+        child.first, first = first, first + child.inputs
+        children.append(child)
+    return Place(name, spec, children, 1)
+
+
+def _check_rule(group: Place, top: bool, schedule: Schedule) -> None:
+    assert isinstance(group.spec, Group)
+    rule = group.spec.aggregation
+    rule.check(group.capacity)
+    if not isinstance(rule, Ensemble):
+        return
+    if not top:
+        raise ConfigError(f"{group.name}: an ensemble can only be at the top, since what it gives is several models")
+    for child in group.children:
+        if isinstance(child.spec, LocalTrainers) and child.spec.clients != schedule.clients_per_round:
+            raise ConfigError(
+                f"{child.name}: in an ensemble every client has a model of its own, so all {child.spec.clients} "
+                f"must take part in every round; set clients_per_round to that"
+            )
+
+
+def opened(place: Place) -> tuple[str, ...]:
+    """Caveats of a model that local trainers see."""
+    trainers = (p.name for p in place.walk() if isinstance(p.spec, LocalTrainers))
+    return tuple(f"opened to the clients of {name} in every round" for name in trainers)
+
+
+def guarantee(place: Place) -> Security:
+    """What the model is protected against at its weakest, wherever it goes."""
+    servers = [p.security for p in place.walk() if not isinstance(p.spec, LocalTrainers)]
+    weakest = weaker_of(*servers)
+    return Security(weakest.malicious, weakest.corruptions, tuple(sorted({*weakest.caveats, *opened(place)})))
