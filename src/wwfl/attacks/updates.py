@@ -78,12 +78,19 @@ class ALittleIsEnough(_Colluding):
 
     @classmethod
     def among(cls, clients: int, malicious: int) -> Self:
-        """With the z of the paper: so many honest values lie farther out that, with the malicious ones, they are a
-        majority of `clients`."""
+        """With the z of the paper: as far out as so many honest values lie that they and the malicious ones are a
+        majority of `clients`.
+
+        Raises:
+            ConfigError: the malicious ones are a majority themselves, or too few to move away from the mean at all.
+        """
         supporters = clients // 2 + 1 - malicious
         honest = clients - malicious
-        if not 0 < supporters < honest:
-            raise ConfigError(f"lie: {malicious} of {clients} clients need no supporters, or cannot find enough")
+        if not 0 < 2 * supporters < honest:
+            raise ConfigError(
+                f"lie: {malicious} malicious of {clients} clients need {supporters} of {honest} honest ones on their "
+                "side; it must be more than none and fewer than half"
+            )
         return cls(NormalDist().inv_cdf((honest - supporters) / honest))
 
     def update(self, known: np.ndarray) -> np.ndarray:
