@@ -90,7 +90,7 @@ def test_lie_finds_the_z_of_its_paper() -> None:
     assert ALittleIsEnough.among(50, 24).z == pytest.approx(NormalDist().inv_cdf(24 / 26))
     assert ALittleIsEnough.among(50, 24).z > ALittleIsEnough.among(50, 10).z
     for clients, malicious in ((10, 6), (10, 2), (10, 0), (1, 1)):
-        with pytest.raises(ConfigError, match="lie: .* fewer than half"):
+        with pytest.raises(ConfigError, match=r"lie: .* fewer than half"):
             ALittleIsEnough.among(clients, malicious)
 
 

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wwfl.data.dataset import Dataset
-from wwfl.data.partition import Partition, dirichlet, iid, paper, quantity, sgd_schedule, shards
+from wwfl.data.partition import Partition, dirichlet, iid, paper, quantity, regions, sgd_schedule, shards
 from wwfl.data.skew import label_counts, label_skew
 from wwfl_core.errors import ConfigError, Misuse
 
-DISJOINT = {"iid": iid, "dirichlet": dirichlet, "shards": shards, "quantity": quantity}
-UNEQUAL = {"dirichlet": dirichlet, "quantity": quantity}
+DISJOINT = {"iid": iid, "dirichlet": dirichlet, "regions": regions, "shards": shards, "quantity": quantity}
+UNEQUAL = {"dirichlet": dirichlet, "regions": regions, "quantity": quantity}
 seeds = st.integers(0, 2**32)
 
 
@@ -48,7 +48,7 @@ def test_nobody_shares_a_sample(name: str, clusters: int, clients: int, per_clie
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.sampled_from(["dirichlet", "shards", "quantity"]), st.integers(100, 200), seeds)
+@given(st.sampled_from(["dirichlet", "regions", "shards", "quantity"]), st.integers(100, 200), seeds)
 def test_without_a_size_everything_is_divided(name: str, n: int, seed: int) -> None:
     parts = DISJOINT[name](labelled(n), 2, 5, seed=seed)
     np.testing.assert_array_equal(np.sort(flat(parts)), np.arange(n))
@@ -100,6 +100,22 @@ def test_label_skew_of_iid_and_of_quantity_is_that_of_chance() -> None:
         # Mean deviation of ten multinomial counts from a tenth of n: 5 sqrt(2/pi) sqrt(0.09 / n).
         chance = np.mean([5 * np.sqrt(2 / np.pi * 0.09 / n) for n in sizes(parts)])
         assert 0.85 < label_skew(label_counts(parts, data)) / chance < 1.15
+
+
+def pooled(parts: Partition) -> Partition:
+    """Each cluster as one holder."""
+    return [[np.concatenate(cluster)] for cluster in parts]
+
+
+def test_pooling_hides_differences_between_clients_and_not_between_regions() -> None:
+    data = labelled(6_000)
+    for seed in range(5):
+        parts = dirichlet(data, 5, 20, seed=seed, alpha=0.2)
+        assert label_skew(label_counts(parts, data)) > 0.5 > 0.2 > label_skew(label_counts(pooled(parts), data))
+        parts = regions(data, 5, 20, seed=seed, alpha=0.2)
+        assert label_skew(label_counts(pooled(parts), data)) > 0.35
+        inside = [label_skew(label_counts([cluster], data)) for cluster in parts]
+        assert max(inside) < 0.35 and len({len(client) for client in parts[0]}) <= 2
 
 
 @settings(max_examples=10, deadline=None)

@@ -77,13 +77,31 @@ def dirichlet(
     generator = np.random.default_rng(_seed(seed))
     count = clusters * clients
     drawn = _drawn(dataset, count, per_client, generator)
-    labels = np.asarray(dataset.labels)[drawn]
-    parts: list[list[np.ndarray]] = [[] for _ in range(count)]
-    for label in np.unique(labels):
-        cuts = _cuts(generator.dirichlet(np.full(count, alpha)), int((labels == label).sum()))
-        for part, piece in zip(parts, np.split(drawn[labels == label], cuts), strict=True):
-            part.append(piece)
-    return _by_cluster(_levelled([np.concatenate(part) for part in parts], minimum), clusters)
+    return _by_cluster(_levelled(_divided(dataset, drawn, count, alpha, generator), minimum), clusters)
+
+
+def regions(
+    dataset: Any,
+    clusters: int,
+    clients: int,
+    per_client: int | None = None,
+    *,
+    seed: int,
+    alpha: float = 0.5,
+    minimum: int = 1,
+) -> Partition:
+    """Clusters with different labels, whose clients are alike: `dirichlet` among clusters, iid inside each.
+
+    Where a cluster trains on its clients' pooled data, differences between clients vanish in the pool; these stay.
+    Nobody shares a sample. per_client: how many samples a client holds in the mean over all clusters; None divides the
+    whole data set. minimum: what every client holds at least.
+    """
+    _positives(clusters=clusters, clients=clients, minimum=minimum)
+    _concentration(alpha)
+    generator = np.random.default_rng(_seed(seed))
+    drawn = _drawn(dataset, clusters * clients, per_client, generator)
+    pools = _levelled(_divided(dataset, drawn, clusters, alpha, generator), minimum * clients)
+    return [list(np.array_split(generator.permutation(pool), clients)) for pool in pools]
 
 
 def shards(
@@ -186,6 +204,19 @@ def _drawn(dataset: Any, count: int, per_client: int | None, generator: np.rando
             f"the data set has {len(order)}; use fewer, or a larger data set"
         )
     return order[:need]
+
+
+def _divided(
+    dataset: Any, drawn: np.ndarray, count: int, alpha: float, generator: np.random.Generator
+) -> list[np.ndarray]:
+    """The drawn samples in `count` parts: each class on its own, in Dirichlet(alpha) proportions."""
+    labels = np.asarray(dataset.labels)[drawn]
+    parts: list[list[np.ndarray]] = [[] for _ in range(count)]
+    for label in np.unique(labels):
+        cuts = _cuts(generator.dirichlet(np.full(count, alpha)), int((labels == label).sum()))
+        for part, piece in zip(parts, np.split(drawn[labels == label], cuts), strict=True):
+            part.append(piece)
+    return [np.concatenate(part) for part in parts]
 
 
 def _cuts(proportions: np.ndarray, count: int) -> np.ndarray:
