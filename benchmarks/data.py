@@ -5,8 +5,8 @@
     python -m benchmarks.data --rates 0.01,0.1 --json FILE
 
 10 clusters of 100 clients. Skew is the mean total variation distance between a client's (a cluster's) label
-distribution and that of all. A surrogate is LeNet-5, trained on the data of all malicious clients with the paper's parameters (50
-epochs, batch 128, lr 0.05, momentum 0.9, weight decay 5e-4); its accuracy is on the clean test set.
+distribution and that of all. A surrogate is LeNet-5, trained on the data of all malicious clients with the paper's
+parameters (50 epochs, batch 128, lr 0.05, momentum 0.9, weight decay 5e-4); its accuracy is on the clean test set.
 """
 
 from __future__ import annotations

@@ -222,6 +222,8 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntVb\ntR.",
         "array without content",
     ),
+    "fills the memory": (b"\x80\x02Nr" + struct.pack("<I", (1 << 31) - 1) + b".", "numbers an object 2147483647"),
+    "fills the memory in text": (b"Np2147483647\n.", "numbers an object 2147483647"),
     "truncated": (pickle.dumps({b"data": np.zeros(9, np.uint8)}, 2)[:-9], "not a pickle of plain data"),
     "text": (b"this is not a pickle", "not a pickle of plain data"),
     "empty": (b"", "not a pickle of plain data"),
@@ -341,6 +343,12 @@ def test_image_folder_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         make()
         with pytest.raises(DataError, match=message):
             datasets.image_folder(tmp_path)
+    odd.unlink()
+    monkeypatch.setattr(folders, "MAX_BYTES", 4 * 48 - 1)
+    with pytest.raises(DataError, match=r"0000\.png: .* exceed 191 bytes"):
+        datasets.image_folder(tmp_path)
+    monkeypatch.undo()
+    odd.write_bytes(b"")
     odd.rename(odd.with_suffix(".txt"))
     with pytest.raises(DataError, match=r"9\.txt: not a \.png"):
         datasets.image_folder(tmp_path)

@@ -91,7 +91,7 @@ def success_rate(attack: DataAttack, test: Dataset, predict: Callable[[np.ndarra
     return float((np.asarray(predict(goal.images)) == goal.labels).mean())
 
 
-def key(seed: int, *context: str) -> bytes:
+def coin(seed: int, *context: str) -> bytes:
     """A key for one purpose of an experiment."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < MAX_SEED:
         raise Misuse(f"seed must be an integer in 0..2^63-1, got {seed!r}")

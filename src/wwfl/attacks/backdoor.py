@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from wwfl.attacks.api import ALL_WORDS, Changed, DataAttack, Held, key, words
+from wwfl.attacks.api import ALL_WORDS, Changed, DataAttack, Held, coin, words
 from wwfl.data.dataset import Dataset, Scale
 from wwfl_core.errors import ConfigError
 
@@ -28,7 +28,7 @@ class BadNets(DataAttack):
 
     def corrupt(self, held: Held, seed: int) -> Changed:
         self._check(held.data)
-        chosen = words(held.ids, key(seed, "badnets")) < self.fraction * ALL_WORDS
+        chosen = words(held.ids, coin(seed, "badnets")) < self.fraction * ALL_WORDS
         images, labels = held.data.images[held.ids], held.data.labels[held.ids]
         images[chosen] = self.stamp(images[chosen], held.data)
         labels[chosen] = self.target

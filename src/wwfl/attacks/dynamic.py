@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from wwfl.attacks.api import Changed, DataAttack, Held, key
+from wwfl.attacks.api import Changed, DataAttack, Held, coin
 from wwfl.data.dataset import Dataset
 from wwfl.nn.models import lenet5
 from wwfl.sampling import batches
@@ -46,8 +46,8 @@ class DynamicLabelFlip(DataAttack):
 
     def surrogate(self, held: Held, seed: int) -> nn.Module:
         """The model that the attacker trains. The same seed gives the same model on the same machine and torch."""
-        coin = key(seed, "dlf")
-        fresh = int.from_bytes(key(seed, "dlf", "model")[:7], "little")
+        order = coin(seed, "dlf", "batches")
+        fresh = int.from_bytes(coin(seed, "dlf", "model")[:7], "little")
         module = self.model(fresh).to(self.device)
         self._try(module, held.data)
         optimiser = torch.optim.SGD(
@@ -55,7 +55,7 @@ class DynamicLabelFlip(DataAttack):
         )
         labels = torch.from_numpy(held.data.labels)
         module.train()
-        for batch in batches(coin, len(held.pool), self.batch, self.epochs):
+        for batch in batches(order, len(held.pool), self.batch, self.epochs):
             rows = held.pool[batch]
             images = torch.from_numpy(held.data.images[rows]).to(self.device)
             optimiser.zero_grad(set_to_none=True)

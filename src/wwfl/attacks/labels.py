@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from wwfl.attacks.api import Changed, DataAttack, Held, key, words
+from wwfl.attacks.api import Changed, DataAttack, Held, coin, words
 from wwfl.data.dataset import Dataset
 from wwfl_core.errors import ConfigError
 
@@ -22,7 +22,7 @@ class RandomLabelFlip(DataAttack):
     name: ClassVar[str] = "rlf"
 
     def corrupt(self, held: Held, seed: int) -> Changed:
-        return Changed((words(held.ids, key(seed, "rlf")) % held.data.classes).astype(np.int64))
+        return Changed((words(held.ids, coin(seed, "rlf")) % held.data.classes).astype(np.int64))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from itertools import accumulate
 
-from wwfl.attacks.api import key
+from wwfl.attacks.api import coin
 from wwfl.sampling import choose, permutation
 from wwfl_core.errors import ConfigError
 
@@ -51,19 +51,19 @@ def place(sizes: Sequence[int], rate: float, placement: Placement | str, seed: i
     if not sizes or min(sizes) < 1:
         raise ConfigError(f"every cluster needs at least one client, the sizes are {list(sizes)}")
     total = malicious_count(sum(sizes), rate)
-    coin = key(seed, "placement")
+    stream = coin(seed, "placement")
     if rule is Placement.UNIFORM:
-        return _uniform(sizes, total, coin)
-    order = permutation(coin, len(sizes), "clusters")
+        return _uniform(sizes, total, stream)
+    order = permutation(stream, len(sizes), "clusters")
     counts = _equal(sizes, total, order) if rule is Placement.EQUAL else _filled(_caps(sizes, rule), total, order, rule)
     return [
-        choose(coin, size, count, "members", str(k)) if count else []
+        choose(stream, size, count, "members", str(k)) if count else []
         for k, (size, count) in enumerate(zip(sizes, counts, strict=True))
     ]
 
 
-def _uniform(sizes: Sequence[int], total: int, coin: bytes) -> list[list[int]]:
-    chosen = choose(coin, sum(sizes), total, "uniform") if total else []
+def _uniform(sizes: Sequence[int], total: int, stream: bytes) -> list[list[int]]:
+    chosen = choose(stream, sum(sizes), total, "uniform") if total else []
     ends = list(accumulate(sizes))
     return [[c - end + size for c in chosen if end - size <= c < end] for size, end in zip(sizes, ends, strict=True)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,8 @@ def read(folder: Path, split: str) -> Raw:
         data = path.read_bytes()
         digest.update(f"{path.relative_to(folder).as_posix()}\0{len(data)}\0".encode())
         digest.update(data)
-        one = _decode(image, path, data, None if images is None else images.shape[1:])
+        one = _decode(image, path, data, None if images is None else images.shape[1:], MAX_BYTES // len(files))
         if images is None:
-            if len(files) * one.nbytes > MAX_BYTES:
-                raise DataError(f"{path}: {len(files)} images of {list(one.shape)} exceed {MAX_BYTES} bytes")
             images = np.empty((len(files), *one.shape), np.uint8)
         images[at] = one
     assert images is not None
@@ -82,7 +81,7 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-def _decode(image: Any, path: Path, data: bytes, shape: tuple[int, ...] | None) -> np.ndarray:
+def _decode(image: Any, path: Path, data: bytes, shape: tuple[int, ...] | None, limit: int) -> np.ndarray:
     """uint8 [c, h, w]; only the two formats are tried, and no pixel is decoded before mode and size are accepted."""
     try:
         with image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as opened:
@@ -91,6 +90,8 @@ def _decode(image: Any, path: Path, data: bytes, shape: tuple[int, ...] | None) 
             found = (CHANNELS[opened.mode], opened.height, opened.width)
             if shape is not None and found != shape:
                 raise DataError(f"{path}: {list(found)}, the first image has {list(shape)}; all must be alike")
+            if math.prod(found) > limit:
+                raise DataError(f"{path}: {list(found)}; so many images of this size exceed {MAX_BYTES} bytes")
             array = np.asarray(opened, np.uint8)
     except DataError:
         raise

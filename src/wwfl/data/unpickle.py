@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def load(path: Path) -> Any:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the file") from error
     try:
+        _check_memo(data)
         return _finished(_Reader(io.BytesIO(data), encoding="bytes").load())
     except _Refused as error:
         raise DataError(f"{path}: {error}; a data file needs nothing of the kind, do not open it otherwise") from None
@@ -41,6 +43,13 @@ def load(path: Path) -> Any:
         raise DataError(
             f"{path}: not a pickle of plain data ({type(error).__name__}: {error}); fetch it again"
         ) from error
+
+
+def _check_memo(data: bytes) -> None:
+    """Python's unpickler makes room for as many remembered objects as the largest number that the file gives one."""
+    for opcode, argument, _ in pickletools.genops(data):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= argument <= len(data):
+            raise _Refused(f"it numbers an object {argument} in {len(data)} bytes")
 
 
 class _Refused(pickle.UnpicklingError):
