@@ -34,8 +34,9 @@ from wwfl.attacks.labels import RandomLabelFlip, StaticLabelFlip, TargetedLabelF
 from wwfl.attacks.placement import malicious_count
 from wwfl.data.dataset import Dataset, Scale
 from wwfl.data.datasets import mnist
-from wwfl.data.partition import Partition, dirichlet, iid, paper
+from wwfl.data.partition import Partition, dirichlet, iid, paper, sgd_schedule
 from wwfl.nn.models import mlp
+from wwfl.nn.trace import load_parameters
 from wwfl_core.errors import ConfigError, Misuse
 
 PAPER = [100] * 10
@@ -394,6 +395,19 @@ def test_a_backdoor_works_and_leaves_the_task_alone(digits: tuple[Dataset, Datas
     print(success, accuracy)
     assert success["clean"] < 0.1 and success["poisoned"] > 0.8
     assert accuracy["clean"] > 0.85 and accuracy["poisoned"] > accuracy["clean"] - 0.05
+
+
+def test_a_federation_of_malicious_clients_learns_their_labels(digits: tuple[Dataset, Dataset]) -> None:
+    train, test = digits
+    parts = paper(train, 2, 10, 200, seed=0)
+    flipped = replace(test, labels=9 - test.labels)
+    for rate, wanted, other in ((0.0, test, flipped), (1.0, flipped, test)):
+        found = poison(train, parts, StaticLabelFlip(), rate=rate, placement="cluster-focused", seed=0)
+        plan = sgd_schedule(found.partition, rounds=3, clients_per_round=5, epochs=3, batch=50, seed=0)
+        _, parameters = plaintext.run(lambda: small_mlp(0), found.train, test, plan, lr=0.1)
+        module = small_mlp(0)
+        load_parameters(module, parameters)
+        assert plaintext.accuracy(module, wanted) > 0.7 and plaintext.accuracy(module, other) < 0.1
 
 
 def test_success_rates() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from helpers import rng
 from test_data import fake_folder
-from wwfl.data import cifar, datasets, describe, folders, mnist, readers, unpickle
+from wwfl.data import cifar, datasets, describe, folders, mnist_files, readers, unpickle
 from wwfl.data.dataset import Dataset, Scale, idx_digest
 from wwfl.data.idx import read_idx, write_idx
 from wwfl_core.errors import ConfigError, DataError, Misuse
@@ -34,16 +34,16 @@ def test_sets_in_idx_files_are_named_by_their_content(tmp_path: Path, monkeypatc
     assert train.name == "IDX data (not the original Fashion-MNIST) train"
     digests = {
         stem: idx_digest(hashlib.md5(usedforsecurity=False), read_idx(tmp_path / f"{stem}.gz"))
-        for stem in mnist.FASHION_MD5
+        for stem in mnist_files.FASHION_MD5
     }
     for stem, digest in digests.items():
-        monkeypatch.setitem(mnist.FASHION_MD5, stem, digest)
+        monkeypatch.setitem(mnist_files.FASHION_MD5, stem, digest)
     for reader in (datasets.fashion_mnist, datasets.mnist):
         train, test = reader(tmp_path)
         assert (train.name, test.name) == ("Fashion-MNIST train", "Fashion-MNIST test")
         assert train.class_names[9] == "Ankle boot"
     assert [row["verified"] for row in describe.folder(tmp_path)] == [True, True]
-    monkeypatch.setitem(mnist.FASHION_MD5, "t10k-labels-idx1-ubyte", "0" * 32)
+    monkeypatch.setitem(mnist_files.FASHION_MD5, "t10k-labels-idx1-ubyte", "0" * 32)
     assert datasets.fashion_mnist(tmp_path)[1].name == "IDX data (not the original Fashion-MNIST) test"
 
 

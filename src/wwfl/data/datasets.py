@@ -6,7 +6,7 @@ from pathlib import Path
 
 from wwfl.data import cifar, folders
 from wwfl.data.dataset import CLASSES, Dataset, Raw, Scale, content_sha256, pixels
-from wwfl.data.mnist import (
+from wwfl.data.mnist_files import (
     CANONICAL_MD5,
     FASHION_MD5,
     SMALL_SHA256,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wwfl.data import cifar, folders, mnist
+from wwfl.data import cifar, folders, mnist_files
 from wwfl.data.dataset import Raw
 from wwfl.data.idx import SUFFIXES
 from wwfl_core.errors import DataError
@@ -30,9 +30,9 @@ def folder(path: str | Path) -> list[dict[str, Any]]:
     place = Path(path)
     if not place.is_dir():
         raise DataError(f"{place}: no such folder; name one that holds a data set")
-    idx = [split for split in SPLITS if _any_file(place, mnist.file_stems(split), SUFFIXES)]
+    idx = [split for split in SPLITS if _any_file(place, mnist_files.file_stems(split), SUFFIXES)]
     if idx:
-        return [_row(mnist.read_folder(place, split)) for split in idx]
+        return [_row(mnist_files.read_folder(place, split)) for split in idx]
     try:
         copy = cifar.locate(place)
     except DataError:

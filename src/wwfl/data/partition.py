@@ -68,9 +68,9 @@ def dirichlet(
 ) -> Partition:
     """Clients with different labels: each class is divided among all clients in Dirichlet(alpha) proportions.
 
-    Small alpha: few classes per client, and unequal sizes; large alpha: iid (Hsu et al. 2019, Li et al. 2022). Nobody
-    shares a sample. per_client: how many samples a client holds in the mean; None divides the whole data set. minimum:
-    a client that drew fewer gets the rest from the largest ones.
+    Small alpha: few classes per client, and unequal sizes; large alpha: all alike (Hsu et al. 2019, Li et al. 2022).
+    Nobody shares a sample. per_client: how many samples a client holds in the mean; None divides the whole data set.
+    minimum: a client that drew fewer gets the rest from the largest ones.
     """
     _positives(clusters=clusters, clients=clients)
     _concentration(alpha)

@@ -48,7 +48,7 @@ def load(path: Path) -> Any:
 def _check_memo(data: bytes) -> None:
     """Python's unpickler makes room for as many remembered objects as the largest number that the file gives one."""
     for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= argument <= len(data):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= len(data):
             raise _Refused(f"it numbers an object {argument} in {len(data)} bytes")
 
 
