@@ -19,6 +19,8 @@ MAY_IMPORT = {
 }
 # Randomness that is not a secret, each with the reason why it may be predictable.
 NOT_SECRET = {
+    "wwfl/attacks/api.py": "names the type of the generator that an experiment hands to an attack",
+    "wwfl/attacks/updates.py": "the noise of an attacker in an experiment, from the experiment's own generator",
     "wwfl/data/partition.py": "the split of a public data set among simulated clients, reproducible by design",
     "wwfl/nn/models.py": "the initial parameters of a model, which every client starts from and knows",
 }

@@ -1,0 +1,32 @@
+"""Data sets by the names that configurations use."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+from wwfl.data import datasets
+from wwfl.data.dataset import Dataset
+from wwfl_core.errors import ConfigError
+
+READERS: dict[str, Callable[[str | Path], tuple[Dataset, Dataset]]] = {
+    "mnist": datasets.mnist,
+    "fashion-mnist": datasets.fashion_mnist,
+    "cifar10": datasets.cifar10,
+    "images": datasets.image_folder,
+}
+
+
+def read(name: str, folder: str | Path) -> tuple[Dataset, Dataset]:
+    """Train and test set of this name from `folder`, scaled as is usual for it.
+
+    Raises:
+        ConfigError: an unknown name (with the nearest known one), or a folder without such data.
+    """
+    reader = READERS.get(name)
+    if reader is None:
+        near = difflib.get_close_matches(name, READERS, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ConfigError(f"no data set is called {name!r}; {hint}known are {', '.join(READERS)}")
+    return reader(folder)
