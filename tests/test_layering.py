@@ -20,6 +20,8 @@ MAY_IMPORT = {
 # Randomness that is not a secret, each with the reason why it may be predictable.
 NOT_SECRET = {
     "wwfl/data/partition.py": "the split of a public data set among simulated clients, reproducible by design",
+    "wwfl/leaves.py": "the randomness of a malicious client in an experiment",
+    "wwfl/topology.py": "names the type of the generator that an experiment hands to an attack",
     "wwfl/nn/models.py": "the initial parameters of a model, which every client starts from and knows",
 }
 
