@@ -22,6 +22,8 @@ NOT_SECRET = {
     "wwfl/attacks/api.py": "names the type of the generator that an experiment hands to an attack",
     "wwfl/attacks/updates.py": "the noise of an attacker in an experiment, from the experiment's own generator",
     "wwfl/data/partition.py": "the split of a public data set among simulated clients, reproducible by design",
+    "wwfl/leaves.py": "the randomness of a malicious client in an experiment",
+    "wwfl/topology.py": "names the type of the generator that an experiment hands to an attack",
     "wwfl/nn/models.py": "the initial parameters of a model, which every client starts from and knows",
 }
 

@@ -29,8 +29,9 @@ from .engine import EngineName, make
 from .nn import spec
 from .nn.layers import DEFAULT_INT_BITS
 from .nn.trace import load_parameters, output_shape, pool_first, trace
-from .round import RUNS_PER_ROUND, Available, Play, Progress, Setting, everybody, share_rows
+from .round import Play
 from .schedule import Round, Schedule
+from .setting import RUNS_PER_ROUND, Available, Progress, Setting, everybody, share_rows
 from .topology import CLUSTER_NETWORK, GLOBAL_NETWORK, Cluster, Ensemble, Group, LocalTrainers, Member, Place
 
 __all__ = [
@@ -100,7 +101,7 @@ class Federation:
         hosts = None if global_hosts is None else tuple(global_hosts)
         top = Group(global_servers, tuple(clusters), self.aggregation, "global", global_network, hosts)
         tree = topology.build(top, self.schedule)
-        trainer = _root_trainer(tree, root, root_trainer)
+        trainer = topology.root_trainer(tree, None if root is None else len(root), root_trainer)
         lost = downgrade.downgrades_in(tree)
         if trainer is not None and trainer.name == "root":
             lost += downgrade.downgrades(tree.security, [(trainer.name, trainer.security)])
@@ -396,28 +397,3 @@ class Federation:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _root_trainer(tree: Place, root: Dataset | None, trainer: Cluster | int | None) -> Place | None:
-    """Where the root set is trained; a cluster of its own gets a place beside the tree.
-
-    Raises:
-        ConfigError: a rule that needs a root set without one, a trainer without a root set, no such leaf.
-    """
-    needs = [p.name for p in tree.walk() if isinstance(p.spec, Group) and p.spec.aggregation.needs_root]
-    if root is None:
-        if needs:
-            raise ConfigError(f"the rule at {', '.join(needs)} needs a model trained on a root set: give root=Dataset")
-        if trainer is not None:
-            raise ConfigError("root_trainer is given, but no root set: give root=Dataset")
-        return None
-    if not len(root):
-        raise ConfigError("the root set is empty")
-    if trainer is None:
-        return tree
-    if isinstance(trainer, Cluster):
-        return Place("root", trainer, [], 0)
-    for place in tree.walk():
-        if place.leaf == trainer and isinstance(place.spec, Cluster):
-            return place
-    raise ConfigError(f"root_trainer={trainer} is no cluster: give the number of one, counting leaves from 0")

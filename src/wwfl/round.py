@@ -4,145 +4,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
 
-from wwfl_core.errors import ConfigError, DeadlineExceeded, ProtocolError, RangeError
+from wwfl_core.errors import ConfigError, ProtocolError, RangeError
 from wwfl_core.prg import derive_key
 
 from . import programs, sampling
-from .books import Books
-from .clients import Parcel, Rows, Shelf, one_hot
 from .data.datasets import Dataset
-from .engine import Engine, Node
-from .engine.plain import train_flat
-from .nn import spec
-from .schedule import Batches, Round, Schedule
+from .leaves import Leaves, Trained
+from .schedule import Round
+from .setting import RUNS_PER_ROUND, Available, Progress, Setting
 from .topology import Cluster, Ensemble, Group, LocalTrainers, Place
 
-Progress = Callable[[str, str, int, int], None]
-"""(cluster, stage, done, total): called from several threads."""
-
-Available = Callable[[int, str, int], bool]
-"""(round, leaf, client) -> whether the client is there. Must not change its mind about a round."""
-
-RUNS_PER_ROUND = 1 << 16
-"""Command numbers that a round has for itself (see `Engine.align`)."""
-
 _log = logging.getLogger("wwfl.federation")
-
-
-def everybody(number: int, leaf: str, client: int) -> bool:
-    """All clients are always there."""
-    return True
-
-
-@dataclass
-class Setting:
-    """What all rounds of a federation have in common."""
-
-    model: nn.Module
-    layers: list[spec.Layer]
-    int_bits: int
-    schedule: Schedule
-    seed: int | None
-    deadline_s: float
-    tree: Place
-    books: Books
-    shelves: list[Shelf]
-    root: Place | None = None
-    root_rows: Rows | None = None
-    root_size: int = 0
-    classes: int = 0
-
-    @property
-    def engine(self) -> Engine:
-        return self.books.engine
-
-    @property
-    def leaves(self) -> list[Place]:
-        """Clusters and sets of local trainers, in order."""
-        return [place for place in self.tree.walk() if place.leaf is not None]
-
-    @property
-    def places(self) -> list[Place]:
-        """All places that have servers; a trainer of the root set that is no cluster of the tree comes last."""
-        mine = [place for place in self.tree.walk() if not isinstance(place.spec, LocalTrainers)]
-        return mine if self.root is None or self.root in mine else [*mine, self.root]
-
-    def open(self, place: Place) -> None:
-        """Starts the servers of a place."""
-        assert not isinstance(place.spec, LocalTrainers)
-        name = f"{place.name}.{place.generation + 1}" if place.generation else place.name
-        place.node = self.engine.open(place.spec.protocol, name, place.spec.network, place.spec.hosts)
-
-    def rebuild(self, place: Place) -> None:
-        """New servers, with new names and keys, for a place whose old ones cannot go on. Its clients will share their
-        data again; what a rule kept there is forgotten."""
-        place.node.close()
-        place.generation += 1
-        place.memory = {}
-        if place.leaf is not None:
-            for key in self.shelves[place.leaf].lose_shares():
-                _log.warning("%s lost added data %s; add it again", place.name, key)
-        self.open(place)
-
-    def coin(self, node: Node, who: str, label: str) -> bytes:
-        """A joint coin of a node's servers. A run from a public seed tosses it all the same, so that it costs what a
-        real one does, and then takes the seed's: all engines draw alike."""
-        tossed: bytes = self.books.run(node, "sample", programs.toss, label)
-        return tossed if self.seed is None else derive_key(b"wwfl coin", str(self.seed), who, label)
-
-    def pool(self, leaf: int, number: int, people: Sequence[int], history: Sequence[Round]) -> list[Parcel]:
-        """The data that a cluster trains on in round `number`."""
-        window = self.schedule.window
-        past = [r for r in history if r.number < number and (window is None or r.number > number - window)]
-        return self.shelves[leaf].pool([*((r.number, r.participants[leaf]) for r in past), (number, people)])
-
-    def client_batches(self, leaf: int, client: int, number: int, coin: bytes) -> tuple[list[Parcel], list[list[int]]]:
-        """What a local trainer has, and the batches that it draws."""
-        parcels = [p for p in self.shelves[leaf].parcels(client, number) if len(p.rows)]
-        rows = sum(len(p.rows) for p in parcels)
-        seed = derive_key(coin, "client", str(client))
-        return parcels, sampling.batches(seed, rows, self.schedule.batch, self.schedule.epochs) if rows else []
-
-    def batches(self, record: Round, history: Sequence[Round]) -> Batches:
-        """All batches of a round, drawn again from its coins."""
-        plan, drawn = self.schedule, []
-        for place, people, coin in zip(self.leaves, record.participants, record.coins, strict=True):
-            assert place.leaf is not None
-            mine: list[list[int]] = []
-            if isinstance(place.spec, LocalTrainers):
-                for client in people:
-                    parcels, batches = self.client_batches(place.leaf, client, record.number, bytes.fromhex(coin))
-                    mine += _as_rows(parcels, batches)
-            elif coin:
-                parcels = self.pool(place.leaf, record.number, people, history)
-                rows = sum(len(p.rows) for p in parcels)
-                mine = _as_rows(parcels, sampling.batches(bytes.fromhex(coin), rows, plan.batch, plan.epochs))
-            drawn.append(mine)
-        return drawn
-
-
-def _as_rows(parcels: Sequence[Parcel], batches: Sequence[Sequence[int]]) -> list[list[int]]:
-    rows = np.concatenate([p.rows for p in parcels])
-    return [rows[np.asarray(batch)].tolist() for batch in batches]
-
-
-@dataclass
-class _Trained:
-    """What a leaf has to give: one model at its own servers, or the models of local trainers as arrays."""
-
-    models: list[Any]
-    weights: list[float]
-    people: list[int]
-    coin: bytes
 
 
 class Play:
@@ -156,15 +35,13 @@ class Play:
         self.setting = setting
         self.books = setting.books
         self.current = current
-        self.history = history
-        self.train = train
-        self.available = available
         self.progress = progress
         self.record = Round(len(history) + 1)
+        self.leaves = Leaves(setting, self.record.number, history, train, available, progress)
         self.memories: list[tuple[Place, dict[str, Any]]] = []
         self._starts: dict[str, Any] = {}
         self._coins: dict[str, bytes] = {}
-        self._trained: dict[str, _Trained] = {}
+        self._trained: dict[str, Trained] = {}
 
     def run(self) -> tuple[Any, Round]:
         """The next global model and the record of the round; nothing of the federation has changed if it raises.
@@ -179,7 +56,7 @@ class Play:
         leaves = [place for place in setting.leaves if place.name in self._starts]
         with ThreadPoolExecutor(max(1, setting.engine.workers(len(leaves)))) as pool:
             for place, trained in zip(leaves, pool.map(self._train_leaf, leaves), strict=True):
-                if isinstance(trained, _Trained):
+                if isinstance(trained, Trained):
                     self._trained[place.name] = trained
                 else:
                     self._leave_out(place, trained)
@@ -277,122 +154,14 @@ class Play:
 
     # ------------------------------------------------------------------ leaves
 
-    def _train_leaf(self, place: Place) -> _Trained | ProtocolError:
+    def _train_leaf(self, place: Place) -> Trained | ProtocolError:
         try:
+            start = self._starts[place.name]
             if isinstance(place.spec, LocalTrainers):
-                return self._train_locally(place)
-            return self._train_cluster(place)
+                return self.leaves.train_locally(place, start, self._coins[place.name])
+            return self.leaves.train_cluster(place, start)
         except ProtocolError as error:
             return error
-
-    def _choose(self, place: Place, coin: bytes) -> list[int]:
-        assert not isinstance(place.spec, Group)
-        number, plan = self.record.number, self.setting.schedule
-        people = sampling.choose(
-            coin,
-            place.spec.clients,
-            plan.clients_per_round,
-            "clients",
-            present=lambda client: self.available(number, place.name, client),
-        )
-        if not people and plan.window == 1:
-            raise ProtocolError(f"no client of {place.name} is there")
-        return people
-
-    def _train_cluster(self, place: Place) -> _Trained:
-        """Sample clients, take their data, train on the pool."""
-        begun, node, number = time.monotonic(), place.node, self.record.number
-        assert place.leaf is not None
-        coin = self.setting.coin(node, place.name, f"round {number}")
-        people = self._choose(place, coin)
-        parcels = self.setting.pool(place.leaf, number, people, self.history)
-        rows = sum(len(p.rows) for p in parcels)
-        if not rows:
-            raise ProtocolError(f"{place.name} has no data to train on")
-        shared = [self._parcel(place, parcel) for parcel in parcels]
-        data = node.run(programs.pool, shared)
-        drawn = sampling.batches(coin, rows, self.setting.schedule.batch, self.setting.schedule.epochs)
-        model = self._fit(node, "train", self._starts[place.name], data, drawn, begun)
-        return _Trained([model], [float(rows)], people, coin)
-
-    def _fit(self, node: Node, stage: str, model: Any, data: Rows, drawn: Sequence[Sequence[int]], begun: float) -> Any:
-        """SGD at a node; late is as bad as failed."""
-        setting, momentum, sgd = self.setting, None, self.setting.schedule.sgd
-        anchor = (model,) if getattr(sgd, "prox", 0.0) else ()  # a proximal term pulls towards where the round began
-        step = setting.engine.batches_per_command or len(drawn)
-        try:
-            for done in range(0, len(drawn), step):
-                self.progress(node.name, stage, done, len(drawn))
-                self._limit(node, begun)
-                batches = drawn[done : done + step]
-                args = (setting.layers, setting.int_bits, model, *data, batches, sgd, momentum, *anchor)
-                model, momentum = self.books.run(node, stage, programs.train_batch, *args)
-            self._limit(node, begun)
-        finally:
-            node.deadline_s = setting.deadline_s
-        self.progress(node.name, stage, len(drawn), len(drawn))
-        return model
-
-    def _limit(self, node: Node, begun: float) -> None:
-        limit = self.setting.schedule.cluster_deadline_s
-        if limit is None:
-            return
-        left = limit - (time.monotonic() - begun)
-        if left <= 0:
-            raise DeadlineExceeded(f"{node.name} was not ready after cluster_deadline_s={limit} s")
-        node.deadline_s = min(self.setting.deadline_s, left)
-
-    def _parcel(self, place: Place, parcel: Parcel) -> Rows:
-        """The shares of a client's data; the client shares them when they are first needed, and leaves."""
-        assert place.leaf is not None
-        shelf = self.setting.shelves[place.leaf]
-        if parcel.key in shelf.shares:
-            return shelf.shares[parcel.key]
-        rows = share_rows(self.setting, place.node, shelf.data(parcel, self.train), parcel.key not in shelf.uploaded)
-        shelf.uploaded.add(parcel.key)
-        if self.setting.engine.keeps_uploads:
-            shelf.shares[parcel.key] = rows
-        return rows
-
-    def _train_locally(self, place: Place) -> _Trained:
-        """Every sampled client trains in torch on its own data; malicious ones submit something else."""
-        spec_, leaf, coin = place.spec, place.leaf, self._coins[place.name]
-        assert isinstance(spec_, LocalTrainers) and leaf is not None
-        people = self._choose(place, coin)
-        starts: list[npt.NDArray[np.float64]] = self._starts[place.name]
-        models, weights, heard = [], [], []
-        for at, client in enumerate(people):
-            self.progress(place.name, "train", at, len(people))
-            parcels, drawn = self.setting.client_batches(leaf, client, self.record.number, coin)
-            if not drawn:
-                continue
-            heard.append(client)
-            parts = [self.setting.shelves[leaf].data(p, self.train) for p in parcels]
-            images, labels = (np.concatenate([getattr(p, name) for p in parts]) for name in ("images", "labels"))
-            start, sgd = starts[client % len(starts)], self.setting.schedule.sgd
-            models.append(train_flat(self.setting.model, self.setting.layers, start, images, labels, drawn, sgd))
-            weights.append(float(len(labels)))
-        if not heard:
-            raise ProtocolError(f"no client of {place.name} has data")
-        if spec_.attack is not None:
-            self._attack(spec_, heard, models, starts[0], coin)
-        self.progress(place.name, "train", len(people), len(people))
-        return _Trained(models, weights, heard, coin)
-
-    def _attack(
-        self, trainers: LocalTrainers, people: Sequence[int], models: list[Any], current: Any, coin: bytes
-    ) -> None:
-        """Replaces the models of malicious clients. Its randomness is the experiment's, not a secret."""
-        assert trainers.attack is not None
-        at = [i for i, client in enumerate(people) if client in trainers.malicious]
-        if not at:
-            return
-        rng = np.random.default_rng(np.frombuffer(derive_key(coin, "attack"), np.uint32))
-        crafted = trainers.attack.craft([models[i] for i in at], current, rng)
-        if len(crafted) != len(at):
-            raise ConfigError(f"{trainers.attack!r} crafted {len(crafted)} models for {len(at)} malicious clients")
-        for i, model in zip(at, crafted, strict=True):
-            models[i] = np.asarray(model, np.float64)
 
     def _train_root(self) -> Any:
         """The current model, trained on the servers' own root set where this is done."""
@@ -404,7 +173,7 @@ class Play:
         moved = self.books.move(self.current, place.node, self.record.outvoted, "root")
         coin = setting.coin(place.node, "root", f"root, round {self.record.number}")
         drawn = sampling.batches(coin, setting.root_size, setting.schedule.batch, setting.schedule.epochs)
-        return self._fit(place.node, "root", moved, setting.root_rows, drawn, time.monotonic())
+        return self.leaves.fit(place.node, "root", moved, setting.root_rows, drawn, time.monotonic())
 
     # ------------------------------------------------------------------ up
 
@@ -462,7 +231,7 @@ class Play:
             return {child.first: (moved, trained.weights[0])}
         return self._receive_uploads(place, child, trained)
 
-    def _receive_uploads(self, place: Place, child: Place, trained: _Trained) -> dict[int, tuple[Any, float]]:
+    def _receive_uploads(self, place: Place, child: Place, trained: Trained) -> dict[int, tuple[Any, float]]:
         """Local trainers share their models with the servers above; one that does not fit the format is not taken."""
         found: dict[int, tuple[Any, float]] = {}
         for slot, (client, model) in enumerate(zip(list(trained.people), trained.models, strict=True)):
@@ -478,10 +247,3 @@ class Play:
 def _apart(place: Place) -> bool:
     """Whether a group keeps its members' models apart."""
     return isinstance(place.spec, Group) and isinstance(place.spec.aggregation, Ensemble)
-
-
-def share_rows(setting: Setting, node: Node, data: Dataset, booked: bool = True) -> Rows:
-    """A client's (or the servers' own) images and labels, shared at a node."""
-    stage = "upload" if booked else None
-    images = setting.books.share(node, data.images, stage)
-    return images, setting.books.share(node, one_hot(data.labels, setting.classes), stage)

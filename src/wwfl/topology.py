@@ -197,3 +197,28 @@ def guarantee(place: Place) -> Security:
     servers = [p.security for p in place.walk() if not isinstance(p.spec, LocalTrainers)]
     weakest = weaker_of(*servers)
     return Security(weakest.malicious, weakest.corruptions, tuple(sorted({*weakest.caveats, *opened(place)})))
+
+
+def root_trainer(tree: Place, rows: int | None, trainer: Cluster | int | None) -> Place | None:
+    """Where a root set of so many rows (None: there is none) is trained; its own cluster stands beside the tree.
+
+    Raises:
+        ConfigError: a rule that needs a root set without one, a trainer without a root set, no such leaf.
+    """
+    needs = [p.name for p in tree.walk() if isinstance(p.spec, Group) and p.spec.aggregation.needs_root]
+    if rows is None:
+        if needs:
+            raise ConfigError(f"the rule at {', '.join(needs)} needs a model trained on a root set: give root=Dataset")
+        if trainer is not None:
+            raise ConfigError("root_trainer is given, but no root set: give root=Dataset")
+        return None
+    if not rows:
+        raise ConfigError("the root set is empty")
+    if trainer is None:
+        return tree
+    if isinstance(trainer, Cluster):
+        return Place("root", trainer, [], 0)
+    for place in tree.walk():
+        if place.leaf == trainer and isinstance(place.spec, Cluster):
+            return place
+    raise ConfigError(f"root_trainer={trainer} is no cluster: give the number of one, counting leaves from 0")

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import io
 import os
-import secrets
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from wwfl_core.backend import MPCBackend
 from wwfl_core.cost import Cost, NetworkModel
 from wwfl_core.errors import DataError, Misuse
 from wwfl_core.ledger import Ledger
+from wwfl_core.prg import fresh_key
 from wwfl_core.server import map_tree
 from wwfl_core.sharing import Security
 
@@ -130,7 +130,7 @@ class _Kept:
 
 
 def _toss(node: FloatNode, reason: str) -> bytes:
-    return secrets.token_bytes(32)
+    return fresh_key()
 
 
 def _pool(node: FloatNode, clients: Sequence[tuple[Any, Any]]) -> tuple[_Kept, _Kept]:
@@ -166,7 +166,7 @@ def _aggregate(
 
     kept = dict(memory)
     if rule.needs_coin and coin is None:
-        coin = secrets.token_bytes(32)
+        coin = fresh_key()
     new = aggregate(rule, models, weights, current, root, coin, kept)
     return _Kept(np.asarray(new, np.float64)), {key: _Kept(value) for key, value in kept.items()}
 
@@ -232,7 +232,7 @@ def _save(node: FloatNode, folder: str, name: str, tensors: dict[str, npt.NDArra
     body = stamp.encode().ljust(_STAMP, b"\0") + buffer.getvalue()
     digest = hashlib.sha256(body)
     path = _path(folder, name)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(digest.digest() + body)

@@ -1,0 +1,159 @@
+"""One leaf's part of a round: sample clients, take their data, train; or let local trainers train."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wwfl_core.errors import ConfigError, DeadlineExceeded, ProtocolError
+from wwfl_core.prg import derive_key
+
+from . import programs, sampling
+from .clients import Parcel, Rows
+from .data.datasets import Dataset
+from .engine import Node
+from .engine.plain import train_flat
+from .schedule import Round
+from .setting import Available, Progress, Setting, share_rows
+from .topology import Group, LocalTrainers, Place
+
+
+@dataclass
+class Trained:
+    """What a leaf has to give: one model at its own servers, or the models of local trainers as arrays."""
+
+    models: list[Any]
+    weights: list[float]
+    people: list[int]
+    coin: bytes
+
+
+class Leaves:
+    """Trains the leaves of round `number`; may be used from several threads, for one leaf each."""
+
+    def __init__(
+        self, setting: Setting, number: int, history: Sequence[Round], train: Dataset, available: Available,
+        progress: Progress,
+    ) -> None:  # fmt: skip
+        self.setting = setting
+        self.books = setting.books
+        self.number = number
+        self.history = history
+        self.train_set = train
+        self.available = available
+        self.progress = progress
+
+    def choose(self, place: Place, coin: bytes) -> list[int]:
+        assert not isinstance(place.spec, Group)
+        number, plan = self.number, self.setting.schedule
+        people = sampling.choose(
+            coin,
+            place.spec.clients,
+            plan.clients_per_round,
+            "clients",
+            present=lambda client: self.available(number, place.name, client),
+        )
+        if not people and plan.window == 1:
+            raise ProtocolError(f"no client of {place.name} is there")
+        return people
+
+    def train_cluster(self, place: Place, start: Any) -> Trained:
+        """Sample clients, take their data, train on the pool."""
+        begun, node, number = time.monotonic(), place.node, self.number
+        assert place.leaf is not None
+        coin = self.setting.coin(node, place.name, f"round {number}")
+        people = self.choose(place, coin)
+        parcels = self.setting.pool(place.leaf, number, people, self.history)
+        rows = sum(len(p.rows) for p in parcels)
+        if not rows:
+            raise ProtocolError(f"{place.name} has no data to train on")
+        shared = [self._parcel(place, parcel) for parcel in parcels]
+        data = node.run(programs.pool, shared)
+        drawn = sampling.batches(coin, rows, self.setting.schedule.batch, self.setting.schedule.epochs)
+        model = self.fit(node, "train", start, data, drawn, begun)
+        return Trained([model], [float(rows)], people, coin)
+
+    def fit(self, node: Node, stage: str, model: Any, data: Rows, drawn: Sequence[Sequence[int]], begun: float) -> Any:
+        """SGD at a node; late is as bad as failed."""
+        setting, momentum, sgd = self.setting, None, self.setting.schedule.sgd
+        anchor = (model,) if getattr(sgd, "prox", 0.0) else ()  # a proximal term pulls towards where the round began
+        step = setting.engine.batches_per_command or len(drawn)
+        try:
+            for done in range(0, len(drawn), step):
+                self.progress(node.name, stage, done, len(drawn))
+                self._limit(node, begun)
+                batches = drawn[done : done + step]
+                args = (setting.layers, setting.int_bits, model, *data, batches, sgd, momentum, *anchor)
+                model, momentum = self.books.run(node, stage, programs.train_batch, *args)
+            self._limit(node, begun)
+        finally:
+            node.deadline_s = setting.deadline_s
+        self.progress(node.name, stage, len(drawn), len(drawn))
+        return model
+
+    def _limit(self, node: Node, begun: float) -> None:
+        limit = self.setting.schedule.cluster_deadline_s
+        if limit is None:
+            return
+        left = limit - (time.monotonic() - begun)
+        if left <= 0:
+            raise DeadlineExceeded(f"{node.name} was not ready after cluster_deadline_s={limit} s")
+        node.deadline_s = min(self.setting.deadline_s, left)
+
+    def _parcel(self, place: Place, parcel: Parcel) -> Rows:
+        """The shares of a client's data; the client shares them when they are first needed, and leaves."""
+        assert place.leaf is not None
+        shelf = self.setting.shelves[place.leaf]
+        if parcel.key in shelf.shares:
+            return shelf.shares[parcel.key]
+        rows = share_rows(
+            self.setting, place.node, shelf.data(parcel, self.train_set), parcel.key not in shelf.uploaded
+        )
+        shelf.uploaded.add(parcel.key)
+        if self.setting.engine.keeps_uploads:
+            shelf.shares[parcel.key] = rows
+        return rows
+
+    def train_locally(self, place: Place, starts: list[npt.NDArray[np.float64]], coin: bytes) -> Trained:
+        """Every sampled client trains in torch on its own data; malicious ones submit something else."""
+        spec_, leaf = place.spec, place.leaf
+        assert isinstance(spec_, LocalTrainers) and leaf is not None
+        people = self.choose(place, coin)
+        models, weights, heard = [], [], []
+        for at, client in enumerate(people):
+            self.progress(place.name, "train", at, len(people))
+            parcels, drawn = self.setting.client_batches(leaf, client, self.number, coin)
+            if not drawn:
+                continue
+            heard.append(client)
+            parts = [self.setting.shelves[leaf].data(p, self.train_set) for p in parcels]
+            images, labels = (np.concatenate([getattr(p, name) for p in parts]) for name in ("images", "labels"))
+            start, sgd = starts[client % len(starts)], self.setting.schedule.sgd
+            models.append(train_flat(self.setting.model, self.setting.layers, start, images, labels, drawn, sgd))
+            weights.append(float(len(labels)))
+        if not heard:
+            raise ProtocolError(f"no client of {place.name} has data")
+        if spec_.attack is not None:
+            self._attack(spec_, heard, models, starts[0], coin)
+        self.progress(place.name, "train", len(people), len(people))
+        return Trained(models, weights, heard, coin)
+
+    def _attack(
+        self, trainers: LocalTrainers, people: Sequence[int], models: list[Any], current: Any, coin: bytes
+    ) -> None:
+        """Replaces the models of malicious clients. Its randomness is the experiment's, not a secret."""
+        assert trainers.attack is not None
+        at = [i for i, client in enumerate(people) if client in trainers.malicious]
+        if not at:
+            return
+        rng = np.random.default_rng(np.frombuffer(derive_key(coin, "attack"), np.uint32))
+        crafted = trainers.attack.craft([models[i] for i in at], current, rng)
+        if len(crafted) != len(at):
+            raise ConfigError(f"{trainers.attack!r} crafted {len(crafted)} models for {len(at)} malicious clients")
+        for i, model in zip(at, crafted, strict=True):
+            models[i] = np.asarray(model, np.float64)

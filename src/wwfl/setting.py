@@ -1,0 +1,136 @@
+"""What all rounds of a federation have in common: the tree, its servers, its data, and the public coins."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from wwfl_core.prg import derive_key
+
+from . import programs, sampling
+from .books import Books
+from .clients import Parcel, Rows, Shelf, one_hot
+from .data.datasets import Dataset
+from .engine import Engine, Node
+from .nn import spec
+from .schedule import Batches, Round, Schedule
+from .topology import LocalTrainers, Place
+
+Progress = Callable[[str, str, int, int], None]
+"""(cluster, stage, done, total): called from several threads."""
+
+Available = Callable[[int, str, int], bool]
+"""(round, leaf, client) -> whether the client is there. Must not change its mind about a round."""
+
+RUNS_PER_ROUND = 1 << 16
+"""Command numbers that a round has for itself (see `Engine.align`)."""
+
+_log = logging.getLogger("wwfl.federation")
+
+
+def everybody(number: int, leaf: str, client: int) -> bool:
+    """All clients are always there."""
+    return True
+
+
+@dataclass
+class Setting:
+    """What all rounds of a federation have in common."""
+
+    model: nn.Module
+    layers: list[spec.Layer]
+    int_bits: int
+    schedule: Schedule
+    seed: int | None
+    deadline_s: float
+    tree: Place
+    books: Books
+    shelves: list[Shelf]
+    root: Place | None = None
+    root_rows: Rows | None = None
+    root_size: int = 0
+    classes: int = 0
+
+    @property
+    def engine(self) -> Engine:
+        return self.books.engine
+
+    @property
+    def leaves(self) -> list[Place]:
+        """Clusters and sets of local trainers, in order."""
+        return [place for place in self.tree.walk() if place.leaf is not None]
+
+    @property
+    def places(self) -> list[Place]:
+        """All places that have servers; a trainer of the root set that is no cluster of the tree comes last."""
+        mine = [place for place in self.tree.walk() if not isinstance(place.spec, LocalTrainers)]
+        return mine if self.root is None or self.root in mine else [*mine, self.root]
+
+    def open(self, place: Place) -> None:
+        """Starts the servers of a place."""
+        assert not isinstance(place.spec, LocalTrainers)
+        name = f"{place.name}.{place.generation + 1}" if place.generation else place.name
+        place.node = self.engine.open(place.spec.protocol, name, place.spec.network, place.spec.hosts)
+
+    def rebuild(self, place: Place) -> None:
+        """New servers, with new names and keys, for a place whose old ones cannot go on. Its clients will share their
+        data again; what a rule kept there is forgotten."""
+        place.node.close()
+        place.generation += 1
+        place.memory = {}
+        if place.leaf is not None:
+            for key in self.shelves[place.leaf].lose_shares():
+                _log.warning("%s lost added data %s; add it again", place.name, key)
+        self.open(place)
+
+    def coin(self, node: Node, who: str, label: str) -> bytes:
+        """A joint coin of a node's servers. A run from a public seed tosses it all the same, so that it costs what a
+        real one does, and then takes the seed's: all engines draw alike."""
+        tossed: bytes = self.books.run(node, "sample", programs.toss, label)
+        return tossed if self.seed is None else derive_key(b"wwfl coin", str(self.seed), who, label)
+
+    def pool(self, leaf: int, number: int, people: Sequence[int], history: Sequence[Round]) -> list[Parcel]:
+        """The data that a cluster trains on in round `number`."""
+        window = self.schedule.window
+        past = [r for r in history if r.number < number and (window is None or r.number > number - window)]
+        return self.shelves[leaf].pool([*((r.number, r.participants[leaf]) for r in past), (number, people)])
+
+    def client_batches(self, leaf: int, client: int, number: int, coin: bytes) -> tuple[list[Parcel], list[list[int]]]:
+        """What a local trainer has, and the batches that it draws."""
+        parcels = [p for p in self.shelves[leaf].parcels(client, number) if len(p.rows)]
+        rows = sum(len(p.rows) for p in parcels)
+        seed = derive_key(coin, "client", str(client))
+        return parcels, sampling.batches(seed, rows, self.schedule.batch, self.schedule.epochs) if rows else []
+
+    def batches(self, record: Round, history: Sequence[Round]) -> Batches:
+        """All batches of a round, drawn again from its coins."""
+        plan, drawn = self.schedule, []
+        for place, people, coin in zip(self.leaves, record.participants, record.coins, strict=True):
+            assert place.leaf is not None
+            mine: list[list[int]] = []
+            if isinstance(place.spec, LocalTrainers):
+                for client in people:
+                    parcels, batches = self.client_batches(place.leaf, client, record.number, bytes.fromhex(coin))
+                    mine += _as_rows(parcels, batches)
+            elif coin:
+                parcels = self.pool(place.leaf, record.number, people, history)
+                rows = sum(len(p.rows) for p in parcels)
+                mine = _as_rows(parcels, sampling.batches(bytes.fromhex(coin), rows, plan.batch, plan.epochs))
+            drawn.append(mine)
+        return drawn
+
+
+def _as_rows(parcels: Sequence[Parcel], batches: Sequence[Sequence[int]]) -> list[list[int]]:
+    rows = np.concatenate([p.rows for p in parcels])
+    return [rows[np.asarray(batch)].tolist() for batch in batches]
+
+
+def share_rows(setting: Setting, node: Node, data: Dataset, booked: bool = True) -> Rows:
+    """A client's (or the servers' own) images and labels, shared at a node."""
+    stage = "upload" if booked else None
+    images = setting.books.share(node, data.images, stage)
+    return images, setting.books.share(node, one_hot(data.labels, setting.classes), stage)
