@@ -52,7 +52,7 @@ def both_ways(
 
 
 def compare(c: LocalCluster, x: np.ndarray, g: np.ndarray, momentum: float = 0.1) -> dict[str, float]:
-    """Largest errors against float64, relative to the largest value where that is above 1."""
+    """Relative L2 errors against float64."""
     norm = module(x.shape[1], momentum)
     layers, initial = trace(norm)
     params = {name: c.share(value) for name, value in initial.items()}
@@ -66,7 +66,7 @@ def compare(c: LocalCluster, x: np.ndarray, g: np.ndarray, momentum: float = 0.1
     exact |= {name: p.grad.numpy() for name, p in norm.named_parameters() if p.grad is not None}
     assert found.keys() == exact.keys()
     return {
-        name: float(np.abs(c.reveal(found[name]) - value).max() / max(1.0, np.abs(value).max()))
+        name: float(np.linalg.norm(c.reveal(found[name]) - value) / np.linalg.norm(value))
         for name, value in exact.items()
     }
 
@@ -99,16 +99,16 @@ def test_any_shape_trains_as_float64(shape: tuple[int, ...], seed: int) -> None:
 @pytest.mark.parametrize(
     ("spread", "mean", "bound"),
     [
-        (0.02, 0.0, 3e-3),
-        (0.1, 1.0, 1e-3),
-        (1.0, 0.0, 5e-5),
-        (1.0, 500.0, 4e-2),
-        (60.0, 0.0, 5e-4),
-        (50.0, 1000.0, 2e-3),
+        (0.02, 0.0, 2e-2),
+        (0.1, 1.0, 2e-3),
+        (1.0, 0.0, 5e-4),
+        (1.0, 500.0, 2e-3),
+        (60.0, 0.0, 2e-2),
+        (50.0, 1000.0, 2e-2),
     ],
 )
 def test_the_range_of_variances_and_means(spread: float, mean: float, bound: float) -> None:
-    """Errors grow with 1 / variance, and with mean / deviation (the public 1/n is rounded)."""
+    """Relative L2 errors; they grow with the deviation, its inverse, and mean / deviation (1/n is rounded)."""
     g = rng()
     with LocalCluster(Plain(), deadline_s=60) as c:
         errors = compare(c, g.normal(mean, spread, (20, 2, 16, 16)), g.normal(0, 0.01, (20, 2, 16, 16)))

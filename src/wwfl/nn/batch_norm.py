@@ -25,13 +25,13 @@ from wwfl_core.bilinear import Mul
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.linear import SumTo
 from wwfl_core.ops import inv_sqrt
-from wwfl_core.tensor import SharedTensor, concatenate, stack_tensors, weighted_sum
+from wwfl_core.tensor import SharedTensor, bilinear_many, concatenate, stack_tensors, weighted_sum
 
 from . import spec
 from .layer import Layer, Params
 
 MORE_BITS = 8
-"""Variances have this many more fractional bits than activations, so that eps is many units."""
+"""More fractional bits for variances, so that eps is many units, and for small factors of the backward pass."""
 MAX_VARIANCE = 2.0**12
 
 
@@ -78,11 +78,13 @@ class BatchNormLayer(Layer):
         means = self._mean(sums)
         by_root = stack_tensors([sums[1], means[1], a]) * r
         grads[self.description.weight] = by_root[0]
-        ready = stack_tensors([a, by_root[2]]) * stack_tensors([means[0], by_root[1]])
-        both = stack_tensors([g, d]).bilinear(
-            Mul().then(SumTo((1, *g.shape))), stack_tensors([_per_channel(a), _per_channel(-ready[1])])
-        )
-        return both[0] - _per_channel(ready[0])
+        # a r^2 mean(g d) is small where the variance is large, and multiplies a large d: it gets more bits.
+        fine = 1 << MORE_BITS
+        rest = stack_tensors([a, by_root[2] * fine]) * stack_tensors([means[0], by_root[1]])
+        both = Mul().then(SumTo((1, *g.shape)))
+        factors = stack_tensors([_per_channel(a), _per_channel(-rest[1])])
+        back = bilinear_many([(both, stack_tensors([g * fine, d]), factors)], shift=MORE_BITS)[0][0]
+        return back - _per_channel(rest[0])
 
     def _mean(self, total: SharedTensor) -> SharedTensor:
         """total / count, for a mean below 2^(int_bits - 1): the public factor has as many bits as that leaves."""
