@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -190,6 +191,31 @@ def test_only_two_products_have_the_size_of_the_activations() -> None:
             sent.append(c.last_cost.bytes_sent(phase=Phase.ONLINE))
     assert sent[1] - sent[0] == 2 * 2 * 3 * (16 - 4) * 194 / 8
     assert sent[2] - sent[1] == 2 * 2 * 3 * (64 - 16) * 194 / 8
+
+
+def forward_only(mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor) -> None:
+    Network(layers).training_forward(x, params)
+
+
+def forward_and_back(mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor) -> None:
+    _, tape = Network(layers).training_forward(x, params)
+    tape.layers[0].backward(x, params, {}, first=False)
+
+
+def evaluate_only(mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor) -> None:
+    Network(layers).forward(x, params)
+
+
+def test_rounds_are_those_of_the_documentation() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "models.md").read_text()
+    for kind in ("2pc", "3pc", "4pc"):
+        with LocalCluster(KINDS[kind](), deadline_s=60) as c:
+            rounds = []
+            for program in (forward_only, forward_and_back, evaluate_only):
+                params = {name: c.share(np.ones(3)) for name in NORM.parameters()}
+                c.run(program, [NORM], params, c.share(rng().normal(size=(2, 3, 4, 4))))
+                rounds.append(c.last_cost.rounds[Phase.ONLINE])
+        assert f"| {kind} | {rounds[0]} | {rounds[1] - rounds[0]} | {rounds[2]} |" in page, rounds
 
 
 def backward_after_evaluation(mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor) -> None:
