@@ -47,6 +47,13 @@ def test_the_readmes_protocol_passes_the_kit() -> None:
     assert report.ok, str(report)
 
 
+def test_the_example_of_the_page_of_models_runs() -> None:
+    space: dict[str, Any] = {}
+    for code in blocks("docs/models.md"):
+        exec(code, space)
+    assert space["kinds"] == ["Conv2d", "BatchNorm2d", "ReLU", "Conv2d", "Add", "GlobalAvgPool2d", "Flatten", "Linear"]
+
+
 def columns(page: str) -> dict[str, list[str]]:
     """A Markdown table, column by column."""
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if line.startswith("|")]
@@ -79,6 +86,7 @@ def test_the_table_of_costs_is_current(tmp_path: Path, protocols: list[str]) -> 
         "docs/security.md",
         "docs/matrix.md",
         "docs/topologies.md",
+        "docs/models.md",
         "docs/add-a-protocol.md",
     ],
 )

@@ -12,10 +12,11 @@ from torch import nn
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from wwfl.nn.layers import Network, Params, PooledConvLayer
-from wwfl.nn.models import lenet5, logistic_regression, mlp
+from wwfl.nn.models import BasicBlock, lenet5, logistic_regression, mlp
 from wwfl.nn.trace import pool_first, trace
 from wwfl.nn.train import SGD, count_correct, gradients, train
 from wwfl_core import LocalCluster, MPCBackend, Phase, SharedTensor
+from wwfl_core.errors import ConfigError, Misuse
 
 KINDS = {"plain": Plain, "2pc": Additive2PC, "3pc": Replicated3PC, "4pc": Tetrad4PC}
 
@@ -52,7 +53,23 @@ def odd_pooled() -> nn.Module:
     return nn.Sequential(nn.Conv2d(2, 3, 2), nn.MaxPool2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(12, 5))
 
 
+def overlapping() -> nn.Module:
+    torch.manual_seed(8)
+    return nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1, bias=False),
+        nn.MaxPool2d(3, 2),
+        nn.ReLU(),
+        nn.AvgPool2d(2, 1),
+        nn.Conv2d(3, 4, 1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 5),
+    )
+
+
 MODELS = {
+    "overlapping and global pools": overlapping,
+    "residual": lambda: nn.Sequential(nn.Conv2d(2, 4, 3), BasicBlock(4, 6, 2, "none"), nn.Flatten(), nn.Linear(54, 5)),
     "conv": small_conv,
     "average-pooled": average_pooled,
     "3x3 max-pool with a remainder": odd_pooled,
@@ -94,31 +111,64 @@ def test_the_gradient_of_every_layer_is_that_of_float64(cluster: LocalCluster, n
 def sgd_program(
     mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor, one_hot: SharedTensor, batches: Any, sgd: SGD
 ) -> Params:
-    return train(mpc, Network(layers), params, x, one_hot, batches, sgd)[0]
+    return train(mpc, Network(layers), params, x, one_hot, batches, sgd, anchor=params)[0]
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_ten_steps_of_sgd_follow_pytorch(cluster: LocalCluster, momentum: float) -> None:
+@pytest.mark.parametrize(
+    "sgd", [SGD(0.05), SGD(0.05, 0.9), SGD(0.05, prox=2.0), SGD(0.05, 0.9, weight_decay=0.1, prox=0.5)], ids=str
+)
+def test_ten_steps_of_sgd_follow_pytorch(cluster: LocalCluster, sgd: SGD) -> None:
     x, y = batch(8, 30)
     model = mlp(128, [16], 5, seed=6).double()
     layers, initial = trace(model)
     batches = [list(range(i, i + 10)) for i in (0, 10, 20)] * 3 + [[3, 1, 4]]
-    optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=momentum)
+    optimiser = torch.optim.SGD(model.parameters(), lr=sgd.lr, momentum=sgd.momentum, weight_decay=sgd.weight_decay)
+    start = [p.detach().clone() for p in model.parameters()]
     for rows in batches:
         optimiser.zero_grad()
-        nn.functional.cross_entropy(model(torch.tensor(x[rows])), torch.tensor(y[rows])).backward()
+        away = sum((p - p0).square().sum() for p, p0 in zip(model.parameters(), start, strict=True))
+        loss = nn.functional.cross_entropy(model(torch.tensor(x[rows])), torch.tensor(y[rows]))
+        (loss + sgd.prox / 2 * away).backward()
         optimiser.step()
     params = {k: cluster.share(v) for k, v in initial.items()}
-    found = cluster.run(
-        sgd_program, layers, params, cluster.share(x), cluster.share(np.eye(5)[y]), batches, SGD(0.05, momentum)
-    )
+    found = cluster.run(sgd_program, layers, params, cluster.share(x), cluster.share(np.eye(5)[y]), batches, sgd)
     for key, p in model.named_parameters():
         assert np.abs(cluster.reveal(found[key]) - p.detach().numpy()).max() < 1e-3, key
 
 
+def test_regularisers_cost_nothing(cluster: LocalCluster) -> None:
+    x, y = batch(8, 10)
+    layers, initial = trace(logistic_regression(128, 5))
+    costs = []
+    for sgd in (SGD(0.05), SGD(0.05, prox=0.1), SGD(0.05, weight_decay=0.1, prox=0.1)):
+        # Fresh shares: 2PC opens a masked operand once.
+        args = {k: cluster.share(v) for k, v in initial.items()}, cluster.share(x), cluster.share(np.eye(5)[y])
+        cluster.run(sgd_program, layers, *args, [list(range(10))], sgd)
+        costs.append((cluster.last_cost.bytes_sent(phase=Phase.ONLINE), dict(cluster.last_cost.rounds)))
+    assert costs[0][1] == costs[1][1] == costs[2][1]
+    # 4PC sends two bits per bit that is cut off, and trailing zeros of a public factor need not be cut off.
+    allowed = 645 * 8 // 8 if cluster.protocol.name == "4pc" else 0
+    assert max(abs(sent - costs[0][0]) for sent, _ in costs) <= allowed
+
+
+def unanchored(mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor, one_hot: SharedTensor) -> Params:
+    return train(mpc, Network(layers), params, x, one_hot, [[0]], SGD(0.1, prox=0.1))[0]
+
+
+def test_a_proximal_term_needs_its_anchor() -> None:
+    for options in ({"prox": -1.0}, {"weight_decay": -1.0}, {"prox": float("nan")}):
+        with pytest.raises(ConfigError, match="must be a number of at least 0"):
+            SGD(0.1, **options)
+    layers, initial = trace(logistic_regression(128, 5))
+    with LocalCluster(Plain()) as c:
+        params = {k: c.share(v) for k, v in initial.items()}
+        x, y = batch(8, 2)
+        with pytest.raises(Misuse, match="needs anchor="):
+            c.run(unanchored, layers, params, c.share(x), c.share(np.eye(5)[y]))
+
+
 def test_average_pooling_after_a_convolution_sends_only_the_pooled_output() -> None:
     layers, initial = trace(average_pooled())
-    assert any(isinstance(layer, PooledConvLayer) for layer in Network(layers)._tape())
     with LocalCluster(Replicated3PC()) as c:
         x = c.share(batch(1)[0])
         params = {k: c.share(v) for k, v in initial.items()}
@@ -133,7 +183,8 @@ def test_average_pooling_after_a_convolution_sends_only_the_pooled_output() -> N
 
 
 def conv_program(mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor) -> None:
-    Network(layers).forward(x, params)
+    _, tape = Network(layers).training_forward(x, params)
+    assert [type(layer) for layer in tape.layers] == [PooledConvLayer]
 
 
 def correct_program(mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor, one_hot: SharedTensor) -> Any:

@@ -2,7 +2,7 @@
 
 Same initial model, same samples, same batch order, same update rule; so any difference to the MPC run is
 fixed-point arithmetic (or a bug). Parameters travel as dict name -> float64 array, as in `wwfl.nn.trace`; a
-float32 value fits into it exactly.
+float32 value fits into it exactly. The running statistics of batch norms are among them, so they are averaged too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wwfl.nn.trace import load_parameters, parameters
 from wwfl_core.errors import ConfigError, Misuse
 
 Params = dict[str, np.ndarray]
-"""Parameter name -> float64 array."""
+"""Name of a parameter or running statistic -> float64 array."""
 
 
 def train_cluster(
@@ -29,28 +29,42 @@ def train_cluster(
     batches: Sequence[np.ndarray],
     lr: float,
     momentum: float = 0.0,
+    *,
+    weight_decay: float = 0.0,
+    prox: float = 0.0,
 ) -> Params:
     """Train `module` in place by SGD over `batches` and return its new parameters.
 
     images: [n, c, h, w], used in the module's dtype. labels: integers [n]. batches: index arrays [b], visited
     in this order. Loss: softmax cross-entropy, mean over the batch. Momentum as in torch
-    (v = momentum v + g, then w -= lr v), from v = 0 in every call.
+    (v = momentum v + g, then w -= lr v), from v = 0 in every call. To the gradient g are added weight_decay w and
+    FedProx's prox (w - w_0), with w_0 the module's parameters at the call.
     """
-    _check_rate(lr, momentum)
+    _check_rate(lr, momentum, weight_decay, prox)
     _check_module(module)
     dtype = next(module.parameters()).dtype
     inputs = torch.as_tensor(images).to(dtype)
     targets = torch.as_tensor(labels).long()
-    optimiser = torch.optim.SGD(module.parameters(), lr=lr, momentum=momentum)
+    optimiser = torch.optim.SGD(module.parameters(), lr=lr, momentum=momentum, weight_decay=weight_decay)
+    start = [p.detach().clone() for p in module.parameters()]
     was_training = module.training
     module.train()
     for at, batch in enumerate(batches):
         index = torch.from_numpy(_indices(batch, len(inputs), f"batch {at}"))
         optimiser.zero_grad(set_to_none=True)
         nn.functional.cross_entropy(module(inputs[index]), targets[index], reduction="mean").backward()
+        if prox:
+            _pull(module, start, prox)
         optimiser.step()
     module.train(was_training)
     return parameters(module)
+
+
+def _pull(module: nn.Module, start: Sequence[torch.Tensor], prox: float) -> None:
+    """Adds the gradient of prox / 2 |w - start|^2."""
+    for parameter, anchor in zip(module.parameters(), start, strict=True):
+        if parameter.grad is not None:
+            parameter.grad.add_(parameter.detach() - anchor, alpha=prox)
 
 
 def fedavg(models: Sequence[Mapping[str, np.ndarray]], weights: Sequence[float] | None = None) -> Params:
@@ -109,6 +123,8 @@ def run(
     rounds: int | None = None,
     *,
     momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    prox: float = 0.0,
     dtype: torch.dtype | None = None,
 ) -> tuple[list[float], Params]:
     """Federated training in the clear: each round all clusters train the global model, then equal FedAvg.
@@ -138,7 +154,8 @@ def run(
         for batches in clusters:
             if len(batches):
                 load_parameters(module, current)
-                trained.append(train_cluster(module, images, labels, batches, lr, momentum))
+                options = {"weight_decay": weight_decay, "prox": prox}
+                trained.append(train_cluster(module, images, labels, batches, lr, momentum, **options))
         if trained:
             current = fedavg(trained)
         load_parameters(module, current)
@@ -147,19 +164,26 @@ def run(
     return accuracies, current
 
 
-def _check_rate(lr: float, momentum: float) -> None:
+def _check_rate(lr: float, momentum: float, weight_decay: float, prox: float) -> None:
     if not (np.isfinite(lr) and lr > 0):
         raise Misuse(f"lr must be a positive number, got {lr}")
     if not 0 <= momentum < 1:
         raise Misuse(f"momentum must be in 0..1 (1 excluded), got {momentum}")
+    for name, value in (("weight_decay", weight_decay), ("prox", prox)):
+        if not (np.isfinite(value) and value >= 0):
+            raise Misuse(f"{name} must be a number of at least 0, got {value}")
 
 
 def _check_module(module: nn.Module) -> None:
     if next(module.parameters(), None) is None:
         raise ConfigError("the model has no parameters, so there is nothing to train")
-    for name, _ in module.named_buffers():
-        # Running statistics of a batch norm: FedAvg here would leave every cluster's own behind.
-        raise ConfigError(f"{name}: the model has buffers, which are not averaged; use layers without them")
+    for name, buffer in module.named_buffers():
+        if not buffer.is_floating_point() and not name.endswith("num_batches_tracked"):
+            # Batch norm's counter is used by no batch norm with a momentum; another would be left behind.
+            raise ConfigError(f"{name}: a buffer of {buffer.dtype} cannot be averaged; use layers without it")
+    for name, part in module.named_modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.track_running_stats and part.momentum is None:
+            raise ConfigError(f"{name}: momentum=None counts batches, and counts are not averaged; set a momentum")
 
 
 def _indices(batch: np.ndarray, count: int, where: str) -> np.ndarray:

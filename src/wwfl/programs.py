@@ -70,12 +70,15 @@ def train_batch(
     batches: Sequence[Sequence[int]],
     sgd: SGD,
     momentum: tuple[SharedTensor, int] | None,
+    anchor: SharedTensor | None = None,
 ) -> tuple[SharedTensor, tuple[SharedTensor, int] | None]:
-    """Train: SGD steps on the pooled data; returns the model and the momentum."""
+    """Train: SGD steps on the pooled data; returns the model and the momentum. `anchor` is the model that the round
+    started from, which FedProx (`sgd.prox`) needs."""
     with mpc.scope("train"):
         network = Network(list(layers), int_bits)
         velocity = Velocity(*momentum) if momentum else None
-        params, velocity = train(mpc, network, unflatten(flat, layers), images, one_hot, batches, sgd, velocity)
+        params, start = unflatten(flat, layers), None if anchor is None else unflatten(anchor, layers)
+        params, velocity = train(mpc, network, params, images, one_hot, batches, sgd, velocity, start)
         return flatten(params), tuple(velocity) if velocity else None
 
 
@@ -133,7 +136,8 @@ def evaluate(
 ) -> int | None:
     """How many test images the model classifies right; only this number is opened."""
     with mpc.scope("evaluate"):
-        network, models = Network(list(layers), int_bits), voters(flat, layers)
+        network = Network(list(layers), int_bits)
+        models = [network.freeze(params) for params in voters(flat, layers)]
         total: SharedTensor | None = None
         for start in range(0, len(images), batch):
             rows = slice(start, start + batch)
@@ -156,7 +160,8 @@ def predict(
 ) -> np.ndarray | None:
     """Labels of the images; the labels are opened, nothing else."""
     with mpc.scope("predict"):
-        network, models = Network(list(layers), int_bits), voters(flat, layers)
+        network = Network(list(layers), int_bits)
+        models = [network.freeze(params) for params in voters(flat, layers)]
         labels = []
         for start in range(0, len(images), batch):
             scores, bits = decide(network, models, images[start : start + batch])

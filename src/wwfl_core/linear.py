@@ -65,29 +65,43 @@ class BroadcastTo(Linear):
 
 @dataclass(frozen=True)
 class SumPool2d(Linear):
-    """Sums over disjoint k x k windows of [b, c, h, w]; a remainder at the lower right edge is dropped, as in torch."""
+    """Sums over the k x k windows of [b, c, h, w], `stride` apart (k if None); a rest at the far edges is dropped."""
 
     k: int
+    stride: int | None = None
+
+    @property
+    def step(self) -> int:
+        """The distance between windows."""
+        return self.k if self.stride is None else self.stride
 
     def shape(self, x: Shape) -> Shape:
         if len(x) != 4 or x[2] < self.k or x[3] < self.k:
             raise Misuse(f"pooling: window {self.k} does not fit images of shape {x}")
-        return x[0], x[1], x[2] // self.k, x[3] // self.k
+        return x[0], x[1], (x[2] - self.k) // self.step + 1, (x[3] - self.k) // self.step + 1
+
+    def places(self, x: Shape) -> list[tuple[slice, slice]]:
+        """For each place in a window, in row order: the rows and columns of the image where all windows have it."""
+        oh, ow = self.shape(x)[2:]
+        span = [[slice(i, i + (n - 1) * self.step + 1, self.step) for i in range(self.k)] for n in (oh, ow)]
+        return [(rows, columns) for rows in span[0] for columns in span[1]]
 
     def apply(self, algebra: Algebra, x: Array) -> Array:
-        b, c, oh, ow = self.shape(x.shape)
-        blocks = x[:, :, : oh * self.k, : ow * self.k].reshape(b, c, oh, self.k, ow, self.k)
-        return blocks.sum(axis=(3, 5), dtype=x.dtype)
+        places = self.places(x.shape)
+        out = np.array(x[:, :, *places[0]])
+        for place in places[1:]:
+            out += x[:, :, *place]
+        return out
 
     def adjoint(self, x: Shape) -> Linear:
-        return SpreadPool2d(self.k, x)
+        return SpreadPool2d(self, x)
 
 
 @dataclass(frozen=True)
 class SpreadPool2d(Linear):
-    """Copies every pooled value to its window: the adjoint of `SumPool2d` on images of shape `image`."""
+    """Adds every pooled value to all places of its window: the adjoint of `pool` on images of shape `image`."""
 
-    k: int
+    pool: SumPool2d
     image: Shape
 
     def shape(self, x: Shape) -> Shape:
@@ -95,9 +109,9 @@ class SpreadPool2d(Linear):
 
     def apply(self, algebra: Algebra, x: Array) -> Array:
         out = np.zeros(self.image, x.dtype)
-        spread = np.repeat(np.repeat(x, self.k, axis=2), self.k, axis=3)
-        out[:, :, : spread.shape[2], : spread.shape[3]] = spread
+        for place in self.pool.places(self.image):
+            out[:, :, *place] += x
         return out
 
     def adjoint(self, x: Shape) -> Linear:
-        return SumPool2d(self.k)
+        return self.pool

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .algebra import RING
-from .arrays import Array, Shape, numel
+from .arrays import Array, Shape, cut, numel
 from .bilinear import Bilinear, MatMul, Mul
 from .errors import Misuse
 from .functions import Functions
@@ -314,6 +315,17 @@ def stack_tensors(tensors: Sequence[SharedTensor], axis: int = 0) -> SharedTenso
     return SharedTensor(first.mpc, stack([t.data for t in tensors], axis), first.frac_bits)
 
 
+def weighted_sum(terms: Sequence[tuple[SharedTensor, Public]]) -> SharedTensor:
+    """sum_k tensor_k * factor_k for public factors (numbers, or arrays that broadcast), in one truncation."""
+    first = _uniform([tensor for tensor, _ in terms], "weighted_sum")
+    factors = [np.asarray(factor, np.float64) for _, factor in terms]
+    ring, bits = _public_factor(first.mpc, np.concatenate([factor.reshape(-1) for factor in factors]))
+    parts = cut(ring, [factor.shape for factor in factors])
+    total = reduce(Share.__add__, [_times(tensor.data, part) for (tensor, _), part in zip(terms, parts, strict=True)])
+    result = SharedTensor(first.mpc, total, first.frac_bits)
+    return SharedTensor(first.mpc, first.mpc.truncate(result.full("sum"), bits), first.frac_bits) if bits else result
+
+
 def bilinear_many(jobs: Sequence[tuple[Bilinear, SharedTensor, SharedTensor]], *, shift: int = 0) -> list[SharedTensor]:
     """Independent products, each divided by 2^shift, in the rounds of one; all operands in the cluster's format."""
     first = _uniform([t for _, x, y in jobs for t in (x, y)], "bilinear_many")
@@ -370,4 +382,5 @@ __all__ = [
     "bilinear_many",
     "concatenate",
     "stack_tensors",
+    "weighted_sum",
 ]

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from wwfl_core.backend import MPCBackend
-from wwfl_core.errors import ConfigError
+from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.ops import one_hot_argmax, softmax
-from wwfl_core.tensor import SharedTensor, concatenate
+from wwfl_core.tensor import SharedTensor, concatenate, weighted_sum
 
 from .layers import Network, Params
 
@@ -25,36 +25,66 @@ class Velocity(NamedTuple):
 
 @dataclass(frozen=True)
 class SGD:
-    """Plain stochastic gradient descent on the mean cross-entropy of a batch, with optional momentum."""
+    """Stochastic gradient descent on the mean cross-entropy of a batch, as in torch.
+
+    The gradient of weight_decay / 2 |w|^2 + prox / 2 |w - anchor|^2 is added; the latter is FedProx's proximal term (Li
+    et al., MLSys'20), anchored at the global model that the round started from. Neither costs communication: they
+    are part of the update's truncation.
+    """
 
     lr: float = 0.05
     momentum: float = 0.0
+    weight_decay: float = 0.0
+    prox: float = 0.0
 
     def __post_init__(self) -> None:
         if not (self.lr > 0 and np.isfinite(self.lr)):
             raise ConfigError(f"learning rate {self.lr} must be a positive number")
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"momentum {self.momentum} is outside [0, 1)")
+        for name in ("weight_decay", "prox"):
+            if not (getattr(self, name) >= 0 and np.isfinite(getattr(self, name))):
+                raise ConfigError(f"{name} {getattr(self, name)} must be a number of at least 0")
 
     def update(
-        self, params: Params, grads: Params, velocity: Velocity | None, batch: int
+        self, params: Params, grads: Params, velocity: Velocity | None, batch: int, anchor: Params | None = None
     ) -> tuple[Params, Velocity | None]:
         """One step on gradients of the SUM over the batch: dividing by the batch size is part of the learning rate,
-        so that small gradients are not rounded away. All parameters in one truncation."""
-        flat = _flatten(list(grads[name] for name in params))
+        so that small gradients are not rounded away. All parameters in one truncation (with momentum two).
+
+        Parameters without a gradient (running statistics) stay. `anchor` is what `prox` pulls towards.
+        """
+        trained = [name for name in params if name in grads]
+        weights, flat = (_flatten([of[name] for name in trained]) for of in (params, grads))
+        pulls = self._pulls(weights, trained, anchor)
         size = batch
         if self.momentum:
+            terms: list[tuple[SharedTensor, float]] = []
             if velocity is not None:
                 size = velocity.batch
-                flat = (flat if batch == size else flat * (size / batch)) + velocity.flat * self.momentum
-            velocity = Velocity(flat, size)
-        new = _flatten(list(params.values())) - flat * (self.lr / size)
-        updated: Params = {}
-        at = 0
-        for name, old in params.items():
+                flat = flat if batch == size else flat * (size / batch)
+                terms.append((velocity.flat, self.momentum))
+            terms += [(tensor, size * factor) for tensor, factor in pulls]
+            flat = flat + weighted_sum(terms) if terms else flat
+            velocity, pulls = Velocity(flat, size), []
+        step = weighted_sum([(flat, self.lr / size), *((tensor, self.lr * factor) for tensor, factor in pulls)])
+        new, updated, at = weights - step, dict(params), 0
+        for name in trained:
+            old = params[name]
             updated[name] = new[at : at + old.size].reshape(*old.shape)
             at += old.size
         return updated, velocity
+
+    def _pulls(
+        self, weights: SharedTensor, trained: Sequence[str], anchor: Params | None
+    ) -> list[tuple[SharedTensor, float]]:
+        """The gradient of the regularisers, as terms of a weighted sum."""
+        own = [(weights, self.weight_decay + self.prox)] if self.weight_decay + self.prox else []
+        if not self.prox:
+            return own
+        if anchor is None:
+            raise Misuse(f"SGD(prox={self.prox:g}) needs anchor=, the parameters that the round started from")
+        return [*own, (_flatten([anchor[name] for name in trained]), -self.prox)]
 
 
 def _flatten(tensors: Sequence[SharedTensor]) -> SharedTensor:
@@ -68,9 +98,15 @@ def loss_gradient(logits: SharedTensor, one_hot: SharedTensor) -> SharedTensor:
 
 
 def gradients(network: Network, params: Params, x: SharedTensor, one_hot: SharedTensor) -> Params:
-    """Gradients of the cross-entropy summed over the batch. x: [b, ...], one_hot: [b, classes]."""
-    logits, tape = network.forward(x, params)
-    return network.backward(loss_gradient(logits, one_hot), params, tape)
+    """Gradients of the cross-entropy summed over the batch, in training mode. x: [b, ...], one_hot: [b, classes]."""
+    return _learn(network, params, x, one_hot)[0]
+
+
+def _learn(network: Network, params: Params, x: SharedTensor, one_hot: SharedTensor) -> tuple[Params, Params]:
+    """The gradients, and the parameters with the batch's new running statistics."""
+    logits, tape = network.training_forward(x, params)
+    moved = params | tape.statistics(params)
+    return network.backward(loss_gradient(logits, one_hot), params, tape), moved
 
 
 def train(
@@ -82,18 +118,22 @@ def train(
     batches: Sequence[Sequence[int]],
     sgd: SGD,
     velocity: Velocity | None = None,
+    anchor: Params | None = None,
 ) -> tuple[Params, Velocity | None]:
-    """SGD over the given batches of row indices (public, in order); returns parameters and momentum."""
+    """SGD over the given batches of row indices (public, in order); returns parameters and momentum.
+
+    `anchor`: the parameters that the round started from, which `sgd.prox` pulls towards.
+    """
     for batch in batches:
         rows = np.asarray(batch, np.intp)
-        grads = gradients(network, params, images[rows], one_hot[rows])
+        grads, params = _learn(network, params, images[rows], one_hot[rows])
         with mpc.scope("update"):
-            params, velocity = sgd.update(params, grads, velocity, len(rows))
+            params, velocity = sgd.update(params, grads, velocity, len(rows), anchor)
     return params, velocity
 
 
 def count_correct(network: Network, params: Params, images: SharedTensor, one_hot: SharedTensor) -> SharedTensor:
-    """How many images the model classifies right, as a secret integer."""
+    """How many images the model classifies right (in evaluation mode), as a secret integer."""
     logits, _ = network.forward(images, params)
     with logits.mpc.scope("argmax"):
         chosen = one_hot_argmax(logits, bits=min(64, logits.frac_bits + network.int_bits))

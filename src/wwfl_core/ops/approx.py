@@ -237,16 +237,18 @@ def _evaluate(e: SharedTensor, front: SharedTensor | None, form: _Factors, to: i
     return _product(both[0], both[1], to)
 
 
-def _power_function(x: SharedTensor, f: Scalar, to: int, segments: _Segments, what: str) -> SharedTensor:
-    """f(x) = f(x0) f(1 - e) for a power f: S + I + 4 M, 6 products of x's size."""
+def _power_function(
+    x: SharedTensor, f: Scalar, to: int, segments: _Segments, what: str, gain: float = 1.0
+) -> SharedTensor:
+    """gain f(x) = gain f(x0) f(1 - e) for a power f: S + I + 4 M, 6 products of x's size."""
     form = _factors(lambda t: f(1 - t), segments.radius)
-    top = math.ceil(math.log2(1.4 * float(np.max(f(segments.centres)))))
+    top = math.ceil(math.log2(1.4 * gain * float(np.max(f(segments.centres)))))
     scale = min(INNER, ROOM - INNER - top)
     if scale < x.mpc.fixed.frac_bits:
         raise Misuse(f"{what}: results up to 2^{top} leave fewer than frac_bits of precision; narrow the domain")
     e = segments.offset(form.stretch)
-    table = f(segments.centres)
-    # front stands for f(x0) 2^(scale - INNER) at INNER bits, so that it stacks with e.
+    table = gain * f(segments.centres)
+    # front stands for gain f(x0) 2^(scale - INNER) at INNER bits, so that it stacks with e.
     front = _times_power_of_two(segments.lookup(table, scale), scale - INNER)
     return _times_power_of_two(_evaluate(e, front, form, to + INNER - scale), INNER - scale)
 
@@ -283,10 +285,13 @@ def divide(a: SharedTensor, b: SharedTensor, *, low: float = 2.0**-6, high: floa
 
 
 @_elementwise
-def inv_sqrt(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -> SharedTensor:
-    """1 / sqrt(x) for x in [low, high]. Error at most 1e-6 / sqrt(x) + 2 ulp. S + I + 4 M, as `reciprocal`."""
+def inv_sqrt(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6, gain: float = 1.0) -> SharedTensor:
+    """gain / sqrt(x) for x in [low, high] and a public gain > 0, in the cluster's format.
+
+    Error at most 1e-6 gain / sqrt(x) + 2 ulp. S + I + 4 M, as `reciprocal`.
+    """
     what = "inv_sqrt"
-    return _power_function(x, _inverse_root, x.mpc.fixed.frac_bits, _Segments(x, low, high, what), what)
+    return _power_function(x, _inverse_root, x.mpc.fixed.frac_bits, _Segments(x, low, high, what), what, gain)
 
 
 @_elementwise

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..arrays import Array
 from ..errors import Misuse
+from ..linear import SumPool2d
 from ..tensor import SharedBits, SharedTensor, concatenate, stack_tensors
 
 
@@ -24,27 +25,26 @@ class PoolTree:
     """A k x k max-pool as a tree of pairwise maxima; remembers the selections for the backward pass.
 
     Level by level, neighbours (a, b) become a + [a < b] (b - a), all pairs of a level in one comparison; ties choose
-    a, the earlier element in row order. ceil(log2 k^2) comparisons and injections deep.
+    a, the earlier element in row order. ceil(log2 k^2) comparisons and injections deep. Windows are `stride` apart
+    (k if None) and may overlap.
     """
 
-    def __init__(self, k: int, bits: int = 64) -> None:
-        if k < 1:
-            raise Misuse(f"max-pool: kernel {k} is not positive")
+    def __init__(self, k: int, bits: int = 64, stride: int | None = None) -> None:
+        if k < 1 or (stride is not None and stride < 1):
+            raise Misuse(f"max-pool: kernel {k} and stride {stride} must be positive")
         self.k = k
         self.bits = bits
+        self._pool = SumPool2d(k, stride)
         self._levels: list[tuple[SharedBits, int]] = []
         self._image: tuple[int, ...] = ()
 
     def forward(self, x: SharedTensor) -> SharedTensor:
-        """[b, c, h, w] -> [b, c, h // k, w // k]; a remainder at the far edges is dropped, as in torch."""
-        b, c, h, w = self._image = x.shape
-        oh, ow = h // self.k, w // self.k
-        if not oh or not ow:
-            raise Misuse(f"max-pool: window {self.k} does not fit images of shape {x.shape}")
+        """[b, c, h, w] -> [b, c, (h - k) // stride + 1, ...]; a remainder at the far edges is dropped, as in torch."""
+        self._image = x.shape
+        places = self._pool.places(x.shape)
 
         def windows(a: Array) -> Array:
-            blocks = a[:, :, : oh * self.k, : ow * self.k].reshape(b, c, oh, self.k, ow, self.k)
-            return np.ascontiguousarray(blocks.transpose(3, 5, 0, 1, 2, 4)).reshape(-1, b, c, oh, ow)
+            return np.stack([a[:, :, *place] for place in places])
 
         values = x.linear(windows)
         self._levels = []
@@ -66,15 +66,12 @@ class PoolTree:
             second = chosen.times(pairs)
             both = _interleave(pairs - second, second)
             values = _join(both, values[n // 2 :]) if n % 2 else both
-        b, c, h, w = self._image
-        oh, ow, k = h // self.k, w // self.k, self.k
+        places = self._pool.places(self._image)
 
         def image(a: Array) -> Array:
-            blocks = a.reshape(k, k, b, c, oh, ow).transpose(2, 3, 4, 0, 5, 1).reshape(b, c, oh * k, ow * k)
-            if (oh * k, ow * k) == (h, w):
-                return np.ascontiguousarray(blocks)
-            out = np.zeros((b, c, h, w), a.dtype)
-            out[:, :, : oh * k, : ow * k] = blocks
+            out = np.zeros(self._image, a.dtype)
+            for values, place in zip(a, places, strict=True):
+                out[:, :, *place] += values
             return out
 
         return values.linear(image)
