@@ -81,7 +81,7 @@ class Leaves:
     def fit(self, node: Node, stage: str, model: Any, data: Rows, drawn: Sequence[Sequence[int]], begun: float) -> Any:
         """SGD at a node; late is as bad as failed."""
         setting, momentum, sgd = self.setting, None, self.setting.schedule.sgd
-        anchor = (model,) if getattr(sgd, "prox", 0.0) else ()  # a proximal term pulls towards where the round began
+        anchor = (model,) if sgd.prox else ()  # a proximal term pulls towards where the round began
         step = setting.engine.batches_per_command or len(drawn)
         try:
             for done in range(0, len(drawn), step):
