@@ -24,10 +24,11 @@ from wwfl_core.cost import Cost, NetworkModel
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.sharing import Security, weaker_of
 
-from . import downgrade, programs, sampling, state
+from . import downgrade, policy, programs, sampling, state
 from .aggregation import Aggregation, FedAvg
 from .data.datasets import Dataset
 from .data.partition import iid
+from .inference import InferenceService
 from .nn import spec
 from .nn.layers import DEFAULT_INT_BITS
 from .nn.trace import load_parameters, output_shape, pool_first, trace
@@ -91,7 +92,8 @@ class Federation:
     `model` is an ordinary torch module of supported layers. `seed` makes the whole run reproducible, and therefore
     insecure (all keys are derived from it); leave it None for fresh keys. `processes=True` runs every server as its
     own process over mutual TLS. `global_hosts` says who operates the global servers; clusters may share hosts with
-    them. Use as a context manager, or call `close`.
+    them. Without a `reveal_policy`, whoever holds this object may open the model. Use as a context manager, or call
+    `close`.
 
     The model has the guarantee of the weakest cluster that it passes through (`guarantee`). A transfer that takes away
     protection is refused unless `allow_weaker=True`.
@@ -116,6 +118,7 @@ class Federation:
         deadline_s: float = 120.0,
         global_hosts: Sequence[str] | None = None,
         allow_weaker: bool = False,
+        reveal_policy: policy.RevealPolicy | None = None,
     ) -> None:
         if not clusters:
             raise ConfigError("a federation needs at least one cluster")
@@ -132,7 +135,7 @@ class Federation:
                     f"{self.schedule.clients_per_round} clients are sampled per round, but cluster "
                     f"{cluster.name or cluster.protocol.name} has {cluster.clients}"
                 )
-        self.allow_weaker = allow_weaker
+        self.allow_weaker, self.reveal_policy = allow_weaker, reveal_policy
         names = [member.name or f"{member.protocol.name}-{i + 1}" for i, member in enumerate(clusters)]
         lost = downgrade.downgrades(
             global_servers.sharing.security,
@@ -170,6 +173,7 @@ class Federation:
                 self.clusters.append(
                     LocalCluster(member.protocol, name=name, network=member.network, hosts=member.hosts, **common)
                 )
+            policy.enforce(reveal_policy, [self.servers, *self.clusters])
         except BaseException:
             self.close()
             raise
@@ -238,6 +242,8 @@ class Federation:
         weights = [float(len(people)) for people in record.participants]
         args = (self.aggregation, models, weights, self.current_model, None, self._memory)
         self._model, self._memory = self._run(self.global_servers, "aggregate", programs.aggregate, *args)
+        counts = [len(people) for people in record.participants]
+        policy.tell(self.reveal_policy, [self.global_servers, *self.clusters], record.number, counts)
         if test is not None:
             record.accuracy = self.evaluate(test, f"hits on the test set after round {record.number}", progress)
         return record
@@ -312,16 +318,25 @@ class Federation:
         progress(servers.name, "evaluate", 1, 1)
         return hits / len(test)
 
-    def predict(self, images: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Labels [n] of images [n, c, h, w], by private inference at the global servers; only the labels are opened."""
-        shared = self._share(self.global_servers, images)
-        args = (self.layers, self.int_bits, self.current_model, shared, EVALUATION_BATCH)
-        labels = self._run(self.global_servers, "predict", programs.predict, *args)
-        return np.asarray(labels, np.int64)
+    def predict(self, images: npt.ArrayLike, *, client: str = "coordinator") -> npt.NDArray[np.int64]:
+        """Labels [n] of images [n, c, h, w], by private inference at the global servers. Only the client, whom the
+        caller acts as, learns them; `InferenceService` limits and counts what a client asks.
 
-    def reveal(self, reason: str = "the final model") -> nn.Module:
-        """Opens the global model and loads it into the torch module: the only way to see it; the ledger tells."""
-        flat = self.global_servers.reveal(self.current_model, reason)
+        Raises:
+            Refused: by the reveal policy.
+        """
+        begun = time.monotonic()
+        answer = InferenceService(self).ask(client, images)
+        self._spent(self.global_servers.name, "predict", answer.cost, begun)
+        return np.asarray(answer.values, np.int64)
+
+    def reveal(self, reason: str = "the final model", *, who: str = "coordinator") -> nn.Module:
+        """Opens the global model and loads it into the torch module: the only way to see it; the ledger tells.
+
+        Raises:
+            Refused: by the reveal policy, which knows `who` asks.
+        """
+        flat = self.global_servers.run_agreed(policy.open_model, self.current_model, who, reason)
         params, at = {}, 0
         for name, shape in spec.parameter_shapes(self.layers).items():
             size = int(np.prod(shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from wwfl_core.backend import MPCBackend
 from wwfl_core.ops import argmax
 from wwfl_core.tensor import SharedTensor, concatenate
 
+from . import policy
 from .aggregation import Aggregation, Inputs
 from .nn import spec
 from .nn.layers import Network, Params
@@ -75,6 +77,7 @@ def aggregate(
     memory: dict[str, SharedTensor],
 ) -> tuple[SharedTensor, dict[str, SharedTensor]]:
     """Agg at the servers: the next model, and what the rule keeps for the next round."""
+    policy.note_aggregation(mpc, len(models))
     with mpc.scope("aggregate"):
         coin = mpc.coin(f"aggregation by {type(rule).__name__}") if rule.needs_coin else None
         inputs = Inputs(models, weights, current, root, coin, dict(memory))
@@ -100,26 +103,38 @@ def evaluate(
             correct = count_correct(network, params, images[rows], one_hot[rows])
             total = correct if total is None else total + correct
         assert total is not None
-        opened = mpc.reveal(total, reason)  # an exact integer, whatever its scale
+        with policy.purpose(mpc, "accuracy", "everybody"):
+            opened = mpc.reveal(total, reason)  # an exact integer, whatever its scale
         return None if opened is None else round(float(opened))
 
 
-def predict(
+def logits(
     mpc: MPCBackend,
     layers: Sequence[spec.Layer],
     int_bits: int,
     flat: SharedTensor,
     images: SharedTensor,
     batch: int,
-) -> np.ndarray | None:
-    """Labels of the images; the labels are opened, nothing else."""
+) -> SharedTensor:
+    """The model's outputs [n, classes]; nothing is opened."""
     with mpc.scope("predict"):
         network, params = Network(list(layers), int_bits), unflatten(flat, layers)
-        labels = []
-        for start in range(0, len(images), batch):
-            logits, _ = network.forward(images[start : start + batch], params)
-            labels.append(argmax(logits, axis=1, bits=min(64, logits.frac_bits + int_bits)))
-        return mpc.reveal(concatenate(labels), "predicted labels")
+        starts = range(0, len(images), batch)
+        return concatenate([network.forward(images[at : at + batch], params)[0] for at in starts])
+
+
+def labels(
+    mpc: MPCBackend,
+    layers: Sequence[spec.Layer],
+    int_bits: int,
+    flat: SharedTensor,
+    images: SharedTensor,
+    batch: int,
+) -> SharedTensor:
+    """The classes [n] of the images, as shared integers; nothing is opened."""
+    outputs = logits(mpc, layers, int_bits, flat, images, batch)
+    with mpc.scope("predict"):
+        return argmax(outputs, axis=1, bits=min(64, outputs.frac_bits + int_bits))
 
 
 def save(mpc: MPCBackend, folder: str, name: str, tensors: dict[str, SharedTensor], stamp: str) -> str:
@@ -128,5 +143,8 @@ def save(mpc: MPCBackend, folder: str, name: str, tensors: dict[str, SharedTenso
 
 
 def load(mpc: MPCBackend, folder: str, name: str) -> tuple[dict[str, SharedTensor], str]:
-    """Reads this party's shares."""
-    return checkpoint.load(mpc, folder, name)
+    """Reads this party's shares; their stamp tells this server how many rounds its model went through."""
+    tensors, stamp = checkpoint.load(mpc, folder, name)
+    if found := re.match(r"round-(\d+)-", stamp):
+        policy.note_restored(mpc, int(found[1]))
+    return tensors, stamp

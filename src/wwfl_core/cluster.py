@@ -268,8 +268,12 @@ class LocalCluster:
         """Opens a shared tensor to the servers and the caller; recorded in the ledger."""
         return self.run_agreed(_reveal, handle, reason)
 
-    def reveal_to_client(self, handle: Handle, client: str, reason: str) -> Revealed:
+    def reveal_to_client(
+        self, handle: Handle, client: str, reason: str, program: Callable[..., Any] = hand_over
+    ) -> Revealed:
         """Opens a shared tensor to a client alone, whom the caller acts as (`wwfl_core.client`). No server learns it.
+
+        `program(mpc, tensor, client, reason)` returns what `hand_over` does, which it calls.
 
         Bytes: every component once (Tetrad: twice, and 32 bytes), beside the check point.
 
@@ -277,7 +281,7 @@ class LocalCluster:
             Refused: by a server's guard, before anything is sent.
             VerificationFailed: servers that contradict each other where nobody can be outvoted.
         """
-        outcomes = self.submit(hand_over, handle, client, reason).outcomes()
+        outcomes = self.submit(program, handle, client, reason).outcomes()
         self.settle(outcomes)
         handed = [outcome.value for outcome in outcomes]
         algebra = handle.ref.algebra
