@@ -13,9 +13,9 @@ from rich.console import Console
 
 from helpers import rng, words
 from wwfl.reproduce import differencing
+from wwfl.reproduce._differencing_mpc import TwoClusters
+from wwfl.reproduce._differencing_net import Net, auc, psnr
 from wwfl.reproduce.differencing import coupled, secure_sum
-from wwfl.reproduce.differencing_mpc import TwoClusters
-from wwfl.reproduce.differencing_net import Net, auc, psnr
 from wwfl_core.algebra import RING
 from wwfl_core.sharing import ADDITIVE_2PC, REPLICATED_3PC, TETRAD_4PC
 from wwfl_core.testing.statistics import LIMIT
@@ -44,6 +44,7 @@ def test_no_server_of_wwfl_learns_it_and_nothing_is_opened(result: dict[str, Any
         assert abs(server["correlation"]) < 6 * server["correlation_sd"], name
         assert server["uniformity_score"] < LIMIT, name
         assert server["relative_error"] > 1e6 and server["arrays"] > 3, name
+        assert server["psnr_best_row_db"] < 15, name
     for who, value in result["game_auc"]["auc"].items():
         if who.startswith("WW-FL, server"):
             assert abs(value - 0.5) < 5 * result["game_auc"]["standard_error"], who

@@ -30,8 +30,8 @@ from wwfl_core.sharing import ADDITIVE_2PC, REPLICATED_3PC, TETRAD_4PC, SharingS
 from wwfl_core.testing.statistics import uniformity
 
 from ..data.datasets import Dataset, mnist
-from .differencing_mpc import GLOBAL, TwoClusters, View
-from .differencing_net import Net, auc, cosine, decide, psnr, relative_error
+from ._differencing_mpc import GLOBAL, TwoClusters, View
+from ._differencing_net import Net, auc, cosine, decide, psnr, relative_error
 
 DESCRIPTION = "differencing: secure aggregation leaks a party's update and image, WW-FL does not unless it reveals"
 F64 = npt.NDArray[np.float64]
@@ -148,7 +148,7 @@ def _wwfl(train: Dataset, seed: int) -> tuple[dict[str, Any], list[F64]]:
     with TwoClusters(net, LR, seed) as clusters:
         views = clusters.round(images, labels, record=True)
         for view in views:
-            servers[view.server] = _look(view, victims)
+            servers[view.server] = _look(view, victims, net, images[1])
         opened = clusters.opened()
         estimate = 2 * clusters.revealed_difference() - mine
         reasons = clusters.opened()
@@ -167,10 +167,13 @@ def _wwfl(train: Dataset, seed: int) -> tuple[dict[str, Any], list[F64]]:
     return outcome, [victim, seen, blind]
 
 
-def _look(view: View, update: F64) -> dict[str, Any]:
-    """M1, M2's error and M4 for one server: the difference of its own shares as an estimate of the victim's update."""
+def _look(view: View, update: F64, net: Net, digit: F64) -> dict[str, Any]:
+    """M1, M2 and M4 for one server: the difference of its own shares as an estimate of the victim's update."""
     share = view.difference
+    blind, candidates = net.recover_digits(share)
     return {
+        "psnr_db": psnr(blind, digit),
+        "psnr_best_row_db": max(psnr(c, digit) for c in candidates),
         "relative_error": relative_error(share, update),
         "cosine": cosine(share, update),
         "correlation": float(np.corrcoef(share, update)[0, 1]),
@@ -252,7 +255,7 @@ def _print(console: Console, result: dict[str, Any]) -> None:
     for row in result["secure_aggregation"]:
         _row(table, f"secure aggregation, {row['parties']} parties (median of {row['trials']})", row)
     for name, seen in result["wwfl"]["servers"].items():
-        table.add_row(f"WW-FL, server {name}", f"{seen['relative_error']:.2g}", f"{seen['cosine']:.4f}", "", "")
+        _row(table, f"WW-FL, server {name}", seen)
     _row(table, "WW-FL that reveals every round, client 1", result["wwfl"]["revealing_every_round"])
     console.print(table)
     console.print(

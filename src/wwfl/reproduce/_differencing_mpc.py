@@ -22,7 +22,7 @@ from .. import programs
 from ..aggregation import FedAvg
 from ..nn.layers import DEFAULT_INT_BITS
 from ..nn.train import SGD
-from .differencing_net import CLASSES, Net
+from ._differencing_net import CLASSES, Net
 
 F64 = npt.NDArray[np.float64]
 GLOBAL, VICTIM, OTHER = "global", "victim", "other"
