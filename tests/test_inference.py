@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -156,3 +157,15 @@ def test_an_answer_that_cannot_be_encoded_is_noted_as_refused() -> None:
         with pytest.raises(RangeError):
             service.ask("alice", np.full((1, 1, 3, 4), np.nan))
         assert service.totals()["alice"] == {"queries": 0, "images": 0, "values": 0, "refused": 1}
+
+
+def test_queries_of_several_threads_get_their_own_answers_and_costs() -> None:
+    with LocalCluster(Replicated3PC()) as c:
+        service = InferenceService(served(c))
+        batches = [queries(n) for n in (1, 2, 3, 4)]
+        alone = [service.ask("alice", batch, "logits") for batch in batches]
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(lambda batch: service.ask("bob", batch, "logits"), batches))
+        for one, other in zip(alone, together, strict=True):
+            assert np.abs(one.values - other.values).max() < 1e-4
+            assert one.cost.bytes_sent() == other.cost.bytes_sent()

@@ -168,7 +168,11 @@ def test_a_restored_federation_counts_on(tmp_path: Path) -> None:
         f.fit(train, rounds=1, checkpoint=str(tmp_path))
     with fed(rules) as g:
         g.restore(str(tmp_path))
-        g.fit(train, rounds=2)
+        refused("model.when", g.reveal)
+        g.fit(train, rounds=2, checkpoint=str(tmp_path))
+        g.reveal()
+    with fed(rules) as g:
+        g.restore(str(tmp_path))
         g.reveal()
         g.fit(train, rounds=3)
         refused("last_round", lambda: g.fit(train, rounds=4))

@@ -113,10 +113,11 @@ class InferenceService:
         self.source = source
         self.at = at
         self.limits = limits
-        self.queries: list[Query] = []
+        self.queries: list[Query] = []  # the query ledger, oldest first
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
         self._lock = Lock()
+        self._turn = Lock()  # one query at a time: a cluster's servers run programs in order anyway
         self._served: tuple[Handle, Handle] | None = None  # a version of the model, and its shares where it is served
 
     def ask(self, client: str, images: npt.ArrayLike, returned: Returned = "labels") -> Answer:
@@ -133,7 +134,8 @@ class InferenceService:
         cluster = self.at or model.cluster
         self._charge(client, len(batch), returned, cluster.name)
         try:
-            answer = self._answer(client, self._model_at(model, cluster), batch, returned)
+            with self._turn:
+                answer = self._answer(client, self._model_at(model, cluster), batch, returned)
         except WwflError as error:
             rule = error.rule if isinstance(error, Refused) else type(error).__name__
             self._note(client, len(batch), returned, 0, cluster.name, rule)
@@ -202,11 +204,10 @@ class InferenceService:
     def _model_at(self, model: Handle, cluster: LocalCluster) -> Handle:
         if model.cluster is cluster:
             return model
-        with self._lock:
-            if self._served is None or self._served[0] is not model or self._served[1].cluster is not cluster:
-                moved = reshare_with_report(model, cluster, allow_weaker=self.source.allow_weaker)
-                self._served = (model, moved.handle)
-            return self._served[1]
+        if self._served is None or self._served[0] is not model or self._served[1].cluster is not cluster:
+            moved = reshare_with_report(model, cluster, allow_weaker=self.source.allow_weaker)
+            self._served = (model, moved.handle)
+        return self._served[1]
 
     def _answer(self, client: str, model: Handle, batch: npt.NDArray[Any], returned: Returned) -> Answer:
         cluster = model.cluster

@@ -164,6 +164,10 @@ class PolicyGuard:
         self._aggregates = True
         self._round(Facts(rounds, clusters, self.facts.clients))
 
+    def restored(self, rounds: int) -> None:
+        """This server's share files were written after so many rounds; who contributed is not in them."""
+        self.facts = replace(self.facts, round=max(self.facts.round, rounds))
+
     def told(self, facts: Facts) -> None:
         """The coordinator reports who contributed; what this server counted itself is not overruled."""
         if not self._aggregates:
@@ -218,6 +222,8 @@ def note_restored(mpc: MPCBackend, rounds: int) -> None:
     notes = mpc.party.notes
     for name in (ROUNDS, RELEASES):
         notes[name] = max(notes.get(name, 0), rounds)
+    if isinstance(mpc.party.guard, PolicyGuard):
+        mpc.party.guard.restored(rounds)
 
 
 @contextmanager

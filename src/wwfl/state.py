@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from wwfl_core.cluster import Handle, LocalCluster
 from wwfl_core.errors import ConfigError, DataError
 
-from . import programs
+from . import policy, programs
 
 if TYPE_CHECKING:
     from .federation import Federation
@@ -65,6 +65,9 @@ def restore(federation: Federation, folder: str) -> None:
     federation._model = tensors["model"]  # pyright: ignore[reportPrivateUsage]
     federation._data = data  # pyright: ignore[reportPrivateUsage]
     federation.history = [Round(**record) for record in body["history"]]
+    if federation.history:
+        last, servers = federation.history[-1], [federation.global_servers, *federation.clusters]
+        policy.tell(federation.reveal_policy, servers, last.number, [len(people) for people in last.participants])
 
 
 def configuration(federation: Federation) -> dict[str, Any]:
