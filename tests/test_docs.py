@@ -88,6 +88,7 @@ def test_the_table_of_costs_is_current(tmp_path: Path, protocols: list[str]) -> 
         "docs/topologies.md",
         "docs/models.md",
         "docs/add-a-protocol.md",
+        "docs/privacy.md",
     ],
 )
 def test_links_between_documents_exist(name: str) -> None:

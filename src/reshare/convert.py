@@ -80,6 +80,7 @@ class _Dealt:
 def send_shares(mpc: MPCBackend, x: SharedTensor | SharedBits, plan: Plan, change: Change) -> int:
     """The source's program: a check point (malicious sources only), then the plan's; returns host-internal bytes."""
     mpc.party.guests = plan.targets
+    mpc.party.admit_move(plan.targets)
     mpc.checkpoint()
     return plan.send(mpc, x.data, change)
 

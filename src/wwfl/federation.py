@@ -19,13 +19,14 @@ from wwfl_core.cost import Cost, NetworkModel
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.sharing import Security
 
-from . import downgrade, programs, state, topology
+from . import downgrade, policy, programs, state, topology
 from .aggregation import Aggregation, FedAvg
 from .books import Books
 from .clients import Shelf, check_partition, fingerprint, one_hot
 from .data.datasets import Dataset
 from .data.partition import Partition, iid
 from .engine import EngineName, make
+from .inference import InferenceService
 from .nn import spec
 from .nn.layers import DEFAULT_INT_BITS
 from .nn.trace import load_parameters, output_shape, pool_first, trace
@@ -67,7 +68,8 @@ class Federation:
     the global servers; clusters may share hosts with them. Use as a context manager, or call `close`.
 
     `root` is the servers' own data set, for rules that need one; it is trained by `root_trainer`: the global servers,
-    a cluster of its own, or leaf number k.
+    a cluster of its own, or leaf number k. Without a `reveal_policy`, whoever holds this object may open the model; with
+    one, every server decides (`wwfl.policy`).
 
     The model has the guarantee of the weakest cluster that it passes through (`guarantee`). A transfer that takes away
     protection is refused unless `allow_weaker=True`.
@@ -95,6 +97,7 @@ class Federation:
         deadline_s: float = 120.0,
         global_hosts: Sequence[str] | None = None,
         allow_weaker: bool = False,
+        reveal_policy: policy.RevealPolicy | None = None,
     ) -> None:
         self.aggregation = aggregation or FedAvg()
         self.schedule = schedule or Schedule()
@@ -107,10 +110,13 @@ class Federation:
             lost += downgrade.downgrades(tree.security, [(trainer.name, trainer.security)])
         if lost and not allow_weaker:
             raise ConfigError(downgrade.refusal(lost, "say allow_weaker=True (fed.guarantee tells what is left)"))
+        if reveal_policy is not None and engine == "plain":
+            raise ConfigError('engine="plain" hides nothing, so no reveal policy can hold: use "simulate" or "mpc"')
         self.model = model
         layers, self.initial = trace(model)
         self.layers: list[spec.Layer] = pool_first(layers)
         self.int_bits = int_bits
+        self.allow_weaker = allow_weaker
         self.engine: EngineName = engine
         self.root = root
         self.members = list(clusters)
@@ -129,6 +135,7 @@ class Federation:
             books=self._books,
             shelves=[Shelf() for _ in leaves],
             root=trainer,
+            reveal_policy=reveal_policy,
         )
         self._model: Any = None
         self._train: Dataset | None = None
@@ -138,8 +145,7 @@ class Federation:
         self._tests: dict[str, tuple[Any, Any]] = {}
         self._closed = False
         try:
-            for place in self._setting.places:
-                self._setting.open(place)
+            self._setting.open_all()
         except BaseException:
             self.close()
             raise
@@ -267,8 +273,10 @@ class Federation:
     def _round(self, train: Dataset, test: Dataset | None, available: Available, progress: Progress) -> None:
         begun, before = time.monotonic(), self._books.bytes_by_stage()
         play = Play(self._setting, self.current_model, self.history, train, available, progress)
+        self.aggregation.affords(play.record.number)
         model, record = play.run()
         self._model = model
+        self._setting.tell(record)
         self.history.append(record)
         record.drawn_by(self._batches)
         if test is not None:
@@ -339,16 +347,25 @@ class Federation:
         if test.sha256 not in self._tests:
             self._tests[test.sha256] = share_rows(self._setting, self.global_servers, test)
 
-    def predict(self, images: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """Labels [n] of images [n, c, h, w], by private inference at the global servers; only the labels are opened."""
-        shared = self._share(self.global_servers, images)
-        args = (self.layers, self.int_bits, self.current_model, shared, EVALUATION_BATCH)
-        labels = self._run(self.global_servers, "predict", programs.predict, *args)
-        return np.asarray(labels, np.int64)
+    def predict(self, images: npt.ArrayLike, *, client: str = "coordinator") -> npt.NDArray[np.int64]:
+        """Labels [n] of images [n, c, h, w], by private inference at the global servers. Only the client, whom the
+        caller acts as, learns them; `InferenceService` limits and counts what a client asks.
 
-    def reveal(self, reason: str = "the final model") -> nn.Module:
-        """Opens the global model and loads it into the torch module: the only way to see it; the ledger tells."""
-        flat = self.global_servers.reveal(self.current_model, reason)
+        Raises:
+            Refused: by the reveal policy.
+        """
+        begun = time.monotonic()
+        answer = InferenceService(self).ask(client, images)
+        self._books.spent(self.global_servers.name, "predict", answer.cost, begun)
+        return np.asarray(answer.values, np.int64)
+
+    def reveal(self, reason: str = "the final model", *, who: str = "coordinator") -> nn.Module:
+        """Opens the global model and loads it into the torch module: the only way to see it; the ledger tells.
+
+        Raises:
+            Refused: by the reveal policy, which knows `who` asks.
+        """
+        flat = self.global_servers.run_agreed(policy.open_model, self.current_model, who, reason)
         params, at = {}, 0
         for name, shape in spec.parameter_shapes(self.layers).items():
             size = int(np.prod(shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +12,7 @@ from wwfl_core.backend import MPCBackend
 from wwfl_core.ops import argmax, one_hot_argmax
 from wwfl_core.tensor import SharedTensor, concatenate, stack_tensors
 
+from . import policy
 from .aggregation import Aggregation, Inputs
 from .nn import spec
 from .nn.layers import Network, Params
@@ -96,6 +98,7 @@ def aggregate(
 
     `coin` replaces the tossed one in a run from a public seed, so that all engines draw alike.
     """
+    policy.note_aggregation(mpc, len(models))
     with mpc.scope("aggregate"):
         tossed = mpc.coin(f"aggregation by {type(rule).__name__}") if rule.needs_coin else None
         inputs = Inputs(models, weights, current, root, coin if tossed and coin else tossed, dict(memory))
@@ -146,27 +149,45 @@ def evaluate(
                 correct = (one_hot_argmax(scores, bits=bits) * one_hot[rows]).sum()
             total = correct if total is None else total + correct
         assert total is not None
-        opened = mpc.reveal(total, reason)  # an exact integer, whatever its scale
+        with policy.purpose(mpc, "accuracy", "everybody"):
+            opened = mpc.reveal(total, reason)  # an exact integer, whatever its scale
         return None if opened is None else round(float(opened))
 
 
-def predict(
+def logits(
     mpc: MPCBackend,
     layers: Sequence[spec.Layer],
     int_bits: int,
     flat: SharedTensor,
     images: SharedTensor,
     batch: int,
-) -> np.ndarray | None:
-    """Labels of the images; the labels are opened, nothing else."""
+) -> SharedTensor:
+    """The model's outputs, or an ensemble's votes [n, classes]; nothing is opened."""
     with mpc.scope("predict"):
-        network = Network(list(layers), int_bits)
-        models = [network.freeze(params) for params in voters(flat, layers)]
-        labels = []
-        for start in range(0, len(images), batch):
-            scores, bits = decide(network, models, images[start : start + batch])
-            labels.append(argmax(scores, axis=1, bits=bits))
-        return mpc.reveal(concatenate(labels), "predicted labels")
+        return _scores(layers, int_bits, flat, images, batch)[0]
+
+
+def labels(
+    mpc: MPCBackend,
+    layers: Sequence[spec.Layer],
+    int_bits: int,
+    flat: SharedTensor,
+    images: SharedTensor,
+    batch: int,
+) -> SharedTensor:
+    """The classes [n] of the images, as shared integers; nothing is opened."""
+    with mpc.scope("predict"):
+        scores, bits = _scores(layers, int_bits, flat, images, batch)
+        return argmax(scores, axis=1, bits=bits)
+
+
+def _scores(
+    layers: Sequence[spec.Layer], int_bits: int, flat: SharedTensor, images: SharedTensor, batch: int
+) -> tuple[SharedTensor, int]:
+    network = Network(list(layers), int_bits)
+    models = [network.freeze(params) for params in voters(flat, layers)]
+    found = [decide(network, models, images[at : at + batch]) for at in range(0, len(images), batch)]
+    return concatenate([scores for scores, _ in found]), found[0][1]
 
 
 def save(mpc: MPCBackend, folder: str, name: str, tensors: dict[str, SharedTensor], stamp: str) -> str:
@@ -175,5 +196,8 @@ def save(mpc: MPCBackend, folder: str, name: str, tensors: dict[str, SharedTenso
 
 
 def load(mpc: MPCBackend, folder: str, name: str) -> tuple[dict[str, SharedTensor], str]:
-    """Reads this party's shares."""
-    return checkpoint.load(mpc, folder, name)
+    """Reads this party's shares; their stamp tells this server how many rounds its model went through."""
+    tensors, stamp = checkpoint.load(mpc, folder, name)
+    if found := re.match(r"round-(\d+)-", stamp):
+        policy.note_restored(mpc, int(found[1]))
+    return tensors, stamp

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from wwfl_core.errors import ConfigError, ProtocolError, RangeError
 from wwfl_core.prg import derive_key
 
-from . import programs, sampling
+from . import policy, programs, sampling
 from .data.datasets import Dataset
 from .leaves import Leaves, Trained
 from .schedule import Round
@@ -61,7 +61,6 @@ class Play:
                 else:
                     self._leave_out(place, trained)
         model = self._aggregate(tree, self.current, root)
-        self._settle()
         for place, memory in self.memories:
             place.memory = memory
         return model, self.record
@@ -142,11 +141,14 @@ class Play:
         """Local trainers get the model in the clear; in an ensemble, each its own one."""
         number = self.record.number
         self._coins[child.name] = self.setting.coin(place.node, child.name, f"round {number} of {child.name}")
-        reason = f"the model before round {number}, for the clients of {child.name}"
+        reason, to = f"the model before round {number}, for the clients of {child.name}", child.name
         if not _apart(place):
-            return [place.node.reveal(model, reason)] * child.inputs
+            return [place.node.run_agreed(policy.open_model, model, to, reason)] * child.inputs
         return [
-            place.node.reveal(self._part(model, child.first + i), f"{reason} (client {i})") for i in range(child.inputs)
+            place.node.run_agreed(
+                policy.open_model, self._part(model, child.first + i), to, f"{reason} (client {i})"
+            )
+            for i in range(child.inputs)
         ]
 
     def _part(self, stacked: Any, index: int) -> Any:
@@ -181,6 +183,8 @@ class Play:
         """What a group makes of its members' models; `current` is the model that it handed down."""
         assert isinstance(place.spec, Group)
         found = self._collect(place, root)
+        if place is self.setting.tree:
+            self._settle()
         rule = place.spec.aggregation
         if _apart(place):
             models = [found[i][0] if i in found else self._part(current, i) for i in range(place.capacity)]

@@ -11,14 +11,14 @@ from torch import nn
 
 from wwfl_core.prg import derive_key
 
-from . import programs, sampling
+from . import policy, programs, sampling
 from .books import Books
 from .clients import Parcel, Rows, Shelf, one_hot
 from .data.datasets import Dataset
 from .engine import Engine, Node
 from .nn import spec
 from .schedule import Batches, Round, Schedule
-from .topology import LocalTrainers, Place
+from .topology import Group, LocalTrainers, Place
 
 Progress = Callable[[str, str, int, int], None]
 """(cluster, stage, done, total): called from several threads."""
@@ -54,6 +54,7 @@ class Setting:
     root_rows: Rows | None = None
     root_size: int = 0
     classes: int = 0
+    reveal_policy: policy.RevealPolicy | None = None
 
     @property
     def engine(self) -> Engine:
@@ -69,6 +70,28 @@ class Setting:
         """All places that have servers; a trainer of the root set that is no cluster of the tree comes last."""
         mine = [place for place in self.tree.walk() if not isinstance(place.spec, LocalTrainers)]
         return mine if self.root is None or self.root in mine else [*mine, self.root]
+
+    def open_all(self) -> None:
+        """Starts the servers of all places; from then on the reveal policy holds, if there is one."""
+        for place in self.places:
+            self.open(place)
+        for place in self.places:
+            self._guard(place)
+
+    def _guard(self, place: Place) -> None:
+        if self.reveal_policy is not None:
+            addresses = [address for p in self.places for address in p.node.addresses]
+            policy.enforce(self.reveal_policy, [place.node], addresses)
+
+    def tell(self, record: Round) -> None:
+        """Tells the global servers and the clusters who took part in a round, where a policy wants to know. Groups
+        count the rounds that they aggregate, and hear of no clients."""
+        if self.reveal_policy is None:
+            return
+        nodes = [p.node for p in self.places if p.name not in record.absent]
+        told = [p.node for p in self.places if p is self.tree or not isinstance(p.spec, Group)]
+        counts = [len(people) for people in record.participants]
+        policy.tell(self.reveal_policy, [node for node in told if node in nodes], record.number, counts)
 
     def open(self, place: Place) -> None:
         """Starts the servers of a place."""
@@ -86,6 +109,7 @@ class Setting:
             for key in self.shelves[place.leaf].lose_shares():
                 _log.warning("%s lost added data %s; add it again", place.name, key)
         self.open(place)
+        self._guard(place)
 
     def coin(self, node: Node, who: str, label: str) -> bytes:
         """A joint coin of a node's servers. A run from a public seed tosses it all the same, so that it costs what a

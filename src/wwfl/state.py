@@ -129,6 +129,8 @@ def restore(federation: Federation, folder: str) -> None:
     federation._written[str(Path(folder).resolve())] = body["data"]
     federation._fingerprint, federation._next_row = body["fingerprint"], body["next_row"]
     federation.history = history
+    if history:
+        setting.tell(history[-1])
     if federation._train is not None:
         for record in history:
             record.drawn_by(federation._batches)

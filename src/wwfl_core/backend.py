@@ -218,11 +218,16 @@ class MPCBackend(ABC):
 
         Returns:
             The value at receivers, None elsewhere.
+
+        Raises:
+            Refused: by this server's guard (`Party.guard`), before anything is sent.
         """
         receivers = tuple(self.sharing.evaluators if to is None else to)
+        audience = "all" if to is None else ",".join(map(str, receivers))
+        grounds = self.party.admit(reason, audience, x.shape)
         self.checkpoint()
         op = self.party.op("open")
-        self.party.record_opening(op, reason, "all" if to is None else ",".join(map(str, receivers)), x.shape)
+        self.party.record_opening(op, reason, audience, x.shape, grounds)
         for receiver in receivers:
             for component in self.sharing.lacks(receiver):
                 self._show(op, x, component, receiver)
@@ -290,10 +295,14 @@ class MPCBackend(ABC):
         opened = self.open(x.data, reason, to)
         if opened is None:
             return None
-        if isinstance(x, SharedBits):
-            return self.bits.to_bools(opened, x.shape)
-        words = x.data.algebra.to_words(opened)
-        return words.view(np.int64) if x.frac_bits == 0 else self.fixed.decode(words, x.frac_bits)
+        return self.decode(opened, x.data.algebra, x.shape, None if isinstance(x, SharedBits) else x.frac_bits)
+
+    def decode(self, opened: Array, algebra: Algebra, shape: Shape, frac_bits: int | None) -> Any:
+        """Opened elements as float64, as integers (no fraction), or as bools (`frac_bits` is None: bits)."""
+        if frac_bits is None:
+            return self.bits.to_bools(opened, shape)
+        words = algebra.to_words(opened)
+        return words.view(np.int64) if frac_bits == 0 else self.fixed.decode(words, frac_bits)
 
     def scope(self, label: str) -> AbstractContextManager[None]:
         """`with mpc.scope("conv1"):` reports costs and openings inside under that label."""

@@ -23,6 +23,7 @@ from .backend import MPCBackend
 from .channel.memory import MemoryNetwork
 from .channel.pki import Authority
 from .channel.tcp import HostPort
+from .client import Revealed, combine, hand_over, links_to_client
 from .cost import Cost, Link, NetworkModel, Phase
 from .errors import Misuse, PeerAborted, PeerLost, ProtocolError, VerificationFailed
 from .handle import Handle, PerParty, checked_hosts, guarantees_in
@@ -273,6 +274,30 @@ class LocalCluster:
     def reveal(self, handle: Handle, reason: str = "reveal") -> Any:
         """Opens a shared tensor to the servers and the caller; recorded in the ledger."""
         return self.run_agreed(_reveal, handle, reason)
+
+    def reveal_to_client(
+        self, handle: Handle, client: str, reason: str, program: Callable[..., Any] = hand_over
+    ) -> Revealed:
+        """Opens a shared tensor to a client alone, whom the caller acts as (`wwfl_core.client`). No server learns it.
+
+        `program(mpc, tensor, client, reason)` returns what `hand_over` does, which it calls.
+
+        Bytes: every component once (Tetrad: twice, and 32 bytes), beside the check point.
+
+        Raises:
+            Refused: by a server's guard, before anything is sent.
+            VerificationFailed: servers that contradict each other where nobody can be outvoted.
+        """
+        outcomes = self.submit(program, handle, client, reason).outcomes()
+        self.settle(outcomes)
+        handed = [outcome.value for outcome in outcomes]
+        algebra = handle.ref.algebra
+        shape = handle.shape if handle.ref.frac_bits is not None else self.protocol.bits.shape(handle.shape)
+        links = Cost(links_to_client(self.sharing, self.addresses, algebra, shape))
+        self.last_cost, self.cost = self.last_cost + links, self.cost + links
+        opened, liars = combine(self.sharing, algebra, shape, handed)
+        value = self.protocol.decode(opened, algebra, handle.shape, handle.ref.frac_bits)
+        return Revealed(value, tuple(self.addresses[p] for p in liars))
 
     def connect(self, other: LocalCluster) -> None:
         """Lets the servers of both clusters reach each other. Idempotent.

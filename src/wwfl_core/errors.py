@@ -59,5 +59,13 @@ class VerificationFailed(ProtocolError):
     """A check of a malicious-secure protocol failed: somebody deviated. Nothing unverified was opened."""
 
 
+class Refused(WwflError):
+    """A policy or a limit forbids the request; `rule` names the one that does."""
+
+    def __init__(self, message: str, rule: str = "") -> None:
+        super().__init__(message)
+        self.rule = rule
+
+
 class InsecureNotAllowed(WwflError):
     """The request would weaken security and the explicit argument that permits it was not given."""

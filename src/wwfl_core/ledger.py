@@ -24,6 +24,8 @@ class Opening:
     """"all" for everybody in the run, or the name of the one party or client that learns the values."""
     shape: tuple[int, ...]
     count: int
+    grounds: str = ""
+    """Why the servers' guard permitted it; empty where no guard is installed."""
 
 
 class Ledger:
@@ -33,10 +35,18 @@ class Ledger:
         self._openings = list(openings)
 
     def record(
-        self, *, run: int, op: int, label: str, reason: str, to: str = "all", shape: tuple[int, ...] = ()
+        self,
+        *,
+        run: int,
+        op: int,
+        label: str,
+        reason: str,
+        to: str = "all",
+        shape: tuple[int, ...] = (),
+        grounds: str = "",
     ) -> Opening:
         """Append an opening of an array of `shape`; returns the entry."""
-        entry = Opening(run, op, label, reason, to, tuple(shape), math.prod(shape))
+        entry = Opening(run, op, label, reason, to, tuple(shape), math.prod(shape), grounds)
         self._openings.append(entry)
         return entry
 

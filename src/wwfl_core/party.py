@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,18 @@ from .sharing import Security, SharingSemantics
 from .transcript import Transcript
 
 OFFLINE, ONLINE = Phase.OFFLINE, Phase.ONLINE
+
+
+class Guard(Protocol):
+    """Decides at one server what may leave the sharing. Installed by a program, it stays until the server stops."""
+
+    def admit(self, reason: str, to: str, shape: Shape) -> str:
+        """The grounds on which an opening is permitted, for the ledger; raises Refused before anything is sent."""
+        ...
+
+    def admit_move(self, to: Sequence[str]) -> None:
+        """Whether values may be converted to the servers of these addresses; raises Refused if not."""
+        ...
 
 
 class Party:
@@ -40,6 +53,9 @@ class Party:
         self.guarantee = Security(corruptions=0)
         self.ledger = Ledger()
         self.transcript = Transcript()
+        self.guard: Guard | None = None
+        # What programs keep at this server between commands, by name; it never leaves the server.
+        self.notes: dict[str, Any] = {}
         self._prgs: dict[frozenset[int], Prg] = {}
         self._scope = ""
 
@@ -106,8 +122,18 @@ class Party:
                     self.transcript.expect(other, op.number, key)
             self._prgs[subset] = Prg(key.tobytes())
 
-    def record_opening(self, op: Op, reason: str, to: str, shape: Shape) -> None:
-        self.ledger.record(run=self.run, op=op.number, label=self.label(op.name), reason=reason, to=to, shape=shape)
+    def admit(self, reason: str, to: str, shape: Shape) -> str:
+        """Asks the guard, if there is one, before an opening; returns its grounds."""
+        return "" if self.guard is None else self.guard.admit(reason, to, shape)
+
+    def admit_move(self, to: Sequence[str]) -> None:
+        """Asks the guard, if there is one, before a conversion to other servers."""
+        if self.guard is not None:
+            self.guard.admit_move(to)
+
+    def record_opening(self, op: Op, reason: str, to: str, shape: Shape, grounds: str = "") -> None:
+        label = self.label(op.name)
+        self.ledger.record(run=self.run, op=op.number, label=label, reason=reason, to=to, shape=shape, grounds=grounds)
 
     def abort(self, reason: str) -> None:
         """Tells all other parties of the run why this one stops."""

@@ -46,6 +46,9 @@ class Aggregation(ABC):
         if inputs < 1:
             raise ConfigError(f"{type(self).__name__} needs at least one model")
 
+    def affords(self, round_number: int) -> None:  # noqa: B027 (an optional hook)
+        """Raises Refused before a round whose result the rule would not release (a spent privacy budget)."""
+
 
 @dataclass(frozen=True)
 class FedAvg(Aggregation):

@@ -52,6 +52,10 @@ class Node(Protocol):
         """Opens a value as a float64 array; recorded in the ledger."""
         ...
 
+    def reveal_to_client(self, handle: Any, client: str, reason: str, program: Any = ...) -> Any:
+        """Opens a value to a client alone (`wwfl_core.client.Revealed`)."""
+        ...
+
     def close(self) -> None:
         """Stops the servers."""
         ...

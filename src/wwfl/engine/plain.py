@@ -20,6 +20,7 @@ from torch import nn
 
 from reshare import Reshared
 from wwfl_core.backend import MPCBackend
+from wwfl_core.client import Revealed
 from wwfl_core.cost import Cost, NetworkModel
 from wwfl_core.errors import DataError, Misuse
 from wwfl_core.ledger import Ledger
@@ -27,7 +28,7 @@ from wwfl_core.prg import fresh_key
 from wwfl_core.server import map_tree
 from wwfl_core.sharing import Security
 
-from .. import plaintext, programs
+from .. import plaintext, policy, programs
 from ..aggregation import Aggregation
 from ..nn import spec
 from ..nn.trace import load_parameters
@@ -114,6 +115,11 @@ class FloatNode:
         self.opened(reason, handle.shape)
         return np.array(handle.array, np.float64)
 
+    def reveal_to_client(self, handle: Held, client: str, reason: str, program: Any = None) -> Revealed:
+        """The value; the ledger tells that a client got it."""
+        self.ledger.record(run=0, op=0, label="", reason=reason, shape=handle.shape, to=f"client {client}")
+        return Revealed(handle.array)
+
     def opened(self, reason: str, shape: tuple[int, ...] = ()) -> None:
         """Records what a protocol would have opened here."""
         self.ledger.record(run=0, op=0, label="", reason=reason, shape=shape)
@@ -179,11 +185,11 @@ def _part(node: FloatNode, stacked: Floats, index: int) -> _Kept:
     return _Kept(stacked[index])
 
 
-def _labels(
+def _scores(
     node: FloatNode, layers: Sequence[spec.Layer], flat: Floats, images: npt.NDArray[Any], batch: int
-) -> npt.NDArray[np.int64]:
-    """Predicted labels; of an ensemble [models, parameters], by vote, as in `programs.decide`."""
-    votes: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[Any]:
+    """A model's logits, or the votes of an ensemble [models, parameters], as in `programs.decide`."""
+    votes: npt.NDArray[Any] | None = None
     for one in np.atleast_2d(flat):
         module = load_flat(copy.deepcopy(node.model), layers, one).eval()
         dtype = next(module.parameters()).dtype
@@ -193,10 +199,12 @@ def _labels(
                 for at in range(0, len(images), batch)
             ]
         logits = np.concatenate(outputs)
+        if flat.ndim == 1:
+            return logits
         mine = np.eye(logits.shape[1], dtype=np.int64)[logits.argmax(1)]
         votes = mine if votes is None else votes + mine
     assert votes is not None
-    return votes.argmax(1)
+    return votes
 
 
 def _evaluate(
@@ -210,19 +218,34 @@ def _evaluate(
     reason: str,
 ) -> int:
     node.opened(reason)
-    return int((_labels(node, layers, flat, images, batch) == one_hot.argmax(1)).sum())
+    return int((_scores(node, layers, flat, images, batch).argmax(1) == one_hot.argmax(1)).sum())
 
 
-def _predict(
+def _classes(
     node: FloatNode,
     layers: Sequence[spec.Layer],
     int_bits: int,
     flat: Floats,
     images: npt.NDArray[Any],
     batch: int,
-) -> npt.NDArray[np.int64]:
-    node.opened("predicted labels", (len(images),))
-    return _labels(node, layers, flat, images, batch)
+) -> _Kept:
+    return _Kept(_scores(node, layers, flat, images, batch).argmax(1))
+
+
+def _outputs(
+    node: FloatNode,
+    layers: Sequence[spec.Layer],
+    int_bits: int,
+    flat: Floats,
+    images: npt.NDArray[Any],
+    batch: int,
+) -> _Kept:
+    return _Kept(_scores(node, layers, flat, images, batch))
+
+
+def _open_model(node: FloatNode, flat: Floats, who: str, reason: str) -> Floats:
+    node.opened(reason, flat.shape)
+    return np.array(flat, np.float64)
 
 
 def _save(node: FloatNode, folder: str, name: str, tensors: dict[str, npt.NDArray[Any]], stamp: str) -> str:
@@ -275,7 +298,9 @@ PROGRAMS: dict[Callable[..., Any], Callable[..., Any]] = {
     programs.stack: _stack,
     programs.part: _part,
     programs.evaluate: _evaluate,
-    programs.predict: _predict,
+    programs.labels: _classes,
+    programs.logits: _outputs,
+    policy.open_model: _open_model,
     programs.save: _save,
     programs.load: _load,
 }

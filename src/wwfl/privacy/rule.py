@@ -1,0 +1,219 @@
+"""`Private(rule)`: updates clipped in MPC, noise from every server, then any aggregation rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from wwfl_core.algebra import BITS
+from wwfl_core.backend import MPCBackend
+from wwfl_core.bilinear import MatMul
+from wwfl_core.cost import Phase
+from wwfl_core.errors import ConfigError, Refused
+from wwfl_core.ops.approx import inv_sqrt
+from wwfl_core.prg import KEY_BYTES
+from wwfl_core.sharing import SharingSemantics
+from wwfl_core.tensor import SharedBits, SharedTensor, bilinear_many, concatenate, stack_tensors
+
+from .. import policy
+from ..aggregation import Aggregation, FedAvg, Inputs
+from .accountant import Budget, Guarantee, excess, gaussian_epsilon, releases_within
+from .discrete_gaussian import Source, sample
+
+ROOM_BITS = 62
+"""Sums of squares stay below 2^62 before they are truncated."""
+NEGLIGIBLE = 1e-100
+
+
+@dataclass(frozen=True)
+class Private(Aggregation):
+    """Differential privacy for every input's whole contribution: `rule` sees only clipped and noisy updates.
+
+    Every update (a model minus the one that the round started from) is scaled to L2 norm at most `clip`; one with a
+    coordinate beyond `coordinate_bound` is dropped. Every one of the m servers, helpers included, deals discrete
+    Gaussian noise of variance (noise_multiplier clip)^2 / (m - t), so the noise of any m - t honest ones is enough even
+    if the t permitted corrupt ones subtract theirs. `FedAvg` gets noise on the sum; any other rule gets it on every
+    input, since only sums have a sensitivity of `clip`. Weights are not used: every input counts alike.
+
+    With a `budget`, servers refuse the release that would exceed it. Releases are counted by the servers.
+
+    Raises:
+        ConfigError: a clip or a noise multiplier that is not positive.
+    """
+
+    rule: Aggregation
+    clip: float
+    noise_multiplier: float
+    budget: Budget | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("clip", "noise_multiplier"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"Private.{name} must be positive, got {getattr(self, name)}")
+
+    @property
+    def needs_root(self) -> bool:  # type: ignore[override]
+        return self.rule.needs_root
+
+    @property
+    def needs_coin(self) -> bool:  # type: ignore[override]
+        return self.rule.needs_coin
+
+    def check(self, inputs: int) -> None:
+        self.rule.check(inputs)
+
+    def affords(self, releases: int) -> None:
+        """Raises Refused (rule "privacy budget") if so many releases exceed the budget."""
+        if self.budget is None or releases <= (most := releases_within(self.noise_multiplier, self.budget)):
+            return
+        spent = gaussian_epsilon(self.noise_multiplier, releases, self.budget.delta)
+        raise Refused(
+            f"release {releases} would raise epsilon to {spent:.4g} at delta {self.budget.delta:g}; the budget of "
+            f"{self.budget.epsilon:g} allows {most} with noise multiplier {self.noise_multiplier:g}",
+            "privacy budget",
+        )
+
+    def guarantee(self, releases: int, delta: float | None = None) -> Guarantee:
+        """What holds after so many rounds; `delta` defaults to the budget's.
+
+        Raises:
+            ConfigError: when neither is given.
+        """
+        if delta is None and self.budget is None:
+            raise ConfigError("give delta=, or the rule a budget: without a delta there is no epsilon")
+        chosen = self.budget.delta if delta is None and self.budget else float(delta or 0)
+        epsilon = gaussian_epsilon(self.noise_multiplier, releases, chosen)
+        return Guarantee(epsilon, chosen, releases, self.noise_multiplier)
+
+    def aggregate(self, inputs: Inputs) -> SharedTensor:
+        models, current = list(inputs.models), inputs.current
+        mpc, n, size = current.mpc, len(models), current.size
+        self.check(n)
+        releases = mpc.party.notes.get(policy.RELEASES, 0) + 1
+        self.affords(releases)
+        updates = stack_tensors(models) - current.reshape(1, size)
+        noisy = clip_rows(updates, self.clip) + self._noise(mpc, n, size)
+        mpc.party.notes[policy.RELEASES] = releases
+        private = [current + noisy[i] for i in range(n)]
+        return self.rule.aggregate(Inputs(private, [1.0] * n, current, inputs.root, inputs.coin, inputs.memory))
+
+    def _noise(self, mpc: MPCBackend, n: int, size: int) -> SharedTensor:
+        """Noise [n, size]: on the first row only where the rule adds up all rows."""
+        sigma2 = server_sigma2(mpc.sharing, self.noise_multiplier * self.clip * 2.0**mpc.fixed.frac_bits, size)
+        with mpc.scope("noise"):
+            if not isinstance(self.rule, FedAvg):
+                return joint_noise(mpc, sigma2, (n, size))
+            first = joint_noise(mpc, sigma2, (1, size))
+            return first if n == 1 else concatenate([first, mpc.public_tensor(np.zeros((n - 1, size)))])
+
+
+# ---------------------------------------------------------------------- noise
+
+
+def server_sigma2(sharing: SharingSemantics, sigma_units: float, size: int) -> Fraction:
+    """The parameter of one server's noise, in units of the last place, rounded up.
+
+    Raises:
+        ConfigError: so little noise that a sum of discrete Gaussians is not close to one.
+    """
+    honest = sharing.parties - sharing.security.corruptions if sharing.parties > 1 else 1
+    share = Fraction(math.ceil(Fraction(sigma_units) ** 2 / honest))
+    if excess(honest, math.sqrt(share)) * size > NEGLIGIBLE:
+        raise ConfigError(
+            f"noise of standard deviation {sigma_units:.3g} units in all is too little; raise clip, noise_multiplier "
+            f"or frac_bits"
+        )
+    return share
+
+
+def joint_noise(mpc: MPCBackend, sigma2: Fraction, shape: tuple[int, ...]) -> SharedTensor:
+    """The sum of one sample per server, each dealt by the server that drew it from a key of its own. Offline, one round
+    (and bytes of one dealing per server)."""
+    op = mpc.party.op("sample")
+    key = op.random([mpc.me], "dg", BITS, (KEY_BYTES,)).tobytes()
+    drawn = sample(Source(key), sigma2, math.prod(shape)).view(np.uint64).reshape(shape)
+    mine = mpc.numbers.from_words(drawn)
+    jobs = [(mine if p == mpc.me else None, [p]) for p in range(mpc.sharing.parties)]
+    dealt = mpc.deal_many(jobs, shape, phase=Phase.OFFLINE, name="noise")
+    total = dealt[0]
+    for share in dealt[1:]:
+        total = total + share
+    return SharedTensor(mpc, total, mpc.fixed.frac_bits)
+
+
+# ---------------------------------------------------------------------- clipping
+
+
+def coordinate_bound(size: int, frac_bits: int) -> float:
+    """The power of two up to which `size` coordinates may all reach without their squares' sum leaving the ring (LeNet
+    at 20 bits: 8; it is not a restriction for steps of SGD)."""
+    return 2.0 ** math.floor((ROOM_BITS - 2 * frac_bits - math.log2(size) - 1e-9) / 2)
+
+
+def clip_rows(updates: SharedTensor, clip: float) -> SharedTensor:
+    """Every row of [n, size] times min(1, t / norm), for a t slightly below `clip` such that, whatever the rows are and
+    with all rounding, the norm of the result is at most `clip`. A row with a coordinate beyond `coordinate_bound`
+    becomes 0: its squares might wrap around.
+
+    2 n size comparisons of 64 bits, an AND over each row, n inner products, one inverse root, n size products.
+
+    Raises:
+        ConfigError: a clip that is too small for the number format.
+    """
+    mpc, (n, size) = updates.mpc, updates.shape
+    f = mpc.fixed.frac_bits
+    bound = coordinate_bound(size, f)
+    target = clip_target(clip, size, f)
+    with mpc.scope("clip"):
+        inside = _all_within(updates, bound)
+        rows = [updates[i] for i in range(n)]
+        squares = bilinear_many([(MatMul(), row.reshape(1, size), row.reshape(size, 1)) for row in rows])
+        norms = concatenate([s.reshape(1) for s in squares])
+        small = (norms - target**2).negative(64 - f)
+        divisor = norms + small.times(target**2 - norms)
+        inverse = inv_sqrt(divisor, low=target**2 * (1 - 2.0**-8), high=1.01 * size * bound**2)
+        factors = inside.times(inverse * target)
+        return updates * factors.reshape(n, 1)
+
+
+def _all_within(x: SharedTensor, bound: float) -> SharedBits:
+    """Per row, whether all |x| are at most `bound`; right for every word of the ring."""
+    outside = stack_tensors([x + bound, -x + bound]).negative()
+    inside = ~outside
+    bits = inside[0] & inside[1]
+    while (width := bits.shape[1]) > 1:  # halves may overlap, as b AND b = b
+        half = (width + 1) // 2
+        bits = bits[:, :half] & bits[:, width - half :]
+    return bits.reshape(x.shape[0])
+
+
+def clip_target(clip: float, size: int, frac_bits: int) -> float:
+    """The norm to scale to so that the result, with all errors, has norm at most `clip`.
+
+    With u = 2^-frac_bits and norms up to G = sqrt(size) bound, the inverse root is off by 2e-6 relative and 2 u, the
+    target's encoding by u relative, the product of both by u, and every coordinate's product by u:
+        norm <= t (1 + u) (1 + 2e-6) / sqrt(1 - u / t^2) + G (2 t (1 + u) + 1) u + sqrt(size) u.
+    """
+    u, root = 2.0**-frac_bits, math.sqrt(size)
+    largest = root * coordinate_bound(size, frac_bits)
+
+    def worst(t: float) -> float:
+        return t * (1 + u) * (1 + 2e-6) / math.sqrt(1 - u / t**2) + largest * (2 * t * (1 + u) + 1) * u + root * u
+
+    low, high = math.sqrt(2.0**7 * u), clip
+    if high <= low or worst(low) > clip:
+        raise ConfigError(
+            f"clip={clip} is too small for {frac_bits} fractional bits and {size} coordinates (at least about "
+            f"{worst(low):.2g}): rounding would move an update by more"
+        )
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if worst(middle) <= clip else (low, middle)
+    return low
+
+
+__all__: Sequence[str] = ["Private", "clip_rows", "clip_target", "coordinate_bound", "joint_noise", "server_sigma2"]

@@ -1,0 +1,158 @@
+"""Opening a value to a client, outside of the cluster: every server hands over components, the client combines them.
+
+The servers learn nothing: none of them gets a component that it does not hold. Before they hand over, all add the same
+fresh sharing of zero, from the key of the parties that hold components. So the client gets a uniform sharing of the
+value, which says nothing about how it was computed, not even to a client who conspires with a helper. (In the built-in
+sharings, the components of a server and the value determine what that server lacks.)
+
+In a malicious-secure sharing whose components have h holders, of which t may be corrupt, a component is believed if
+more than t holders confirm it. With h > 2t (Tetrad: h = 3, t = 1) the client always gets it: t + 1 holders send it in
+full and the others its digest. With fewer holders, one sends it and a lie is detected, not corrected. In a semi-honest
+sharing one holder sends it, and the client can check nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .algebra import Algebra
+from .arrays import Array, Shape
+from .backend import MPCBackend
+from .cost import Link, Phase
+from .errors import VerificationFailed
+from .share import Share
+from .sharing import SharingSemantics
+from .tensor import SharedBits, SharedTensor
+from .transcript import DIGEST_BYTES, digest
+
+Piece = Array | bytes
+"""A component in full, or its digest."""
+
+
+@dataclass(frozen=True)
+class Revealed:
+    """What a client learnt, and the servers whose components were outvoted."""
+
+    value: Any
+    outvoted: tuple[str, ...] = ()
+
+
+def zero_sharing(mpc: MPCBackend, algebra: Algebra, shape: Shape) -> Share:
+    """This party's part of a uniform sharing of zero that all parties with components know. Free."""
+    op, sharing = mpc.party.op("zero"), mpc.sharing
+    held = sharing.held_by(mpc.me)
+    if not held:
+        return Share(algebra, shape, {})
+    drawn = {c: op.random(sharing.evaluators, f"z{c}", algebra, shape) for c in sharing.seeded}
+    parts = {**drawn, **sharing.complete(algebra, algebra.zeros(shape), drawn)}
+    return Share(algebra, shape, {c: parts[c] for c in held})
+
+
+def hand_over(mpc: MPCBackend, x: SharedTensor | SharedBits, client: str, reason: str) -> dict[int, Piece]:
+    """What this server gives to the client, after a check point. Recorded in the ledger as an opening to the client.
+
+    Raises:
+        Refused: by this server's guard, before anything is sent.
+        VerificationFailed: see `MPCBackend.checkpoint`.
+    """
+    audience = f"client {client}"
+    grounds = mpc.party.admit(reason, audience, x.shape)
+    mpc.checkpoint()
+    fresh = x.data + zero_sharing(mpc, x.data.algebra, x.data.shape)
+    op = mpc.party.op("hand over")
+    mpc.party.record_opening(op, reason, audience, x.shape, grounds)
+    return {c: fresh.parts[c] if full else digest(fresh.parts[c]).tobytes() for c, full in duties(mpc.sharing, mpc.me)}
+
+
+def duties(sharing: SharingSemantics, party: int) -> list[tuple[int, bool]]:
+    """The components that a party hands over, each in full or (False) as a digest. The load is spread."""
+    found: list[tuple[int, bool]] = []
+    for c in sharing.required:
+        order = sorted(sharing.holders[c], key=lambda h: (h - c) % sharing.parties)
+        if party in order:
+            place = order.index(party)
+            if place < _copies(sharing, c):
+                found.append((c, True))
+            elif sharing.security.malicious:
+                found.append((c, False))
+    return found
+
+
+def _copies(sharing: SharingSemantics, component: int) -> int:
+    """How many holders send a component in full."""
+    corruptions = sharing.security.corruptions
+    outvotes = sharing.security.malicious and len(sharing.holders[component]) > 2 * corruptions
+    return corruptions + 1 if outvotes else 1
+
+
+def combine(
+    sharing: SharingSemantics, algebra: Algebra, shape: Shape, handed: Sequence[Any]
+) -> tuple[Array, tuple[int, ...]]:
+    """The client's part: the elements that the servers' pieces (in the order of parties) stand for, and who was
+    outvoted. A piece of another form than it ought to have counts as a lie.
+
+    Raises:
+        VerificationFailed: a component that too few of its holders confirm (malicious-secure sharings), or that did
+            not arrive.
+    """
+    liars: set[int] = set()
+    parts: dict[int, Array] = {}
+    for c in sharing.required:
+        parts[c], wrong = _elect(sharing, algebra, shape, c, handed)
+        liars |= wrong
+    value = algebra.sum([algebra.scale(sharing.coefficients[c], parts[c]) for c in sharing.required])
+    return value, tuple(sorted(liars))
+
+
+def _elect(
+    sharing: SharingSemantics,
+    algebra: Algebra,
+    shape: Shape,
+    component: int,
+    handed: Sequence[Any],
+) -> tuple[Array, set[int]]:
+    """The copy of a component that enough holders confirm, and the holders that said something else."""
+    votes: dict[int, bytes] = {}
+    copies: dict[bytes, Array] = {}
+    for party in sorted(sharing.holders[component]):
+        mine = dict(duties(sharing, party))
+        if component not in mine:
+            continue
+        piece: Any = None
+        if isinstance(handed[party], dict):
+            piece = handed[party].get(component)
+        if mine[component] and _is_copy(piece, algebra, shape):
+            votes[party] = digest(piece).tobytes()
+            copies[votes[party]] = piece
+        elif not mine[component] and isinstance(piece, bytes) and len(piece) == DIGEST_BYTES:
+            votes[party] = piece
+        else:
+            votes[party] = b""
+    needed = sharing.security.corruptions + 1 if sharing.security.malicious else 1
+    said = list(votes.values())
+    for vote, copy in copies.items():
+        if said.count(vote) >= needed:
+            return copy, {party for party, other in votes.items() if other != vote}
+    raise VerificationFailed(
+        f"component {component} of a value for a client: fewer than {needed} of its holders {sorted(votes)} agree on "
+        f"one copy, so one of them deviates; the client believes none. Discard this cluster"
+    )
+
+
+def _is_copy(piece: Any, algebra: Algebra, shape: Shape) -> bool:
+    """Whether something is an array of elements."""
+    form: Any = (getattr(piece, "dtype", None), getattr(piece, "shape", None))
+    return isinstance(piece, np.ndarray) and form == (np.dtype(algebra.dtype), shape)
+
+
+def links_to_client(
+    sharing: SharingSemantics, addresses: Sequence[str], algebra: Algebra, shape: Shape
+) -> dict[Link, tuple[int, int]]:
+    """The traffic of the servers' messages to the client."""
+    size = algebra.nbytes(shape)
+    sizes = [sum(size if full else DIGEST_BYTES for _, full in duties(sharing, p)) for p in range(sharing.parties)]
+    return {Link(a, "client", Phase.ONLINE, "answer"): (n, 1) for a, n in zip(addresses, sizes, strict=True) if n}
