@@ -18,6 +18,7 @@ from wwfl_core.errors import ConfigError
 
 from .data.datasets import Dataset
 from .data.partition import Partition
+from .nn import spec
 
 Rows = tuple[Any, Any]
 """Images [n, c, h, w] and one-hot labels [n, classes], shared at a node."""
@@ -105,3 +106,19 @@ def fingerprint(train: Dataset, partition: Partition) -> str:
 def one_hot(labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float64]:
     """Labels [n] as rows of a unit matrix [n, classes]."""
     return np.eye(classes)[labels]
+
+
+def count_classes(layers: Sequence[spec.Layer], data: Dataset) -> int:
+    """How many classes a model tells apart, for data that it can classify.
+
+    Raises:
+        ConfigError: images or labels that do not fit the model.
+    """
+    shape = spec.output_shape(layers, data.images.shape[1:])
+    if len(shape) != 1:
+        raise ConfigError(f"the model's output for {data.images.shape[1:]} is {shape}; classification needs [classes]")
+    if data.labels.max(initial=0) >= shape[0]:
+        raise ConfigError(
+            f"label {data.labels.max()} needs at least {data.labels.max() + 1} outputs, the model has {shape[0]}"
+        )
+    return shape[0]

@@ -22,17 +22,17 @@ from wwfl_core.sharing import Security
 from . import downgrade, policy, programs, state, topology
 from .aggregation import Aggregation, FedAvg
 from .books import Books
-from .clients import Shelf, check_partition, fingerprint, one_hot
+from .clients import Shelf, check_partition, count_classes, fingerprint, one_hot
 from .data.datasets import Dataset
 from .data.partition import Partition, iid
 from .engine import EngineName, make
 from .inference import InferenceService
 from .nn import spec
 from .nn.layers import DEFAULT_INT_BITS
-from .nn.trace import load_parameters, output_shape, pool_first, trace
+from .nn.trace import load_parameters, pool_first, trace
 from .round import Play
 from .schedule import Round, Schedule
-from .setting import RUNS_PER_ROUND, Available, Progress, Setting, everybody, share_rows
+from .setting import RUNS_PER_ROUND, Available, Progress, Setting, everybody, share_rows, silent
 from .topology import CLUSTER_NETWORK, GLOBAL_NETWORK, Cluster, Ensemble, Group, LocalTrainers, Member, Place
 
 __all__ = [
@@ -53,10 +53,6 @@ __all__ = [
 EVALUATION_BATCH = 100
 
 
-def _silent(cluster: str, stage: str, done: int, total: int) -> None:
-    return
-
-
 class Federation:
     """Clusters that run different protocols train one model for global servers; nobody opens it.
 
@@ -68,8 +64,8 @@ class Federation:
     the global servers; clusters may share hosts with them. Use as a context manager, or call `close`.
 
     `root` is the servers' own data set, for rules that need one; it is trained by `root_trainer`: the global servers,
-    a cluster of its own, or leaf number k. Without a `reveal_policy`, whoever holds this object may open the model; with
-    one, every server decides (`wwfl.policy`).
+    a cluster of its own, or leaf number k. Without a `reveal_policy`, whoever holds this object may open the model;
+    with one, every server decides (`wwfl.policy`).
 
     The model has the guarantee of the weakest cluster that it passes through (`guarantee`). A transfer that takes away
     protection is refused unless `allow_weaker=True`.
@@ -162,7 +158,7 @@ class Federation:
         partition_seed: int = 0,
         checkpoint: str | None = None,
         available: Available = everybody,
-        progress: Progress = _silent,
+        progress: Progress = silent,
         on_round: Callable[[Round, Federation], None] | None = None,
     ) -> list[Round]:
         """Runs rounds up to number `rounds` (already finished or restored ones count) and returns the history.
@@ -219,16 +215,7 @@ class Federation:
         raise Misuse(f"there is no leaf {leaf!r}; there are {', '.join(f'{p.leaf} ({p.name})' for p in leaves)}")
 
     def _check_data(self, data: Dataset) -> None:
-        shape = output_shape(self.layers, data.images.shape[1:])
-        if len(shape) != 1:
-            raise ConfigError(
-                f"the model's output for {data.images.shape[1:]} is {shape}; classification needs [classes]"
-            )
-        if data.labels.max(initial=0) >= shape[0]:
-            raise ConfigError(
-                f"label {data.labels.max()} needs at least {data.labels.max() + 1} outputs, the model has {shape[0]}"
-            )
-        self._setting.classes = shape[0]
+        self._setting.classes = count_classes(self.layers, data)
 
     def _take_data(self, train: Dataset, partition: Partition | None, seed: int) -> None:
         """Who holds which rows; a run goes on with the data that it began with."""
@@ -330,7 +317,7 @@ class Federation:
         """Measured seconds by (where, stage); clusters train at the same time."""
         return self._books.seconds
 
-    def evaluate(self, test: Dataset, reason: str = "hits on the test set", progress: Progress = _silent) -> float:
+    def evaluate(self, test: Dataset, reason: str = "hits on the test set", progress: Progress = silent) -> float:
         """Share of the test images that the model classifies right. Opens only the number of hits."""
         self._check_data(test)
         servers = self.global_servers

@@ -145,9 +145,7 @@ class Play:
         if not _apart(place):
             return [place.node.run_agreed(policy.open_model, model, to, reason)] * child.inputs
         return [
-            place.node.run_agreed(
-                policy.open_model, self._part(model, child.first + i), to, f"{reason} (client {i})"
-            )
+            place.node.run_agreed(policy.open_model, self._part(model, child.first + i), to, f"{reason} (client {i})")
             for i in range(child.inputs)
         ]
 
