@@ -78,7 +78,8 @@ def aggregate(
     with mpc.scope("aggregate"):
         coin = mpc.coin(f"aggregation by {type(rule).__name__}") if rule.needs_coin else None
         inputs = Inputs(models, weights, current, root, coin, dict(memory))
-        return rule.aggregate(inputs), inputs.memory
+        model = rule.aggregate(inputs)  # perhaps with more fractional bits than the format has
+        return model.rescale(mpc.fixed.frac_bits), inputs.memory
 
 
 def evaluate(
