@@ -52,7 +52,7 @@ class FLTrust(Aggregation):
 
 
 def _cosines(products: SharedTensor, two: SharedTensor, inverse: SharedTensor) -> SharedTensor:
-    """cos(g_i, g_0) at INNER bits, from the Gram matrix (its last row is that of g_0) and from 2^k and r of all norms."""
+    """cos(g_i, g_0) at INNER bits, from the Gram matrix (its last row is that of g_0), 2^k and r of all norms."""
     n = products.shape[0] - 1
     dots = exact_product(exact_product(products[:n, n], two[:n]), two[n:], 2 * NORM_BITS)
     return product(product(dots.truncate(2 * NORM_BITS - INNER), inverse[:n], INNER), inverse[n:], INNER)

@@ -6,7 +6,6 @@ name = "package.module:Class"
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
@@ -80,16 +79,25 @@ def rule(name: str, **options: Any) -> Aggregation:
             raise ConfigError(
                 f"rule {name!r} has no option {option!r}; {hint}its options are {', '.join(known) or 'none'}"
             )
+        _check_type(name, option, known[option], options[option])
     try:
         return make(**{option: _value(option, given) for option, given in options.items()})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"rule {name!r} refuses {options}: {error}") from error
 
 
-def _options(make: Factory) -> list[str]:
-    if dataclasses.is_dataclass(make):
-        return [f.name for f in dataclasses.fields(make) if f.init]
-    return list(inspect.signature(make).parameters)
+def _options(make: Factory) -> dict[str, Any]:
+    """Names of options and their defaults (`inspect.Parameter.empty` where there is none)."""
+    return {name: p.default for name, p in inspect.signature(make).parameters.items()}
+
+
+def _check_type(name: str, option: str, default: Any, given: Any) -> None:
+    """A number where the default is one, true or false where it is one of these."""
+    wanted = {bool: bool, int: int, float: (int, float)}.get(type(default))
+    if wanted is not None and (not isinstance(given, wanted) or isinstance(given, bool) != (wanted is bool)):
+        raise ConfigError(
+            f"rule {name!r}: {option} is {given!r}, but it is like {default!r} ({type(default).__name__})"
+        )
 
 
 def _value(option: str, given: Any) -> Any:

@@ -46,7 +46,7 @@ def gram(matrix: SharedTensor) -> SharedTensor:
 
 
 def mixture(weights: SharedTensor, matrix: SharedTensor, drop_bits: int | None = None) -> SharedTensor:
-    """sum_i weights_i matrix_i: one product of matrices, truncated by `drop_bits` (default: to the cluster's format)."""
+    """sum_i weights_i matrix_i: one product of matrices, truncated by `drop_bits` (default: to the format)."""
     mpc, row = matrix.mpc, weights.reshape(1, weights.size)
     scale = row.frac_bits + matrix.frac_bits
     drop = max(0, scale - mpc.fixed.frac_bits) if drop_bits is None else drop_bits

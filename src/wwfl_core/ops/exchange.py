@@ -1,8 +1,8 @@
 """Sorting by compare-exchange networks, and the choice between a network and all pairs.
 
 Batcher's merge-exchange network (AFIPS'68; Knuth, TAOCP 5.2.2, Algorithm M) sorts n entries with about n log2(n)^2 / 4
-comparators in t (t + 1) / 2 layers, t = ceil(log2 n): 31 in 10 layers for n = 10, 1,077 in 28 for n = 100. All pairs are
-n (n - 1) / 2 comparisons (45, 4,950) in one layer. So a network sends less and takes more rounds; which is faster
+comparators in t (t + 1) / 2 layers, t = ceil(log2 n): 31 in 10 layers for n = 10, 1,077 in 28 for n = 100. All pairs
+are n (n - 1) / 2 comparisons (45, 4,950) in one layer. So a network sends less and takes more rounds; which is faster
 depends on the latency, the bandwidth and the number of entries: `choose` estimates both.
 
 A comparator is one comparison and one secret bit times a number: S + I (see `select`).
@@ -102,7 +102,7 @@ def _declared(costs: Mapping[str, DeclaredCost], name: str, n: int, frac_bits: i
 
 
 def _comparison(costs: Mapping[str, DeclaredCost], n: int, bits: int) -> Estimate:
-    """A comparison of `bits`: the traffic is about proportional to them, the rounds are those of the next width known."""
+    """A comparison of `bits`: traffic about in proportion, rounds of the next width that is known."""
     wide = _declared(costs, COMPARE, n, 0)
     narrow = _declared(costs, "sign32", n, 0) if "sign32" in costs else wide
     return Estimate(
@@ -113,7 +113,7 @@ def _comparison(costs: Mapping[str, DeclaredCost], n: int, bits: int) -> Estimat
 def estimates(
     costs: Mapping[str, DeclaredCost], n: int, entries: int, *, low: int, high: int, bits: int
 ) -> dict[Method, Estimate]:
-    """What `sum_of_ranks_between` costs by each method, for `entries` columns of n, from a protocol's declared costs."""
+    """What `sum_of_ranks_between` costs by each method for `entries` columns of n, from what a protocol declares."""
 
     def bit(k: int, then: str) -> Estimate:
         return _declared(costs, then, k * entries, 0)

@@ -111,8 +111,9 @@ def sort(
 ) -> SharedTensor:
     """The entries along an axis in ascending (or descending) order, exact.
 
-    By exchange: S + I per layer of the network. By pairs, through ranks: bits [rank_i = k] (a test of ceil(log2 n) bits for zero) make the permutation matrix, one sum of
-    products per output moves the entries. S + I + ceil(log2(log2 n)) A + 1 + I + 1 rounds, O(n^2) bits to integers.
+    By exchange: S + I per layer of the network. By pairs, through ranks: bits [rank_i = k] (a test of ceil(log2 n) bits
+    for zero) make the permutation matrix, one sum of products per output moves the entries. S + I +
+    ceil(log2(log2 n)) A + 1 + I + 1 rounds, O(n^2) bits to integers.
     """
     axis = normal_axis(x, axis)
     n = x.shape[axis]

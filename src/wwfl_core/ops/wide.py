@@ -35,7 +35,7 @@ class Normal(NamedTuple):
 
 
 def exact_product(a: SharedTensor, b: SharedTensor, frac_bits: int | None = None) -> SharedTensor:
-    """a * b without truncation, at the sum of both scales or as a number of `frac_bits`; below 2^63 in words. 1 round."""
+    """a * b without truncation, at the sum of both scales or at `frac_bits`; below 2^63 in words. 1 round."""
     scale = a.frac_bits + b.frac_bits if frac_bits is None else frac_bits
     return SharedTensor(a.mpc, a.mpc.bilinear(Mul(), a.data, b.data), scale)
 
