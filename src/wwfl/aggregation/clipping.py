@@ -41,7 +41,7 @@ class NormClipping(Aggregation):
         squares = diagonal(gram(gaps))
         limit = min(round(self.clip**2 * 4.0**f), 4**NORM_BITS)
         above = (-(SharedTensor(squares.mpc, squares.data, 0) - limit)).negative()
-        root = wide_inv_sqrt(squares + 4.0**-f)  # one unit more: a norm of zero has no inverse
+        root = wide_inv_sqrt(squares)
         inverse = exact_product(root.result, root.two)  # 2^(31 - f) / |g_i|
         shrink = self.clip * 2.0 ** (f - NORM_BITS)
         # Only norms above `clip` pass, so inverse * shrink < 1: keep as many bits as that leaves room for.

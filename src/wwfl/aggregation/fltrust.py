@@ -36,11 +36,10 @@ class FLTrust(Aggregation):
             raise Misuse("FLTrust compares with a model that was trained on a root set: give Inputs.root")
         gaps = updates([*inputs.models, inputs.root], inputs.current, self.norm_bound)
         f, products = gaps.frac_bits, gram(gaps)
-        # |g|^2 = v 4^(31 - k) in units of 4^-f, r = 1 / sqrt(v): |g| = 2^(31 - f - k) / r. One unit is added, since a
-        # norm of zero has no inverse.
-        norm = wide_inv_sqrt(diagonal(products) + 4.0**-f)
+        # |g|^2 = v 4^(31 - k) in units of 4^-f, r = 1 / sqrt(v): |g| = 2^(31 - f - k) / r
+        norm = wide_inv_sqrt(diagonal(products))
         trust = relu(_cosines(products, norm.two, norm.result), INNER + 3)
-        total = wide_reciprocal(trust.sum(0).reshape(1) + 2.0**-INNER)  # S = v 4^(31 - m)
+        total = wide_reciprocal(trust.sum(0).reshape(1))  # S = v 4^(31 - m)
         weights = exact_product(trust, total.four, 2 * NORM_BITS).truncate(2 * NORM_BITS - INNER)  # T v / S
         units = exact_product(product(weights, norm.result[:n], INNER), norm.two[:n])  # times 2^(31 - f) / |g_i|
         # The rest is sum_i units_i g_i 2^(f - 31), of norm at most v <= 1, times |g_0| / v.

@@ -10,7 +10,7 @@ from wwfl_core.ops.exchange import By
 from wwfl_core.tensor import SharedTensor, stack_tensors
 
 from .rules import WAN, Aggregation, Inputs
-from .updates import divided
+from .updates import divided, updates
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class TrimmedMean(Aggregation):
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         n = len(inputs.models)
         self.check(n)
-        values = stack_tensors(list(inputs.models))
-        kept = sum_of_ranks_between(values, self.trim, n - self.trim, bits=self.bits, by=self.by)
-        return divided(kept, n - 2 * self.trim)
+        gaps = updates(inputs.models, inputs.current)
+        kept = sum_of_ranks_between(gaps, self.trim, n - self.trim, bits=self.bits, by=self.by)
+        return inputs.current + divided(kept, n - 2 * self.trim)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Reciprocals and inverse roots over the whole range of the ring, with a relative error: a secret floating point.
 
-A positive integer u below 2^62 (the words of a tensor, whatever its scale) is v 4^(31-k) with v in [1/4, 1): one
+An integer 0 < u < 2^62 (the words of a tensor, whatever its scale) is v 4^(31-k) with v in [1/4, 1): one
 comparison depth against a public grid finds k and the third of [1/4, 1) that v lies in, 4^k and 2^k are public linear
 combinations of the comparison bits, and u 4^k is an exact product. Then f(v) needs no further comparison. `approx` asks
 for a declared domain instead and takes fewer comparisons.
@@ -47,13 +47,13 @@ def product(a: SharedTensor, b: SharedTensor, frac_bits: int) -> SharedTensor:
 
 
 def _normal(u: SharedTensor, f: Scalar) -> Normal:
-    """For a vector u of words in [1, 4^31): S + I + 1 + one truncation + 4 M, 92 comparisons per entry."""
+    """For a vector u of words in [0, 4^31), 0 taken as 1: S + I + 1 + a truncation + 4 M, 93 comparisons each."""
     if u.ndim != 1:
         raise Misuse(f"needs a vector, got shape {u.shape}; reshape it first")
     raw = SharedTensor(u.mpc, u.data, 0)
     powers = 4 ** np.arange(1, POWERS, dtype=np.int64)
     inner = [[_cut(j, c) for j in range(POWERS)] for c in CUTS]
-    grid = np.concatenate([powers, *(np.array(row, np.int64) for row in inner)])
+    grid = np.concatenate([powers, *(np.array(row, np.int64) for row in inner), [1]])
     below = (raw.reshape(1, raw.size) - grid.reshape(-1, 1)).negative().to_integers()
     below_power = below[: POWERS - 1]  # [u < 4^j] for j = 1..30: k of them hold, those with j > 30 - k
     fours = 3 * 4 ** np.arange(POWERS - 1, dtype=np.int64)[::-1]
@@ -63,7 +63,8 @@ def _normal(u: SharedTensor, f: Scalar) -> Normal:
     # v < cut where u is below the cut within its power of four: all cuts minus all powers that u is below
     low, high = (below[s : s + POWERS].sum(0) for s in (POWERS - 1, 2 * POWERS - 1))
     steps = stack_tensors([low, high]) - below_power.sum(0)
-    value = exact_product(raw, four, 2 * POWERS).truncate(2 * POWERS - INNER)
+    zero = SharedTensor(u.mpc, (below[len(grid) - 1] * 4 ** (POWERS - 1)).data, 2 * POWERS)
+    value = (exact_product(raw, four, 2 * POWERS) + zero).truncate(2 * POWERS - INNER)
     return Normal(four, two, back, value, power_from_steps(value, 0.25, 1.0, steps, f, INNER))
 
 
@@ -77,12 +78,12 @@ def _weigh(bits: SharedTensor, weights: np.ndarray) -> SharedTensor:
 
 
 def wide_reciprocal(u: SharedTensor) -> Normal:
-    """1 / v for words u = v 4^(31-k) >= 1; error at most 1e-7 of the result."""
+    """1 / v for words u = v 4^(31-k), 0 taken as 1; error at most 1e-7 of the result."""
     return _normal(u, reciprocal_of)
 
 
 def wide_inv_sqrt(u: SharedTensor) -> Normal:
-    """1 / sqrt(v) for words u = v 4^(31-k) >= 1; error at most 1e-7 of the result."""
+    """1 / sqrt(v) for words u = v 4^(31-k), 0 taken as 1; error at most 1e-7 of the result."""
     return _normal(u, inverse_root)
 
 
