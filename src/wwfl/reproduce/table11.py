@@ -57,6 +57,7 @@ RULES: Mapping[str, Aggregation] = {
     "fedavg": FedAvg(),
     "fltrust": FLTrust(),
     "trimmed-mean": TrimmedMean(TRIM, bits=RANGE_BITS),
+    "trimmed-mean, 64 bits": TrimmedMean(TRIM),
     "trimmed-mean-variant-10": TrimmedMeanVariant(TRIM, 10),
     "trimmed-mean-variant-100": TrimmedMeanVariant(TRIM, 100),
     "trimmed-mean-variant-1000": TrimmedMeanVariant(TRIM, 1000),
@@ -271,3 +272,18 @@ def table(rows: Sequence[Row]) -> Table:
             *paper,
         )
     return shown
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as JSON has them, one line per rule: per protocol megabytes offline + online, rounds, modelled seconds."""
+    protocols = list(dict.fromkeys(row["protocol"] for row in rows))
+    heads = [f"{p} {what}" for p in protocols for what in ("MB", "rounds", "s")]
+    lines = ["| rule | " + " | ".join([*heads, "paper MB", "paper s"]) + " |", "| --- |" + " --- |" * (len(heads) + 2)]
+    for rule in dict.fromkeys(row["rule"] for row in rows):
+        cells = [rule]
+        for row in (row for p in protocols for row in rows if (row["rule"], row["protocol"]) == (rule, p)):
+            offline, online = (row[f"bytes_{phase}"] / 1e6 for phase in ("offline", "online"))
+            cells += [f"{offline:.2f} + {online:.2f}", str(row["rounds"]), f"{row['modelled_s']:.2f}"]
+        cells += [f"{value:,.2f}" for value in PAPER[rule]] if rule in PAPER else ["", ""]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
