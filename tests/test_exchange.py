@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from backends import Additive2PC, Replicated3PC
+from backends import Additive2PC, Plain, Replicated3PC
 from helpers import EVERY, SECURE
 from wwfl_core import LocalCluster, MPCBackend, NetworkModel, Phase, ops
 from wwfl_core.errors import Misuse
@@ -128,5 +128,5 @@ def test_latency_favours_pairs_and_bandwidth_favours_the_network() -> None:
     assert chosen(NetworkModel(0.0001, 1e9), 61_706) == "exchange"
     assert chosen(FAR, 61_706, make=Additive2PC) == "exchange"
     assert chosen(FAR, 61_706, n=100) == "exchange"
-    assert chosen(NetworkModel(0.0), 61_706) == "pairs"  # both take no time
+    assert chosen(NetworkModel(0.0), 61_706) == chosen(FAR, 5, make=Plain) == "exchange"  # both take no time
     assert choose({}, 3, NetworkModel(0.0001, 1e9), 10, 61_706, low=2, high=8, bits=64) == "pairs"

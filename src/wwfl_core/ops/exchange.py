@@ -139,15 +139,18 @@ def choose(
     high: int,
     bits: int,
 ) -> Method:
-    """The method with the smaller estimated time on a network; all pairs if equal or if the protocol declares no costs.
+    """The method with the smaller estimated time on a network.
+
+    If both take equally long (computing in the clear), the network, which compares less and needs less memory; if the
+    protocol declares no costs, all pairs.
 
     A pure function of public numbers, so that all parties choose alike. `parties` are those that hold shares.
     """
     if not {COMPARE, TO_INTEGER, GATE} <= costs.keys():
         return "pairs"
     both = estimates(costs, n, entries, low=low, high=high, bits=bits)
-    faster = both["exchange"].seconds(network, parties) < both["pairs"].seconds(network, parties)
-    return "exchange" if faster else "pairs"
+    slower = both["exchange"].seconds(network, parties) > both["pairs"].seconds(network, parties)
+    return "pairs" if slower else "exchange"
 
 
 def method(x: SharedTensor, by: By, *, low: int, high: int, bits: int) -> Method:
