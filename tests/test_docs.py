@@ -89,6 +89,7 @@ def test_the_table_of_costs_is_current(tmp_path: Path, protocols: list[str]) -> 
         "docs/models.md",
         "docs/add-a-protocol.md",
         "docs/privacy.md",
+        "docs/aggregation.md",
     ],
 )
 def test_links_between_documents_exist(name: str) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import float_rules
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from small_federations import SMALL, digits, make, model, weights
 from wwfl import SGD, Cluster, FedAvg, Federation, Group, Round, Schedule, TrimmedMean, sampling
@@ -17,9 +16,6 @@ from wwfl.aggregation import Inputs
 from wwfl_core import SharedTensor
 from wwfl_core.errors import ConfigError, Desync, Misuse, ProtocolError, VerificationFailed
 from wwfl_core.share import Share
-
-float_rules.install()
-
 
 # ---------------------------------------------------------------------- clients
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-import float_rules
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from small_federations import SMALL, digits, make, model, weights
 from wwfl import Cluster, Ensemble, Federation, Group, LocalTrainers, Round, Schedule, TrimmedMean, plaintext
@@ -19,7 +18,6 @@ from wwfl.engine.plain import load_flat, train_flat
 from wwfl.nn.trace import parameters
 from wwfl_core.errors import ConfigError
 
-float_rules.install()
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples" / "topologies").glob("*.py"))
 
 

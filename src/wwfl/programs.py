@@ -102,10 +102,10 @@ def aggregate(
     with mpc.scope("aggregate"):
         tossed = mpc.coin(f"aggregation by {type(rule).__name__}") if rule.needs_coin else None
         inputs = Inputs(models, weights, current, root, coin if tossed and coin else tossed, dict(memory))
-        result = rule.aggregate(inputs)
+        model = rule.aggregate(inputs)  # perhaps with more fractional bits than the format has
         for kept in inputs.memory.values():  # a restored run has no cached masks either
             kept.data.cache.clear()
-        return result, inputs.memory
+        return model.rescale(mpc.fixed.frac_bits), inputs.memory
 
 
 def voters(flat: SharedTensor, layers: Sequence[spec.Layer]) -> list[Params]:

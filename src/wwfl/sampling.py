@@ -38,6 +38,23 @@ def choose(
     return sorted(islice(there, count))
 
 
+def distinct(seed: bytes, population: int, count: int, *context: str) -> list[int]:
+    """`count` distinct members of range(population), a uniform subset in ascending order, in O(count): Floyd's method.
+
+    For large populations; the result differs from that of `choose`.
+
+    Raises:
+        ConfigError: when there are fewer than `count`.
+    """
+    if not 0 <= count <= population:
+        raise ConfigError(f"cannot sample {count} of {population} coordinates")
+    stream, found = _Words(derive_key(seed, "distinct", *context)), set[int]()
+    for last in range(population - count, population):
+        drawn = stream.below(last + 1)
+        found.add(last if drawn in found else drawn)
+    return sorted(found)
+
+
 def batches(seed: bytes, rows: int, size: int, epochs: int) -> list[list[int]]:
     """Row indices of every batch: each epoch is a fresh permutation, cut into batches (the last may be smaller)."""
     if rows < 1 or size < 1 or epochs < 1:

@@ -324,3 +324,21 @@ class MPCBackend(ABC):
         if frac_bits == 0:
             return as_ring(value, "the public operand")
         return self.fixed.encode(as_float(value, "the public operand"), "the public operand", frac_bits)
+
+    def factor(self, value: npt.ArrayLike) -> tuple[Array, int]:
+        """A public factor as (words, bits) with value = words / 2^bits, about frac_bits significant bits.
+
+        Small factors get more fractional bits, so that a learning rate of 0.001 is as precise as one of 1; trailing
+        zero bits are dropped, so that powers of two cost no more than they must.
+        """
+        given = np.asarray(value)
+        if np.issubdtype(given.dtype, np.integer) or given.dtype == np.bool_:
+            return self.constant(given, 0), 0
+        real = np.asarray(given, np.float64)
+        largest = float(np.max(np.abs(real), initial=0.0))
+        small = max(0, -int(np.floor(np.log2(largest)))) if 0 < largest < 1 else 0
+        bits = min(self.fixed.frac_bits + small, 44)
+        ring = self.fixed.encode(real, "the public factor", bits)
+        used = int(np.bitwise_or.reduce(ring, axis=None)) if ring.size else 0
+        spare = min(bits, (used & -used).bit_length() - 1) if used else bits
+        return (ring.view(np.int64) >> np.int64(spare)).view(np.uint64), bits - spare

@@ -1,6 +1,7 @@
-"""Which protocols are installed: the entry points of group `wwfl.backends`, of this package and of any other.
+"""What is installed under a name: the entry points of a group, of this package and of any other.
 
-A distribution adds a protocol with
+`Registry` is one kind of plug-in; the functions below are the registry of protocols, whose group is `wwfl.backends`. A
+distribution adds a protocol with
 
     [project.entry-points."wwfl.backends"]
     name = "package.module:Class"
@@ -12,11 +13,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import reduce
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar
 
 from .backend import MPCBackend
 from .errors import ConfigError
@@ -24,15 +26,16 @@ from .errors import ConfigError
 GROUP = "wwfl.backends"
 BUILT_IN = "wwfl"  # the distribution of the built-in protocols
 
+T = TypeVar("T")
 Factory = Callable[[], MPCBackend]
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One registered protocol: how to make it, or why that is not possible; `distribution` is where it comes from."""
+class Entry(Generic[T]):
+    """One registered plug-in: how to make it, or why that is not possible; `distribution` is where it comes from."""
 
     name: str
-    factory: Factory | None
+    factory: T | None
     error: str | None
     distribution: str
 
@@ -41,60 +44,88 @@ class Entry:
         return self.distribution == BUILT_IN
 
 
-def backends() -> dict[str, Entry]:
-    """All registered protocols by name, built-in ones first. Never raises: a broken plug-in has `error` set.
+@dataclass(frozen=True)
+class Registry(Generic[T]):
+    """Plug-ins of one kind. `what` names the kind in messages; `check(found, where)` returns what was loaded if it is
+    one and raises ConfigError if not; `own` are built-in ones that need no entry point."""
 
-    A name that a second distribution claims is listed as `name (distribution)` with an error; built-in names win.
-    """
-    points = sorted(entry_points(group=GROUP), key=lambda p: (_distribution(p) != BUILT_IN, p.name, _distribution(p)))
-    found: dict[str, Entry] = {}
-    for point in points:
-        entry = _load(point)
-        if point.name in found:
-            holder = found[point.name].distribution
-            name = f"{point.name} ({entry.distribution})"
-            entry = Entry(name, None, f"the name {point.name!r} is taken by {holder}", entry.distribution)
-        found[entry.name] = entry
-    return found
+    group: str
+    what: str
+    check: Callable[[object, str], T]
+    own: Mapping[str, T] = field(default_factory=dict[str, T])
+
+    def entries(self) -> dict[str, Entry[T]]:
+        """All plug-ins by name, built-in ones first. Never raises: a broken plug-in has `error` set.
+
+        A name that a second distribution claims is listed as `name (distribution)` with an error; built-in names win.
+        """
+        found = {name: Entry(name, made, None, BUILT_IN) for name, made in self.own.items()}
+        points = entry_points(group=self.group)
+        for point in sorted(points, key=lambda p: (_distribution(p) != BUILT_IN, p.name, _distribution(p))):
+            entry = self._load(point)
+            if point.name in found:
+                holder = found[point.name].distribution
+                name = f"{point.name} ({entry.distribution})"
+                entry = Entry[T](name, None, f"the name {point.name!r} is taken by {holder}", entry.distribution)
+            found[entry.name] = entry
+        return found
+
+    def get(self, name: str) -> T:
+        """The plug-in of that name.
+
+        Raises:
+            ConfigError: an unknown name (with the nearest known one), or a plug-in that cannot be loaded (with the
+                reason).
+        """
+        known = self.entries()
+        entry = known.get(name)
+        if entry is None:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(
+                f"no {self.what} is registered as {name!r}; {hint}known are {', '.join(known) or 'none'}. "
+                f"One that is not registered is written package.module:Class"
+            )
+        if entry.factory is None:
+            raise ConfigError(f"{self.what} {name!r} of {entry.distribution} cannot be loaded: {entry.error}")
+        return entry.factory
+
+    def resolve(self, what: str) -> T:
+        """What a registered name or `package.module:Class` stands for.
+
+        Raises:
+            ConfigError: when there is no such thing, or it is not of this kind.
+        """
+        if ":" not in what:
+            return self.get(what)
+        module, _, path = what.partition(":")
+        if not path or not all(part.isidentifier() for part in (*module.split("."), *path.split("."))):
+            raise ConfigError(f"{what!r} is not of the form package.module:Class (a module, not a file)")
+        try:
+            return self.check(reduce(getattr, path.split("."), import_module(module)), what)
+        except ConfigError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise ConfigError(f"{what} cannot be loaded: {_reason(error)}") from error
+
+    def _load(self, point: EntryPoint) -> Entry[T]:
+        made, problem = None, None
+        try:
+            made = self.check(point.load(), point.value)
+        except (Exception, SystemExit) as error:  # whatever a plug-in does when it is imported is its own matter
+            problem = _reason(error)
+        return Entry(point.name, made, problem, _distribution(point))
 
 
-def get(name: str) -> Factory:
-    """The factory of a registered protocol.
-
-    Raises:
-        ConfigError: an unknown name (with the nearest known one), or a plug-in that cannot be loaded (with the reason).
-    """
-    known = backends()
-    entry = known.get(name)
-    if entry is None:
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(
-            f"no protocol is registered as {name!r}; {hint}known are {', '.join(known) or 'none'}. "
-            f"One that is not registered is written package.module:Class"
-        )
-    if entry.factory is None:
-        raise ConfigError(f"protocol {name!r} of {entry.distribution} cannot be loaded: {entry.error}")
-    return entry.factory
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
 
 
-def resolve(what: str) -> Factory:
-    """The factory that a registered name or `package.module:Class` stands for.
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "unknown"
 
-    Raises:
-        ConfigError: when there is no such thing, or it is not a protocol.
-    """
-    if ":" not in what:
-        return get(what)
-    module, _, path = what.partition(":")
-    if not path or not all(part.isidentifier() for part in (*module.split("."), *path.split("."))):
-        raise ConfigError(f"{what!r} is not of the form package.module:Class (a module, not a file)")
-    try:
-        return checked(reduce(getattr, path.split("."), import_module(module)), what)
-    except ConfigError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise ConfigError(f"{what} cannot be loaded: {_reason(error)}") from error
+
+# ---------------------------------------------------------------------- protocols
 
 
 def checked(found: object, where: str) -> Factory:
@@ -123,18 +154,19 @@ def checked(found: object, where: str) -> Factory:
     return make
 
 
-def _load(point: EntryPoint) -> Entry:
-    factory, problem = None, None
-    try:
-        factory = checked(point.load(), point.value)
-    except (Exception, SystemExit) as error:  # whatever a plug-in does when it is imported is its own matter
-        problem = _reason(error)
-    return Entry(point.name, factory, problem, _distribution(point))
+PROTOCOLS: Registry[Factory] = Registry(GROUP, "protocol", checked)
 
 
-def _reason(error: BaseException) -> str:
-    return str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+def backends() -> dict[str, Entry[Factory]]:
+    """All registered protocols by name; see `Registry.entries`."""
+    return PROTOCOLS.entries()
 
 
-def _distribution(point: EntryPoint) -> str:
-    return point.dist.name if point.dist is not None else "unknown"
+def get(name: str) -> Factory:
+    """The factory of a registered protocol; see `Registry.get`."""
+    return PROTOCOLS.get(name)
+
+
+def resolve(what: str) -> Factory:
+    """The factory that a registered name or `package.module:Class` stands for; see `Registry.resolve`."""
+    return PROTOCOLS.resolve(what)

@@ -171,7 +171,7 @@ class SharedTensor(Functions):
     def __mul__(self, other: SharedTensor | Public) -> SharedTensor:
         if isinstance(other, SharedTensor):
             return self._rescale(Mul(), other)
-        ring, bits = _public_factor(self.mpc, other)
+        ring, bits = self.mpc.factor(other)
         scaled = _checked(lambda: _times(self.data, ring), "multiplication", self.data, ring)
         product = SharedTensor(self.mpc, scaled, self.frac_bits)
         if not bits:
@@ -346,24 +346,6 @@ def _uniform(tensors: Sequence[SharedTensor], what: str) -> SharedTensor:
 
 def _integral(value: Public) -> bool:
     return np.issubdtype(np.asarray(value).dtype, np.integer) or np.asarray(value).dtype == np.bool_
-
-
-def _public_factor(mpc: MPCBackend, value: Public) -> tuple[Array, int]:
-    """A public factor as (integers, bits) with value = integers / 2^bits, about frac_bits significant bits.
-
-    Small factors get more fractional bits, so that a learning rate of 0.001 is as precise as one of 1; trailing zero
-    bits are dropped, so that powers of two cost no more than they must.
-    """
-    if _integral(value):
-        return mpc.constant(value, 0), 0
-    real = np.asarray(value, np.float64)
-    largest = float(np.max(np.abs(real), initial=0.0))
-    small = max(0, -int(np.floor(np.log2(largest)))) if 0 < largest < 1 else 0
-    bits = min(mpc.fixed.frac_bits + small, 44)
-    ring = mpc.fixed.encode(real, "the public factor", bits)
-    used = int(np.bitwise_or.reduce(ring, axis=None)) if ring.size else 0
-    spare = min(bits, (used & -used).bit_length() - 1) if used else bits
-    return (ring.view(np.int64) >> np.int64(spare)).view(np.uint64), bits - spare
 
 
 def _checked(fn: Callable[[], Share], what: str, a: Share, b: Share | Array) -> Share:

@@ -1,5 +1,24 @@
-"""Aggregation rules for the global servers."""
+"""Aggregation rules for the global servers. `registry.rule(name)` makes one by name; docs/aggregation.md."""
 
-from .rules import Aggregation, FedAvg, Inputs, TrimmedMean
+from .clipping import NormClipping
+from .fedavg import FedAvg, FedAvgM
+from .fltrust import FLTrust
+from .krum import Krum, MultiKrum
+from .rules import WAN, Aggregation, Inputs
+from .trimmed import Median, TrimmedMean
+from .variant import TrimmedMeanVariant
 
-__all__ = ["Aggregation", "FedAvg", "Inputs", "TrimmedMean"]
+__all__ = [
+    "WAN",
+    "Aggregation",
+    "FLTrust",
+    "FedAvg",
+    "FedAvgM",
+    "Inputs",
+    "Krum",
+    "Median",
+    "MultiKrum",
+    "NormClipping",
+    "TrimmedMean",
+    "TrimmedMeanVariant",
+]

@@ -30,6 +30,7 @@ from wwfl_core.sharing import Security
 
 from .. import plaintext, policy, programs
 from ..aggregation import Aggregation
+from ..aggregation.plain import aggregate
 from ..nn import spec
 from ..nn.trace import load_parameters
 from ..nn.train import SGD
@@ -168,8 +169,6 @@ def _aggregate(
     memory: dict[str, Floats],
     coin: bytes | None,
 ) -> tuple[_Kept, dict[str, _Kept]]:
-    from ..aggregation.plain import aggregate
-
     kept = dict(memory)
     if rule.needs_coin and coin is None:
         coin = fresh_key()

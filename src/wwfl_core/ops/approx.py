@@ -173,7 +173,8 @@ def _factors(phi: Scalar, radius: float) -> _Factors:
 class _Segments:
     """[low, high] in geometric segments, and the secret segment of every entry of x.
 
-    The constructor checks the domain before anything is sent; `offset` compares.
+    The constructor checks the domain before anything is sent; `offset` compares, unless `steps` ([x < threshold] as
+    integers, one row per threshold) are known already.
     """
 
     def __init__(self, x: SharedTensor, low: float, high: float, what: str, ratio: float = RATIO) -> None:
@@ -206,8 +207,9 @@ class _Segments:
         self.centres = stretch / inverse
         if not len(self.thresholds):
             return stretch - _scaled(self.x, float(inverse[0]), self.x.frac_bits + bits).truncate(60 - INNER)
-        gaps = self.x.reshape(1, *self.x.shape) - self._per_segment(self.thresholds)
-        self.steps = gaps.negative(self.width).to_integers()
+        if self.steps is None:
+            gaps = self.x.reshape(1, *self.x.shape) - self._per_segment(self.thresholds)
+            self.steps = gaps.negative(self.width).to_integers()
         return stretch - _product(self.x, self.lookup(inverse, bits), INNER)
 
     def lookup(self, table: F64, frac_bits: int) -> SharedTensor:
@@ -253,11 +255,23 @@ def _power_function(
     return _times_power_of_two(_evaluate(e, front, form, to + INNER - scale), INNER - scale)
 
 
-def _inverse(v: F64) -> F64:
+def power_from_steps(
+    x: SharedTensor, low: float, high: float, steps: SharedTensor, f: Scalar, frac_bits: int
+) -> SharedTensor:
+    """A power f of x in [low, high] whose segment is known: `steps` are [x < threshold] as integers, one row each.
+
+    4 M. The thresholds cut [low, high] into the fewest segments of equal ratio at most 1.7.
+    """
+    segments = _Segments(x, low, high, "power_from_steps")
+    segments.steps = steps
+    return _power_function(x, f, frac_bits, segments, "power_from_steps")
+
+
+def reciprocal_of(v: F64) -> F64:
     return 1.0 / v
 
 
-def _inverse_root(v: F64) -> F64:
+def inverse_root(v: F64) -> F64:
     return 1.0 / np.sqrt(v)
 
 
@@ -269,7 +283,7 @@ def reciprocal(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -
     2^(frac_bits - 32), or 2^-12 at 20 bits.
     """
     what = "reciprocal"
-    return _power_function(x, _inverse, x.mpc.fixed.frac_bits, _Segments(x, low, high, what), what)
+    return _power_function(x, reciprocal_of, x.mpc.fixed.frac_bits, _Segments(x, low, high, what), what)
 
 
 def divide(a: SharedTensor, b: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -> SharedTensor:
@@ -280,7 +294,7 @@ def divide(a: SharedTensor, b: SharedTensor, *, low: float = 2.0**-6, high: floa
     if not b.size:
         return a.rescale(a.mpc.fixed.frac_bits) * _empty(b)
     f = b.mpc.fixed.frac_bits
-    inverse = _power_function(b, _inverse, f + 4, _Segments(b, low, high, "divide"), "divide")
+    inverse = _power_function(b, reciprocal_of, f + 4, _Segments(b, low, high, "divide"), "divide")
     return _product(a.rescale(f), inverse, f)
 
 
@@ -291,7 +305,7 @@ def inv_sqrt(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6, gai
     Error at most 1e-6 gain / sqrt(x) + 2 ulp. S + I + 4 M, as `reciprocal`.
     """
     what = "inv_sqrt"
-    return _power_function(x, _inverse_root, x.mpc.fixed.frac_bits, _Segments(x, low, high, what), what, gain)
+    return _power_function(x, inverse_root, x.mpc.fixed.frac_bits, _Segments(x, low, high, what), what, gain)
 
 
 @_elementwise
@@ -319,7 +333,7 @@ def sigmoid(x: SharedTensor, *, bits: int = 64) -> SharedTensor:
     negative = x.negative(bits)
     t = _exp(negative.times(x) * 2 - x, 0.0, INNER)
     segments = _Segments(t + 1.0, 1.0, 2.0, "sigmoid", ratio=2.0)
-    large = _power_function(segments.x, _inverse, x.mpc.fixed.frac_bits, segments, "sigmoid")
+    large = _power_function(segments.x, reciprocal_of, x.mpc.fixed.frac_bits, segments, "sigmoid")
     return large + negative.times(1.0 - large * 2)
 
 
@@ -344,7 +358,7 @@ def softmax(x: SharedTensor, axis: int = -1, *, fanin: int = 16) -> SharedTensor
     total = parts.sum(0)
     # The sum may miss [1, n] by the error of n exponentials.
     segments = _Segments(total, 1.0 - 1e-4, n * (1.0 + 1e-4), "softmax")
-    inverse = _power_function(total, _inverse, INNER, segments, "softmax")
+    inverse = _power_function(total, reciprocal_of, INNER, segments, "softmax")
     return select.axis_back(_product(parts, inverse, f), axis)
 
 

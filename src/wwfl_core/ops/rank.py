@@ -1,7 +1,9 @@
-"""Order statistics from one all-pairs comparison: ranks, median, sort, sums over a range of ranks.
+"""Order statistics: ranks, median, sort, sums over a range of ranks. The order is never opened.
 
-All n (n - 1) / 2 pairs along the axis are compared in one sign depth, so the rounds do not depend on n while the
-traffic grows with n^2: meant for tens of entries (clients of a federation), not thousands. The order is never opened.
+By default all n (n - 1) / 2 pairs along the axis are compared in one sign depth, so the rounds do not depend on n while
+the traffic grows with n^2: meant for tens of entries (clients of a federation), not thousands. `by="exchange"` runs a
+network of comparators instead (see `exchange`), `by=NetworkModel(...)` takes what is faster on that network.
+
 `bits` is the comparison width: entries (at their scale) must differ by less than 2^(bits - 1). S and I count sign and
 injection depths as in `select`; s is a sign depth of ceil(log2 n) + 1 bits, since ranks are small numbers.
 """
@@ -15,6 +17,7 @@ from wwfl_core.errors import Misuse
 from wwfl_core.linear import SumTo
 from wwfl_core.tensor import SharedBits, SharedTensor
 
+from .exchange import By, Method, exchange, merge_exchange, method, pruned
 from .select import axis_back, axis_first, entries, normal_axis, pairs, pairwise_less
 
 
@@ -47,10 +50,12 @@ def ranks(x: SharedTensor, axis: int = 0, *, bits: int = 64) -> SharedTensor:
     return axis_back(_ranks(axis_first(x, axis), bits), axis)
 
 
-def sum_of_ranks_between(x: SharedTensor, low: int, high: int, axis: int = 0, *, bits: int = 64) -> SharedTensor:
+def sum_of_ranks_between(
+    x: SharedTensor, low: int, high: int, axis: int = 0, *, bits: int = 64, by: By = "pairs"
+) -> SharedTensor:
     """The sum of the entries with ranks low <= rank < high along an axis, exact: a trimmed mean before its division.
 
-    S + I + s + I; plain sums where nothing is cut off.
+    All pairs: S + I + s + I. Network: S + I per layer. Plain sums where nothing is cut off.
     """
     axis = normal_axis(x, axis)
     n = x.shape[axis]
@@ -61,6 +66,8 @@ def sum_of_ranks_between(x: SharedTensor, low: int, high: int, axis: int = 0, *,
         return ahead.sum(0)
     if low == high:
         return ahead.sum(0) * 0
+    if method(ahead, by, low=low, high=high, bits=bits) == "exchange":
+        return exchange(ahead, pruned(merge_exchange(n), n, low, high), bits)[low:high].sum(0)
     order = _ranks(ahead, bits)
     if low == 0:
         kept = _below(order, high)
@@ -74,11 +81,14 @@ def sum_of_ranks_between(x: SharedTensor, low: int, high: int, axis: int = 0, *,
     return kept.times(ahead).sum(0)
 
 
-def median(x: SharedTensor, axis: int = 0, *, bits: int = 64) -> SharedTensor:
-    """The median along an axis; for an even count the mean of the middle two, rounded to a neighbour. S + I + s + I."""
+def median(x: SharedTensor, axis: int = 0, *, bits: int = 64, by: By = "pairs") -> SharedTensor:
+    """The median along an axis; for an even count the mean of the middle two, rounded to a neighbour.
+
+    Costs what `sum_of_ranks_between` costs, and one truncation for an even count.
+    """
     axis = entries(x, axis, "median")
     n = x.shape[axis]
-    middle = sum_of_ranks_between(x, (n - 1) // 2, n // 2 + 1, axis, bits=bits)
+    middle = sum_of_ranks_between(x, (n - 1) // 2, n // 2 + 1, axis, bits=bits, by=by)
     return middle if n % 2 else middle.rescale(max(1, middle.frac_bits)) * 0.5
 
 
@@ -96,17 +106,23 @@ def top_k_mask(x: SharedTensor, k: int, axis: int = -1, *, bits: int = 64) -> Sh
     return axis_back(_below(_ranks(axis_first(-x, axis), bits), k).to_integers(), axis)
 
 
-def sort(x: SharedTensor, axis: int = -1, *, descending: bool = False, bits: int = 64) -> SharedTensor:
+def sort(
+    x: SharedTensor, axis: int = -1, *, descending: bool = False, bits: int = 64, by: Method = "pairs"
+) -> SharedTensor:
     """The entries along an axis in ascending (or descending) order, exact.
 
-    Through ranks: bits [rank_i = k] (a test of ceil(log2 n) bits for zero) make the permutation matrix, one sum of
-    products per output moves the entries. S + I + ceil(log2(log2 n)) A + 1 + I + 1 rounds, O(n^2) bits to integers.
+    By exchange: S + I per layer of the network. By pairs, through ranks: bits [rank_i = k] (a test of ceil(log2 n) bits
+    for zero) make the permutation matrix, one sum of products per output moves the entries. S + I +
+    ceil(log2(log2 n)) A + 1 + I + 1 rounds, O(n^2) bits to integers.
     """
     axis = normal_axis(x, axis)
     n = x.shape[axis]
     if n < 2 or not x.size:
         return x
     ahead = axis_first(x, axis)
+    if method(ahead, by, low=0, high=n, bits=bits) == "exchange":
+        ordered = exchange(ahead, merge_exchange(n), bits)
+        return axis_back(ordered[np.arange(n)[:: -1 if descending else 1]], axis)
     place = np.arange(n)[:: -1 if descending else 1].reshape(n, *[1] * ahead.ndim)
     distance = _ranks(ahead, bits).reshape(1, *ahead.shape) - place
     equal = SharedBits(x.mpc, x.mpc.is_zero(distance.data, (n - 1).bit_length()), distance.shape)

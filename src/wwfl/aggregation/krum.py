@@ -1,0 +1,65 @@
+"""Krum and Multi-Krum: take the inputs whose neighbours are nearest."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from wwfl_core.errors import ConfigError
+from wwfl_core.ops import sum_of_ranks_between, top_k_mask
+from wwfl_core.tensor import SharedTensor
+
+from .rules import Aggregation, Inputs
+from .updates import SHARE_BITS, diagonal, gram, mixture, scaled, updates
+
+
+@dataclass(frozen=True)
+class MultiKrum(Aggregation):
+    """The mean of the `selected` inputs with the smallest scores (Blanchard et al., NeurIPS'17).
+
+    An input's score is the sum of its n - byzantine - 2 smallest squared distances to others; of equal scores the
+    smaller index is preferred. By default n - byzantine inputs are selected. All distances come from one product of
+    matrices, and scores are exact. n times any squared distance must stay below 2^(62 - 2f) (2,048^2 at 20 bits); a
+    declared `norm_bound` of all updates makes room for larger ones (see `updates`).
+    """
+
+    byzantine: int = 2
+    selected: int | None = None
+    norm_bound: float | None = None
+
+    def check(self, inputs: int) -> None:
+        least = 2 * self.byzantine + 3
+        if self.byzantine < 0 or inputs < least:
+            raise ConfigError(f"{self!r} needs at least {least} models (2 byzantine + 3), got {inputs}")
+        if not 1 <= self._count(inputs) <= inputs:
+            raise ConfigError(f"{self!r} cannot select {self.selected} of {inputs} models")
+
+    def _count(self, inputs: int) -> int:
+        return inputs - self.byzantine if self.selected is None else self.selected
+
+    def aggregate(self, inputs: Inputs) -> SharedTensor:
+        n = len(inputs.models)
+        self.check(n)
+        bound = None if self.norm_bound is None else 2 * self.norm_bound * math.sqrt(n)
+        gaps = updates(inputs.models, inputs.current, bound)
+        chosen = top_k_mask(-self.scores(gaps), self._count(n))
+        if self._count(n) > 1:
+            chosen = scaled(chosen, 1.0 / self._count(n), SHARE_BITS)
+        return inputs.current + mixture(chosen, gaps)
+
+    def scores(self, gaps: SharedTensor) -> SharedTensor:
+        """[n] sums of squared distances, at twice the scale of the updates."""
+        products, n = gram(gaps), gaps.shape[0]
+        squares = diagonal(products)
+        distances = squares.reshape(n, 1) + squares.reshape(1, n) - products * 2
+        others = np.array([[j for j in range(n) if j != i] for i in range(n)])
+        return sum_of_ranks_between(distances[np.arange(n), others.T], 0, n - self.byzantine - 2)
+
+
+@dataclass(frozen=True)
+class Krum(MultiKrum):
+    """The one input with the smallest score, unchanged."""
+
+    selected: int | None = 1

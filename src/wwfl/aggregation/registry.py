@@ -1,0 +1,112 @@
+"""Rules by name. A distribution adds one with
+
+[project.entry-points."wwfl.aggregations"]
+name = "package.module:Class"
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from wwfl_core.cost import NetworkModel
+from wwfl_core.errors import ConfigError
+from wwfl_core.registry import Entry, Registry
+
+from .clipping import NormClipping
+from .fedavg import FedAvg, FedAvgM
+from .fltrust import FLTrust
+from .krum import Krum, MultiKrum
+from .rules import Aggregation
+from .trimmed import Median, TrimmedMean
+from .variant import TrimmedMeanVariant
+
+GROUP = "wwfl.aggregations"
+Factory = Callable[..., Aggregation]
+
+OWN: Mapping[str, Factory] = {
+    "fedavg": FedAvg,
+    "fltrust": FLTrust,
+    "trimmed-mean": TrimmedMean,
+    "trimmed-mean-variant": TrimmedMeanVariant,
+    "median": Median,
+    "krum": Krum,
+    "multi-krum": MultiKrum,
+    "norm-clipping": NormClipping,
+    "fedavgm": FedAvgM,
+}
+
+
+def checked(found: object, where: str) -> Factory:
+    """`found` if it makes rules: an `Aggregation` class that can be instantiated.
+
+    Raises:
+        ConfigError: when it is something else.
+    """
+    if not inspect.isclass(found) or not issubclass(found, Aggregation):
+        raise ConfigError(f"{where} is not a class of aggregation rules (a subclass of wwfl.aggregation.Aggregation)")
+    missing = sorted(getattr(found, "__abstractmethods__", ()))
+    if missing:
+        raise ConfigError(f"{where} does not define {', '.join(missing)}")
+    return found
+
+
+RULES: Registry[Factory] = Registry(GROUP, "aggregation rule", checked, OWN)
+
+
+def rules() -> dict[str, Entry[Factory]]:
+    """All rules by name, built-in ones first; a broken plug-in has `error` set."""
+    return RULES.entries()
+
+
+def rule(name: str, **options: Any) -> Aggregation:
+    """A rule by its name (or `package.module:Class`), with the options of its class.
+
+    Options may come from a configuration file: `base` (a rule inside a rule) as a name or a table with `name` and
+    options, `by` as a method's name or a table of a `NetworkModel`.
+
+    Raises:
+        ConfigError: an unknown rule or option, each with the nearest known one, or values that the rule refuses.
+    """
+    make = RULES.resolve(name)
+    known = _options(make)
+    for option in options:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1, cutoff=0.4)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(
+                f"rule {name!r} has no option {option!r}; {hint}its options are {', '.join(known) or 'none'}"
+            )
+        _check_type(name, option, known[option], options[option])
+    try:
+        return make(**{option: _value(option, given) for option, given in options.items()})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"rule {name!r} refuses {options}: {error}") from error
+
+
+def _options(make: Factory) -> dict[str, Any]:
+    """Names of options and their defaults (`inspect.Parameter.empty` where there is none)."""
+    return {name: p.default for name, p in inspect.signature(make).parameters.items()}
+
+
+def _check_type(name: str, option: str, default: Any, given: Any) -> None:
+    """A number where the default is one, true or false where it is one of these."""
+    wanted = {bool: bool, int: int, float: (int, float)}.get(type(default))
+    if wanted is not None and (not isinstance(given, wanted) or isinstance(given, bool) != (wanted is bool)):
+        raise ConfigError(
+            f"rule {name!r}: {option} is {given!r}, but it is like {default!r} ({type(default).__name__})"
+        )
+
+
+def _value(option: str, given: Any) -> Any:
+    """Names and tables of a configuration as what they stand for."""
+    if option == "base" and isinstance(given, str):
+        return rule(given)
+    if option == "base" and isinstance(given, Mapping):
+        table = dict(given)
+        return rule(str(table.pop("name", "fedavg")), **table)
+    if option == "by" and isinstance(given, Mapping):
+        return NetworkModel(**given)
+    return given

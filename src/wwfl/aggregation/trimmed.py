@@ -1,0 +1,54 @@
+"""Rules that order the values of every coordinate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wwfl_core.errors import ConfigError
+from wwfl_core.ops import median, sum_of_ranks_between
+from wwfl_core.ops.exchange import By
+from wwfl_core.tensor import SharedTensor, stack_tensors
+
+from .rules import WAN, Aggregation, Inputs
+from .updates import divided, updates
+
+
+@dataclass(frozen=True)
+class TrimmedMean(Aggregation):
+    """Per coordinate, drops the `trim` lowest and highest values and averages the rest (Yin et al., ICML'18).
+
+    Weights are not used: a robust rule must not trust what an input says about itself. `bits` is the comparison width:
+    values must differ by less than 2^(bits - 1 - f), f the cluster's fractional bits. 64 holds for whatever is shared;
+    a smaller one is cheaper, but only for inputs that are known to lie in that range, since a value outside of it can
+    wrap around and be kept. `by` is "pairs", "exchange", or the network for which the faster of both is chosen.
+    """
+
+    trim: int = 1
+    bits: int = 64
+    by: By = WAN
+
+    def check(self, inputs: int) -> None:
+        if self.trim < 0 or inputs <= 2 * self.trim:
+            raise ConfigError(f"TrimmedMean(trim={self.trim}) needs more than {2 * self.trim} models, got {inputs}")
+
+    def aggregate(self, inputs: Inputs) -> SharedTensor:
+        n = len(inputs.models)
+        self.check(n)
+        gaps = updates(inputs.models, inputs.current)
+        kept = sum_of_ranks_between(gaps, self.trim, n - self.trim, bits=self.bits, by=self.by)
+        return inputs.current + divided(kept, n - 2 * self.trim)
+
+
+@dataclass(frozen=True)
+class Median(Aggregation):
+    """The median of every coordinate; of an even number the mean of the middle two (Yin et al., ICML'18).
+
+    `bits` and `by` as in `TrimmedMean`.
+    """
+
+    bits: int = 64
+    by: By = WAN
+
+    def aggregate(self, inputs: Inputs) -> SharedTensor:
+        self.check(len(inputs.models))
+        return median(stack_tensors(list(inputs.models)), bits=self.bits, by=self.by)

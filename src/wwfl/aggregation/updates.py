@@ -1,0 +1,77 @@
+"""What rules are made of: updates as a matrix, their inner products, and sums with secret weights.
+
+Every step here is local or one bilinear map, so that its rounds do not depend on the number of parameters. The same
+matrix should go to `gram` and `mixture`: a protocol that masks operands opens it once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from wwfl_core.bilinear import MatMul
+from wwfl_core.errors import ConfigError
+from wwfl_core.tensor import SharedTensor, stack_tensors
+
+SHARE_BITS = 24
+"""Fractional bits of public weights: with models at 20 fractional bits, values below 2^18 have room."""
+NORM_BITS = 31
+"""Norms in units of the last fractional bit stay below 2^31, so that their squares stay below 2^62."""
+
+
+def updates(models: Sequence[SharedTensor], current: SharedTensor, norm_bound: float | None = None) -> SharedTensor:
+    """[models, parameters]: what each model adds to the current one. Local.
+
+    For rules that take inner products, `norm_bound` is the declared bound of all norms that matter. Without one the
+    scale stays that of the models, f bits, and the bound is 2^(31 - f) (2,048 at 20 bits). A larger one is paid for
+    with a truncation of all updates by a public power of two.
+
+    Raises:
+        ConfigError: a bound that is not positive, or so large that no fractional bit would be left.
+    """
+    gaps = stack_tensors([model - current for model in models])
+    if norm_bound is None:
+        return gaps
+    if not 0 < norm_bound < 2.0 ** (NORM_BITS - 1):
+        raise ConfigError(f"a norm bound of {norm_bound} is not in (0, 2^{NORM_BITS - 1}); scale the models down")
+    return gaps.rescale(min(gaps.frac_bits, NORM_BITS - max(0, math.ceil(math.log2(norm_bound)))))
+
+
+def gram(matrix: SharedTensor) -> SharedTensor:
+    """[n, n] inner products of the rows, exact: not truncated, twice the scale. One round."""
+    products = matrix.mpc.bilinear(MatMul(ty=True), matrix.data, matrix.data)
+    return SharedTensor(matrix.mpc, products, 2 * matrix.frac_bits)
+
+
+def mixture(weights: SharedTensor, matrix: SharedTensor, drop_bits: int | None = None) -> SharedTensor:
+    """sum_i weights_i matrix_i: one product of matrices, truncated by `drop_bits` (default: to the format)."""
+    mpc, row = matrix.mpc, weights.reshape(1, weights.size)
+    scale = row.frac_bits + matrix.frac_bits
+    drop = max(0, scale - mpc.fixed.frac_bits) if drop_bits is None else drop_bits
+    total = SharedTensor(mpc, mpc.bilinear(MatMul(), row.data, matrix.data, drop), scale - drop)
+    return total.reshape(matrix.shape[1])
+
+
+def divided(total: SharedTensor, count: int) -> SharedTensor:
+    """A sum of `count` models as their mean: one truncation, none for one model."""
+    if count == 1:
+        return total
+    return scaled(total, 1.0 / count, total.frac_bits + SHARE_BITS).truncate(SHARE_BITS)
+
+
+def scaled(x: SharedTensor, factor: float, frac_bits: int) -> SharedTensor:
+    """x times a public factor, as a number of `frac_bits`: the factor is rounded to the bits that this adds. Local."""
+    words = x * round(factor * 2.0 ** (frac_bits - x.frac_bits))
+    return SharedTensor(x.mpc, words.data, frac_bits)
+
+
+def at_scale(x: SharedTensor, frac_bits: int) -> SharedTensor:
+    """The same words as a number of other fractional bits: x 2^(x.frac_bits - frac_bits). Local."""
+    return SharedTensor(x.mpc, x.data, frac_bits)
+
+
+def diagonal(matrix: SharedTensor) -> SharedTensor:
+    """The entries [i, i]. Local."""
+    return matrix.linear(lambda a: np.ascontiguousarray(np.diagonal(a)))
