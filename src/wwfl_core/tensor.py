@@ -319,7 +319,7 @@ def weighted_sum(terms: Sequence[tuple[SharedTensor, Public]]) -> SharedTensor:
     """sum_k tensor_k * factor_k for public factors (numbers, or arrays that broadcast), in one truncation."""
     first = _uniform([tensor for tensor, _ in terms], "weighted_sum")
     factors = [np.asarray(factor, np.float64) for _, factor in terms]
-    ring, bits = _public_factor(first.mpc, np.concatenate([factor.reshape(-1) for factor in factors]))
+    ring, bits = first.mpc.factor(np.concatenate([factor.reshape(-1) for factor in factors]))
     parts = cut(ring, [factor.shape for factor in factors])
     total = reduce(Share.__add__, [_times(tensor.data, part) for (tensor, _), part in zip(terms, parts, strict=True)])
     result = SharedTensor(first.mpc, total, first.frac_bits)
