@@ -1,0 +1,285 @@
+"""From a configuration to objects: data, partition, attack, model, rule, federation. All that knows both sides is here."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from wwfl_core.backend import MPCBackend
+from wwfl_core.cost import NetworkModel
+from wwfl_core.errors import ConfigError
+from wwfl_core.registry import resolve
+
+from . import federation as fl
+from .aggregation import Aggregation, FedAvg, TrimmedMean
+from .config import sections
+from .config.sections import Config, nearest
+from .data.datasets import Dataset, mnist
+from .data.partition import iid
+from .nn import models
+from .nn.train import SGD
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything that a run needs but the servers. `malicious[k]` are the malicious clients of cluster k."""
+
+    train: Dataset
+    test: Dataset
+    partition: list[list[np.ndarray]]
+    malicious: list[list[int]]
+
+
+def setting(config: Config) -> Setting:
+    """Data, who holds what, and what the malicious ones made of it.
+
+    Raises:
+        ConfigError: data that does not exist or does not suffice, an attack that does not exist or does not fit.
+    """
+    train, test = data(config.data)
+    sizes = [m.clients for m in sections.trainers_and_clusters(config.federation.clusters)]
+    who = partition(config, train, sizes)
+    if config.attack.name is None:
+        return Setting(train, test, who, [[] for _ in who])
+    poisoned = _poison(config, train, who)
+    return Setting(poisoned.train, test, who, poisoned.malicious)
+
+
+# ---------------------------------------------------------------------- data
+
+
+def data(section: sections.Data) -> tuple[Dataset, Dataset]:
+    """Training and test set, cut and pooled as configured."""
+    sets = []
+    for name, whole, count in zip(("train", "test"), _read(section), (section.train, section.test), strict=True):
+        if count is not None and count > len(whole):
+            raise ConfigError(f"data.{name} is {count}, but {section.name} has {len(whole)} images there")
+        sets.append((whole if count is None else whole[:count]).pooled(section.pool))
+    return sets[0], sets[1]
+
+
+def _read(section: sections.Data) -> tuple[Dataset, Dataset]:
+    if section.name == "mnist":
+        return mnist(section.folder)
+    if section.folder is None:
+        raise ConfigError(f"data.folder is missing: {section.name} is not part of the package")
+    return room("wwfl.data", "readers").read(section.name, section.folder)
+
+
+def partition(config: Config, train: Dataset, sizes: list[int]) -> list[list[np.ndarray]]:
+    """Who holds which images: partition[cluster][client]; cluster k has sizes[k] clients."""
+    section = config.partition
+    seed = config.run.seed if section.seed is None else section.seed
+    args = (train, len(sizes), max(sizes), config.schedule.samples_per_client)
+    if section.kind == "iid":
+        made = iid(*args, seed)
+    else:
+        module = room("wwfl.data", "partition")
+        options = {"dirichlet": {"alpha": section.alpha}, "shards": {"shards_per_client": section.shards_per_client}}
+        made = getattr(module, section.kind)(*args, seed=seed, **options.get(section.kind, {}))
+    return [clients[:size] for clients, size in zip(made, sizes, strict=True)]
+
+
+def _poison(config: Config, train: Dataset, who: list[list[np.ndarray]]) -> Any:
+    section = config.attack
+    attacks = room("wwfl", "attacks")
+    seed = config.run.seed if section.seed is None else section.seed
+    made = attacks.attack(section.name, **section.options)
+    return attacks.poison(train, who, made, rate=section.rate, placement=section.placement, seed=seed)
+
+
+# ---------------------------------------------------------------------- model and rule
+
+
+def model(config: Config, train: Dataset) -> nn.Module:
+    """The initial model for images like these."""
+    section = config.model
+    seed = config.run.seed if section.seed is None else section.seed
+    inputs = int(np.prod(train.images.shape[1:]))
+    classes = int(train.labels.max()) + 1
+    known: dict[str, Callable[[], nn.Module]] = {
+        "lenet5": lambda: models.lenet5(seed),
+        "mlp": lambda: models.mlp(inputs, section.hidden, classes, seed),
+        "logistic_regression": lambda: models.logistic_regression(inputs, classes, seed),
+        "resnet9": lambda: _resnet9(section.norm, seed),
+    }
+    if ":" in section.name:
+        return _imported(section.name, "model.name")(seed)
+    if section.name not in known:
+        raise ConfigError(
+            f"model.name {section.name!r} is unknown{nearest(section.name, known)} Known are {', '.join(known)} and "
+            f"package.module:function"
+        )
+    return known[section.name]()
+
+
+def _resnet9(norm: str, seed: int) -> nn.Module:
+    if not hasattr(models, "resnet9"):
+        raise ConfigError("this version of wwfl has no resnet9")
+    return models.resnet9(norm=norm, seed=seed)
+
+
+def rule(section: sections.Aggregation, privacy: sections.Privacy | None = None) -> Aggregation:
+    """The aggregation rule of a section, with differential privacy around it if `privacy` clips."""
+    made = _rule(section.rule, section.options)
+    if privacy is None or privacy.clip is None:
+        return made
+    private = room("wwfl", "privacy").Private
+    return private(made, clip=privacy.clip, noise_multiplier=privacy.noise_multiplier)
+
+
+def _rule(name: str, options: dict[str, Any]) -> Aggregation:
+    if find_spec("wwfl.aggregation.registry") is not None:
+        return import_module("wwfl.aggregation.registry").rule(name, **options)
+    known = {"fedavg": FedAvg, "trimmed_mean": TrimmedMean}
+    if name not in known:
+        raise ConfigError(f"aggregation.rule {name!r} is unknown{nearest(name, known)} Known are {', '.join(known)}")
+    return _call(known[name], **options)
+
+
+def protocol(name: str) -> MPCBackend:
+    """The protocol of a registered name or `package.module:Class`; the current folder is searched, too."""
+    _here(name)
+    return resolve(name)()
+
+
+# ---------------------------------------------------------------------- the federation
+
+
+def federation(config: Config, setting: Setting) -> fl.Federation:
+    """The servers of a run, started.
+
+    Raises:
+        ConfigError: protocols, rules or layers that do not exist, do not fit, or protect the model less than before.
+    """
+    section = config.federation
+    options: dict[str, Any] = {
+        "schedule": schedule(config.schedule),
+        "processes": section.processes,
+        "insecure_seed": section.insecure_seed,
+        "global_network": network(section.servers.network),
+        "int_bits": config.model.int_bits,
+        "deadline_s": section.deadline_s,
+        "global_hosts": section.servers.hosts,
+        "allow_weaker": section.allow_weaker,
+    }
+    if section.engine != "mpc":
+        options["engine"] = section.engine
+    if config.reveal.when != "never" or config.reveal.min_contributors > 1:
+        options["reveal_policy"] = _reveal_policy(config.reveal)
+    return _call(
+        fl.Federation,
+        model(config, setting.train),
+        protocol(section.servers.protocol),
+        [made for member in section.clusters for made in _members(member)],
+        rule(config.aggregation, config.privacy),
+        **options,
+    )
+
+
+def fit_options(config: Config, setting: Setting) -> dict[str, Any]:
+    """What `Federation.fit` needs beside the data and the rounds."""
+    if "partition" in inspect.signature(fl.Federation.fit).parameters:
+        return {"partition": setting.partition}
+    if config.partition.kind != "iid" or config.attack.name is not None:
+        raise ConfigError("this version of wwfl partitions data iid only, without attacks")
+    return {"partition_seed": config.run.seed if config.partition.seed is None else config.partition.seed}
+
+
+def schedule(section: sections.Schedule) -> fl.Schedule:
+    """The schedule of a section."""
+    sgd = {"lr": section.lr, "momentum": section.momentum}
+    if section.prox:
+        sgd["prox"] = section.prox
+    later = {
+        key: getattr(section, key)
+        for key in ("data_policy", "cluster_deadline_s", "min_clusters")
+        if getattr(section, key) != sections.Schedule.model_fields[key].default
+    }
+    same = {key: getattr(section, key) for key in ("samples_per_client", "clients_per_round", "epochs", "batch")}
+    return _call(fl.Schedule, sgd=_call(SGD, **sgd), **same, **later)
+
+
+def network(section: sections.Network) -> NetworkModel:
+    """The modelled network of a section."""
+    return NetworkModel(section.latency_s, section.bandwidth_mbps * 1e6)
+
+
+def _members(section: sections.Cluster | sections.Group | sections.Trainers) -> list[Any]:
+    """`count` members alike; a name that is given gets a number behind it where there are several."""
+    names = [section.name] * section.count
+    if section.name is not None and section.count > 1:
+        names = [f"{section.name}-{i + 1}" for i in range(section.count)]
+    return [_member(section, name) for name in names]
+
+
+def _member(section: sections.Cluster | sections.Group | sections.Trainers, name: str | None) -> Any:
+    if isinstance(section, sections.Trainers):
+        options: dict[str, Any] = {"clients": section.clients, "name": name}
+        if section.attack is not None:
+            attacks = room("wwfl", "attacks")
+            options |= {"attack": attacks.model_attack(section.attack), "malicious": section.rate}
+        return _call(_known(fl, "LocalTrainers"), **options)
+    where = {
+        "name": name,
+        "network": network(section.network),
+        "hosts": None if section.hosts is None else tuple(section.hosts),
+    }
+    if isinstance(section, sections.Group):
+        members = [made for member in section.members for made in _members(member)]
+        group = _known(fl, "Group")
+        return _call(group, protocol(section.protocol), members, rule(section.aggregation), **where)
+    return fl.Cluster(protocol(section.protocol), clients=section.clients, **where)
+
+
+def _reveal_policy(section: sections.Reveal) -> Any:
+    return room("wwfl", "policy").RevealPolicy(when=section.when, min_contributors=section.min_contributors)
+
+
+# ---------------------------------------------------------------------- what this version has
+
+
+def room(package: str, name: str) -> Any:
+    """A module of wwfl, or a ConfigError that this version lacks it."""
+    if find_spec(f"{package}.{name}") is None:
+        raise ConfigError(f"this version of wwfl has no {package}.{name}, which the configuration needs")
+    return import_module(f"{package}.{name}")
+
+
+def _known(module: Any, name: str) -> Any:
+    if not hasattr(module, name):
+        raise ConfigError(f"this version of wwfl has no {module.__name__}.{name}, which the configuration needs")
+    return getattr(module, name)
+
+
+def _call(what: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Calls it; an option that this version does not know becomes a ConfigError."""
+    unknown = [key for key in options if key not in inspect.signature(what).parameters]
+    if unknown:
+        raise ConfigError(f"this version of wwfl has no {getattr(what, '__name__', what)}({', '.join(unknown)}=...)")
+    return what(*args, **options)
+
+
+def _imported(what: str, option: str) -> Callable[..., Any]:
+    _here(what)
+    module, _, path = what.partition(":")
+    try:
+        return reduce(getattr, path.split("."), import_module(module))
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{option}: {what} cannot be loaded: {error}") from error
+
+
+def _here(name: str) -> None:
+    if ":" in name and os.getcwd() not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
