@@ -1,7 +1,8 @@
-"""From a configuration to objects: data, partition, attack, model, rule, federation. All that knows both sides is here."""
+"""From a configuration to objects: data, partition, attack, model, rule, federation. Only this knows both sides."""
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import os
 import sys
@@ -22,10 +23,12 @@ from wwfl_core.errors import ConfigError
 from wwfl_core.registry import resolve
 
 from . import federation as fl
+from . import sampling
 from .aggregation import Aggregation, FedAvg, TrimmedMean
 from .config import sections
 from .config.sections import Config, nearest
-from .data.datasets import Dataset, mnist
+from .data import datasets
+from .data.datasets import Dataset
 from .data.partition import iid
 from .nn import models
 from .nn.train import SGD
@@ -33,10 +36,12 @@ from .nn.train import SGD
 
 @dataclass(frozen=True)
 class Setting:
-    """Everything that a run needs but the servers. `malicious[k]` are the malicious clients of cluster k."""
+    """Everything that a run needs but the servers. `malicious[k]` are the malicious clients of leaf k; `root` is the
+    servers' own data, if they have any."""
 
     train: Dataset
     test: Dataset
+    root: Dataset | None
     partition: list[list[np.ndarray]]
     malicious: list[list[int]]
 
@@ -48,12 +53,22 @@ def setting(config: Config) -> Setting:
         ConfigError: data that does not exist or does not suffice, an attack that does not exist or does not fit.
     """
     train, test = data(config.data)
+    train, root = _split_root(train, config.data.root)
     sizes = [m.clients for m in sections.trainers_and_clusters(config.federation.clusters)]
     who = partition(config, train, sizes)
     if config.attack.name is None:
-        return Setting(train, test, who, [[] for _ in who])
+        return Setting(train, test, root, who, [[] for _ in who])
     poisoned = _poison(config, train, who)
-    return Setting(poisoned.train, test, who, poisoned.malicious)
+    return Setting(poisoned.train, test, root, who, poisoned.malicious)
+
+
+def _split_root(train: Dataset, count: int | None) -> tuple[Dataset, Dataset | None]:
+    """What clients may hold, and the root set, which they may not."""
+    if count is None:
+        return train, None
+    if count >= len(train):
+        raise ConfigError(f"data.root is {count}, but the training set has {len(train)} images, which clients need")
+    return train[:-count], train[-count:]
 
 
 # ---------------------------------------------------------------------- data
@@ -70,11 +85,12 @@ def data(section: sections.Data) -> tuple[Dataset, Dataset]:
 
 
 def _read(section: sections.Data) -> tuple[Dataset, Dataset]:
+    reader = _known(datasets, section.name)
     if section.name == "mnist":
-        return mnist(section.folder)
+        return reader(section.folder)
     if section.folder is None:
         raise ConfigError(f"data.folder is missing: {section.name} is not part of the package")
-    return room("wwfl.data", "readers").read(section.name, section.folder)
+    return reader(section.folder)
 
 
 def partition(config: Config, train: Dataset, sizes: list[int]) -> list[list[np.ndarray]]:
@@ -176,13 +192,15 @@ def federation(config: Config, setting: Setting) -> fl.Federation:
     }
     if section.engine != "mpc":
         options["engine"] = section.engine
+    if setting.root is not None:
+        options["root"] = setting.root
     if config.reveal.when != "never" or config.reveal.min_contributors > 1:
         options["reveal_policy"] = _reveal_policy(config.reveal)
     return _call(
         fl.Federation,
         model(config, setting.train),
         protocol(section.servers.protocol),
-        [made for member in section.clusters for made in _members(member)],
+        [made for member in section.clusters for made in _members(member, config.run.seed)],
         rule(config.aggregation, config.privacy),
         **options,
     )
@@ -216,31 +234,38 @@ def network(section: sections.Network) -> NetworkModel:
     return NetworkModel(section.latency_s, section.bandwidth_mbps * 1e6)
 
 
-def _members(section: sections.Cluster | sections.Group | sections.Trainers) -> list[Any]:
+def _members(section: sections.Cluster | sections.Group | sections.Trainers, seed: int) -> list[Any]:
     """`count` members alike; a name that is given gets a number behind it where there are several."""
     names = [section.name] * section.count
     if section.name is not None and section.count > 1:
         names = [f"{section.name}-{i + 1}" for i in range(section.count)]
-    return [_member(section, name) for name in names]
+    return [_member(section, name, seed) for name in names]
 
 
-def _member(section: sections.Cluster | sections.Group | sections.Trainers, name: str | None) -> Any:
+def _member(section: sections.Cluster | sections.Group | sections.Trainers, name: str | None, seed: int) -> Any:
     if isinstance(section, sections.Trainers):
-        options: dict[str, Any] = {"clients": section.clients, "name": name}
-        if section.attack is not None:
-            attacks = room("wwfl", "attacks")
-            options |= {"attack": attacks.model_attack(section.attack), "malicious": section.rate}
-        return _call(_known(fl, "LocalTrainers"), **options)
+        return _trainers(section, name, seed)
     where = {
         "name": name,
         "network": network(section.network),
         "hosts": None if section.hosts is None else tuple(section.hosts),
     }
     if isinstance(section, sections.Group):
-        members = [made for member in section.members for made in _members(member)]
-        group = _known(fl, "Group")
-        return _call(group, protocol(section.protocol), members, rule(section.aggregation), **where)
+        members = [made for member in section.members for made in _members(member, seed)]
+        return _known(fl, "Group")(protocol(section.protocol), members, rule(section.aggregation), **where)
     return fl.Cluster(protocol(section.protocol), clients=section.clients, **where)
+
+
+def _trainers(section: sections.Trainers, name: str | None, seed: int) -> Any:
+    """Clients who train; which of them are malicious is drawn from the public seed."""
+    options: dict[str, Any] = {}
+    if section.attack is not None:
+        count = round(section.rate * section.clients)
+        if count:
+            key = hashlib.sha256(f"malicious trainers {seed} {name}".encode()).digest()
+            options["malicious"] = tuple(sampling.choose(key, section.clients, count, "malicious"))
+        options["attack"] = room("wwfl", "attacks").attack(section.attack, **section.options)
+    return _known(fl, "LocalTrainers")(clients=section.clients, name=name, **options)
 
 
 def _reveal_policy(section: sections.Reveal) -> Any:

@@ -21,6 +21,9 @@ from .config import Config
 from .federation import Federation, Progress
 from .runs import RunFolder
 
+NOT_IN_LINES = ("batches", "bytes_sent", "seconds")
+"""Fields of a round that a line of metrics has in another form."""
+
 OnRound = Callable[[dict[str, Any]], None]
 """Called with each round's line of metrics as soon as it is on the disk."""
 
@@ -42,7 +45,7 @@ def run(folder: RunFolder, *, progress: Progress = _quiet, on_round: OnRound = _
     the clear) a run that was interrupted ends exactly like one that was not, measured seconds apart.
 
     Raises:
-        ConfigError, DataError: a configuration that cannot run, a checkpoint that does not fit; nothing is changed then.
+        ConfigError, DataError: a configuration that cannot run, a checkpoint that does not fit; nothing is changed.
         ConfigError: another process writes the folder.
     """
     config = folder.config
@@ -50,7 +53,7 @@ def run(folder: RunFolder, *, progress: Progress = _quiet, on_round: OnRound = _
         setting = build.setting(config)
         with build.federation(config, setting) as federation:
             resumed = _restore(federation, folder)
-            folder.begin(resumed, {c.name: c.setup_cost.bytes_sent() for c in everyone(federation)})
+            folder.begin(resumed, _setup_bytes(federation))
             folder.note(
                 guarantee=str(federation.guarantee),
                 malicious={str(k): who for k, who in enumerate(setting.malicious) if who},
@@ -72,6 +75,10 @@ def use(folder: RunFolder) -> Iterator[tuple[Federation, build.Setting]]:
     setting = build.setting(folder.config)
     with build.federation(folder.config, setting) as federation:
         yield federation.restore(str(folder.checkpoint)), setting
+
+
+def _setup_bytes(federation: Federation) -> dict[str, int]:
+    return {c.name: c.setup_cost.bytes_sent() for c in everyone(federation) if isinstance(c, LocalCluster)}
 
 
 def everyone(federation: Federation) -> list[LocalCluster]:
@@ -118,12 +125,11 @@ def _rounds(
 
 def _line(federation: Federation, took_s: float) -> dict[str, Any]:
     """A round as one line; its batches, which are long, as their SHA-256."""
-    facts = asdict(federation.history[-1])
-    batches = json.dumps(facts.pop("batches"))
-    number = facts.pop("number")
-    facts.pop("seconds", None)
+    record = federation.history[-1]
+    facts = {key: value for key, value in asdict(record).items() if key not in ("number", *NOT_IN_LINES)}
+    batches = json.dumps(record.batches)
     return {
-        "round": number,
+        "round": record.number,
         **facts,
         "batches_sha256": hashlib.sha256(batches.encode()).hexdigest(),
         "measured_s": took_s,

@@ -144,7 +144,9 @@ class RunFolder:
         """
         kept = [line for line in self.metrics() if line["round"] <= rounds]
         if len(kept) != rounds:
-            raise DataError(f"{self.path}/metrics.jsonl has {len(kept)} rounds, the checkpoint has {rounds}; restore it")
+            raise DataError(
+                f"{self.path}/metrics.jsonl has {len(kept)} rounds, the checkpoint has {rounds}; restore the file"
+            )
         _replace(self.path / "metrics.jsonl", _jsonl(kept))
         _replace(self.path / "ledger.jsonl", _jsonl(o for o in self.ledger() if o["round"] <= rounds))
 

@@ -11,7 +11,9 @@ from .backends import write_json
 
 def describe(folder: str, *, json_path: str | None, console: Console) -> None:
     """Prints what `wwfl.data.describe` finds in a folder."""
-    found = room("wwfl.data", "describe").describe(folder)
-    for line in str(found["text"]).splitlines():
-        console.print(escape(line), highlight=False)
-    write_json(found, json_path)
+    rows = room("wwfl.data", "describe").folder(folder)
+    for row in rows:
+        for key, value in row.items():
+            console.print(f"{escape(str(key)):<14} {escape(str(value))}", highlight=False)
+        console.print()
+    write_json(rows, json_path)

@@ -223,9 +223,7 @@ def reproduce(
     from .reproduce import reproduce as run_reproduce
 
     with _explained():
-        run_reproduce(
-            name, full=full, folder=data, plot_path=plot, json_path=json, console=Console(stderr=json == "-")
-        )
+        run_reproduce(name, full=full, folder=data, plot_path=plot, json_path=json, console=Console(stderr=json == "-"))
 
 
 @app.command()

@@ -20,6 +20,6 @@ def report(*, folders: Sequence[str], out: str | None, console: Console) -> Path
     try:
         target.write_text(text)
     except OSError as error:
-        raise ConfigError(f"{target}: cannot write the report ({error.strerror}); name another file with --out") from error
+        raise ConfigError(f"{target}: cannot write the report ({error.strerror}); name another with --out") from error
     console.print(f"{escape(str(target))}: {len(text) / 1e3:.0f} kB, opens without a network", highlight=False)
     return target

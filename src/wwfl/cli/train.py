@@ -84,7 +84,8 @@ def _resumed(config_path: str | None, overrides: Sequence[str], folder: str | No
             f"{folder} was made with another configuration ({', '.join(different)} differ); only schedule.rounds may "
             f"change with --resume"
         )
-    kept.extend(wanted)
+    with kept.locked():
+        kept.extend(wanted)
     return kept
 
 

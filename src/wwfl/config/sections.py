@@ -12,6 +12,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Placement = Literal["equal", "focused", "cluster-focused"]
 Option = bool | int | float | str
 
 
@@ -32,7 +33,7 @@ class Section(BaseModel):
 
 
 def nearest(word: str, known: Any) -> str:
-    """", did you mean 'x'?" for the known word that is nearest; nothing if none is near."""
+    """ ", did you mean 'x'?" for the known word that is nearest; nothing if none is near."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f", did you mean {near[0]!r}?" if near else ""
 
@@ -52,13 +53,16 @@ class Model(Section):
 class Data(Section):
     """The training and the test set."""
 
-    name: Literal["mnist", "fashion-mnist", "cifar10"] = Field(
+    name: Literal["mnist", "fashion_mnist", "cifar10", "image_folder"] = Field(
         "mnist", description="which format to read; mnist without a folder is the embedded 10,000 + 2,000 digits"
     )
     folder: str | None = Field(None, description="folder with the files of the set, relative to where wwfl runs")
     pool: Count = Field(1, description="average images over blocks of this many pixels a side (small, fast models)")
     train: Count | None = Field(None, description="use only the first so many training images")
     test: Count | None = Field(None, description="use only the first so many test images")
+    root: Count | None = Field(
+        None, description="keep the last so many training images as the servers' root set (for rules that need one)"
+    )
 
 
 class Partition(Section):
@@ -109,6 +113,7 @@ class Trainers(_Member):
     clients: Count = Field(4, description="clients who train")
     attack: str | None = Field(None, description="a model attack that the malicious ones mount (only possible here)")
     rate: Fraction = Field(0.2, description="fraction of malicious trainers, with attack")
+    options: dict[str, Option] = Field({}, description="options of the attack")
 
 
 class Aggregation(Section):
@@ -186,7 +191,7 @@ class Attack(Section):
 
     name: str | None = Field(None, description="a registered attack: rlf, tlf, slf, dlf, ...; none if absent")
     rate: Fraction = Field(0.2, description="fraction of malicious clients")
-    placement: Literal["equal", "focused", "cluster-focused"] = Field("equal", description="where they sit")
+    placement: Placement = Field("equal", description="where they sit")
     options: dict[str, Option] = Field({}, description="options of the attack")
     seed: Seed | None = Field(None, description="seed of the attack; run.seed if absent")
 
@@ -221,12 +226,14 @@ class Run(Section):
 class Grid(Section):
     """What `wwfl attack` runs: every combination of these, each with every seed."""
 
-    attacks: list[str] = Field(["none", "rlf", "tlf", "slf", "dlf"], description="attacks; none is no attack")
-    placements: list[Literal["equal", "focused", "cluster-focused"]] = Field(
+    attacks: Annotated[list[str], Field(min_length=1)] = Field(
+        ["none", "rlf", "tlf", "slf", "dlf"], description="attacks; none is no attack"
+    )
+    placements: Annotated[list[Placement], Field(min_length=1)] = Field(
         ["equal", "focused", "cluster-focused"], description="where the malicious clients sit"
     )
-    rates: list[Fraction] = Field([0.2], description="fractions of malicious clients")
-    rules: list[Aggregation] = Field([Aggregation()], description="aggregation rules")
+    rates: Annotated[list[Fraction], Field(min_length=1)] = Field([0.2], description="fractions of malicious clients")
+    rules: Annotated[list[Aggregation], Field(min_length=1)] = Field([Aggregation()], description="aggregation rules")
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field([0, 1, 2], description="one run per seed")
 
 

@@ -75,7 +75,7 @@ def curves(series: Sequence[Series], *, title: str = "", y: str = "test accuracy
         if len(series) > 1 or series[0].label:
             axes.legend(loc="lower right" if len(series) < 5 else "best", fontsize=9)
 
-    return _svg(draw, (7.2, 3.6))
+    return _svg(draw, (8.4, 3.2))
 
 
 def grouped_bars(
@@ -100,7 +100,7 @@ def grouped_bars(
         axes.grid(visible=False, axis="x")
         axes.legend(ncols=min(4, len(series)), fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.12))
 
-    return _svg(draw, (max(7.2, 1.1 * len(groups)), 4.0))
+    return _svg(draw, (max(8.4, 1.1 * len(groups)), 4.0))
 
 
 def traffic(rows: Sequence[tuple[str, int, int]]) -> str:
@@ -118,11 +118,13 @@ def traffic(rows: Sequence[tuple[str, int, int]]) -> str:
         axes.grid(visible=False, axis="y")
         axes.legend(loc="lower right", fontsize=9)
 
-    return _svg(draw, (7.2, 0.9 + 0.32 * max(2, len(rows))))
+    return _svg(draw, (8.4, 0.9 + 0.28 * max(2, len(rows))))
 
 
 def megabytes(nbytes: float) -> str:
-    """Bytes for people: 12.3 kB, 4.56 MB, 7.89 GB."""
+    """Bytes for people: 0, 12.3 kB, 4.56 MB, 7.89 GB."""
+    if not nbytes:
+        return "0"
     for limit, unit, size in ((1e6, "kB", 1e3), (1e9, "MB", 1e6), (1e12, "GB", 1e9)):
         if nbytes < limit:
             return f"{nbytes / size:.3g} {unit}"

@@ -78,7 +78,8 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     table.add_column("")
     for column in ("batches", "offline GB", "online GB", "all GB", "rounds", "computed s", "network s", "sum s"):
         table.add_column(column, justify="right")
-    table.add_row("paper", str(PAPER_BATCHES), "", "", f"{PAPER['bytes'] / 1e9:.2f}", "", "", "", f"{PAPER['seconds']:.0f}")
+    paper = (f"{PAPER['bytes'] / 1e9:.2f}", f"{PAPER['seconds']:.0f}")
+    table.add_row("paper", str(PAPER_BATCHES), "", "", paper[0], "", "", "", paper[1])
     for row in rows:
         gigabytes = [f"{row[key] / 1e9:.2f}" for key in ("bytes_offline", "bytes_online", "bytes")]
         seconds = (row["compute_s"], row["modelled_s"], row["compute_s"] + row["modelled_s"])

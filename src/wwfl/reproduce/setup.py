@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -97,7 +96,7 @@ def _measured(protocol: str, federation: Federation, took_s: float) -> Trained:
         }
     batches = len(federation.history[-1].batches[0])
     compute = stages["train"]["measured_s"]
-    return Trained(protocol, str(federation.clusters[0].sharing.security), batches, took_s, compute, stages)
+    return Trained(protocol, str(build.protocol(protocol).sharing.security), batches, took_s, compute, stages)
 
 
 def announce(console: Console, title: str, *lines: str) -> None:
@@ -105,10 +104,3 @@ def announce(console: Console, title: str, *lines: str) -> None:
     console.print(f"[bold]{title}[/bold]")
     for line in lines:
         console.print(line, highlight=False)
-
-
-def plain(value: Any) -> Any:
-    """A result as JSON knows it (tuples become lists)."""
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    return [plain(v) for v in value] if isinstance(value, list | tuple) else value

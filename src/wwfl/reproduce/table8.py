@@ -26,7 +26,7 @@ FORMULAE = {
     "WW-FL bytes": "500 x (10 x (train + down + up) + aggregate) + 1000 x upload per client",
     "one cluster hours": "500 x 10 x train_s / 3600: one cluster trains what ten did, one batch after the other",
     "one cluster bytes": "500 x 10 x train + 1000 x upload per client",
-    "storage": "1000 x share bytes per client at all servers that keep them, + one model there (and at the global servers)",
+    "storage": "1000 x share bytes per client at all servers that keep them + one model at every group of servers",
 }
 DIFFERENCES = (
     "seconds: computed here on CPU cores + modelled network (see `wwfl reproduce round`); the paper measured on GPUs",
