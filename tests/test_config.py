@@ -85,7 +85,10 @@ def test_topologies_nest_and_know_their_leaves() -> None:
         ("[[federation.clusters]]\nclientz = 3", "federation.clusters.0: 'clientz' is no key here, did you mean"),
         ("[[federation.clusters]]\nkind = 'grup'", "clusters.0: kind must be 'cluster', 'group' or 'trainers'"),
         ("[[federation.clusters]]\nkind = 'group'", "federation.clusters.0.members: field required"),
-        (NESTED + "[[federation.clusters]]\nkind = 'group'\nmembers = [{ clients = 0 }]", "clusters.2.members.0.clients"),
+        (
+            NESTED + "[[federation.clusters]]\nkind = 'group'\nmembers = [{ clients = 0 }]",
+            "clusters.2.members.0.clients",
+        ),
         ("[federation]\nclusters = []", "federation.clusters: list should have at least 1 item"),
         ("[schedule]\nclients_per_round = 9", "clients_per_round is 9, but a cluster of protocol '2pc' has 4 clients"),
         ("[grid]\nseeds = []", "grid.seeds: list should have at least 1 item"),
