@@ -102,8 +102,9 @@ def partition(config: Config, train: Dataset, sizes: list[int]) -> list[list[np.
         made = iid(*args, seed)
     else:
         module = room("wwfl.data", "partition")
-        options = {"dirichlet": {"alpha": section.alpha}, "shards": {"shards_per_client": section.shards_per_client}}
-        made = getattr(module, section.kind)(*args, seed=seed, **options.get(section.kind, {}))
+        shape: dict[str, Any] = {"alpha": section.alpha}
+        shape = {"paper": {}, "shards": {"shards_per_client": section.shards_per_client}}.get(section.kind, shape)
+        made = _known(module, section.kind)(*args, seed=seed, **shape)
     return [clients[:size] for clients, size in zip(made, sizes, strict=True)]
 
 
@@ -151,14 +152,15 @@ def rule(section: sections.Aggregation, privacy: sections.Privacy | None = None)
     made = _rule(section.rule, section.options)
     if privacy is None or privacy.clip is None:
         return made
-    private = room("wwfl", "privacy").Private
-    return private(made, clip=privacy.clip, noise_multiplier=privacy.noise_multiplier)
+    dp = room("wwfl", "privacy")
+    budget = None if privacy.epsilon is None else dp.Budget(privacy.epsilon, privacy.delta)
+    return dp.Private(made, clip=privacy.clip, noise_multiplier=privacy.noise_multiplier, budget=budget)
 
 
 def _rule(name: str, options: dict[str, Any]) -> Aggregation:
     if find_spec("wwfl.aggregation.registry") is not None:
         return import_module("wwfl.aggregation.registry").rule(name, **options)
-    known = {"fedavg": FedAvg, "trimmed_mean": TrimmedMean}
+    known = {"fedavg": FedAvg, "trimmed-mean": TrimmedMean}
     if name not in known:
         raise ConfigError(f"aggregation.rule {name!r} is unknown{nearest(name, known)} Known are {', '.join(known)}")
     return _call(known[name], **options)
@@ -194,8 +196,8 @@ def federation(config: Config, setting: Setting) -> fl.Federation:
         options["engine"] = section.engine
     if setting.root is not None:
         options["root"] = setting.root
-    if config.reveal.when != "never" or config.reveal.min_contributors > 1:
-        options["reveal_policy"] = _reveal_policy(config.reveal)
+    if find_spec("wwfl.policy") is not None and section.engine == "mpc":
+        options["reveal_policy"] = _reveal_policy(config)
     return _call(
         fl.Federation,
         model(config, setting.train),
@@ -264,12 +266,15 @@ def _trainers(section: sections.Trainers, name: str | None, seed: int) -> Any:
         if count:
             key = hashlib.sha256(f"malicious trainers {seed} {name}".encode()).digest()
             options["malicious"] = tuple(sampling.choose(key, section.clients, count, "malicious"))
-        options["attack"] = room("wwfl", "attacks").attack(section.attack, **section.options)
+        options["attack"] = room("wwfl", "attacks").model_attack(section.attack, **section.options)
     return _known(fl, "LocalTrainers")(clients=section.clients, name=name, **options)
 
 
-def _reveal_policy(section: sections.Reveal) -> Any:
-    return room("wwfl", "policy").RevealPolicy(when=section.when, min_contributors=section.min_contributors)
+def _reveal_policy(config: Config) -> Any:
+    """What every server will refuse to open: a model at another time, or of fewer clients, than configured."""
+    policy = room("wwfl", "policy")
+    permission = policy.Permission(config.reveal.when, min_clients=config.reveal.min_contributors)
+    return policy.RevealPolicy(model=permission, last_round=config.schedule.rounds)
 
 
 # ---------------------------------------------------------------------- what this version has

@@ -12,7 +12,7 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Placement = Literal["equal", "focused", "cluster-focused"]
+Placement = Literal["equal", "focused", "cluster-focused", "uniform"]
 Option = bool | int | float | str
 
 
@@ -68,8 +68,10 @@ class Data(Section):
 class Partition(Section):
     """Who holds which training images."""
 
-    kind: Literal["iid", "paper", "dirichlet", "shards"] = Field("iid", description="iid, paper, dirichlet or shards")
-    alpha: Positive = Field(0.5, description="concentration of the Dirichlet distribution (small: clients differ)")
+    kind: Literal["iid", "paper", "dirichlet", "regions", "shards", "quantity"] = Field(
+        "iid", description="iid, paper (with duplicates), dirichlet, regions, shards or quantity"
+    )
+    alpha: Positive = Field(0.5, description="concentration of dirichlet, regions and quantity (small: clients differ)")
     shards_per_client: Count = Field(2, description="label-sorted shards that each client gets (kind = shards)")
     seed: Seed | None = Field(None, description="seed of the partition; run.seed if absent")
 
@@ -119,7 +121,7 @@ class Trainers(_Member):
 class Aggregation(Section):
     """How models are combined."""
 
-    rule: str = Field("fedavg", description="a registered rule: fedavg, trimmed_mean, ...")
+    rule: str = Field("fedavg", description="a registered rule: fedavg, trimmed-mean, ...")
     options: dict[str, Option] = Field({}, description="options of the rule, for example { trim = 2 }")
 
 
@@ -210,9 +212,11 @@ class Privacy(Section):
 class Reveal(Section):
     """Who may see the model, and when. By default nobody, ever."""
 
-    when: Literal["never", "final", "always"] = Field("never", description="never, final or always (every round)")
+    when: Literal["never", "final", "always"] = Field(
+        "never", description="never, final (the run opens the last model) or always (it may be opened any time)"
+    )
     min_contributors: Count = Field(1, description="clients that must have contributed before a model is opened")
-    reason: str = Field("the final model", description="what the ledger says")
+    reason: str = Field("the final model", description="what the ledger says of the run's own opening")
 
 
 class Run(Section):

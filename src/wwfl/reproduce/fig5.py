@@ -28,7 +28,7 @@ def rules(inputs: int) -> tuple[Aggregation, ...]:
     return (
         Aggregation(rule="fedavg"),
         Aggregation(rule="fltrust"),
-        Aggregation(rule="trimmed_mean", options={"trim": max(1, inputs // 5)}),
+        Aggregation(rule="trimmed-mean", options={"trim": max(1, inputs // 5)}),
     )
 
 

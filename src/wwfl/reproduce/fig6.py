@@ -21,8 +21,8 @@ KEYS = ("attack", "placement", "rule")
 FEWER = shortened(SMALL, rounds=5)
 RULES = (
     Aggregation(rule="fedavg"),
-    Aggregation(rule="trimmed_mean", options={"trim": 2}),
-    Aggregation(rule="trimmed_mean_variant", options={"trim": 2, "samples": 100}),
+    Aggregation(rule="trimmed-mean", options={"trim": 2}),
+    Aggregation(rule="trimmed-mean-variant", options={"trim": 2, "beta": 100}),
 )
 
 

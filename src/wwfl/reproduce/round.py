@@ -17,8 +17,8 @@ DIFFERENCES = (
     "paper: CrypTen on a GPU (M60), its seconds are measured and contain the computation; here: computed on this "
     "machine's CPU cores with all parties on them, seconds on the network are modelled from the message "
     "dependencies and contain no computation",
-    "bytes here: payload that all parties and the helper send, both phases; whether the paper's figure counts the "
-    "same is not stated there",
+    "bytes here: payload that all parties and the helper send, both phases, and beside it that of the party that "
+    "sends most; the paper does not say which of these its figure counts, or whether its helper is in it",
     "digits: the 10,000 in the package (drawn from MNIST) unless --data names a folder",
 )
 
@@ -62,6 +62,7 @@ def _row(trained: Trained) -> dict[str, Any]:
         "bytes_online": train["bytes_online"],
         "bytes": total,
         "bytes_per_batch": total / trained.batches,
+        "bytes_by_party": trained.by_party,
         "rounds": train["rounds_online"],
         "compute_s": trained.compute_s,
         "modelled_s_offline": train["modelled_s_offline"],
@@ -76,12 +77,23 @@ def _row(trained: Trained) -> dict[str, Any]:
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(title=f"training, all parties; network modelled at {NETWORK}", box=SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("")
-    for column in ("batches", "offline GB", "online GB", "all GB", "rounds", "computed s", "network s", "sum s"):
+    for column in (
+        "batches",
+        "offline GB",
+        "online GB",
+        "all GB",
+        "one party GB",
+        "rounds",
+        "computed s",
+        "network s",
+        "sum s",
+    ):
         table.add_column(column, justify="right")
     paper = (f"{PAPER['bytes'] / 1e9:.2f}", f"{PAPER['seconds']:.0f}")
-    table.add_row("paper", str(PAPER_BATCHES), "", "", paper[0], "", "", "", paper[1])
+    table.add_row("paper", str(PAPER_BATCHES), "", "", paper[0], "", "", "", "", paper[1])
     for row in rows:
-        gigabytes = [f"{row[key] / 1e9:.2f}" for key in ("bytes_offline", "bytes_online", "bytes")]
+        sizes = [row[key] for key in ("bytes_offline", "bytes_online", "bytes")]
+        gigabytes = [f"{size / 1e9:.2f}" for size in (*sizes, max(row["bytes_by_party"].values()))]
         seconds = (row["compute_s"], row["modelled_s"], row["compute_s"] + row["modelled_s"])
         table.add_row(
             row["protocol"], str(row["batches"]), *gigabytes, f"{row['rounds']:.0f}", *(f"{s:.0f}" for s in seconds)

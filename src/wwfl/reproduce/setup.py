@@ -30,6 +30,7 @@ class Trained:
     took_s: float
     compute_s: float
     stages: dict[str, dict[str, float]]
+    by_party: dict[str, int]
 
     def bytes_sent(self, stage: str) -> float:
         """Payload of a stage, both phases."""
@@ -96,7 +97,9 @@ def _measured(protocol: str, federation: Federation, took_s: float) -> Trained:
         }
     batches = len(federation.history[-1].batches[0])
     compute = stages["train"]["measured_s"]
-    return Trained(protocol, str(build.protocol(protocol).sharing.security), batches, took_s, compute, stages)
+    training = federation.costs["cluster", "train"]
+    sent = {sender: training.bytes_sent(sender=sender) for sender in sorted({link.sender for link in training.links})}
+    return Trained(protocol, str(build.protocol(protocol).sharing.security), batches, took_s, compute, stages, sent)
 
 
 def announce(console: Console, title: str, *lines: str) -> None:
