@@ -33,6 +33,9 @@ from .data.partition import iid
 from .nn import models
 from .nn.train import SGD
 
+WITH_SURROGATE = ("dlf",)
+"""Attacks that train a model of the architecture under attack, from a seed of their own."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -112,7 +115,10 @@ def _poison(config: Config, train: Dataset, who: list[list[np.ndarray]]) -> Any:
     section = config.attack
     attacks = room("wwfl", "attacks")
     seed = config.run.seed if section.seed is None else section.seed
-    made = attacks.attack(section.name, **section.options)
+    options: dict[str, Any] = dict(section.options)
+    if section.name in WITH_SURROGATE:
+        options.setdefault("model", lambda fresh: _model(config.model, train, fresh))
+    made = attacks.attack(section.name, **options)
     return attacks.poison(train, who, made, rate=section.rate, placement=section.placement, seed=seed)
 
 
@@ -122,7 +128,10 @@ def _poison(config: Config, train: Dataset, who: list[list[np.ndarray]]) -> Any:
 def model(config: Config, train: Dataset) -> nn.Module:
     """The initial model for images like these."""
     section = config.model
-    seed = config.run.seed if section.seed is None else section.seed
+    return _model(section, train, config.run.seed if section.seed is None else section.seed)
+
+
+def _model(section: sections.Model, train: Dataset, seed: int) -> nn.Module:
     inputs = int(np.prod(train.images.shape[1:]))
     classes = int(train.labels.max()) + 1
     known: dict[str, Callable[[], nn.Module]] = {
