@@ -64,7 +64,12 @@ def _less(now: list[dict[str, Any]], before: list[dict[str, Any]], keys: tuple[s
     rows = []
     for row in now:
         was = old.get(tuple(row[k] for k in keys), {})
-        less = {k: v if k in keys else v - was.get(k, 0) for k, v in row.items()}
+        less = {k: v if k in keys else _minus(v, was.get(k, 0)) for k, v in row.items()}
         if any(v for k, v in less.items() if k not in keys):
             rows.append(less)
     return rows
+
+
+def _minus(now: float, before: float) -> float:
+    """Seconds in whole nanoseconds: the difference of two sums must not tell how long they already were."""
+    return round(now - before, 9) if isinstance(now, float) else now - before

@@ -194,7 +194,7 @@ def federation(config: Config, setting: Setting) -> fl.Federation:
     options: dict[str, Any] = {
         "schedule": schedule(config.schedule),
         "processes": section.processes,
-        "insecure_seed": section.insecure_seed,
+        "insecure_seed": public_seed(config),
         "global_network": network(section.servers.network),
         "int_bits": config.model.int_bits,
         "deadline_s": section.deadline_s,
@@ -215,6 +215,12 @@ def federation(config: Config, setting: Setting) -> fl.Federation:
         rule(config.aggregation, config.privacy),
         **options,
     )
+
+
+def public_seed(config: Config) -> int | None:
+    """What all randomness of a run is derived from; None for fresh keys. Engines without secrets need none."""
+    section = config.federation
+    return config.run.seed if section.insecure_seed is None and section.engine != "mpc" else section.insecure_seed
 
 
 def fit_options(config: Config, setting: Setting) -> dict[str, Any]:

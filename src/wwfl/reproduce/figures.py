@@ -95,7 +95,6 @@ def _config(size: Size, members: str, per_round: int, batch: int, lr: float, dat
         [federation]
         engine = "plain"
         allow_weaker = true
-        insecure_seed = 0
         servers = {{ protocol = "plain" }}
         clusters = {members}
         [schedule]
