@@ -17,12 +17,18 @@ from ..federation import Federation
 BATCH, EPOCHS, CLIENTS, SAMPLES = 80, 5, 10, 200
 PAPER_BATCHES = CLIENTS * SAMPLES * EPOCHS // BATCH
 PARAMETERS = 61_706
+WORD = 8  # bytes of a ring element
+NUMBERS_PER_IMAGE = 32 * 32 + 10  # pixels and a one-hot label
 NETWORK = "1 Gbps, 20 ms"
+GLOBAL = "2pc"  # the global servers
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One round of one cluster with LeNet-5: totals per stage, all parties; `batches` of 80 were trained."""
+    """One round of one cluster with LeNet-5: totals per stage, all parties; `batches` of 80 were trained.
+
+    `copies`: how many ring elements all servers together keep for one shared number.
+    """
 
     protocol: str
     guarantee: str
@@ -31,6 +37,7 @@ class Trained:
     compute_s: float
     stages: dict[str, dict[str, float]]
     by_party: dict[str, int]
+    copies: int
 
     def bytes_sent(self, stage: str) -> float:
         """Payload of a stage, both phases."""
@@ -68,7 +75,7 @@ def _config(protocol: str, samples: int, epochs: int, data: str | None) -> Confi
         [federation]
         insecure_seed = 0
         [federation.servers]
-        protocol = "2pc"
+        protocol = "{GLOBAL}"
         [[federation.clusters]]
         name = "cluster"
         protocol = "{protocol}"
@@ -99,7 +106,13 @@ def _measured(protocol: str, federation: Federation, took_s: float) -> Trained:
     compute = stages["train"]["measured_s"]
     training = federation.costs["cluster", "train"]
     sent = {sender: training.bytes_sent(sender=sender) for sender in sorted({link.sender for link in training.links})}
-    return Trained(protocol, str(build.protocol(protocol).sharing.security), batches, took_s, compute, stages, sent)
+    sharing = build.protocol(protocol).sharing
+    return Trained(protocol, str(sharing.security), batches, took_s, compute, stages, sent, copies(protocol))
+
+
+def copies(protocol: str) -> int:
+    """How many words all servers together keep for one shared number."""
+    return sum(len(holders) for holders in build.protocol(protocol).sharing.holders)
 
 
 def announce(console: Console, title: str, *lines: str) -> None:

@@ -8,7 +8,22 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from .setup import BATCH, CLIENTS, EPOCHS, NETWORK, PAPER_BATCHES, SAMPLES, Trained, announce, train_once
+from .setup import (
+    BATCH,
+    CLIENTS,
+    EPOCHS,
+    GLOBAL,
+    NETWORK,
+    NUMBERS_PER_IMAGE,
+    PAPER_BATCHES,
+    PARAMETERS,
+    SAMPLES,
+    WORD,
+    Trained,
+    announce,
+    copies,
+    train_once,
+)
 
 DESCRIPTION = "500 rounds with 1,000 clients: hours, traffic and storage, derived from measured per-round numbers"
 ROUNDS, CLUSTERS, ALL_CLIENTS = 500, 10, 1000
@@ -26,7 +41,7 @@ FORMULAE = {
     "WW-FL bytes": "500 x (10 x (train + down + up) + aggregate) + 1000 x upload per client",
     "one cluster hours": "500 x 10 x train_s / 3600: one cluster trains what ten did, one batch after the other",
     "one cluster bytes": "500 x 10 x train + 1000 x upload per client",
-    "storage": "1000 x share bytes per client at all servers that keep them + one model at every group of servers",
+    "storage": "8 bytes x words kept per number x (1000 x 200 images x 1034 numbers + a model), and a model at the top",
 }
 DIFFERENCES = (
     "seconds: computed here on CPU cores + modelled network (see `wwfl reproduce round`); the paper measured on GPUs",
@@ -76,23 +91,24 @@ def derive(trained: Trained, samples: int) -> list[dict[str, Any]]:
     other_s = sum(trained.modelled_s(stage) for stage in ("down", "up", "aggregate"))
     transfer = trained.bytes_sent("down") + trained.bytes_sent("up")
     upload = trained.bytes_sent("upload") / CLIENTS * SAMPLES / samples
-    shared = {"measured_batches": trained.batches, "storage_bytes": ALL_CLIENTS * upload}
-    model = trained.bytes_sent("up")
+    held = WORD * trained.copies
+    images = held * ALL_CLIENTS * SAMPLES * NUMBERS_PER_IMAGE
+    at_global = WORD * copies(GLOBAL) * PARAMETERS
     return [
         {
             "system": f"WW-FL, {trained.protocol} clusters",
             "hours": ROUNDS * (train_s + other_s) / 3600,
             "bytes": ROUNDS * (CLUSTERS * (train_bytes + transfer) + trained.bytes_sent("aggregate"))
             + ALL_CLIENTS * upload,
-            **shared,
-            "storage_bytes": shared["storage_bytes"] + CLUSTERS * model + model,
+            "storage_bytes": images + CLUSTERS * held * PARAMETERS + at_global,
+            "measured_batches": trained.batches,
         },
         {
             "system": f"one {trained.protocol} cluster",
             "hours": ROUNDS * CLUSTERS * train_s / 3600,
             "bytes": ROUNDS * CLUSTERS * train_bytes + ALL_CLIENTS * upload,
-            **shared,
-            "storage_bytes": shared["storage_bytes"] + model,
+            "storage_bytes": images + held * PARAMETERS,
+            "measured_batches": trained.batches,
         },
     ]
 
