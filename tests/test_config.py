@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from wwfl.config.sections import trainers_and_clusters
 from wwfl_core.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "command-line.md").read_text()
 
 
 def test_the_example_is_the_default_and_explains_every_key() -> None:
@@ -154,3 +156,16 @@ def test_the_command_prints_example_schema_and_what_a_file_is_resolved_to(tmp_pa
     assert (shown.schedule.rounds, shown.schedule.lr) == (3, 0.25)
     call("config", code=2)
     call("config", "--schema", "--example", code=2)
+
+
+@pytest.mark.parametrize("block", re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL))
+def test_the_configurations_of_the_documentation_are_valid(block: str) -> None:
+    """And are resolved to what they say: every key of theirs is in the result."""
+    assert parse(to_toml(parse(block))) == parse(block)
+
+
+def test_the_documentation_lists_every_command() -> None:
+    for command in app.registered_commands:
+        assert command.callback is not None
+        name = command.callback.__name__
+        assert f"`wwfl {name}" in PAGE or f"`{name}`" in PAGE, name

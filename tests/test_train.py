@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +160,6 @@ def test_a_killed_run_ends_exactly_like_one_that_was_not(tmp_path: Path, monkeyp
 
 
 def test_a_finished_run_takes_more_rounds_but_no_other_change(done: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(done, tmp_path / "a")
     with pytest.raises(ConfigError, match=r"schedule\.lr differ"):
         go(tmp_path / "a", "schedule.lr=0.9", config=None, resume=True)
@@ -183,8 +185,6 @@ def test_what_cannot_go_on_is_explained(tmp_path: Path) -> None:
 
 
 def test_a_lost_checkpoint_is_not_a_new_start(done: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(done, tmp_path / "a")
     shutil.rmtree(tmp_path / "a" / "checkpoint")
     with pytest.raises(DataError, match="has rounds but no checkpoint"):
@@ -292,3 +292,22 @@ def test_every_example_configuration_runs_in_small_form(path: Path, tmp_path: Pa
         config_path=str(path), overrides=small, folder=str(tmp_path / "r"), resume=False, json_path=None, console=SILENT
     )
     assert len(metrics) == 1
+
+
+def test_the_command_starts_without_what_only_some_commands_need() -> None:
+    heavy = ("torch", "pydantic", "matplotlib", "jinja2", "wwfl.federation")
+    code = f"import sys, wwfl.cli.main; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(find_spec("wwfl.data.describe") is None, reason="this version of wwfl describes no folders")
+def test_the_data_command_tells_what_lies_in_a_folder(tmp_path: Path) -> None:
+    from wwfl.data.idx import write_idx
+
+    for stem, count in (("train", 30), ("t10k", 20)):
+        write_idx(tmp_path / f"{stem}-images-idx3-ubyte", np.zeros((count, 28, 28), np.uint8))
+        write_idx(tmp_path / f"{stem}-labels-idx1-ubyte", (np.arange(count) % 10).astype(np.uint8))
+    result = CliRunner().invoke(app, ["data", str(tmp_path), "--json", "-"])
+    assert result.exit_code == 0, result.output
+    assert len(json.loads(result.stdout)) == 2 and "30" in result.stderr
