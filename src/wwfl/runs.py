@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import secrets
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -201,7 +200,7 @@ def _commit() -> str | None:
 
 def _replace(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w") as file:
             file.write(text)
