@@ -73,9 +73,9 @@ def curves(series: Sequence[Series], *, title: str = "", y: str = "test accuracy
         axes.set(xlabel=x, ylabel=y, title=title)
         axes.xaxis.get_major_locator().set_params(integer=True)
         if len(series) > 1 or series[0].label:
-            axes.legend(loc="lower right" if len(series) < 5 else "best", fontsize=9)
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=min(3, len(series)), fontsize=9)
 
-    return _svg(draw, (8.4, 3.2))
+    return _svg(draw, (8.4, 3.2 + 0.25 * (len(series) > 1) * -(-len(series) // 3)))
 
 
 def grouped_bars(

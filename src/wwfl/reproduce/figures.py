@@ -209,6 +209,8 @@ def bar_plot(found: dict[str, Any], group_keys: Sequence[str], bar_keys: Sequenc
 def _cell(key: str, value: Any) -> str:
     if key == "rate":
         return f"{value:.0%}"
+    if key == "rule":
+        return str(value).partition(" (")[0]  # its options are in the table
     return "no attack" if (key, value) == ("attack", "none") else str(value)
 
 
