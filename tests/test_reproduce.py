@@ -260,8 +260,11 @@ def test_figure_3_shows_the_control_for_the_learning_rate() -> None:
 @needs_attacks
 @pytest.mark.parametrize(
     ("module", "combinations"),
-    [(fig4, 2 * len(fig4.ATTACKS)), (fig5, 2 * len(fig5.RATES) * 3), (fig6, 4 * len(fig6.RULES))],
-    ids=["fig4", "fig5", "fig6"],
+    [
+        pytest.param(fig4, 2 * len(fig4.ATTACKS), id="fig4", marks=pytest.mark.slow),
+        pytest.param(fig5, 2 * len(fig5.RATES) * 3, id="fig5", marks=pytest.mark.slow),
+        pytest.param(fig6, 4 * len(fig6.RULES), id="fig6"),
+    ],
 )
 def test_figures_run_every_combination(module: Any, combinations: int) -> None:
     result, text = text_of(module.run, small=TINY)
