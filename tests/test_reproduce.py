@@ -247,7 +247,7 @@ def test_the_attack_command_writes_rows_summary_and_a_plot(tmp_path: Path) -> No
 
 @needs_engines
 def test_figure_3_shows_the_control_for_the_learning_rate() -> None:
-    result, text = text_of(fig3.run, small=figures.shortened(TINY, seeds=(0, 1), rounds=2))
+    result, text = text_of(fig3.run, small=figures.shortened(TINY, clusters=3, seeds=(0, 1), rounds=2))
     modes = {row["mode"] for row in result["summary"]}
     assert len(modes) == 3 and any("control" in mode for mode in modes)
     assert all(row["seeds"] == 2 and len(row["curve"]) == 2 for row in result["summary"])

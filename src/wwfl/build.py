@@ -49,13 +49,17 @@ class Setting:
     malicious: list[list[int]]
 
 
-def setting(config: Config) -> Setting:
-    """Data, who holds what, and what the malicious ones made of it.
+Sets = tuple[Dataset, Dataset]
+"""Training and test set, as `data` reads them."""
+
+
+def setting(config: Config, sets: Sets | None = None) -> Setting:
+    """Data, who holds what, and what the malicious ones made of it. `sets` saves reading the data again.
 
     Raises:
         ConfigError: data that does not exist or does not suffice, an attack that does not exist or does not fit.
     """
-    train, test = data(config.data)
+    train, test = data(config.data) if sets is None else sets
     train, root = _split_root(train, config.data.root)
     sizes = [m.clients for m in sections.trainers_and_clusters(config.federation.clusters)]
     who = partition(config, train, sizes)
@@ -77,7 +81,7 @@ def _split_root(train: Dataset, count: int | None) -> tuple[Dataset, Dataset | N
 # ---------------------------------------------------------------------- data
 
 
-def data(section: sections.Data) -> tuple[Dataset, Dataset]:
+def data(section: sections.Data) -> Sets:
     """Training and test set, cut and pooled as configured."""
     sets = []
     for name, whole, count in zip(("train", "test"), _read(section), (section.train, section.test), strict=True):
@@ -87,7 +91,7 @@ def data(section: sections.Data) -> tuple[Dataset, Dataset]:
     return sets[0], sets[1]
 
 
-def _read(section: sections.Data) -> tuple[Dataset, Dataset]:
+def _read(section: sections.Data) -> Sets:
     reader = _known(datasets, section.name)
     if section.name == "mnist":
         return reader(section.folder)

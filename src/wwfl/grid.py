@@ -62,9 +62,9 @@ def configured(config: Config, cell: Cell) -> Config:
     )
 
 
-def curve(config: Config, progress: Progress = _quiet) -> list[float]:
-    """Runs a configuration without a folder; the test accuracy after each round."""
-    setting = build.setting(config)
+def curve(config: Config, sets: build.Sets, progress: Progress = _quiet) -> list[float]:
+    """Runs a configuration without a folder, on data that was read; the test accuracy after each round."""
+    setting = build.setting(config, sets)
     with build.federation(config, setting) as federation:
         options = build.fit_options(config, setting)
         history = federation.fit(
@@ -84,10 +84,10 @@ def run(
     chosen = cells(config)
     for section in {cell.rule_label: cell.rule for cell in chosen}.values():
         build.rule(section, config.privacy)
-    rows = []
+    rows, sets = [], build.data(config.data)
     for cell in chosen:
         begun = time.monotonic()
-        accuracies = curve(configured(config, cell), progress)
+        accuracies = curve(configured(config, cell), sets, progress)
         row = {
             **extra,
             "attack": cell.attack,
