@@ -16,18 +16,12 @@ from wwfl_core.errors import ConfigError
 
 from ..config.sections import nearest
 
-HELPERS = ("setup", "figures")
-"""Modules of this package that reproduce nothing by themselves."""
-
 
 def names() -> dict[str, str]:
-    """What there is, with its description; nothing is imported for that."""
-    found = {}
-    for entry in sorted(resources.files(__package__).iterdir(), key=lambda e: e.name):
-        name = entry.name.removesuffix(".py")
-        if entry.name.endswith(".py") and not name.startswith("_") and name not in HELPERS:
-            found[name] = _description(entry.read_text())
-    return found
+    """What there is, with its description; nothing is imported for that. Modules without one are helpers."""
+    files = [e for e in resources.files(__package__).iterdir() if e.name.endswith(".py")]
+    found = {e.name.removesuffix(".py"): _description(e.read_text()) for e in sorted(files, key=lambda e: e.name)}
+    return {name: description for name, description in found.items() if description is not None}
 
 
 def module(name: str) -> ModuleType:
@@ -56,10 +50,12 @@ def accepted(name: str, found: ModuleType, options: dict[str, Any]) -> dict[str,
     return given
 
 
-def _description(source: str) -> str:
+def _description(source: str) -> str | None:
     """The constant DESCRIPTION of a module's text."""
     for node in ast.parse(source).body:
         targets = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign) and node.value is not None:
+            targets = [node.target]
         if any(isinstance(t, ast.Name) and t.id == "DESCRIPTION" for t in targets):
-            return str(ast.literal_eval(node.value))
-    return ""
+            return str(ast.literal_eval(node.value))  # pyright: ignore[reportArgumentType]
+    return None
