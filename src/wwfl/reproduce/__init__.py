@@ -57,5 +57,5 @@ def _description(source: str) -> str | None:
         if isinstance(node, ast.AnnAssign) and node.value is not None:
             targets = [node.target]
         if any(isinstance(t, ast.Name) and t.id == "DESCRIPTION" for t in targets):
-            return str(ast.literal_eval(node.value))  # pyright: ignore[reportArgumentType]
+            return str(ast.literal_eval(node.value))
     return None
