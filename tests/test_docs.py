@@ -90,6 +90,8 @@ def test_the_table_of_costs_is_current(tmp_path: Path, protocols: list[str]) -> 
         "docs/add-a-protocol.md",
         "docs/privacy.md",
         "docs/aggregation.md",
+        "docs/command-line.md",
+        "docs/reproduce.md",
     ],
 )
 def test_links_between_documents_exist(name: str) -> None:

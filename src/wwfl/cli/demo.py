@@ -11,7 +11,6 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from wwfl_core.backend import MPCBackend
@@ -19,10 +18,12 @@ from wwfl_core.cluster import LocalCluster
 from wwfl_core.cost import Cost, Phase
 from wwfl_core.errors import ConfigError
 
+from ..accounting import tally
 from ..data.datasets import Dataset
 from ..downgrade import downgrades, refusal
 from ..federation import Cluster, Federation
 from ..plaintext import run as run_plaintext
+from .progress import Bars
 from .scenario import Scenario, protocol, scenario
 
 CHECK = ("check", "check.ok")
@@ -69,8 +70,7 @@ def demo(
         allow_weaker=allow_weaker,
     ) as federation:
         setup_s = time.monotonic() - started
-        with _progress(console) as bars:
-            _fit(federation, train, test, rounds, console, bars)
+        _fit(federation, train, test, rounds, console)
         wall_s = time.monotonic() - started
         accuracies = [r.accuracy or 0.0 for r in federation.history]
         plaintext, _ = run_plaintext(
@@ -140,33 +140,15 @@ def _announce(
     console.print("nobody opens a model: after each round only the number of hits on the test set is opened\n")
 
 
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description:>10}"),
-        BarColumn(bar_width=30),
-        TextColumn("{task.completed}/{task.total} {task.fields[stage]}"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    )
-
-
-def _fit(federation: Federation, train: Dataset, test: Dataset, rounds: int, console: Console, bars: Progress) -> None:
-    overall = bars.add_task("rounds", total=rounds, stage="rounds")
-    tasks: dict[str, TaskID] = {}
-
-    def show(cluster: str, stage: str, done: int, total: int) -> None:
-        if cluster not in tasks:
-            tasks[cluster] = bars.add_task(cluster, total=total, stage=stage)
-        bars.update(tasks[cluster], completed=done, total=total, stage="batches" if stage == "train" else stage)
-
-    for number in range(1, rounds + 1):
-        begun = time.monotonic()
-        federation.fit(train, test, rounds=number, progress=show)
-        record = federation.history[-1]
-        bars.update(overall, completed=number)
-        took = time.monotonic() - begun
-        console.print(f"round {number:>2}: {record.accuracy:.2%} of {len(test)} test digits right ({took:.1f} s)")
+def _fit(federation: Federation, train: Dataset, test: Dataset, rounds: int, console: Console) -> None:
+    with Bars(console, rounds) as bars:
+        for number in range(1, rounds + 1):
+            begun = time.monotonic()
+            federation.fit(train, test, rounds=number, progress=bars.stage)
+            record = federation.history[-1]
+            bars.finished(number)
+            took = time.monotonic() - begun
+            console.print(f"round {number:>2}: {record.accuracy:.2%} of {len(test)} test digits right ({took:.1f} s)")
 
 
 def figures(
@@ -193,17 +175,7 @@ def figures(
         "bytes_sent": {name: {p.value: cost.bytes_sent(phase=p) for p in Phase} for name, cost in costs.items()},
         "rounds": {name: {p.value: cost.rounds.get(p, 0) for p in Phase} for name, cost in costs.items()},
         "modelled_s": {name: {p.value: cost.modelled_s.get(p, 0.0) for p in Phase} for name, cost in costs.items()},
-        "stages": [
-            {
-                "where": where,
-                "stage": stage,
-                "measured_s": federation.seconds[where, stage],
-                **{f"bytes_{p.value}": cost.bytes_sent(phase=p) for p in Phase},
-                **{f"rounds_{p.value}": cost.rounds.get(p, 0) for p in Phase},
-                **{f"modelled_s_{p.value}": cost.modelled_s.get(p, 0.0) for p in Phase},
-            }
-            for (where, stage), cost in sorted(federation.costs.items())
-        ],
+        "stages": tally(federation)["stages"],
         "per_party": {c.name: _per_party(c, c.cost) for c in everyone},
         "security": {c.name: str(c.sharing.security) for c in everyone},
         "opened": opened,

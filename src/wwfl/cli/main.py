@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from wwfl_core.errors import WwflError
+from wwfl_core.errors import ProtocolError, VerificationFailed, WwflError
 
 app = typer.Typer(
     help="Clusters that run different MPC protocols train one model together; nobody ever sees it.",
@@ -19,16 +19,24 @@ app = typer.Typer(
 )
 
 EXIT_ERROR = 1
+EXIT_PROTOCOL = 3
+EXIT_CHEATING = 4
+EXIT_INTERRUPTED = 130
 
 
 @contextmanager
 def _explained() -> Generator[None]:
-    """An error that wwfl raises on purpose becomes its message and exit code 1."""
+    """An error that wwfl raises on purpose becomes its message and an exit code (see `root`)."""
     try:
         yield
     except WwflError as error:
         Console(stderr=True).print(f"[red]{type(error).__name__}:[/red] {escape(str(error))}", highlight=False)
-        raise typer.Exit(EXIT_ERROR) from error
+        cheating = isinstance(error, VerificationFailed)
+        code = EXIT_CHEATING if cheating else EXIT_PROTOCOL if isinstance(error, ProtocolError) else EXIT_ERROR
+        raise typer.Exit(code) from error
+    except KeyboardInterrupt as error:
+        Console(stderr=True).print("interrupted; `wwfl train --resume` goes on with a run")
+        raise typer.Exit(EXIT_INTERRUPTED) from error
 
 
 Json = Annotated[str | None, typer.Option("--json", help="Write the rows to this file ('-' for standard output).")]
@@ -38,10 +46,15 @@ Protocols = Annotated[
     list[str] | None, typer.Argument(help="Registered names, or package.module:Class; by default all registered ones.")
 ]
 
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="section.key=value, a TOML value; may be given several times.")
+]
+
 
 @app.callback()
 def root() -> None:
-    """Exit codes: 0 done, 1 an error that the message explains, 2 wrong usage of the command line."""
+    """Exit codes: 0 done, 1 an error that the message explains, 2 wrong usage of the command line, 3 a party was lost
+    or the parties disagree, 4 a check found that somebody deviated, 130 interrupted."""
 
 
 @app.command()
@@ -128,6 +141,116 @@ def matrix(
         )
     if any(row["error"] is not None for row in rows):
         raise typer.Exit(EXIT_ERROR)
+
+
+@app.command()
+def train(
+    config: Annotated[str | None, typer.Argument(help="A TOML file; `wwfl config --example` prints one.")] = None,
+    set_: Set = None,
+    run: Annotated[str | None, typer.Option(help="The run's folder; runs/NAME-TIME by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
+    json: Json = None,
+) -> None:
+    """Run a configuration into a run folder: metrics, ledger, costs, plots and every party's checkpoint."""
+    from .train import train as run_train
+
+    with _explained():
+        run_train(
+            config_path=config,
+            overrides=set_ or (),
+            folder=run,
+            resume=resume,
+            json_path=json,
+            console=Console(stderr=json == "-"),
+        )
+
+
+@app.command()
+def predict(
+    run: Annotated[str, typer.Argument(help="A run's folder.")],
+    image: Annotated[str | None, typer.Option(help="A picture (grey levels, light on dark) or a .npy array.")] = None,
+    index: Annotated[int | None, typer.Option(help="An image of the run's test set.")] = None,
+    json: Json = None,
+) -> None:
+    """Classify an image with a run's model, on shares; only the label is opened."""
+    from .train import predict as run_predict
+
+    with _explained():
+        run_predict(folder=run, image=image, index=index, json_path=json, console=Console(stderr=json == "-"))
+
+
+@app.command()
+def attack(
+    config: Annotated[str, typer.Argument(help="A TOML file whose section [grid] says what to combine.")],
+    set_: Set = None,
+    plot: Annotated[str | None, typer.Option(help="Write a plot with error bars over seeds to this SVG file.")] = None,
+    json: Json = None,
+) -> None:
+    """Run attacks x placements x rates x rules x seeds of one configuration."""
+    from .attack import attack as run_attack
+
+    with _explained():
+        run_attack(
+            config_path=config,
+            overrides=set_ or (),
+            plot_path=plot,
+            json_path=json,
+            console=Console(stderr=json == "-"),
+        )
+
+
+@app.command()
+def report(
+    runs: Annotated[list[str], typer.Argument(help="Folders of runs.")],
+    out: Annotated[str | None, typer.Option(help="The page; report.html in the run's folder by default.")] = None,
+) -> None:
+    """One self-contained HTML page: accuracy, bytes per layer and link, ledger, configuration, versions."""
+    from .report import report as run_report
+
+    with _explained():
+        run_report(folders=runs, out=out, console=Console())
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str | None, typer.Argument(help="What to reproduce; without it, what there is.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="The paper's size; may take hours.")] = False,
+    data: Annotated[str | None, typer.Option(help="Folder with the full data set.")] = None,
+    plot: Annotated[str | None, typer.Option(help="Write the plot, where there is one, to this SVG file.")] = None,
+    json: Json = None,
+) -> None:
+    """Tables and figures of the WW-FL paper (arXiv 2302.09904), with what was run and where it differs."""
+    from .reproduce import reproduce as run_reproduce
+
+    with _explained():
+        run_reproduce(name, full=full, folder=data, plot_path=plot, json_path=json, console=Console(stderr=json == "-"))
+
+
+@app.command()
+def config(
+    example: Annotated[bool, typer.Option("--example", help="A commented TOML file with every default.")] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="The JSON schema.")] = False,
+    check: Annotated[str | None, typer.Option(help="Check this TOML file and print what it is resolved to.")] = None,
+    set_: Set = None,
+) -> None:
+    """Print an example of a configuration, its schema, or what a file is resolved to."""
+    from .config import show
+
+    with _explained():
+        if not show(example=example, schema=schema, check=check, overrides=set_ or ()):
+            raise typer.BadParameter("say one of --example, --schema and --check FILE")
+
+
+@app.command()
+def data(
+    folder: Annotated[str, typer.Argument(help="A folder with a data set.")],
+    json: Json = None,
+) -> None:
+    """Describe the data set in a folder."""
+    from .data import describe
+
+    with _explained():
+        describe(folder, json_path=json, console=Console(stderr=json == "-"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,280 @@
+"""The sections of a configuration. A section knows its keys, their types and ranges; nothing here builds anything."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Placement = Literal["equal", "focused", "cluster-focused", "uniform"]
+Option = bool | int | float | str
+
+
+class Section(BaseModel):
+    """A table of the configuration: strict types, immutable, unknown keys refused with the nearest known one."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: Any) -> Any:
+        unknown = [key for key in data if key not in cls.model_fields] if isinstance(data, dict) else []
+        if unknown:
+            hints = [f"{key!r} is no key here{nearest(key, cls.model_fields)}" for key in unknown]
+            known = ", ".join(cls.model_fields)
+            raise PydanticCustomError("unknown_key", "{text}", {"text": f"{'; '.join(hints)} (keys are {known})"})
+        return data
+
+
+def nearest(word: str, known: Any) -> str:
+    """ ", did you mean 'x'?" for the known word that is nearest; nothing if none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+class Model(Section):
+    """What is trained."""
+
+    name: str = Field(
+        "lenet5", description="lenet5, mlp, logistic_regression, resnet9, or package.module:function (seed -> module)"
+    )
+    hidden: list[Count] = Field([32], description="widths of the hidden layers of an mlp")
+    norm: Literal["batch", "none"] = Field("batch", description="normalisation of resnet9")
+    int_bits: Annotated[int, Field(ge=2, le=43)] = Field(12, description="integer bits of activations in fixed point")
+    seed: Seed | None = Field(None, description="seed of the (public) initial model; run.seed if absent")
+
+
+class Data(Section):
+    """The training and the test set."""
+
+    name: Literal["mnist", "fashion_mnist", "cifar10", "image_folder"] = Field(
+        "mnist", description="which format to read; mnist without a folder is the embedded 10,000 + 2,000 digits"
+    )
+    folder: str | None = Field(None, description="folder with the files of the set, relative to where wwfl runs")
+    pool: Count = Field(1, description="average images over blocks of this many pixels a side (small, fast models)")
+    train: Count | None = Field(None, description="use only the first so many training images")
+    test: Count | None = Field(None, description="use only the first so many test images")
+    root: Count | None = Field(
+        None, description="keep the last so many training images as the servers' root set (for rules that need one)"
+    )
+
+
+class Partition(Section):
+    """Who holds which training images."""
+
+    kind: Literal["iid", "paper", "dirichlet", "regions", "shards", "quantity"] = Field(
+        "iid", description="iid, paper (with duplicates), dirichlet, regions, shards or quantity"
+    )
+    alpha: Positive = Field(0.5, description="concentration of dirichlet, regions and quantity (small: clients differ)")
+    shards_per_client: Count = Field(2, description="label-sorted shards that each client gets (kind = shards)")
+    seed: Seed | None = Field(None, description="seed of the partition; run.seed if absent")
+
+
+class Network(Section):
+    """A modelled network between the servers of a cluster; it costs nothing and delays nothing in reality."""
+
+    latency_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(0.02, description="one-way latency")
+    bandwidth_mbps: Positive = Field(1000.0, description="uplink of each server, megabits per second")
+
+
+class Servers(Section):
+    """The global servers, who aggregate."""
+
+    protocol: str = Field("2pc", description="a registered protocol (`wwfl backends`) or package.module:Class")
+    hosts: list[str] | None = Field(None, description="who operates each server; by default hosts of their own")
+    network: Network = Field(
+        Network(latency_s=0.1, bandwidth_mbps=100.0), description="modelled network of the global servers"
+    )
+
+
+class _Member(Section):
+    name: str | None = Field(None, description="name in reports; made from the protocol if absent")
+    count: Count = Field(1, description="this many members alike")
+
+
+class Cluster(_Member):
+    """Servers of one protocol, which train on the pooled data of their clients."""
+
+    kind: Literal["cluster"] = Field("cluster", description="cluster, group or trainers")
+    protocol: str = Field("2pc", description="as for the global servers")
+    clients: Count = Field(4, description="clients that share their data with this cluster")
+    hosts: list[str] | None = Field(None, description="who operates each server")
+    network: Network = Field(Network(), description="modelled network of the cluster")
+
+
+class Trainers(_Member):
+    """Clients who train on their own and share updates (plain federated learning)."""
+
+    kind: Literal["trainers"] = Field("trainers", description="cluster, group or trainers")
+    clients: Count = Field(4, description="clients who train")
+    attack: str | None = Field(None, description="a model attack that the malicious ones mount (only possible here)")
+    rate: Fraction = Field(0.2, description="fraction of malicious trainers, with attack")
+    options: dict[str, Option] = Field({}, description="options of the attack")
+
+
+class Aggregation(Section):
+    """How models are combined."""
+
+    rule: str = Field("fedavg", description="a registered rule: fedavg, trimmed-mean, ...")
+    options: dict[str, Option] = Field({}, description="options of the rule, for example { trim = 2 }")
+
+
+class Group(_Member):
+    """A middle layer: servers of one protocol who aggregate their members and pass the result up."""
+
+    kind: Literal["group"] = Field("group", description="cluster, group or trainers")
+    protocol: str = Field("2pc", description="as for the global servers")
+    members: Annotated[list[Member], Field(min_length=1)] = Field(description="clusters, trainers or groups below")
+    aggregation: Aggregation = Field(Aggregation(), description="how this layer combines its members")
+    hosts: list[str] | None = Field(None, description="who operates each server")
+    network: Network = Field(Network(), description="modelled network of the group")
+
+
+def _kind(value: Any) -> str:
+    return value.get("kind", "cluster") if isinstance(value, dict) else getattr(value, "kind", "cluster")
+
+
+Member = Annotated[
+    Annotated[Cluster, Tag("cluster")] | Annotated[Group, Tag("group")] | Annotated[Trainers, Tag("trainers")],
+    Discriminator(
+        _kind,
+        custom_error_type="unknown_kind",
+        custom_error_message="kind must be 'cluster', 'group' or 'trainers'",
+    ),
+]
+KINDS = ("cluster", "group", "trainers")
+
+
+class Federation(Section):
+    """Who computes, with which protocols, connected how."""
+
+    engine: Literal["mpc", "simulate", "plain"] = Field(
+        "mpc", description="mpc (shares), simulate (fixed point in the clear) or plain (float in the clear)"
+    )
+    servers: Servers = Field(Servers(), description="the global servers")
+    clusters: Annotated[list[Member], Field(min_length=1)] = Field(
+        [Cluster(protocol="2pc"), Cluster(protocol="3pc"), Cluster(protocol="4pc")],
+        description="who trains; nested groups make more layers",
+    )
+    processes: bool = Field(False, description="every server as its own process, over TLS")
+    allow_weaker: bool = Field(False, description="let the model pass clusters that protect it less")
+    insecure_seed: Seed | None = Field(
+        None, description="derive all keys from this public seed: reproducible, and therefore insecure"
+    )
+    deadline_s: Positive = Field(120.0, description="how long a server waits for a message")
+
+
+class Schedule(Section):
+    """What a round does."""
+
+    rounds: Count = Field(10, description="rounds of federated training")
+    samples_per_client: Count = Field(50, description="images that a sampled client contributes")
+    clients_per_round: Count = Field(2, description="clients sampled per cluster and round")
+    epochs: Count = Field(5, description="passes over the pooled data per round")
+    batch: Count = Field(20, description="batch size")
+    lr: Positive = Field(0.05, description="learning rate of SGD")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="momentum of SGD")
+    prox: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(0.0, description="FedProx mu; 0 is plain SGD")
+    data_policy: Annotated[str, Field(pattern=r"^(fresh|accumulate|window:[1-9]\d*)$")] = Field(
+        "fresh", description="fresh, accumulate or window:k: which rounds' data a cluster trains on"
+    )
+    cluster_deadline_s: Positive | None = Field(None, description="leave a cluster out of a round after this long")
+    min_clusters: Count = Field(1, description="fewest clusters that a round may go on with")
+
+
+class Attack(Section):
+    """Data poisoning by malicious clients."""
+
+    name: str | None = Field(None, description="a registered attack: rlf, tlf, slf, dlf, ...; none if absent")
+    rate: Fraction = Field(0.2, description="fraction of malicious clients")
+    placement: Placement = Field("equal", description="where they sit")
+    options: dict[str, Option] = Field({}, description="options of the attack")
+    seed: Seed | None = Field(None, description="seed of the attack; run.seed if absent")
+
+
+class Privacy(Section):
+    """Differential privacy: clipping and distributed noise around the aggregation rule."""
+
+    clip: Positive | None = Field(None, description="norm that every update is clipped to; no privacy if absent")
+    noise_multiplier: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        1.0, description="standard deviation of the noise in units of clip"
+    )
+    delta: Annotated[float, Field(gt=0, lt=1)] = Field(1e-5, description="delta of the stated guarantee")
+    epsilon: Positive | None = Field(None, description="budget: the run stops before it would be exceeded")
+
+
+class Reveal(Section):
+    """Who may see the model, and when. By default nobody, ever."""
+
+    when: Literal["never", "final", "always"] = Field(
+        "never", description="never, final (the run opens the last model) or always (it may be opened any time)"
+    )
+    min_contributors: Count = Field(1, description="clients that must have contributed before a model is opened")
+    reason: str = Field("the final model", description="what the ledger says of the run's own opening")
+
+
+class Run(Section):
+    """How this run is kept."""
+
+    seed: Seed = Field(0, description="public seed of everything that is not secret: model, partition, attack")
+    evaluate: bool = Field(True, description="open the number of right test images after every round")
+    checkpoint: bool = Field(True, description="every party writes its shares after every round (needed for --resume)")
+
+
+class Grid(Section):
+    """What `wwfl attack` runs: every combination of these, each with every seed."""
+
+    attacks: Annotated[list[str], Field(min_length=1)] = Field(
+        ["none", "rlf", "tlf", "slf", "dlf"], description="attacks; none is no attack"
+    )
+    placements: Annotated[list[Placement], Field(min_length=1)] = Field(
+        ["equal", "focused", "cluster-focused"], description="where the malicious clients sit"
+    )
+    rates: Annotated[list[Fraction], Field(min_length=1)] = Field([0.2], description="fractions of malicious clients")
+    rules: Annotated[list[Aggregation], Field(min_length=1)] = Field([Aggregation()], description="aggregation rules")
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field([0, 1, 2], description="one run per seed")
+
+
+class Config(Section):
+    """A whole run."""
+
+    model: Model = Field(Model(), description=Model.__doc__)
+    data: Data = Field(Data(), description=Data.__doc__)
+    partition: Partition = Field(Partition(), description=Partition.__doc__)
+    federation: Federation = Field(Federation(), description=Federation.__doc__)
+    schedule: Schedule = Field(Schedule(), description=Schedule.__doc__)
+    aggregation: Aggregation = Field(Aggregation(), description=Aggregation.__doc__)
+    attack: Attack = Field(Attack(), description=Attack.__doc__)
+    privacy: Privacy = Field(Privacy(), description=Privacy.__doc__)
+    reveal: Reveal = Field(Reveal(), description=Reveal.__doc__)
+    run: Run = Field(Run(), description=Run.__doc__)
+    grid: Grid = Field(Grid(), description=Grid.__doc__)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        for member in trainers_and_clusters(self.federation.clusters):
+            if isinstance(member, Cluster) and member.clients < self.schedule.clients_per_round:
+                raise PydanticCustomError(
+                    "too_few_clients",
+                    "schedule.clients_per_round is {wanted}, but a cluster of protocol {protocol} has {have} clients",
+                    {
+                        "wanted": self.schedule.clients_per_round,
+                        "protocol": repr(member.protocol),
+                        "have": member.clients,
+                    },
+                )
+        return self
+
+
+def trainers_and_clusters(members: list[Any]) -> list[Cluster | Trainers]:
+    """The leaves of a topology, from left to right."""
+    found: list[Cluster | Trainers] = []
+    for member in members:
+        found += trainers_and_clusters(member.members) if isinstance(member, Group) else [member] * member.count
+    return found
