@@ -109,6 +109,26 @@ def test_clients_add_data_and_a_resumed_run_has_it(engine: str, tmp_path: Path) 
         assert weights(fed) == expected and fed.history == history
 
 
+def test_local_trainers_give_added_data_again_after_a_restart(tmp_path: Path) -> None:
+    train, _ = digits()
+    more = digits(410)[0].take(np.arange(400, 410))
+    with make("single", "plain") as fed:
+        fed.fit(train, rounds=1)
+        for client in range(4):
+            fed.add_data(0, client, more)
+        fed.save(str(tmp_path))
+        fed.fit(train, rounds=2)
+        expected = weights(fed)
+    with make("single", "plain") as fed:
+        fed.restore(str(tmp_path))
+        with pytest.raises(ConfigError, match=r"added 10 rows .* give them again with add_data"):
+            fed.fit(train, rounds=2)
+        for client in range(4):
+            fed.add_data(0, client, more)
+        fed.fit(train, rounds=2)
+        assert weights(fed) == expected
+
+
 def test_data_can_only_be_added_where_somebody_is() -> None:
     train, test = digits()
     with make("flat", "plain") as fed:
