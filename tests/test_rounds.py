@@ -34,7 +34,7 @@ def test_absent_clients_are_replaced_along_the_same_permutation() -> None:
     assert sampling.choose(seed, 10, 4, "clients", present=lambda c: c == 7) == [7]
 
 
-@pytest.mark.parametrize("engine", ["plain", "mpc"])
+@pytest.mark.parametrize("engine", ["plain", pytest.param("mpc", marks=pytest.mark.slow)])
 def test_clients_drop_out_and_return(engine: str) -> None:
     train, test = digits()
     with make("flat", engine) as all_there:
@@ -83,7 +83,7 @@ def test_unknown_data_policies_are_refused(policy: str) -> None:
         Schedule(data_policy=policy)
 
 
-@pytest.mark.parametrize("engine", ["plain", "simulate", "mpc"])
+@pytest.mark.parametrize("engine", ["plain", "simulate", pytest.param("mpc", marks=pytest.mark.slow)])
 def test_clients_add_data_and_a_resumed_run_has_it(engine: str, tmp_path: Path) -> None:
     train, test = digits()
     more, _ = digits(430)
@@ -307,7 +307,9 @@ class TowardsRoot(FedAvg):
         return (super().aggregate(inputs) + inputs.root) * 0.5
 
 
-@pytest.mark.parametrize("trainer", [None, 1, Cluster(Replicated3PC(), network=None)])
+@pytest.mark.parametrize(
+    "trainer", [None, 1, pytest.param(Cluster(Replicated3PC(), network=None), marks=pytest.mark.slow)]
+)
 def test_a_root_set_is_trained_where_it_is_told_and_booked_apart(trainer: Any) -> None:
     train, test = digits()
     root = digits(440)[0].take(np.arange(400, 440))
