@@ -39,7 +39,12 @@ def whole(kind: str, engine: str, rounds: int = ROUNDS) -> tuple[bytes, list[Rou
         return weights(fed), fed.history, time.monotonic() - begun
 
 
-@pytest.mark.parametrize(("kind", "engine"), CASES)
+QUICK = {("flat", "mpc"), ("deep", "plain"), ("remembering", "simulate"), ("voting", "mpc")}
+
+
+@pytest.mark.parametrize(
+    ("kind", "engine"), [pytest.param(*c, marks=[] if c in QUICK else [pytest.mark.slow]) for c in CASES]
+)
 def test_a_restored_run_is_the_uninterrupted_run(kind: str, engine: str, tmp_path: Path) -> None:
     train, test = digits()
     expected, history, _ = whole(kind, engine)
@@ -67,7 +72,9 @@ def kill_and_resume(kind: str, engine: str, folder: Path, delays_s: list[float],
     return fed
 
 
-@pytest.mark.parametrize(("kind", "engine"), [("flat", "mpc"), ("deep", "simulate")])
+@pytest.mark.parametrize(
+    ("kind", "engine"), [("deep", "simulate"), pytest.param("flat", "mpc", marks=pytest.mark.slow)]
+)
 def test_a_run_that_was_killed_at_a_random_moment_goes_on_alike(kind: str, engine: str, tmp_path: Path) -> None:
     expected, history, seconds = whole(kind, engine)
     seed = int.from_bytes(os.urandom(2), "little")

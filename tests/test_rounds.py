@@ -30,7 +30,7 @@ def test_absent_clients_are_replaced_along_the_same_permutation() -> None:
     assert sampling.choose(seed, 10, 4, "clients", present=lambda c: c == 7) == [7]
 
 
-@pytest.mark.parametrize("engine", ["plain", "mpc"])
+@pytest.mark.parametrize("engine", ["plain", pytest.param("mpc", marks=pytest.mark.slow)])
 def test_clients_drop_out_and_return(engine: str) -> None:
     train, test = digits()
     with make("flat", engine) as all_there:
@@ -79,7 +79,7 @@ def test_unknown_data_policies_are_refused(policy: str) -> None:
         Schedule(data_policy=policy)
 
 
-@pytest.mark.parametrize("engine", ["plain", "simulate", "mpc"])
+@pytest.mark.parametrize("engine", ["plain", "simulate", pytest.param("mpc", marks=pytest.mark.slow)])
 def test_clients_add_data_and_a_resumed_run_has_it(engine: str, tmp_path: Path) -> None:
     train, test = digits()
     more, _ = digits(430)
@@ -103,6 +103,26 @@ def test_clients_add_data_and_a_resumed_run_has_it(engine: str, tmp_path: Path) 
         assert len(fed.history) == 1
         fed.fit(train, test, rounds=3)
         assert weights(fed) == expected and fed.history == history
+
+
+def test_local_trainers_give_added_data_again_after_a_restart(tmp_path: Path) -> None:
+    train, _ = digits()
+    more = digits(410)[0].take(np.arange(400, 410))
+    with make("single", "plain") as fed:
+        fed.fit(train, rounds=1)
+        for client in range(4):
+            fed.add_data(0, client, more)
+        fed.save(str(tmp_path))
+        fed.fit(train, rounds=2)
+        expected = weights(fed)
+    with make("single", "plain") as fed:
+        fed.restore(str(tmp_path))
+        with pytest.raises(ConfigError, match=r"added 10 rows .* give them again with add_data"):
+            fed.fit(train, rounds=2)
+        for client in range(4):
+            fed.add_data(0, client, more)
+        fed.fit(train, rounds=2)
+        assert weights(fed) == expected
 
 
 def test_data_can_only_be_added_where_somebody_is() -> None:
@@ -283,7 +303,9 @@ class TowardsRoot(FedAvg):
         return (super().aggregate(inputs) + inputs.root) * 0.5
 
 
-@pytest.mark.parametrize("trainer", [None, 1, Cluster(Replicated3PC(), network=None)])
+@pytest.mark.parametrize(
+    "trainer", [None, 1, pytest.param(Cluster(Replicated3PC(), network=None), marks=pytest.mark.slow)]
+)
 def test_a_root_set_is_trained_where_it_is_told_and_booked_apart(trainer: Any) -> None:
     train, test = digits()
     root = digits(440)[0].take(np.arange(400, 440))

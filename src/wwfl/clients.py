@@ -67,6 +67,16 @@ class Shelf:
         self.sources[key] = data
         return parcel
 
+    def give_again(self, client: int, data: Dataset) -> bool:
+        """After a restart: takes data that a local trainer had added, which is its own and in no checkpoint. False if
+        nothing of this size is missing."""
+        for parcel in self.added:
+            known = parcel.key in self.sources or parcel.key in self.shares
+            if not known and (parcel.client, len(parcel.rows)) == (client, len(data)):
+                self.sources[parcel.key] = data
+                return True
+        return False
+
     def lose_shares(self) -> list[str]:
         """The servers are gone: clients share again what they still have. Returns parcels that nobody has any more,
         which are dropped."""
@@ -76,8 +86,15 @@ class Shelf:
         return lost
 
     def data(self, parcel: Parcel, train: Dataset) -> Dataset:
-        """A parcel in the clear, as its client has it."""
-        return self.sources[parcel.key] if parcel.key in self.sources else train.take(parcel.rows)
+        """A parcel in the clear, as its client has it. Raises ConfigError if nobody has it any more."""
+        if parcel.key in self.sources:
+            return self.sources[parcel.key]
+        if any(p.key == parcel.key for p in self.added):
+            raise ConfigError(
+                f"client {parcel.client} added {len(parcel.rows)} rows before this run was restored; they are its own "
+                f"and in no checkpoint: give them again with add_data() before fit()"
+            )
+        return train.take(parcel.rows)
 
 
 def check_partition(partition: Partition, names: Sequence[str], clients: Sequence[int], rows: int) -> None:

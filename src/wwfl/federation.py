@@ -188,7 +188,7 @@ class Federation:
     def add_data(self, leaf: int | str, client: int, data: Dataset) -> None:
         """A client shares more data with its cluster; it takes part when the client is next sampled.
 
-        Call it between rounds, after fit() has got the training set (for example in `on_round`).
+        Call it between rounds, when fit() has got the training set. Local trainers give again after a restart.
 
         Raises:
             Misuse: no such leaf or client, or no training set yet. ConfigError: data that does not fit the model.
@@ -197,10 +197,12 @@ class Federation:
         assert place.leaf is not None and not isinstance(place.spec, Group)
         if not 0 <= client < place.spec.clients:
             raise Misuse(f"{place.name} has clients 0..{place.spec.clients - 1}, not {client}")
-        if self._train is None:
-            raise Misuse("add_data() comes after fit() has got the training set; or make it part of the partition")
         self._check_data(data)
         shelf = self._setting.shelves[place.leaf]
+        if shelf.give_again(client, data):
+            return
+        if self._train is None:
+            raise Misuse("add_data() comes after fit() has got the training set; or make it part of the partition")
         parcel = shelf.add(client, data, self._next_row, len(self.history))
         self._next_row += len(data)
         if place.node is not None:
@@ -268,8 +270,8 @@ class Federation:
         record.drawn_by(self._batches)
         if test is not None:
             record.accuracy = self.evaluate(test, f"hits on the test set after round {record.number}", progress)
-        after = self._books.bytes_by_stage()
-        record.bytes_sent = {stage: n - before.get(stage, 0) for stage, n in after.items() if n > before.get(stage, 0)}
+        spent = ((stage, n - before.get(stage, 0)) for stage, n in self._books.bytes_by_stage().items())
+        record.bytes_sent = {stage: n for stage, n in spent if n}
         record.seconds = time.monotonic() - begun
 
     # ------------------------------------------------------------------ use of the model
@@ -319,7 +321,6 @@ class Federation:
 
     def evaluate(self, test: Dataset, reason: str = "hits on the test set", progress: Progress = silent) -> float:
         """Share of the test images that the model classifies right. Opens only the number of hits."""
-        self._check_data(test)
         servers = self.global_servers
         self._share_test(test)
         progress(servers.name, "evaluate", 0, 1)

@@ -76,7 +76,7 @@ class Play:
             trained = self._trained.get(place.name)
             self.record.participants.append(trained.people if trained else [])
             self.record.coins.append(trained.coin.hex() if trained else "")
-        answered = sum(bool(people) for people in self.record.participants)
+        answered = len(self._trained)
         if answered < self.setting.schedule.min_clusters:
             self._give_up(f"{answered} clusters answered, min_clusters is {self.setting.schedule.min_clusters}")
 
