@@ -21,6 +21,7 @@ from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
 from wwfl_core.declared import DeclaredCost
 from wwfl_core.derived import plane_shape, planes
+from wwfl_core.device import Hiding
 from wwfl_core.party import Op
 from wwfl_core.share import Share
 from wwfl_core.sharing import REPLICATED_3PC
@@ -59,19 +60,17 @@ class Replicated3PC(MPCBackend):
         algebra = x.algebra
         op = self.party.op(f.name)
         i, j = self.me, (self.me + 1) % 3
-        z = f.apply(algebra, [(x.parts[i], algebra.add(y.parts[i], y.parts[j])), (x.parts[j], y.parts[i])])
-        z = algebra.add(z, self._zero_share(op, x, z.shape))
+        pairs = [(x.parts[i], algebra.add(y.parts[i], y.parts[j])), (x.parts[j], y.parts[i])]
+        z = f.masked(algebra, pairs, self._zero_share(op, x, f.shape(x.shape, y.shape)))
         if truncate:
             return self._truncate_product(op, z, truncate)
         op.send((i + 2) % 3, z)
         return Share(algebra, z.shape, {i: z, j: op.recv(j, algebra.dtype, z.shape)})
 
-    def _zero_share(self, op: Op, x: Share, shape: Shape) -> Array:
+    def _zero_share(self, op: Op, x: Share, shape: Shape) -> Array | Hiding:
         """alpha_i = F(k_i) - F(k_{i+1}); the three alphas sum to zero (Araki et al., Section 2.2)."""
-        own, following = (
-            op.random(self.sharing.holders[c], "zero", x.algebra, shape) for c in (self.me, (self.me + 1) % 3)
-        )
-        return x.algebra.sub(own, following)
+        own, following = (self.sharing.holders[c] for c in (self.me, (self.me + 1) % 3))
+        return op.mask(x.algebra, shape, plus=[(own, "zero")], minus=[(following, "zero")])
 
     def _truncate_product(self, op: Op, z: Array, bits: int) -> Share:
         """Round 1: P3 sends z3 to P2, who then holds B = z2 + z3 against A = z1 at P1. Then `_truncate_words`."""

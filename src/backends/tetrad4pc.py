@@ -81,7 +81,7 @@ class Tetrad4PC(MPCBackend):
         u = A.add(op.random(K1, "u1", A, shape), op.random(K2, "u2", A, shape))
         if self.me == CS4:
             total = f.apply(A, [(A.sum([a[L1], a[L2], a[L3]]), A.sum([b[L1], b[L2], b[L3]]))])
-            w = A.add(A.sub(total, gamma3), op.random(K3, "s", A, shape))
+            w = A.masked(A.sub(total, gamma3), op.mask(A, shape, plus=[(K3, "s")]))
             op.send(CS1, w, OFFLINE)
         else:
             w = op.recv(CS4, A.dtype, shape, OFFLINE)
@@ -101,10 +101,10 @@ class Tetrad4PC(MPCBackend):
             pairs = [(a[L1], A.sub(b[L3], b[M])), (inner, b[L1]), (a[L3], b[L3])]
         else:  # gamma2 = l2_x l3_y + l3_x l2_y + l2_x l2_y
             pairs = [(a[L2], A.sub(A.add(b[L3], b[L2]), b[M])), (inner, b[L2])]
-        mine = A.add(f.apply(A, pairs), op.random(K1 if own == L1 else K2, f"u{own}", A, shape))
+        mine = f.masked(A, pairs, op.mask(A, shape, plus=[(K1 if own == L1 else K2, f"u{own}")]))
         theirs = self._swap(op, mine)
         both = A.add(mine, theirs)
-        self._expect_check_value(op, A.add(both, op.random(K3, "s", A, shape)))
+        self._expect_check_value(op, A.masked(both, op.mask(A, shape, plus=[(K3, "s")])))
         # - l3_x m_y - m_x l3_y + m_x m_y
         return A.add(both, f.apply(A, [(A.neg(inner), b[M]), (A.neg(a[M]), b[L3])]))
 

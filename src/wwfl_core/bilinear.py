@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .algebra import Algebra
-from .arrays import Array, Shape, broadcast_shape, cut, numel
+from .arrays import Array, Shape, broadcast_shape, contiguous, cut, numel
+from .device import Hiding
 from .errors import Misuse
 from .linear import Linear, SumTo
 
@@ -37,6 +38,10 @@ class Bilinear(ABC):
     @abstractmethod
     def apply(self, algebra: Algebra, pairs: Pairs) -> Array:
         """sum_k f(x_k, y_k); all x_k have one shape, all y_k have one shape."""
+
+    def masked(self, algebra: Algebra, pairs: Pairs, mask: Array | Hiding) -> Array:
+        """`apply` plus a mask (`Op.mask`) of the output's shape, in as few passes as the device can."""
+        return algebra.masked(self.apply(algebra, pairs), mask)
 
     @abstractmethod
     def grad_x(self, x: Shape, y: Shape) -> Bilinear:
@@ -115,7 +120,7 @@ class Conv2d(Bilinear):
     def apply(self, algebra: Algebra, pairs: Pairs) -> Array:
         b, o, oh, ow = self.shape(pairs[0][0].shape, pairs[0][1].shape)
         z = algebra.matmul([(y.reshape(o, -1), self.columns(algebra, x, y.shape)) for x, y in pairs])
-        return np.ascontiguousarray(z.reshape(o, b, oh, ow).transpose(1, 0, 2, 3))
+        return contiguous(z.reshape(o, b, oh, ow).transpose(1, 0, 2, 3))
 
     def columns(self, algebra: Algebra, x: Array, kernel: Shape) -> Array:
         """The patches of x as columns: [c*kh*kw, b*oh*ow]."""
@@ -130,7 +135,7 @@ class Conv2d(Bilinear):
 
 def _rows(dz: Array) -> Array:
     """[b, o, oh, ow] as the matrix [o, b*oh*ow] that faces the patch columns."""
-    return np.ascontiguousarray(dz.transpose(1, 0, 2, 3)).reshape(dz.shape[1], -1)
+    return contiguous(dz.transpose(1, 0, 2, 3)).reshape(dz.shape[1], -1)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .algebra import Algebra
-from .arrays import Array, Shape
+from .arrays import Array, Shape, contiguous
 from .errors import Misuse
 
 
@@ -57,7 +57,7 @@ class BroadcastTo(Linear):
         return np.broadcast_shapes(x, self.target)
 
     def apply(self, algebra: Algebra, x: Array) -> Array:
-        return np.ascontiguousarray(np.broadcast_to(x, self.target))
+        return contiguous(np.broadcast_to(x, self.target))
 
     def adjoint(self, x: Shape) -> Linear:
         return SumTo(x)
@@ -94,7 +94,7 @@ class SpreadPool2d(Linear):
         return self.image
 
     def apply(self, algebra: Algebra, x: Array) -> Array:
-        out = np.zeros(self.image, x.dtype)
+        out = np.zeros_like(x, shape=self.image)
         spread = np.repeat(np.repeat(x, self.k, axis=2), self.k, axis=3)
         out[:, :, : spread.shape[2], : spread.shape[3]] = spread
         return out

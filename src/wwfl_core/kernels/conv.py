@@ -13,6 +13,7 @@ from numba.extending import intrinsic
 from wwfl_core.errors import Misuse
 from wwfl_core.kernels import _vector as v
 from wwfl_core.kernels._lazy import U64, check_int, kernel, plain_u64
+from wwfl_core.kernels.dispatch import by_array
 
 
 @intrinsic
@@ -140,6 +141,7 @@ def _geometry(
     return kh, kw, oh, ow, stride, padding
 
 
+@by_array
 def im2col(x: U64, kernel: tuple[int, int], stride: int, padding: int) -> U64:
     """Patches of x as columns, zero padded: uint64 (b, c, h, w) to uint64 (c*kh*kw, b*oh*ow).
 
@@ -155,6 +157,7 @@ def im2col(x: U64, kernel: tuple[int, int], stride: int, padding: int) -> U64:
     return cols
 
 
+@by_array
 def col2im(cols: U64, x_shape: tuple[int, int, int, int], kernel: tuple[int, int], stride: int, padding: int) -> U64:
     """Adjoint of `im2col`: uint64 (c*kh*kw, b*oh*ow) to uint64 x_shape = (b, c, h, w), overlaps added."""
     source = plain_u64(cols, "cols", 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..arrays import Array
+from ..arrays import Array, contiguous
 from ..errors import Misuse
 from ..tensor import SharedBits, SharedTensor, concatenate, stack_tensors
 
@@ -44,7 +44,7 @@ class PoolTree:
 
         def windows(a: Array) -> Array:
             blocks = a[:, :, : oh * self.k, : ow * self.k].reshape(b, c, oh, self.k, ow, self.k)
-            return np.ascontiguousarray(blocks.transpose(3, 5, 0, 1, 2, 4)).reshape(-1, b, c, oh, ow)
+            return contiguous(blocks.transpose(3, 5, 0, 1, 2, 4)).reshape(-1, b, c, oh, ow)
 
         values = x.linear(windows)
         self._levels = []
@@ -72,8 +72,8 @@ class PoolTree:
         def image(a: Array) -> Array:
             blocks = a.reshape(k, k, b, c, oh, ow).transpose(2, 3, 4, 0, 5, 1).reshape(b, c, oh * k, ow * k)
             if (oh * k, ow * k) == (h, w):
-                return np.ascontiguousarray(blocks)
-            out = np.zeros((b, c, h, w), a.dtype)
+                return contiguous(blocks)
+            out = np.zeros_like(a, shape=(b, c, h, w))
             out[:, :, : oh * k, : ow * k] = blocks
             return out
 

@@ -1,0 +1,153 @@
+"""Where the arrays of a party live and are made: on the host, on a GPU, or on an emulated one.
+
+Only what no array can decide is asked here: where fresh arrays (zeros, key streams) are made, and in which order things
+happen that two parties' streams do to one array. Everything else follows from the arrays (`wwfl_core.arrays`).
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .arrays import Array, Shape, on_host, to_host
+from .errors import ConfigError
+from .keystream import chacha20, check_size
+
+if TYPE_CHECKING:
+    from .algebra import Algebra
+    from .prg import Draw
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a process holds on a device, in bytes: in use, reserved by the pool (in use included), and the pool's limit
+    (0: none)."""
+
+    device: str
+    used_bytes: int
+    reserved_bytes: int
+    limit_bytes: int
+
+
+class Hiding(ABC):
+    """A mask that is made inside the kernel that adds it."""
+
+    @abstractmethod
+    def hide(self, value: Array) -> Array:
+        """value + mask; once."""
+
+
+class Device(ABC):
+    """One party's view of a device. A party works in one thread, inside `working()`."""
+
+    name: str
+
+    @abstractmethod
+    def put(self, array: Array) -> Array:
+        """The array here; itself if it is here already."""
+
+    @abstractmethod
+    def zeros(self, shape: Shape, dtype: npt.DTypeLike) -> Array:
+        """A new array of zeros."""
+
+    @abstractmethod
+    def key_stream(self, key: bytes, nonce: bytes, size: int) -> Array:
+        """The first `size` bytes of the ChaCha20 key stream (RFC 8439, block counter from 0): uint8 (size,)."""
+
+    def mask(self, algebra: Algebra, plus: Sequence[Draw], minus: Sequence[Draw]) -> Array | Hiding:
+        """sum of `plus` - sum of `minus`, of at least one draw: an array, or what adds it without ever storing it."""
+        negative = algebra.neg(algebra.sum([d.array() for d in minus])) if minus else None
+        if not plus:
+            assert negative is not None
+            return negative
+        total = algebra.sum([d.array() for d in plus])
+        return total if negative is None else algebra.add(total, negative)
+
+    def working(self) -> AbstractContextManager[Any]:
+        """Everything that a party does happens in here."""
+        return nullcontext()
+
+    def mark(self, array: Array) -> Any:
+        """Travels with an array that is handed to another party of this process: what it must wait for."""
+        return None
+
+    def adopt(self, array: Array, mark: Any) -> Array:
+        """An array from another party of this process, wherever it is, in a state that this party can use."""
+        return array
+
+    def finish(self) -> None:
+        """Waits until everything that this party started is done."""
+        return
+
+    def memory(self) -> Memory | None:
+        """What the process holds here; None where nobody counts."""
+        return None
+
+
+class _Host(Device):
+    """NumPy arrays. Arrays of a device that other parties hand over are brought home."""
+
+    name = "cpu"
+
+    def put(self, array: Array) -> Array:
+        return to_host(array)
+
+    def zeros(self, shape: Shape, dtype: npt.DTypeLike) -> Array:
+        return np.zeros(shape, dtype)
+
+    def key_stream(self, key: bytes, nonce: bytes, size: int) -> Array:
+        return chacha20(key, nonce, size)
+
+    def adopt(self, array: Array, mark: Any) -> Array:
+        if mark is not None:
+            mark.synchronize()
+        return array
+
+
+HOST: Device = _Host()
+
+
+class Shim(Device):
+    """The CUDA kernels compiled for the CPU (g++): for tests, and to develop without a GPU. Bit-exact and slow."""
+
+    name = "shim"
+
+    def put(self, array: Array) -> Array:
+        from .kernels.cuda import asarray
+
+        return asarray(array) if on_host(array) else array
+
+    def zeros(self, shape: Shape, dtype: npt.DTypeLike) -> Array:
+        return self.put(np.zeros(shape, dtype))
+
+    def key_stream(self, key: bytes, nonce: bytes, size: int) -> Array:
+        from .kernels.cuda import random_words
+        from .kernels.cuda.shim import shim_launcher
+
+        check_size(size)
+        return random_words(shim_launcher(), key, nonce, -(-size // 8)).view(np.uint8)[:size]
+
+
+def named(device: str) -> Device:
+    """A party's end of a device: "cpu", "cuda" (or "cuda:1", ...), or "shim".
+
+    Raises:
+        ConfigError: an unknown name, no CuPy, or CuPy without a device that it can use.
+    """
+    if device == HOST.name:
+        return HOST
+    if device == Shim.name:
+        return Shim()
+    gpu = re.fullmatch(r"cuda(?::(\d+))?", device)
+    if gpu is not None:
+        from .cuda import Cuda
+
+        return Cuda(int(gpu[1] or 0))
+    raise ConfigError(f"device={device!r} is unknown; choose 'cpu', 'cuda', 'cuda:N' for GPU N, or 'shim' (tests)")
