@@ -26,7 +26,16 @@ from wwfl_core.errors import ConfigError, Misuse, WwflError
 
 from .launch import SOURCE_DIR, WORD, DeviceArray, Dim3, Launcher, source_text
 
-FLAGS = ("-std=c++17", "-O2", "-fPIC", "-shared", "-fno-strict-aliasing", "-Wall", "-Wno-unused-function")
+FLAGS = (
+    "-std=c++17",
+    "-O2",
+    "-fPIC",
+    "-shared",
+    "-fno-strict-aliasing",
+    "-Wall",
+    "-Wno-unused-function",
+    "-Wno-unknown-pragmas",
+)
 _ALIGN = 64
 
 
