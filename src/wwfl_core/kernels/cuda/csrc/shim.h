@@ -1,0 +1,230 @@
+// CUDA's execution model on a CPU, for the kernels of this directory: g++ -include shim.h -x c++ kernel.cu.
+//
+// A block's threads run one after another on one fibre until one of them meets a barrier; that fibre then waits, and
+// another one takes up the remaining threads. A barrier opens when all live threads of its block (or warp) have come.
+// Blocks run one after another; all state is per OS thread, so parties may launch at the same time. The order is
+// sequential, so races do not show here; a barrier that not all threads reach does, as an error.
+#pragma once
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <memory>
+#include <string>
+#include <ucontext.h>
+#include <utility>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __shared__ static thread_local
+
+struct uint3 { unsigned x, y, z; };
+struct dim3 { unsigned x, y, z; };
+struct alignas(16) ulonglong2 { unsigned long long x, y; };
+static inline ulonglong2 make_ulonglong2(unsigned long long x, unsigned long long y) { return {x, y}; }
+
+namespace shim {
+
+constexpr std::size_t STACK_BYTES = 256 * 1024;
+constexpr unsigned WARP = 32;
+constexpr int MAX_ARGUMENTS = 48;
+
+struct Gate {  // a barrier: how many threads it waits for, and the fibres that have come
+    unsigned live = 0;
+    std::vector<struct Fibre*> waiting;
+};
+
+struct Fibre {
+    ucontext_t context;
+    std::unique_ptr<char[]> stack{new char[STACK_BYTES]};
+    uint3 thread{};
+    Gate* gate = nullptr;
+};
+
+struct Exchange {  // what the lanes of one warp show each other
+    unsigned long long value[WARP];
+    unsigned long long words[WARP][8];
+};
+
+struct Block {
+    void (*body)(void*, unsigned long long*) = nullptr;
+    void* kernel = nullptr;
+    unsigned long long* arguments = nullptr;
+    dim3 grid{}, size{};
+    uint3 index{};
+    unsigned threads = 0, started = 0, finished = 0;
+    ucontext_t scheduler;
+    Fibre* running = nullptr;
+    Gate whole;
+    std::vector<Gate> warps;
+    std::vector<Exchange> exchanges;
+    std::deque<Fibre*> ready;
+    std::vector<std::unique_ptr<Fibre>> all;
+    std::vector<Fibre*> idle;
+};
+
+inline thread_local Block block;
+
+inline unsigned linear() {
+    const uint3& t = block.running->thread;
+    return t.x + block.size.x * (t.y + block.size.y * t.z);
+}
+inline void open_if_full(Gate& gate) {
+    if (gate.live == 0 || gate.waiting.size() < gate.live) return;
+    for (Fibre* fibre : gate.waiting) block.ready.push_back(fibre);
+    gate.waiting.clear();
+}
+inline void wait(Gate& gate) {
+    Fibre* self = block.running;
+    gate.waiting.push_back(self);
+    open_if_full(gate);
+    swapcontext(&self->context, &block.scheduler);
+}
+inline void run_threads() {  // a fibre's life: threads that nobody has started yet
+    for (;;) {
+        while (block.started < block.threads) {
+            unsigned id = block.started++;
+            block.running->thread = {id % block.size.x, id / block.size.x % block.size.y,
+                                     id / (block.size.x * block.size.y)};
+            block.body(block.kernel, block.arguments);
+            block.finished++;
+        }
+        block.idle.push_back(block.running);
+        swapcontext(&block.running->context, &block.scheduler);
+    }
+}
+inline Fibre* fresh() {
+    if (!block.idle.empty()) {
+        Fibre* fibre = block.idle.back();
+        block.idle.pop_back();
+        return fibre;
+    }
+    block.all.emplace_back(new Fibre);
+    Fibre* fibre = block.all.back().get();
+    getcontext(&fibre->context);
+    fibre->context.uc_stack.ss_sp = fibre->stack.get();
+    fibre->context.uc_stack.ss_size = STACK_BYTES;
+    fibre->context.uc_link = nullptr;
+    makecontext(&fibre->context, run_threads, 0);
+    return fibre;
+}
+inline bool run_block() {  // false: some threads wait at a barrier that the others never reach
+    block.started = block.finished = 0;
+    block.whole.live = block.threads;
+    unsigned warps = (block.threads + WARP - 1) / WARP;
+    block.warps.assign(warps, Gate{});
+    block.exchanges.resize(warps);
+    for (unsigned w = 0; w < warps; w++)
+        block.warps[w].live = block.threads - w * WARP < WARP ? block.threads - w * WARP : WARP;
+    while (!block.ready.empty() || block.started < block.threads) {
+        Fibre* next;
+        if (block.ready.empty()) {
+            next = fresh();
+        } else {
+            next = block.ready.front();
+            block.ready.pop_front();
+        }
+        block.running = next;
+        swapcontext(&block.scheduler, &next->context);
+    }
+    bool complete = block.finished == block.threads;
+    if (!complete) {  // the stuck fibres are lost; start over with new ones
+        block.whole.waiting.clear();
+        block.idle.clear();
+        block.all.clear();
+    }
+    return complete;
+}
+
+inline Gate& my_warp() { return block.warps[linear() / WARP]; }
+inline Exchange& my_exchange() { return block.exchanges[linear() / WARP]; }
+inline unsigned lane() { return linear() % WARP; }
+
+template <class T, class Choose> T exchange(T value, Choose choose) {  // every lane shows a value, then reads
+    Exchange& shown = my_exchange();
+    Gate& gate = my_warp();
+    shown.value[lane()] = 0;
+    std::memcpy(&shown.value[lane()], &value, sizeof value);
+    wait(gate);
+    T result;
+    unsigned long long seen = choose(shown.value);
+    std::memcpy(&result, &seen, sizeof result);
+    wait(gate);
+    return result;
+}
+
+template <std::size_t... I> void call(void* kernel, unsigned long long* a, std::index_sequence<I...>) {
+    reinterpret_cast<void (*)(decltype((void)I, 0ULL)...)>(kernel)(a[I]...);
+}
+template <int N> void call_n(void* kernel, unsigned long long* a) { call(kernel, a, std::make_index_sequence<N>{}); }
+using Caller = void (*)(void*, unsigned long long*);
+template <std::size_t... N> Caller caller(int count, std::index_sequence<N...>) {
+    static constexpr Caller callers[] = {&call_n<N>...};
+    return callers[count];
+}
+
+}  // namespace shim
+
+#define threadIdx (shim::block.running->thread)
+#define blockIdx (shim::block.index)
+#define blockDim (shim::block.size)
+#define gridDim (shim::block.grid)
+
+inline void __syncthreads() { shim::wait(shim::block.whole); }
+inline void __syncwarp(unsigned = 0xffffffffu) { shim::wait(shim::my_warp()); }
+template <class T> T __shfl_xor_sync(unsigned, T value, int mask) {
+    unsigned from = shim::lane() ^ mask;
+    return shim::exchange(value, [=](const unsigned long long* shown) { return shown[from]; });
+}
+template <class T> T __shfl_sync(unsigned, T value, int from) {
+    return shim::exchange(value, [=](const unsigned long long* shown) { return shown[from]; });
+}
+inline unsigned __ballot_sync(unsigned, int predicate) {
+    unsigned long long bit = predicate != 0;
+    return (unsigned)shim::exchange(bit, [](const unsigned long long* shown) {
+        unsigned long long all = 0;
+        for (unsigned i = 0; i < shim::WARP; i++) all |= (shown[i] & 1) << i;
+        return all;
+    });
+}
+inline unsigned long long atomicAdd(unsigned long long* address, unsigned long long value) {
+    return __atomic_fetch_add(address, value, __ATOMIC_RELAXED);
+}
+inline unsigned long long atomicMin(unsigned long long* address, unsigned long long value) {
+    unsigned long long old = *address;
+    if (value < old) *address = value;
+    return old;
+}
+inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
+    unsigned long long both = (unsigned long long)y << 32 | x;
+    unsigned result = 0;
+    for (int i = 0; i < 4; i++) result |= (unsigned)(both >> 8 * (selector >> 4 * i & 7) & 255) << 8 * i;
+    return result;
+}
+inline unsigned __funnelshift_l(unsigned low, unsigned high, unsigned shift) {
+    return (shift & 31) ? high << (shift & 31) | low >> (32 - (shift & 31)) : high;
+}
+
+// Returns 0, 1: a barrier was not reached by all threads, 2: too many arguments.
+extern "C" int shim_launch(void* kernel, const unsigned* grid, const unsigned* size, unsigned long long* arguments,
+                           int count) {
+    using namespace shim;
+    if (count > MAX_ARGUMENTS) return 2;
+    block.body = caller(count, std::make_index_sequence<MAX_ARGUMENTS + 1>{});
+    block.kernel = kernel;
+    block.arguments = arguments;
+    block.grid = {grid[0], grid[1], grid[2]};
+    block.size = {size[0], size[1], size[2]};
+    block.threads = size[0] * size[1] * size[2];
+    for (unsigned z = 0; z < grid[2]; z++)
+        for (unsigned y = 0; y < grid[1]; y++)
+            for (unsigned x = 0; x < grid[0]; x++) {
+                block.index = {x, y, z};
+                if (!run_block()) return 1;
+            }
+    return 0;
+}
