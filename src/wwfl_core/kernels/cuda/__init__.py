@@ -10,6 +10,7 @@ from .bits import expand, from_planes, pack, pack_words, to_planes, unpack_words
 from .conv import col2im, im2col
 from .elementwise import add, linear, mul_sum, scale, sub
 from .fixedpoint import decode, encode
+from .gemm import batched_matmul, matmul
 from .launch import Launcher, launcher_for
 from .prg import Stream, masked, random_bytes, random_words
 from .shim import ShimArray, asarray, asnumpy
@@ -22,6 +23,7 @@ __all__ = [
     "add",
     "asarray",
     "asnumpy",
+    "batched_matmul",
     "col2im",
     "decode",
     "encode",
@@ -32,6 +34,7 @@ __all__ = [
     "left_bits",
     "linear",
     "masked",
+    "matmul",
     "mul_sum",
     "pack",
     "pack_words",

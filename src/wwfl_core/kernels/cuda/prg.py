@@ -83,8 +83,8 @@ def _run(
 def masked(value: DeviceArray, plus: Sequence[Stream] = (), minus: Sequence[Stream] = ()) -> DeviceArray:
     """value + sum F(plus) - sum F(minus) in one pass, with one to three streams.
 
-    value: uint64 (sums modulo 2^64) or uint8 (packed bits, XOR), any shape. Returns a new array like it. A zero share is
-    `masked(z, [own], [following])`; what is left of a dealt value is `masked(value, minus=masks)`.
+    value: uint64 (sums modulo 2^64) or uint8 (packed bits, XOR), any shape. Returns a new array like it. A zero share
+    is `masked(z, [own], [following])`; what is left of a dealt value is `masked(value, minus=masks)`.
     """
     if not 1 <= len(plus) + len(minus) <= MAX_MASKS:
         raise Misuse(f"masked takes 1 to {MAX_MASKS} streams, not {len(plus) + len(minus)}")

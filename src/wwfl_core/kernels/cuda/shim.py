@@ -27,14 +27,9 @@ from wwfl_core.errors import ConfigError, Misuse, WwflError
 from .launch import SOURCE_DIR, WORD, DeviceArray, Dim3, Launcher, source_text
 
 FLAGS = (
-    "-std=c++17",
-    "-O2",
-    "-fPIC",
-    "-shared",
-    "-fno-strict-aliasing",
-    "-Wall",
-    "-Wno-unused-function",
-    "-Wno-unknown-pragmas",
+    *("-std=c++17", "-O2", "-fPIC", "-shared", "-fno-strict-aliasing"),
+    "-U_FORTIFY_SOURCE",  # it takes the jumps between fibres for errors
+    *("-Wall", "-Wno-unused-function", "-Wno-unknown-pragmas"),
 )
 _ALIGN = 64
 

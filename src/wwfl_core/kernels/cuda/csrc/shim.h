@@ -6,6 +6,7 @@
 // sequential, so races do not show here; a barrier that not all threads reach does, as an error.
 #pragma once
 #include <cmath>
+#include <csetjmp>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -33,21 +34,42 @@ constexpr std::size_t STACK_BYTES = 256 * 1024;
 constexpr unsigned WARP = 32;
 constexpr int MAX_ARGUMENTS = 48;
 
+// Where a fibre (or the scheduler) goes on. ucontext starts fibres; setjmp switches them, as it makes no system call.
+struct Context {
+    ucontext_t start;
+    jmp_buf jump;
+    bool begun = false;
+};
+inline void switch_to(Context& from, Context& to) {
+#ifdef __SANITIZE_ADDRESS__
+    swapcontext(&from.start, &to.start);
+#else
+    from.begun = true;
+    if (_setjmp(from.jump) == 0) {
+        if (to.begun) _longjmp(to.jump, 1);
+        setcontext(&to.start);
+    }
+#endif
+}
+
 struct Gate {  // a barrier: how many threads it waits for, and the fibres that have come
     unsigned live = 0;
     std::vector<struct Fibre*> waiting;
 };
 
 struct Fibre {
-    ucontext_t context;
+    Context context;
     std::unique_ptr<char[]> stack{new char[STACK_BYTES]};
     uint3 thread{};
     Gate* gate = nullptr;
 };
 
-struct Exchange {  // what the lanes of one warp show each other
-    unsigned long long value[WARP];
-    unsigned long long words[WARP][8];
+// What the lanes of one warp show each other. Lanes read after the gate; two sets take turns, so that a lane that is
+// ahead does not write over what another one still has to read.
+struct Exchange {
+    unsigned long long value[2][WARP];
+    unsigned fragments[2][WARP][6];
+    unsigned turn[WARP] = {};
 };
 
 struct Block {
@@ -57,7 +79,7 @@ struct Block {
     dim3 grid{}, size{};
     uint3 index{};
     unsigned threads = 0, started = 0, finished = 0;
-    ucontext_t scheduler;
+    Context scheduler;
     Fibre* running = nullptr;
     Gate whole;
     std::vector<Gate> warps;
@@ -82,7 +104,7 @@ inline void wait(Gate& gate) {
     Fibre* self = block.running;
     gate.waiting.push_back(self);
     open_if_full(gate);
-    swapcontext(&self->context, &block.scheduler);
+    switch_to(self->context, block.scheduler);
 }
 inline void run_threads() {  // a fibre's life: threads that nobody has started yet
     for (;;) {
@@ -94,7 +116,7 @@ inline void run_threads() {  // a fibre's life: threads that nobody has started 
             block.finished++;
         }
         block.idle.push_back(block.running);
-        swapcontext(&block.running->context, &block.scheduler);
+        switch_to(block.running->context, block.scheduler);
     }
 }
 inline Fibre* fresh() {
@@ -105,11 +127,12 @@ inline Fibre* fresh() {
     }
     block.all.emplace_back(new Fibre);
     Fibre* fibre = block.all.back().get();
-    getcontext(&fibre->context);
-    fibre->context.uc_stack.ss_sp = fibre->stack.get();
-    fibre->context.uc_stack.ss_size = STACK_BYTES;
-    fibre->context.uc_link = nullptr;
-    makecontext(&fibre->context, run_threads, 0);
+    ucontext_t& start = fibre->context.start;
+    getcontext(&start);
+    start.uc_stack.ss_sp = fibre->stack.get();
+    start.uc_stack.ss_size = STACK_BYTES;
+    start.uc_link = nullptr;
+    makecontext(&start, run_threads, 0);
     return fibre;
 }
 inline bool run_block() {  // false: some threads wait at a barrier that the others never reach
@@ -129,7 +152,7 @@ inline bool run_block() {  // false: some threads wait at a barrier that the oth
             block.ready.pop_front();
         }
         block.running = next;
-        swapcontext(&block.scheduler, &next->context);
+        switch_to(block.scheduler, next->context);
     }
     bool complete = block.finished == block.threads;
     if (!complete) {  // the stuck fibres are lost; start over with new ones
@@ -145,16 +168,38 @@ inline Exchange& my_exchange() { return block.exchanges[linear() / WARP]; }
 inline unsigned lane() { return linear() % WARP; }
 
 template <class T, class Choose> T exchange(T value, Choose choose) {  // every lane shows a value, then reads
-    Exchange& shown = my_exchange();
-    Gate& gate = my_warp();
-    shown.value[lane()] = 0;
-    std::memcpy(&shown.value[lane()], &value, sizeof value);
-    wait(gate);
+    Exchange& all = my_exchange();
+    unsigned self = lane();
+    unsigned long long* shown = all.value[all.turn[self]++ & 1];
+    shown[self] = 0;
+    std::memcpy(&shown[self], &value, sizeof value);
+    wait(my_warp());
     T result;
-    unsigned long long seen = choose(shown.value);
+    unsigned long long seen = choose(shown);
     std::memcpy(&result, &seen, sizeof result);
-    wait(gate);
     return result;
+}
+
+// PTX mma.sync.m16n8k32.row.col.s32.s8.s8.s32, without saturation; fragments as in the PTX manual: lane 4 g + t holds
+// a[e]: row g + 8 (e % 2), k = 4 t + 16 (e / 2) ..+3; b[e]: column g, k = 4 t + 16 e ..+3; c[e]: row g + 8 (e / 2),
+// column 2 t + e % 2.
+inline void mma_m16n8k32(int c[4], const unsigned a[4], const unsigned b[2]) {
+    Exchange& all = my_exchange();
+    unsigned self = lane(), g = self / 4, t = self % 4;
+    unsigned(*shown)[6] = all.fragments[all.turn[self]++ & 1];
+    for (int e = 0; e < 4; e++) shown[self][e] = a[e];
+    for (int e = 0; e < 2; e++) shown[self][4 + e] = b[e];
+    wait(my_warp());
+    for (int e = 0; e < 4; e++) {
+        unsigned sum = (unsigned)c[e];
+        for (unsigned word = 0; word < 8; word++) {
+            unsigned left = shown[4 * g + word % 4][e / 2 + 2 * (word / 4)];
+            unsigned right = shown[4 * (2 * t + e % 2) + word % 4][4 + word / 4];
+            for (unsigned k = 0; k < 4; k++)
+                sum += (unsigned)((int)(signed char)(left >> 8 * k) * (int)(signed char)(right >> 8 * k));
+        }
+        c[e] = (int)sum;
+    }
 }
 
 template <std::size_t... I> void call(void* kernel, unsigned long long* a, std::index_sequence<I...>) {
@@ -205,10 +250,6 @@ inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
     for (int i = 0; i < 4; i++) result |= (unsigned)(both >> 8 * (selector >> 4 * i & 7) & 255) << 8 * i;
     return result;
 }
-inline unsigned __funnelshift_l(unsigned low, unsigned high, unsigned shift) {
-    return (shift & 31) ? high << (shift & 31) | low >> (32 - (shift & 31)) : high;
-}
-
 // Returns 0, 1: a barrier was not reached by all threads, 2: too many arguments.
 extern "C" int shim_launch(void* kernel, const unsigned* grid, const unsigned* size, unsigned long long* arguments,
                            int count) {
