@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ U8 = npt.NDArray[np.uint8]
 F64 = npt.NDArray[np.float64]
 Shape = tuple[int, ...]
 WORD = (1 << 64) - 1
+PINNED_FROM = 1 << 16
+"""Bytes from which a copy off a GPU goes through page-locked memory."""
 
 
 def array_of(result: Any) -> Array:
@@ -52,7 +55,13 @@ def on_host(array: Array) -> bool:
 
 def to_host(array: Array) -> Array:
     """The same elements as a NumPy array; from a device, this waits for it and copies."""
-    return array if on_host(array) else module_of(array).asnumpy(array)
+    if on_host(array):
+        return array
+    module: Any = module_of(array)
+    if module.__name__ != "cupy" or array.nbytes < PINNED_FROM:
+        return module.asnumpy(array)
+    pinned = import_module("cupyx").empty_pinned(array.shape, array.dtype)  # page-locked: at the speed of the bus
+    return module.asnumpy(array, out=pinned)
 
 
 def beside(value: Array, like: Array) -> Array:

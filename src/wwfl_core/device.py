@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import Array, Shape, on_host, to_host
+from .arrays import Array, Shape, to_host
 from .errors import ConfigError
-from .keystream import chacha20, check_size
+from .keystream import chacha20
 
 if TYPE_CHECKING:
     from .algebra import Algebra
@@ -114,27 +114,6 @@ class _Host(Device):
 HOST: Device = _Host()
 
 
-class Shim(Device):
-    """The CUDA kernels compiled for the CPU (g++): for tests, and to develop without a GPU. Bit-exact and slow."""
-
-    name = "shim"
-
-    def put(self, array: Array) -> Array:
-        from .kernels.cuda import asarray
-
-        return asarray(array) if on_host(array) else array
-
-    def zeros(self, shape: Shape, dtype: npt.DTypeLike) -> Array:
-        return self.put(np.zeros(shape, dtype))
-
-    def key_stream(self, key: bytes, nonce: bytes, size: int) -> Array:
-        from .kernels.cuda import random_words
-        from .kernels.cuda.shim import shim_launcher
-
-        check_size(size)
-        return random_words(shim_launcher(), key, nonce, -(-size // 8)).view(np.uint8)[:size]
-
-
 def named(device: str) -> Device:
     """A party's end of a device: "cpu", "cuda" (or "cuda:1", ...), or "shim".
 
@@ -143,11 +122,9 @@ def named(device: str) -> Device:
     """
     if device == HOST.name:
         return HOST
-    if device == Shim.name:
-        return Shim()
     gpu = re.fullmatch(r"cuda(?::(\d+))?", device)
-    if gpu is not None:
-        from .cuda import Cuda
+    if gpu is not None or device == "shim":
+        from .gpu import Cuda, Shim
 
-        return Cuda(int(gpu[1] or 0))
+        return Shim() if gpu is None else Cuda(int(gpu[1] or 0))
     raise ConfigError(f"device={device!r} is unknown; choose 'cpu', 'cuda', 'cuda:N' for GPU N, or 'shim' (tests)")

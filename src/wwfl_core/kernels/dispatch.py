@@ -26,7 +26,7 @@ def device_kernels(argument: Any) -> Any:
     first = argument
     while isinstance(first, list | tuple) and first:
         first = cast(Any, first)[0]
-    kind = cast(type[Any], type(first))
+    kind = cast(Any, type(first))  # pyright: ignore[reportUnknownArgumentType]
     if kind is np.ndarray or not hasattr(sys.modules[kind.__module__], "asnumpy"):
         return None
     return import_module(CUDA)

@@ -49,13 +49,23 @@ class ShimArray(np.ndarray[Any, Any]):
         return result if result is None else asarray(result)
 
     def __array_function__(self, func: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        _refuse_host_arrays(args, func.__name__)
-        result = super().__array_function__(func, types, args, kwargs)
-        return result.view(ShimArray) if isinstance(result, np.ndarray) else result
+        _refuse_host_arrays([*args, *kwargs.values()], func.__name__)
+        return _dressed(func(*_bare(args), **{name: _bare(value) for name, value in kwargs.items()}))
 
 
 def _bare(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_bare(item) for item in value] if isinstance(value, list) else tuple(_bare(item) for item in value)
     return asnumpy(value) if isinstance(value, ShimArray) else value
+
+
+def _dressed(result: Any) -> Any:
+    """What NumPy returned, on the emulated device again: arrays and, as CuPy has it, scalars."""
+    if isinstance(result, (list, tuple)):
+        return type(result)(_dressed(item) for item in result)
+    if isinstance(result, np.ndarray):
+        return result.view(ShimArray)
+    return asarray(result) if isinstance(result, np.generic) else result
 
 
 def _refuse_host_arrays(values: Any, what: str) -> None:
