@@ -50,9 +50,9 @@ def plan(m: int, n: int, inner: Sequence[int], batch: int = 1, method: Method | 
 def matmul(pairs: Sequence[Pair], method: Method | None = None) -> DeviceArray:
     """Sum of the matrix products A_k @ B_k modulo 2^64.
 
-    pairs: [(A_1, B_1), ...], A_k uint64 (m, K_k) and B_k uint64 (K_k, n), any strides. Returns a new C-contiguous uint64
-    (m, n). Two products at a time are one product over the concatenated inner dimension. `method` overrides the choice
-    by shape, for measurements.
+    pairs: [(A_1, B_1), ...], A_k uint64 (m, K_k) and B_k uint64 (K_k, n), any strides. Returns a new C-contiguous
+    uint64 (m, n). Two products at a time are one product over the concatenated inner dimension. `method` overrides the
+    choice by shape, for measurements.
     """
     return _products(pairs, 2, method)
 

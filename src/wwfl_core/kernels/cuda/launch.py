@@ -85,12 +85,6 @@ def source_text(name: str) -> str:
     return expanded(name)
 
 
-@cache
-def kernel_names(source: str) -> list[str]:
-    """The kernels of a file."""
-    return re.findall(r"^KERNEL\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(", source_text(source), flags=re.MULTILINE)
-
-
 def launcher_for(array: object) -> Launcher:
     """The launcher of an array's kind.
 
