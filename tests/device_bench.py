@@ -1,4 +1,4 @@
-"""What device tests share: a bench whose clusters live on a device and whose every message is kept, and a small LeNet."""
+"""What device tests share: a bench on a device that keeps every message, and a small LeNet."""
 
 from __future__ import annotations
 
