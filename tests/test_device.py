@@ -19,7 +19,7 @@ from cuda_devices import everywhere
 from device_bench import CONTROL, DeviceBench, lenet_inputs, lenet_outcomes
 from helpers import rng, words
 from reshare import reshare
-from wwfl_core import LocalCluster, MPCBackend, SharedTensor, checkpoint
+from wwfl_core import LocalCluster, MPCBackend, SharedTensor, checkpoint, fused
 from wwfl_core.algebra import BITS, RING, RING32
 from wwfl_core.arrays import beside, on_host, to_host
 from wwfl_core.device import HOST, named
@@ -91,6 +91,25 @@ def test_a_lenet_step_gives_the_same_shares_and_stays_on_the_device(
             assert parts.keys() == device_parts.keys()
             for component, array in parts.items():
                 np.testing.assert_array_equal(device_parts[component], array)
+
+
+@pytest.mark.parametrize("where", ["cpu", "shim"])
+def test_products_on_a_device_are_one_kernel_per_step(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elementwise products over Z_2^64 and GF(2); matrix products and broadcasting stay with the general path."""
+    used: list[str] = []
+
+    def kernel(name: str) -> Any:
+        used.append(name)
+        return found(name)
+
+    found = fused._kernel
+    monkeypatch.setattr(fused, "_kernel", kernel)
+    for check in (correctness.bits, correctness.product, correctness.matmul):
+        for factory in PROTOCOLS.values():
+            check(DeviceBench(factory, device=where))
+    steps = ("offline", "seed", "check", "evaluate", "conclude")
+    wanted = set() if where == "cpu" else {"replicated.product", *(f"tetrad.{step}" for step in steps)}
+    assert set(used) == wanted
 
 
 # ---------------------------------------------------------------------- clusters on different devices

@@ -99,6 +99,10 @@ class Algebra(ABC):
         """value + a mask (`Op.mask`), which a device need not store."""
         return mask.hide(value) if isinstance(mask, Hiding) else self.add(value, mask)
 
+    def unmasked(self, value: Array, mask: Array | Hiding) -> Array:
+        """value - a mask."""
+        return mask.show(value) if isinstance(mask, Hiding) else self.sub(value, mask)
+
     @abstractmethod
     def add(self, a: Array, b: Array) -> Array: ...
 

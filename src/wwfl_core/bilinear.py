@@ -19,7 +19,6 @@ import numpy as np
 
 from .algebra import Algebra
 from .arrays import Array, Shape, broadcast_shape, contiguous, cut, numel
-from .device import Hiding
 from .errors import Misuse
 from .linear import Linear, SumTo
 
@@ -38,10 +37,6 @@ class Bilinear(ABC):
     @abstractmethod
     def apply(self, algebra: Algebra, pairs: Pairs) -> Array:
         """sum_k f(x_k, y_k); all x_k have one shape, all y_k have one shape."""
-
-    def masked(self, algebra: Algebra, pairs: Pairs, mask: Array | Hiding) -> Array:
-        """`apply` plus a mask (`Op.mask`) of the output's shape, in as few passes as the device can."""
-        return algebra.masked(self.apply(algebra, pairs), mask)
 
     @abstractmethod
     def grad_x(self, x: Shape, y: Shape) -> Bilinear:

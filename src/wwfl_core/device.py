@@ -39,9 +39,16 @@ class Memory:
 class Hiding(ABC):
     """A mask that is made inside the kernel that adds it."""
 
+    streams: Sequence[Any]
+    """The key streams that it is the sum of, for kernels that do more than `hide` and `show`."""
+
     @abstractmethod
     def hide(self, value: Array) -> Array:
-        """value + mask; once."""
+        """value + mask."""
+
+    @abstractmethod
+    def show(self, value: Array) -> Array:
+        """value - mask."""
 
 
 class Device(ABC):

@@ -42,9 +42,13 @@ class _Streams(Hiding):
     def __init__(self, plus: Sequence[Draw], minus: Sequence[Draw]) -> None:
         self._plus = [Stream(*d.reserve()) for d in plus]
         self._minus = [Stream(*d.reserve()) for d in minus]
+        self.streams = [*self._plus, *self._minus]
 
     def hide(self, value: Array) -> Array:
         return masked(value, self._plus, self._minus)
+
+    def show(self, value: Array) -> Array:
+        return masked(value, self._minus, self._plus)
 
 
 class Kernels(Device):
