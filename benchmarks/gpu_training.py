@@ -20,38 +20,18 @@ from wwfl_core import LocalCluster, MPCBackend, Phase
 from .lenet_step import step
 
 PROTOCOLS: dict[str, Callable[[], MPCBackend]] = {"3pc": Replicated3PC, "4pc": Tetrad4PC}
-VGG_LAYERS: Sequence[int | str] = (
-    64,
-    64,
-    "M",
-    128,
-    128,
-    "M",
-    256,
-    256,
-    256,
-    "M",
-    512,
-    512,
-    512,
-    "M",
-    512,
-    512,
-    512,
-    "M",
-)
+VGG_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
 
 
 def vgg16() -> nn.Sequential:
     """VGG16 for 32 x 32 images without batch normalisation: float32 [n, 3, 32, 32] -> logits [n, 10]."""
     layers: list[nn.Module] = []
     channels = 3
-    for size in VGG_LAYERS:
-        if isinstance(size, str):
-            layers.append(nn.MaxPool2d(2))
-            continue
-        layers += [nn.Conv2d(channels, size, 3, padding=1), nn.ReLU()]
-        channels = size
+    for size, convolutions in VGG_BLOCKS:
+        for _ in range(convolutions):
+            layers += [nn.Conv2d(channels, size, 3, padding=1), nn.ReLU()]
+            channels = size
+        layers.append(nn.MaxPool2d(2))
     layers += [nn.Flatten(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)]
     return nn.Sequential(*layers)
 
