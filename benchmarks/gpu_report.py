@@ -108,7 +108,8 @@ def measured(result: dict[str, Any]) -> str:
         "\n## Measurements\n",
         f"{device['name']}, {result['date']}, commit {result['machine']['commit']}: `python -m benchmarks.gpu`. "
         "Medians between device events. Ceilings in the same run: a copy moves "
-        f"{result['kernels'][0]['bytes_per_s'] / 1e12:.2f} TB/s (read and written); a {peak['size']} cubed int8 product through cuBLAS makes "
+        f"{result['kernels'][0]['bytes_per_s'] / 1e12:.2f} TB/s (read and written); "
+        f"a {peak['size']} cubed int8 product through cuBLAS makes "
         f"{peak['mac_per_s'] / 1e12:.0f} TMAC/s, of which {DIGIT_PRODUCTS} make one modulo 2^64: {bound / 1e12:.1f}.\n",
         "### Memory-bound kernels\n",
         table(
