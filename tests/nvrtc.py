@@ -1,4 +1,4 @@
-"""NVIDIA's run-time compiler through ctypes: it compiles for a GPU without one, without a driver and without headers."""
+"""NVIDIA's run-time compiler through ctypes: it compiles for a GPU without one, without driver and headers."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_the_carry_tree_of_3pc(where: str, seed: int, n: int, me: int, positions
     result = derived.carry_out(mpc, g, p)
     masks = lambda number: [stream(mpc.sharing.holders[c], number, "zero") for c in held]  # noqa: E731
     state = carry.CarryState(*(tuple(put(s.parts[c]) for c in held) for s in (g, p)))  # type: ignore[arg-type]
-    rounds = 0
+    rounds, message = 0, None
     if state.positions > 1:
         message = carry.start(state, *masks(0))
         while state.positions > 1:
@@ -129,14 +129,10 @@ def test_the_carry_tree_of_3pc(where: str, seed: int, n: int, me: int, positions
             received = put(party.received[rounds])
             rounds += 1
             state, message = carry.advance(state, message, received, *masks(rounds))
-    assert rounds == len(party.sent) and message_is_empty(state, rounds, locals().get("message"))
+    assert rounds == len(party.sent)
+    assert message is None or message.size == 0, "after the last round nothing is left to send"
     for mine, c in zip(state.g, held, strict=True):
         same(mine[0], result.parts[c], where)
-
-
-def message_is_empty(state: carry.CarryState, rounds: int, message: Any) -> bool:
-    """After the last round nothing is left to send."""
-    return state.positions == 1 and (rounds == 0 or message.size == 0)
 
 
 @everywhere

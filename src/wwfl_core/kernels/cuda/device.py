@@ -74,13 +74,15 @@ class CupyLauncher(Launcher):
 
     def _load(self, source: str, kernel: str) -> Any:
         with self._lock:
-            if source not in self._modules:
-                self._modules[source] = self._cupy.RawModule(code=source_text(source), options=OPTIONS)
-            try:
-                function = self._modules[source].get_function(kernel)
-            except self._cupy.cuda.compiler.CompileException as error:
-                raise ConfigError(f"NVRTC cannot compile {source} for this device: {error}") from error
-            self._kernels[source, kernel] = function
+            module = self._modules.get(source)
+            if module is None:
+                module = self._cupy.RawModule(code=source_text(source), options=OPTIONS)
+                try:
+                    module.compile()
+                except self._cupy.cuda.compiler.CompileException as error:
+                    raise ConfigError(f"NVRTC cannot compile {source} for this device: {error}") from error
+                self._modules[source] = module
+            function = self._kernels[source, kernel] = module.get_function(kernel)
             return function
 
     def _argument(self, value: Any, kernel: str) -> Any:

@@ -17,6 +17,7 @@ TILE = 64  # results per block and dimension, of both kernels
 DEPTH: dict[Method, int] = {"simt": 16, "tensor": 32}  # inner elements per step
 SOURCES: dict[Method, tuple[str, str]] = {"simt": ("gemm.cu", "gemm"), "tensor": ("digits.cu", "gemm_digits")}
 MAX_STEPS = 1023  # of the tensor kernel in one block: 4 * 32736 * 2^14 < 2^31
+MAX_BATCH = 65535  # of a grid's third dimension
 WANTED_BLOCKS = 2 * 132  # fewer results than this many tiles: the inner dimension is divided among blocks
 MIN_STEPS = 8  # that a block should have
 # The tensor kernel does 36 digit products per word; below these sizes the padding to tiles and the split eat the gain.
@@ -68,6 +69,8 @@ def _products(pairs: Sequence[Pair], ndim: int, method: Method | None) -> Device
     batch = a.shape[0] if ndim == 3 else 1
     shape = (*a.shape[:-2], a.shape[-2], b.shape[-1])
     m, n = shape[-2:]
+    if batch > MAX_BATCH:
+        raise Misuse(f"a batch of {batch} products exceeds {MAX_BATCH}; divide it")
     launcher = launcher_for(a)
     work = [(x, y) for x, y in work if x.shape[-1]]
     if not work or not batch * m * n:

@@ -14,6 +14,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -143,6 +144,7 @@ class ShimLauncher(Launcher):
     def __init__(self, flags: Sequence[str] = FLAGS) -> None:
         self._flags = tuple(flags)
         self._libraries: dict[str, ctypes.CDLL] = {}
+        self._lock = threading.Lock()
 
     def launch(
         self,
@@ -156,15 +158,19 @@ class ShimLauncher(Launcher):
     ) -> None:
         if shared_bytes or stream is not None:
             raise Misuse(f"{kernel}: the CPU launcher has no dynamic shared memory and no streams")
-        library = self._libraries.get(source)
-        if library is None:
-            library = self._libraries[source] = ctypes.CDLL(str(build(source, self._flags)))
+        library = self._libraries.get(source) or self._load(source)
         words = (ctypes.c_ulonglong * max(1, len(args)))(*(self._word(a, kernel) for a in args))
         function = ctypes.cast(getattr(library, kernel), ctypes.c_void_p)
         code = library.shim_launch(function, (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*block), words, len(args))
         if code:
             reasons = {1: "not all threads of a block reached a barrier", 2: "too many arguments"}
             raise WwflError(f"{source}: {kernel}: {reasons[code]}")
+
+    def _load(self, source: str) -> ctypes.CDLL:
+        with self._lock:  # parties in threads ask for the same file at the same time; one compiles it
+            if source not in self._libraries:
+                self._libraries[source] = ctypes.CDLL(str(build(source, self._flags)))
+            return self._libraries[source]
 
     def _word(self, value: Any, kernel: str) -> int:
         if isinstance(value, ShimArray):
