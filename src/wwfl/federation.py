@@ -40,14 +40,15 @@ EVALUATION_BATCH = 100
 
 @dataclass(frozen=True)
 class Cluster:
-    """One training cluster: its protocol, how many clients share data with it, and who operates its servers (by
-    default hosts of their own; see `LocalCluster`)."""
+    """One training cluster: its protocol, how many clients share data with it, who operates its servers (by default
+    hosts of their own), and the device that they compute on; see `LocalCluster`."""
 
     protocol: MPCBackend
     clients: int = 4
     name: str | None = None
     network: NetworkModel | None = CLUSTER_NETWORK
     hosts: tuple[str, ...] | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -167,9 +168,8 @@ class Federation:
                 global_servers, name="global", network=global_network, hosts=global_hosts, **common
             )
             for name, member in zip(names, clusters, strict=True):
-                self.clusters.append(
-                    LocalCluster(member.protocol, name=name, network=member.network, hosts=member.hosts, **common)
-                )
+                options = {"network": member.network, "hosts": member.hosts, "device": member.device}
+                self.clusters.append(LocalCluster(member.protocol, name=name, **options, **common))
         except BaseException:
             self.close()
             raise

@@ -116,8 +116,7 @@ class Cuda(Kernels):
         return None if on_host(array) else self._event()
 
     def adopt(self, array: Array, mark: Any) -> Array:
-        while self._returned and self._returned[0][0].done:
-            self._returned.popleft()
+        self._release()
         if mark is None or on_host(array):
             return array
         self._stream.wait_event(mark)
@@ -125,11 +124,16 @@ class Cuda(Kernels):
 
     def finish(self) -> None:
         self._stream.synchronize()
-        self._returned.clear()
+        self._release()
 
     def memory(self) -> Memory:
         pool = _pool(self._number)
         return Memory(self.name, int(pool.used_bytes()), int(pool.total_bytes()), int(pool.get_limit()))
+
+    def _release(self) -> None:
+        """Lets go of what this party's stream has passed."""
+        while self._returned and self._returned[0][0].done:
+            self._returned.popleft()
 
     def _event(self) -> Any:
         with self._cupy.cuda.Device(self._number):
