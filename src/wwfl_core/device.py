@@ -70,12 +70,11 @@ class Device(ABC):
 
     def mask(self, algebra: Algebra, plus: Sequence[Draw], minus: Sequence[Draw]) -> Array | Hiding:
         """sum of `plus` - sum of `minus`, of at least one draw: an array, or what adds it without ever storing it."""
-        negative = algebra.neg(algebra.sum([d.array() for d in minus])) if minus else None
-        if not plus:
-            assert negative is not None
-            return negative
-        total = algebra.sum([d.array() for d in plus])
-        return total if negative is None else algebra.add(total, negative)
+        positive, negative = ([d.array() for d in draws] for draws in (plus, minus))
+        if not negative:
+            return algebra.sum(positive)
+        taken = algebra.sum(negative)
+        return algebra.sub(algebra.sum(positive), taken) if positive else algebra.neg(taken)
 
     def working(self) -> AbstractContextManager[Any]:
         """Everything that a party does happens in here."""
