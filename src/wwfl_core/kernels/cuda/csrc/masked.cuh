@@ -22,6 +22,7 @@ template <class A> DEVICE Two<A> load(const u64* p, i64 i, i64 bytes) {
     }
     Two<A> v = {0, 0};
     const u8* data = (const u8*)(p + i);
+#pragma unroll 1
     for (i64 k = 0; k < bytes - 8 * i; k++) {
         if (k < 8) v.a |= (u64)data[k] << 8 * k;
         else v.b |= (u64)data[k] << 8 * (k - 8);
@@ -35,6 +36,7 @@ template <class A> DEVICE void save(u64* p, i64 i, i64 bytes, Two<A> v) {
         return;
     }
     u8* data = (u8*)(p + i);
+#pragma unroll 1
     for (i64 k = 0; k < bytes - 8 * i; k++) data[k] = (u8)(k < 8 ? v.a >> 8 * k : v.b >> 8 * (k - 8));
 }
 
