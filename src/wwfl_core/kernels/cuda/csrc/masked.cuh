@@ -49,7 +49,8 @@ struct MaskWords {
 
 #define THREADS 256
 
-// Calls use(i, mask) for every pair of words i, i + 1 that lies in `bytes` bytes; make(block, words) gives the mask.
+// Calls use(i, mask) for all pairs of words i, i + 1 of `bytes` bytes; make(block, words) gives the mask. All lanes of a
+// warp call it, some perhaps for pairs beyond the end, where `load` gives zeros and `save` does nothing.
 template <class A, class Make, class Use> DEVICE void with_masks(i64 bytes, Make make, Use use) {
     __shared__ MaskWords shared[THREADS / 32];
     const int lane = threadIdx.x & 31;
@@ -67,7 +68,7 @@ template <class A, class Make, class Use> DEVICE void with_masks(i64 bytes, Make
             const int q = 32 * j + lane;
             const i64 i = 8 * base + 2 * q;
             const ulonglong2 m = mine.chunks[MaskWords::place(q >> 2, q & 3)];
-            if (8 * i < bytes) use(i, Two<A>{m.x, m.y});
+            use(i, Two<A>{m.x, m.y});
         }
         __syncwarp();
     }
