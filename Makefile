@@ -30,7 +30,7 @@ test-nightly: $(FOREIGN)
 
 # The tests that need a GPU, in the Python that has CuPy (by default the one on the PATH).
 test-gpu:
-	PYTHONPATH=src $(PYTHON) -m pytest -q -m gpu $(ARGS)
+	PYTHONPATH=src $(PYTHON) -m pytest -q -m gpu $(wildcard tests/test_cuda_*.py tests/test_device*.py) $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks examples

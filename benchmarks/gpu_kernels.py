@@ -54,6 +54,12 @@ def ring_cases(bench: Bench, n: int) -> list[Case]:
         Case(
             "3PC lift (inject)", n, 32 * n + 2 * nb, lambda: replicated.lift((bits[0], bits[1]), n, S[0], (x[0], x[1]))
         ),
+        Case(
+            "3PC product, to be truncated",
+            n,
+            40 * n + 2 * nb,
+            lambda: replicated.product_left((x[0], x[1]), (x[2], x[3]), S[0], S[1], bits[0]),
+        ),
         Case("truncation, wrap message", n, 8 * n + 2 * nb, lambda: cuda.wrap_message(x[0], bits[0], left=True)),
         Case(
             "truncation, left",

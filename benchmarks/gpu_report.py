@@ -25,8 +25,8 @@ branch for devices.
 
 ## Installing
 
-    pip install 'wwfl[cuda]'        # CUDA 12: brings cupy-cuda12x
-    pip install wwfl cupy-cuda13x   # CUDA 13
+    pip install 'wwfl[cuda]'     # CUDA 12: brings cupy-cuda12x
+    pip install 'wwfl[cuda13]'   # CUDA 13: brings cupy-cuda13x
 
 Without CuPy nothing changes. With it but without a device, asking for one is a `ConfigError` that says so.
 

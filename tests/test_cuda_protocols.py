@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.correlated import pair
-from backends.replicated3pc import P1, P2, Replicated3PC
+from backends.replicated3pc import P1, P2, P3, Replicated3PC
 from backends.tetrad4pc import CS1, CS2, CS3, CS4, K1, K2, K3, L1, L2, L3, M, Tetrad4PC, _flipped
 from cuda_devices import device, everywhere, same
 from test_kernels import words
@@ -104,6 +104,24 @@ def test_the_product_of_3pc(where: str, seed: int, n: int, me: int, algebra: Alg
     masks = [stream(mpc.sharing.holders[c], 0, "zero") for c in (me, (me + 1) % 3)]
     parts = [tuple(put(s.parts[c]) for c in (me, (me + 1) % 3)) for s in (x, y)]
     same(replicated.product(parts[0], parts[1], masks[0], masks[1]), party.sent[0], where)
+
+
+@everywhere
+@relaxed
+@given(seed=seeds, n=sizes, f=st.integers(8, 26))
+def test_a_product_that_is_truncated_in_3pc(where: str, seed: int, n: int, f: int) -> None:
+    """At P1 the product stays and its wrap bits leave."""
+    put, party = device(where).put, LoneParty(P1)
+    x, y = (shared(seed + s, RING, n, (0, 1)) for s in (0, 50))
+    mpc = Replicated3PC().at(party)  # type: ignore[arg-type]
+    mpc.bilinear(Mul(), x, y, f)
+    masks = [stream(mpc.sharing.holders[c], 0, "zero") for c in (0, 1)]
+    alpha = stream((P1, P3), 1, "al")
+    parts = [tuple(put(s.parts[c]) for c in (0, 1)) for s in (x, y)]
+    hidden = put(chacha20(alpha.key, alpha.nonce, -(-n // 8)))
+    z, message = replicated.product_left(parts[0], parts[1], masks[0], masks[1], hidden)
+    same(message, party.sent[0], where)
+    same(z, device(where).get(replicated.product(parts[0], parts[1], masks[0], masks[1])), where)
 
 
 @everywhere

@@ -27,7 +27,7 @@ def cupy() -> Any:
         import cupy as module  # pyright: ignore[reportMissingImports, reportMissingTypeStubs, reportUnknownVariableType]
     except ImportError as error:
         raise ConfigError(
-            "device='cuda' needs CuPy: pip install 'wwfl[cuda]' for CUDA 12, or pip install cupy-cuda13x for CUDA 13"
+            "device='cuda' needs CuPy: pip install 'wwfl[cuda]' for CUDA 12, 'wwfl[cuda13]' for CUDA 13"
         ) from error
     return module  # pyright: ignore[reportUnknownVariableType]
 

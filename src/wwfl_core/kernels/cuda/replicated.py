@@ -32,6 +32,24 @@ def product(x: Components, y: Components, own: Stream, following: Stream) -> Dev
     return z
 
 
+def product_left(
+    x: Components, y: Components, own: Stream, following: Stream, mask: DeviceArray
+) -> tuple[DeviceArray, DeviceArray]:
+    """`product` at P1 where it is truncated next, with the message of that: (z, wrap_message(z, mask, left=True)).
+
+    x, y: uint64, any one shape; mask: packed bits (ceil(n / 8),). 40 1/4 bytes per element.
+    """
+    operands = same_kind([*x, *y], "operand")
+    n = operands[0].size
+    hidden = packed_bits(mask, n, "mask")
+    launcher = launcher_for(operands[0])
+    z, message = launcher.empty(operands[0].shape, np.uint64), launcher.empty(hidden.shape, np.uint8)
+    check_length(z.nbytes)
+    args = [*operands, hidden, z, message, n, *own.args(), *following.args()]
+    over("replicated.cu", "product_left", -(-n // 8), args, z)
+    return z, message
+
+
 def lift(b: Components, n: int, mask: Stream, x: Components | None = None) -> DeviceArray:
     """P1's message of `bit_to_ring` (without x) or `inject`: u - F, or (u, u (x1 + x2)) - F, with u = b1 ^ b2 as 0 / 1.
 

@@ -43,7 +43,7 @@ DEVICE void round_of(Merged<U> own, Merged<U> next, U* g0, U* g1, U* p0, U* p1, 
         },
         [&](i64 i, Two<Bits> mask) {
             constexpr int each = 8 / sizeof(U);
-#pragma unroll
+#pragma unroll 2
             for (int u = 0; u < 2 * each; u++) {
                 const i64 e = i * each + u;
                 if (e >= units) break;

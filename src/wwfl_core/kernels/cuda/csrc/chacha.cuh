@@ -33,7 +33,7 @@ DEVICE void chacha20_block(const Stream& s, u32 counter, u64 out[8]) {
     u32 x[16];
 #pragma unroll
     for (int i = 0; i < 16; i++) x[i] = start[i];
-#pragma unroll 2
+#pragma unroll 1  // a double round is about 100 instructions; more of them at once only compile for longer
     for (int round = 0; round < 10; round++) {
         quarter_round(x[0], x[4], x[8], x[12]);
         quarter_round(x[1], x[5], x[9], x[13]);

@@ -22,6 +22,7 @@ template <class A> DEVICE Two<A> load(const u64* p, i64 i, i64 bytes) {
     }
     Two<A> v = {0, 0};
     const u8* data = (const u8*)(p + i);
+#pragma unroll 1
     for (i64 k = 0; k < bytes - 8 * i; k++) {
         if (k < 8) v.a |= (u64)data[k] << 8 * k;
         else v.b |= (u64)data[k] << 8 * (k - 8);
@@ -35,6 +36,7 @@ template <class A> DEVICE void save(u64* p, i64 i, i64 bytes, Two<A> v) {
         return;
     }
     u8* data = (u8*)(p + i);
+#pragma unroll 1
     for (i64 k = 0; k < bytes - 8 * i; k++) data[k] = (u8)(k < 8 ? v.a >> 8 * k : v.b >> 8 * (k - 8));
 }
 
@@ -47,7 +49,8 @@ struct MaskWords {
 
 #define THREADS 256
 
-// Calls use(i, mask) for every pair of words i, i + 1 that lies in `bytes` bytes; make(block, words) gives the mask.
+// Calls use(i, mask) for all pairs of words i, i + 1 of `bytes` bytes; make(block, words) gives the mask. All lanes of a
+// warp call it, some perhaps for pairs beyond the end, where `load` gives zeros and `save` does nothing.
 template <class A, class Make, class Use> DEVICE void with_masks(i64 bytes, Make make, Use use) {
     __shared__ MaskWords shared[THREADS / 32];
     const int lane = threadIdx.x & 31;
@@ -65,7 +68,7 @@ template <class A, class Make, class Use> DEVICE void with_masks(i64 bytes, Make
             const int q = 32 * j + lane;
             const i64 i = 8 * base + 2 * q;
             const ulonglong2 m = mine.chunks[MaskWords::place(q >> 2, q & 3)];
-            if (8 * i < bytes) use(i, Two<A>{m.x, m.y});
+            use(i, Two<A>{m.x, m.y});
         }
         __syncwarp();
     }

@@ -94,7 +94,8 @@ BOTH_RINGS(conclude, (const u64* am, const u64* a3, const u64* bm, const u64* b3
 // A piece of `inject`: (1 - 2 mb)(mx lb - gamma) - mb lx (+ F(u)).
 KERNEL __launch_bounds__(THREADS) inject_piece(const u8* mb, const u64* mx, const u64* lb, const u64* gamma, const u64* lx, u64* out, i64 n, i64 masking, STREAM(u)) {
     const Stream stream = OPEN_STREAM(u);
-    const auto value = [&](i64 i) {
+    const auto value = [&](i64 i) -> u64 {
+        if (i >= n) return 0;
         const u64 inner = mx[i] * lb[i] - gamma[i];
         return bit(mb, i) ? 0 - inner - lx[i] : inner;
     };
@@ -104,7 +105,7 @@ KERNEL __launch_bounds__(THREADS) inject_piece(const u8* mb, const u64* mx, cons
             if (masking) chacha20_block(stream, block, words);
             else for (int i = 0; i < 8; i++) words[i] = 0;
         },
-        [&](i64 i, Two<Ring> m) { save(out, i, 8 * n, Two<Ring>{value(i), i + 1 < n ? value(i + 1) : 0} + m); });
+        [&](i64 i, Two<Ring> m) { save(out, i, 8 * n, Two<Ring>{value(i), value(i + 1)} + m); });
 }
 
 // Truncation at an evaluator: c* e + F(u), whose low bits it sends.
