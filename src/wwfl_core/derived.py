@@ -171,7 +171,7 @@ def is_zero(mpc: MPCBackend, x: Share, bits: int) -> Share:
         first = mpc.deal(planes(a, bits), g0.dealers, shape, BITS, name="bits")
         negated = None if b is None else RING.neg(b)
         second = mpc.deal(planes(negated, bits), g1.dealers, shape, BITS, name="bits")
-        same = mpc.add_public(first + second, np.full(shape, 255, np.uint8))
+        same = mpc.add_public(first + second, np.asarray(255, np.uint8))
         return and_all(mpc, same)
 
 
@@ -180,7 +180,7 @@ def _sum_is_zero(mpc: MPCBackend, a: Share, b: Share) -> Share:
     bits = a.shape[0]
     either = (a + b)[: bits - 1] + mpc.bilinear(AND, a[: bits - 1], b[: bits - 1])
     differs = a + b + concat([a[:1] - a[:1], either])
-    return and_all(mpc, mpc.add_public(differs, np.full(a.shape, 255, np.uint8)))
+    return and_all(mpc, mpc.add_public(differs, np.asarray(255, np.uint8)))
 
 
 def bit_to_ring(mpc: MPCBackend, b: Share, shape: Shape) -> Share:

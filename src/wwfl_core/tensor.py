@@ -265,7 +265,7 @@ class SharedBits:
         return SharedBits(self.mpc, self.mpc.bits.xor(self.mpc, self.data, other.data), self.shape)
 
     def __invert__(self) -> SharedBits:
-        return self.flip(np.ones(self.shape, np.bool_))
+        return SharedBits(self.mpc, self.mpc.bits.invert(self.mpc, self.data, self.shape), self.shape)
 
     def flip(self, mask: npt.NDArray[np.bool_]) -> SharedBits:
         """The bits, inverted where a public mask of the same shape is true; local."""
