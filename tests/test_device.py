@@ -19,6 +19,9 @@ from cuda_devices import everywhere
 from device_bench import CONTROL, DeviceBench, lenet_inputs, lenet_outcomes
 from helpers import rng, words
 from reshare import reshare
+from wwfl import Cluster, Federation, Schedule
+from wwfl.data.datasets import mnist
+from wwfl.nn.models import mlp
 from wwfl_core import LocalCluster, MPCBackend, SharedTensor, checkpoint, fused
 from wwfl_core.algebra import BITS, RING, RING32
 from wwfl_core.arrays import beside, on_host, to_host
@@ -143,6 +146,23 @@ def test_resharing_between_devices_gives_the_same_shares(pair: Any, shape: tuple
             assert mine.keys() == theirs.keys()
             for component, array in mine.items():
                 np.testing.assert_array_equal(theirs[component], array)
+
+
+def test_a_federation_trains_the_same_model_wherever_its_clusters_compute() -> None:
+    train = mnist()[0][:40]
+    schedule = Schedule(samples_per_client=4, clients_per_round=1, epochs=1, batch=4)
+    found: list[list[np.ndarray]] = []
+    for devices in (("cpu", "cpu"), ("shim", "cpu")):
+        clusters = [
+            Cluster(make(), clients=2, device=device) for make, device in zip(PROTOCOLS.values(), devices, strict=True)
+        ]
+        network = mlp(1024, [3], 10, seed=1)
+        with Federation(network, Additive2PC(), clusters, schedule=schedule, insecure_seed=3, deadline_s=120) as f:
+            assert [c.device for c in f.clusters] == list(devices)
+            f.fit(train, rounds=1)
+            found.append([p.detach().numpy().copy() for p in f.reveal().parameters()])
+    for here, there in zip(*found, strict=True):
+        np.testing.assert_array_equal(here, there)
 
 
 def _save(mpc: MPCBackend, folder: str, x: SharedTensor) -> str:
