@@ -28,7 +28,8 @@ branch for devices.
     pip install 'wwfl[cuda]'     # CUDA 12: brings cupy-cuda12x
     pip install 'wwfl[cuda13]'   # CUDA 13: brings cupy-cuda13x
 
-Without CuPy nothing changes. With it but without a device, asking for one is a `ConfigError` that says so.
+Without CuPy nothing changes. With it but without a device, asking for one is a `ConfigError` that says so. The
+benchmark needs the dependencies of `pyproject.toml`, the tests also pytest, pytest-timeout and hypothesis.
 
 ## What is there
 
@@ -56,10 +57,11 @@ threads reach, but no races; `compute-sanitizer --tool racecheck` does, on a GPU
 
 ## Limits
 
-- One GPU per process. No CUDA graphs; every kernel is a launch.
+- No CUDA graphs; every kernel is a launch.
 - The tensor kernel uses `mma.sync`, not Hopper's `wgmma`, which has a higher peak.
 - Convolutions unfold their patches in memory (`im2col`).
 - The sizes from which the tensor kernel is chosen are an estimate until they are measured.
+- The benchmark times whole training steps, not their parts: for local work against transfer, use a profiler.
 """
 
 PUBLISHED = """
