@@ -52,8 +52,9 @@ benchmark needs the dependencies of `pyproject.toml`, the tests also pytest, pyt
    (`make test`; with address and undefined-behaviour checks in `make test-slow`).
 3. Executed on a GPU: the same tests with CuPy arrays (`make test-gpu`).
 
-The emulation runs threads one after another, so it finds wrong indices, wrong arithmetic and barriers that not all
-threads reach, but no races; `compute-sanitizer --tool racecheck` does, on a GPU. Its times mean nothing.
+The emulation runs threads one after another. It finds wrong indices, wrong arithmetic and barriers that not all threads
+reach; races only where running everything in the opposite order changes a result (`make test-slow`).
+`compute-sanitizer --tool racecheck` finds the others, on a GPU. Times of the emulation mean nothing.
 
 ## Limits
 
