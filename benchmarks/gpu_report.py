@@ -28,7 +28,8 @@ branch for devices.
     pip install 'wwfl[cuda]'     # CUDA 12: brings cupy-cuda12x
     pip install 'wwfl[cuda13]'   # CUDA 13: brings cupy-cuda13x
 
-Without CuPy nothing changes. With it but without a device, asking for one is a `ConfigError` that says so.
+Without CuPy nothing changes. With it but without a device, asking for one is a `ConfigError` that says so. The
+benchmark needs the dependencies of `pyproject.toml`, the tests also pytest, pytest-timeout and hypothesis.
 
 ## What is there
 
@@ -51,15 +52,17 @@ Without CuPy nothing changes. With it but without a device, asking for one is a 
    (`make test`; with address and undefined-behaviour checks in `make test-slow`).
 3. Executed on a GPU: the same tests with CuPy arrays (`make test-gpu`).
 
-The emulation runs threads one after another, so it finds wrong indices, wrong arithmetic and barriers that not all
-threads reach, but no races; `compute-sanitizer --tool racecheck` does, on a GPU. Its times mean nothing.
+The emulation runs threads one after another. It finds wrong indices, wrong arithmetic and barriers that not all threads
+reach; races only where running everything in the opposite order changes a result (`make test-slow`).
+`compute-sanitizer --tool racecheck` finds the others, on a GPU. Times of the emulation mean nothing.
 
 ## Limits
 
-- One GPU per process. No CUDA graphs; every kernel is a launch.
+- No CUDA graphs; every kernel is a launch.
 - The tensor kernel uses `mma.sync`, not Hopper's `wgmma`, which has a higher peak.
 - Convolutions unfold their patches in memory (`im2col`).
 - The sizes from which the tensor kernel is chosen are an estimate until they are measured.
+- The benchmark times whole training steps, not their parts: for local work against transfer, use a profiler.
 """
 
 PUBLISHED = """

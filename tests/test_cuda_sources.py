@@ -124,6 +124,28 @@ def test_a_barrier_that_not_all_threads_reach_is_an_error(own_source: Path) -> N
     assert (cuda.asnumpy(out) == 2).all()
 
 
+def test_the_opposite_order_shows_a_missing_barrier(own_source: Path) -> None:
+    body = (
+        "KERNEL {name}(u64* out) {{\n"
+        "    __shared__ u64 tile[64];\n"
+        "    tile[threadIdx.x] = 7 * threadIdx.x;\n"
+        "    {barrier}\n"
+        "    out[threadIdx.x] = tile[63 - threadIdx.x];\n"
+        "}}\n"
+    )
+    kernels = body.format(name="racy", barrier="") + body.format(name="right", barrier="__syncthreads();")
+    (own_source / "race.cu").write_text('#include "common.cuh"\n' + kernels)
+    results: dict[str, list[list[int]]] = {}
+    for flags in (shim.FLAGS, (*shim.FLAGS, "-DSHIM_REVERSED")):
+        launcher = shim.ShimLauncher(flags)
+        for name in ("racy", "right"):
+            out = launcher.zeros((64,), np.uint64)
+            launcher.launch("race.cu", name, (1, 1, 1), (64, 1, 1), [out])
+            results.setdefault(name, []).append(cuda.asnumpy(out).tolist())
+    assert results["right"] == [[7 * (63 - t) for t in range(64)]] * 2
+    assert results["racy"][0] != results["racy"][1]
+
+
 def test_errors_of_the_launcher_say_what_to_do(own_source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (own_source / "broken.cu").write_text("KERNEL f() { nonsense; }\n")
     launcher = shim.ShimLauncher()
@@ -136,24 +158,28 @@ def test_errors_of_the_launcher_say_what_to_do(own_source: Path, monkeypatch: py
         launcher.launch("broken.cu", "f", (1, 1, 1), (1, 1, 1), [])
 
 
+SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
 @pytest.mark.slow
-def test_no_sanitizer_complains(tmp_path: Path) -> None:
-    """The tests of kernels once more, with kernels that check addresses and undefined behaviour."""
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("flags", [SANITIZED, ("-DSHIM_REVERSED",)], ids=["sanitizers", "opposite order"])
+def test_kernels_give_the_same_in_other_builds(flags: tuple[str, ...], tmp_path: Path) -> None:
+    """Their tests once more: with checks of addresses and undefined behaviour; and in the opposite order (races)."""
     runtime = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
     program = (
         "import sys, pytest\n"
         "from wwfl_core.kernels.cuda import shim\n"
-        "flags = (*shim.FLAGS, '-O1', '-g', '-fsanitize=address,undefined', '-fno-sanitize-recover=all')\n"
-        "launcher = shim.ShimLauncher(flags)\n"
-        "shim.shim_launcher.cache_clear()\n"
+        f"launcher = shim.ShimLauncher((*shim.FLAGS, *{flags!r}))\n"
         "shim.shim_launcher = lambda: launcher\n"
-        "sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '-m', 'not gpu', '--timeout', '0', *sys.argv[1:]]))\n"
+        "options = ['-q', '-p', 'no:cacheprovider', '-m', 'not gpu and not slow', '--timeout', '0']\n"
+        "sys.exit(pytest.main([*options, *sys.argv[1:]]))\n"
     )
     here = Path(__file__).parent
     files = [str(here / f"test_cuda_{name}.py") for name in ("kernels", "gemm", "protocols")]
     environment = {
         **os.environ,
-        "LD_PRELOAD": runtime.stdout.strip(),
+        "LD_PRELOAD": runtime.stdout.strip() if flags == SANITIZED else "",
         "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
         "XDG_CACHE_HOME": str(tmp_path),
     }

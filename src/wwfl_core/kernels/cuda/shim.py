@@ -29,6 +29,7 @@ from .launch import SOURCE_DIR, WORD, DeviceArray, Dim3, Launcher, source_text
 
 FLAGS = (
     *("-std=c++17", "-O2", "-fPIC", "-shared", "-fno-strict-aliasing"),
+    "-fno-gnu-unique",  # else libraries share their state, and fibres of one run the code of another
     "-U_FORTIFY_SOURCE",  # it takes the jumps between fibres for errors
     *("-Wall", "-Wno-unused-function", "-Wno-unknown-pragmas"),
 )

@@ -2,8 +2,9 @@
 //
 // A block's threads run one after another on one fibre until one of them meets a barrier; that fibre then waits, and
 // another one takes up the remaining threads. A barrier opens when all live threads of its block (or warp) have come.
-// Blocks run one after another; all state is per OS thread, so parties may launch at the same time. The order is
-// sequential, so races do not show here; a barrier that not all threads reach does, as an error.
+// Blocks run one after another; all state is per OS thread, so parties may launch at the same time. A barrier that not
+// all threads reach is an error. With -DSHIM_REVERSED blocks and threads run in the opposite order: a kernel whose
+// results then change has a race (one whose results do not change may have one).
 #pragma once
 #include <cmath>
 #include <csetjmp>
@@ -29,6 +30,14 @@ struct alignas(16) ulonglong2 { unsigned long long x, y; };
 static inline ulonglong2 make_ulonglong2(unsigned long long x, unsigned long long y) { return {x, y}; }
 
 namespace shim {
+
+#ifdef SHIM_REVERSED
+constexpr bool REVERSED = true;
+#else
+constexpr bool REVERSED = false;
+#endif
+// The i-th of n in the order of this build.
+inline unsigned in_order(unsigned i, unsigned n) { return REVERSED ? n - 1 - i : i; }
 
 constexpr std::size_t STACK_BYTES = 256 * 1024;
 constexpr unsigned WARP = 32;
@@ -109,7 +118,7 @@ inline void wait(Gate& gate) {
 inline void run_threads() {  // a fibre's life: threads that nobody has started yet
     for (;;) {
         while (block.started < block.threads) {
-            unsigned id = block.started++;
+            unsigned id = in_order(block.started++, block.threads);
             block.running->thread = {id % block.size.x, id / block.size.x % block.size.y,
                                      id / (block.size.x * block.size.y)};
             block.body(block.kernel, block.arguments);
@@ -148,8 +157,9 @@ inline bool run_block() {  // false: some threads wait at a barrier that the oth
         if (block.ready.empty()) {
             next = fresh();
         } else {
-            next = block.ready.front();
-            block.ready.pop_front();
+            next = REVERSED ? block.ready.back() : block.ready.front();
+            if (REVERSED) block.ready.pop_back();
+            else block.ready.pop_front();
         }
         block.running = next;
         switch_to(block.scheduler, next->context);
@@ -264,7 +274,7 @@ extern "C" int shim_launch(void* kernel, const unsigned* grid, const unsigned* s
     for (unsigned z = 0; z < grid[2]; z++)
         for (unsigned y = 0; y < grid[1]; y++)
             for (unsigned x = 0; x < grid[0]; x++) {
-                block.index = {x, y, z};
+                block.index = {in_order(x, grid[0]), in_order(y, grid[1]), in_order(z, grid[2])};
                 if (!run_block()) return 1;
             }
     return 0;
