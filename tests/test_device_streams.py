@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from wwfl_core import gpu
-from wwfl_core.device import HOST
+from wwfl_core.device import HOST, Memory
 
 
 class Event:
@@ -73,6 +73,9 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     fake.ndarray, fake.asnumpy, fake.asarray = ndarray, lambda a: np.zeros(a.shape, a.dtype), lambda a: a
     ndarray.__module__ = "cupy"
     fake.cuda = SimpleNamespace(
+        MemoryPool=lambda: SimpleNamespace(
+            set_limit=lambda fraction: None, used_bytes=lambda: 64, total_bytes=lambda: 512, get_limit=lambda: 4096
+        ),
         runtime=SimpleNamespace(getDeviceCount=lambda: 1),
         Device=lambda number: nullcontext(),
         Stream=Stream,
@@ -82,7 +85,9 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     )
     monkeypatch.setitem(sys.modules, "cupy", fake)
     monkeypatch.setattr(gpu, "cupy_launcher", lambda: None)
+    gpu._pool.cache_clear()
     yield fake
+    gpu._pool.cache_clear()
 
 
 def array(elements: int = 8) -> ndarray:
@@ -158,3 +163,9 @@ def test_empty_arrays_are_not_borrowed(cupy: Any) -> None:
     sender, receiver = gpu.Cuda(), gpu.Cuda()
     sent = array(0)
     assert receiver.adopt(sent, sender.mark(sent)) is sent
+
+
+def test_the_pool_of_a_gpu_is_bounded_and_reported(cupy: Any) -> None:
+    first, second = gpu.Cuda(), gpu.Cuda()
+    assert first._pool is second._pool, "parties of one process share a pool"
+    assert first.memory() == Memory("cuda:0", used_bytes=64, reserved_bytes=512, limit_bytes=4096)

@@ -299,9 +299,9 @@ class LocalCluster:
                 here.reachable |= there.directory.keys()
 
     def memory_report(self) -> tuple[Memory, ...]:
-        """What each process held on its device after the last command; empty on the host. Threads share one process,
-        and so one entry."""
-        return tuple(dict.fromkeys(self._memory))
+        """What each server process held on its device after the last command; threads share one. Empty on the host."""
+        found = sorted(self._memory, key=lambda m: m.reserved_bytes)
+        return tuple(self._memory) if self.processes else tuple(found[-1:])
 
     # ------------------------------------------------------------------ lifetime
 

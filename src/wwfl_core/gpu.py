@@ -98,6 +98,7 @@ class Cuda(Kernels):
         super().__init__(cupy_launcher())
         with self._cupy.cuda.Device(number):
             self._stream = self._cupy.cuda.Stream(non_blocking=True)
+        self._pool = _pool(number)
         self._returned: deque[tuple[Any, Any]] = deque()
 
     def put(self, array: Array) -> Array:
@@ -109,7 +110,7 @@ class Cuda(Kernels):
     @contextmanager
     def _working(self) -> Generator[None]:
         cuda = self._cupy.cuda
-        with cuda.Device(self._number), cuda.using_allocator(_pool(self._number).malloc), self._stream:
+        with cuda.Device(self._number), cuda.using_allocator(self._pool.malloc), self._stream:
             yield
 
     def mark(self, array: Array) -> Any:
@@ -127,8 +128,8 @@ class Cuda(Kernels):
         self._release()
 
     def memory(self) -> Memory:
-        pool = _pool(self._number)
-        return Memory(self.name, int(pool.used_bytes()), int(pool.total_bytes()), int(pool.get_limit()))
+        used, reserved = self._pool.used_bytes(), self._pool.total_bytes()
+        return Memory(self.name, int(used), int(reserved), int(self._pool.get_limit()))
 
     def _release(self) -> None:
         """Lets go of what this party's stream has passed."""
