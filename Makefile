@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 FOREIGN := $(VENV)/.foreign
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo demo-processes foreign test test-slow test-nightly lint types bench clean
+.PHONY: demo demo-processes foreign test test-slow test-nightly test-gpu lint types bench clean
 
 demo: $(STAMP)
 	$(BIN)/wwfl demo $(ARGS)
@@ -27,6 +27,10 @@ test-slow: $(FOREIGN)
 # Conversion between all ordered pairs of protocols, 10,000 generated cases each (15 minutes); WWFL_SEED=n repeats a run.
 test-nightly: $(FOREIGN)
 	WWFL_RESHARE_CASES=10000 $(BIN)/python -m pytest -q -m slow --timeout 3600 tests/test_reshare_properties.py $(ARGS)
+
+# The tests that need a GPU, in the Python that has CuPy (by default the one on the PATH).
+test-gpu:
+	PYTHONPATH=src $(PYTHON) -m pytest -q -m gpu $(wildcard tests/test_cuda_*.py tests/test_device*.py) $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks examples

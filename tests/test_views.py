@@ -62,8 +62,8 @@ def watch(c: LocalCluster, monkeypatch: pytest.MonkeyPatch, what: str, x: np.nda
     view: View = defaultdict(list)
     draw = Prg.draw
 
-    def recorded(self: Prg, op: int, label: str, algebra: Any, shape: Any) -> np.ndarray:
-        value = draw(self, op, label, algebra, shape)
+    def recorded(self: Prg, op: int, label: str, algebra: Any, shape: Any, *where: Any) -> np.ndarray:
+        value = draw(self, op, label, algebra, shape, *where)
         name = threading.current_thread().name
         if name.startswith("wwfl "):
             view[int(name.rsplit("/", 1)[1])].append((f"draw {op} {label}", value))

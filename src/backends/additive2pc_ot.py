@@ -48,6 +48,7 @@ class Additive2PCOT(Additive2PC):
     """Two computing parties and nobody else."""
 
     name = "2pc-ot"
+    devices = False
     sharing = ADDITIVE_2PC_NO_HELPER
     declared_costs: ClassVar[Mapping[str, DeclaredCost]] = {  # in a cluster's first run, set-up included
         "share": DeclaredCost(0, 0, 0),

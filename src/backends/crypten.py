@@ -74,6 +74,7 @@ class CrypTen(MPCBackend):
     """
 
     name = "crypten"
+    devices = False
     runtime = "CrypTen 0.4.1"
     sharing = SHARING
     engine: Engine

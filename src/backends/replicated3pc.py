@@ -15,12 +15,13 @@ from typing import ClassVar
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.algebra import BITS, RING
+from wwfl_core.algebra import BITS, RING, Algebra
 from wwfl_core.arrays import Array, Shape, numel
 from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
 from wwfl_core.declared import DeclaredCost
 from wwfl_core.derived import plane_shape, planes
+from wwfl_core.fused import Components, Mask, fused
 from wwfl_core.party import Op
 from wwfl_core.share import Share
 from wwfl_core.sharing import REPLICATED_3PC
@@ -31,6 +32,12 @@ from .correlated.dealer import Roles
 P1, P2, P3 = 0, 1, 2
 ROLES = Roles(P1, P2, P3)  # for exact truncation P3 deals to P1 and P2
 X1, X2, X3 = 0, 1, 2  # components
+
+
+@fused("replicated.product")
+def _product(f: Bilinear, A: Algebra, x: Components, y: Components, alpha: Mask) -> Array:
+    """f(x_i, y_i + y_{i+1}) + f(x_{i+1}, y_i) + alpha_i, from a party's components i and i + 1."""
+    return A.masked(f.apply(A, [(x[0], A.add(y[0], y[1])), (x[1], y[0])]), alpha)
 
 
 class Replicated3PC(MPCBackend):
@@ -59,19 +66,17 @@ class Replicated3PC(MPCBackend):
         algebra = x.algebra
         op = self.party.op(f.name)
         i, j = self.me, (self.me + 1) % 3
-        z = f.apply(algebra, [(x.parts[i], algebra.add(y.parts[i], y.parts[j])), (x.parts[j], y.parts[i])])
-        z = algebra.add(z, self._zero_share(op, x, z.shape))
+        alpha = self._zero_share(op, x, f.shape(x.shape, y.shape))
+        z = _product(f, algebra, (x.parts[i], x.parts[j]), (y.parts[i], y.parts[j]), alpha)
         if truncate:
             return self._truncate_product(op, z, truncate)
         op.send((i + 2) % 3, z)
         return Share(algebra, z.shape, {i: z, j: op.recv(j, algebra.dtype, z.shape)})
 
-    def _zero_share(self, op: Op, x: Share, shape: Shape) -> Array:
+    def _zero_share(self, op: Op, x: Share, shape: Shape) -> Mask:
         """alpha_i = F(k_i) - F(k_{i+1}); the three alphas sum to zero (Araki et al., Section 2.2)."""
-        own, following = (
-            op.random(self.sharing.holders[c], "zero", x.algebra, shape) for c in (self.me, (self.me + 1) % 3)
-        )
-        return x.algebra.sub(own, following)
+        own, following = (self.sharing.holders[c] for c in (self.me, (self.me + 1) % 3))
+        return op.mask(x.algebra, shape, plus=[(own, "zero")], minus=[(following, "zero")])
 
     def _truncate_product(self, op: Op, z: Array, bits: int) -> Share:
         """Round 1: P3 sends z3 to P2, who then holds B = z2 + z3 against A = z1 at P1. Then `_truncate_words`."""

@@ -53,6 +53,7 @@ class Shamir(MPCBackend):
     """
 
     name = "shamir"
+    devices = False
     runtime = "MPyC 0.11"
     sharing = shamir(3)
     dealing = PointDealing

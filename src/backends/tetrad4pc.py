@@ -28,14 +28,66 @@ from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
 from wwfl_core.declared import DeclaredCost
 from wwfl_core.derived import packed, plane_shape, planes
+from wwfl_core.fused import Mask, Named, fused
 from wwfl_core.party import OFFLINE, ONLINE, Op
 from wwfl_core.share import Share
 from wwfl_core.sharing import TETRAD_4PC
 
 CS1, CS2, CS3, CS4 = 0, 1, 2, 3
 M, L1, L2, L3 = 0, 1, 2, 3  # components
+NAMES = ("m", "l1", "l2", "l3")
 K1, K2, K3 = (TETRAD_4PC.holders[c] for c in (L1, L2, L3))
 EVALUATORS, OFFLINE_PAIR = (CS2, CS3), (CS1, CS4)
+
+
+def _by_name(x: Share) -> dict[str, Array]:
+    """The components that this party holds: m, l1, l2, l3."""
+    return {NAMES[c]: part for c, part in x.parts.items()}
+
+
+def _gamma3(f: Bilinear, A: Algebra, x: Named, y: Named) -> Array:
+    """l1_x (l1_y + l2_y) + l2_x l1_y."""
+    return f.apply(A, [(x["l1"], A.add(y["l1"], y["l2"])), (x["l2"], y["l1"])])
+
+
+@fused("tetrad.offline")
+def _correction(f: Bilinear, A: Algebra, x: Named, y: Named, u: Mask) -> Array:
+    """CS1: r = gamma3 - u, u = u1 + u2."""
+    return A.unmasked(_gamma3(f, A, x, y), u)
+
+
+@fused("tetrad.offline:0", "tetrad.seed:1")
+def _correction_and_seed(f: Bilinear, A: Algebra, x: Named, y: Named, u: Mask, s: Mask) -> tuple[Array, Array]:
+    """CS4: r = gamma3 - u, and w = gamma1 + gamma2 + s."""
+    gamma3 = _gamma3(f, A, x, y)
+    total = f.apply(A, [(A.sum([x["l1"], x["l2"], x["l3"]]), A.sum([y["l1"], y["l2"], y["l3"]]))])
+    return A.unmasked(gamma3, u), A.masked(A.sub(total, gamma3), s)
+
+
+@fused("tetrad.check")
+def _check_value(f: Bilinear, A: Algebra, x: Named, y: Named, w: Array, u: Mask) -> Array:
+    """CS1: v = u + w - (l1 + l2)_x m_y - m_x (l1 + l2)_y, which the evaluators know as y1 + y2 + s."""
+    lost = f.apply(A, [(A.add(x["l1"], x["l2"]), y["m"]), (x["m"], A.add(y["l1"], y["l2"]))])
+    return A.sub(A.masked(w, u), lost)
+
+
+@fused("tetrad.evaluate")
+def _masked_terms(f: Bilinear, A: Algebra, x: Named, y: Named, own: str, u: Mask) -> Array:
+    """CS3: y1 = gamma1 + u1 - l1_x m_y - m_x l1_y; CS2: y2 likewise with l2."""
+    inner = A.sub(x["l3"], x["m"])
+    if own == "l1":  # gamma1 = l1_x l3_y + l3_x l1_y + l3_x l3_y
+        pairs = [(x["l1"], A.sub(y["l3"], y["m"])), (inner, y["l1"]), (x["l3"], y["l3"])]
+    else:  # gamma2 = l2_x l3_y + l3_x l2_y + l2_x l2_y
+        pairs = [(x["l2"], A.sub(A.add(y["l3"], y["l2"]), y["m"])), (inner, y["l2"])]
+    return A.masked(f.apply(A, pairs), u)
+
+
+@fused("tetrad.conclude")
+def _concluded(f: Bilinear, A: Algebra, x: Named, y: Named, mine: Array, theirs: Array, s: Mask) -> tuple[Array, Array]:
+    """CS2, CS3: c = y1 + y2 - l3_x m_y - m_x l3_y + m_x m_y, and the check value y1 + y2 + s."""
+    both = A.add(mine, theirs)
+    rest = f.apply(A, [(A.sub(x["m"], x["l3"]), y["m"]), (A.neg(x["m"]), y["l3"])])
+    return A.add(both, rest), A.masked(both, s)
 
 
 class Tetrad4PC(MPCBackend):
@@ -66,47 +118,33 @@ class Tetrad4PC(MPCBackend):
         to CS3, CS2, CS1 in turn; r = gamma3 - u1 - u2. Evaluators swap y1 and y2 and get c = z - r.
         """
         op, algebra, shape = self.party.op(f.name), x.algebra, f.shape(x.shape, y.shape)
-        r = self._offline(op, f, x, y, shape)
-        c = self._online(op, f, x, y, shape)
+        r = self._offline(op, f, x, y, shape) if self.me in OFFLINE_PAIR else None
+        c = self._online(op, f, x, y, shape) if self.me in EVALUATORS else None
         if truncate:
             return self._truncate_words(c, r, truncate, shape)
         return self.deal(c, EVALUATORS, shape, algebra) + self.deal(r, OFFLINE_PAIR, shape, algebra, phase=OFFLINE)
 
-    def _offline(self, op: Op, f: Bilinear, x: Share, y: Share, shape: Shape) -> Array | None:
+    def _offline(self, op: Op, f: Bilinear, x: Share, y: Share, shape: Shape) -> Array:
         """CS1 and CS4 get r = gamma3 - u1 - u2; CS4 sends CS1 w = gamma1 + gamma2 + s, the seed of the check value."""
-        if self.me not in OFFLINE_PAIR:
-            return None
-        A, a, b = x.algebra, x.parts, y.parts
-        gamma3 = f.apply(A, [(a[L1], A.add(b[L1], b[L2])), (a[L2], b[L1])])
-        u = A.add(op.random(K1, "u1", A, shape), op.random(K2, "u2", A, shape))
+        A, a, b = x.algebra, _by_name(x), _by_name(y)
+        u = op.mask(A, shape, plus=[(K1, "u1"), (K2, "u2")])
         if self.me == CS4:
-            total = f.apply(A, [(A.sum([a[L1], a[L2], a[L3]]), A.sum([b[L1], b[L2], b[L3]]))])
-            w = A.add(A.sub(total, gamma3), op.random(K3, "s", A, shape))
+            r, w = _correction_and_seed(f, A, a, b, u, op.mask(A, shape, plus=[(K3, "s")]))
             op.send(CS1, w, OFFLINE)
-        else:
-            w = op.recv(CS4, A.dtype, shape, OFFLINE)
-            # v = u1 + u2 + w - (l1 + l2)_x m_y - m_x (l1 + l2)_y, which the evaluators know as y1 + y2 + s
-            lost = f.apply(A, [(A.add(a[L1], a[L2]), b[M]), (a[M], A.add(b[L1], b[L2]))])
-            self._vouch_check_value(op, A.sub(A.add(u, w), lost))
-        return A.sub(gamma3, u)
+            return r
+        w = op.recv(CS4, A.dtype, shape, OFFLINE)
+        self._vouch_check_value(op, _check_value(f, A, a, b, w, u))
+        return _correction(f, A, a, b, u)
 
-    def _online(self, op: Op, f: Bilinear, x: Share, y: Share, shape: Shape) -> Array | None:
-        """CS3: y1 = gamma1 + u1 - l1_x m_y - m_x l1_y; CS2: y2 likewise with l2; c = y1 + y2 - l3 terms + m_x m_y."""
-        if self.me not in EVALUATORS:
-            return None
-        A, a, b = x.algebra, x.parts, y.parts
-        own = L1 if self.me == CS3 else L2
-        inner = A.sub(a[L3], a[M])
-        if self.me == CS3:  # gamma1 = l1_x l3_y + l3_x l1_y + l3_x l3_y
-            pairs = [(a[L1], A.sub(b[L3], b[M])), (inner, b[L1]), (a[L3], b[L3])]
-        else:  # gamma2 = l2_x l3_y + l3_x l2_y + l2_x l2_y
-            pairs = [(a[L2], A.sub(A.add(b[L3], b[L2]), b[M])), (inner, b[L2])]
-        mine = A.add(f.apply(A, pairs), op.random(K1 if own == L1 else K2, f"u{own}", A, shape))
+    def _online(self, op: Op, f: Bilinear, x: Share, y: Share, shape: Shape) -> Array:
+        """CS2 and CS3 swap y1 and y2 and conclude."""
+        A, a, b = x.algebra, _by_name(x), _by_name(y)
+        own, key = ("l1", K1) if self.me == CS3 else ("l2", K2)
+        mine = _masked_terms(f, A, a, b, own, op.mask(A, shape, plus=[(key, f"u{own[1]}")]))
         theirs = self._swap(op, mine)
-        both = A.add(mine, theirs)
-        self._expect_check_value(op, A.add(both, op.random(K3, "s", A, shape)))
-        # - l3_x m_y - m_x l3_y + m_x m_y
-        return A.add(both, f.apply(A, [(A.neg(inner), b[M]), (A.neg(a[M]), b[L3])]))
+        c, v = _concluded(f, A, a, b, mine, theirs, op.mask(A, shape, plus=[(K3, "s")]))
+        self._expect_check_value(op, v)
+        return c
 
     def _swap(self, op: Op, mine: Array) -> Array:
         """CS2 and CS3 exchange arrays of one shape: one round."""
@@ -123,13 +161,7 @@ class Tetrad4PC(MPCBackend):
         self.party.transcript.expect(CS1, op.number, v)
 
     def _joint(
-        self,
-        op: Op,
-        senders: Sequence[int],
-        to: int,
-        value: Array | None,
-        like: tuple[Algebra, Shape],
-        offline: bool,
+        self, op: Op, senders: Sequence[int], to: int, value: Array | None, like: tuple[Algebra, Shape], offline: bool
     ) -> Array | None:
         """jsnd(i, j -> k): the first sender sends, the second vouches."""
         return op.joint_send(senders, to, value, like[0].dtype, like[1], OFFLINE if offline else ONLINE, vouched=True)

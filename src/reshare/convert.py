@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from wwfl_core.algebra import BITS, Algebra
-from wwfl_core.arrays import U8, Array, Shape, from_wire, to_wire, wire_form
+from wwfl_core.arrays import U8, Array, Shape, from_wire, to_host, to_wire, wire_form
 from wwfl_core.backend import MPCBackend
 from wwfl_core.cost import Phase
+from wwfl_core.device import HOST, Device
 from wwfl_core.errors import VerificationFailed
 from wwfl_core.prg import KEY_BYTES, Prg
 from wwfl_core.share import Share
@@ -36,6 +37,7 @@ class _Link:
     """Messages between the two clusters: numbered by group and step, since operation counters differ."""
 
     def __init__(self, mpc: MPCBackend, peers: tuple[str, ...], group: int) -> None:
+        self.device = mpc.party.device
         self._endpoint = mpc.party.endpoint
         self._label = mpc.party.label(NAME)
         self._peers = peers
@@ -45,6 +47,14 @@ class _Link:
         self._endpoint.send(self._peers[to], self._base + step, NAME, ONLINE, to_wire(value), label=self._label)
 
     def recv(self, frm: int, step: int, algebra: Algebra, shape: Shape) -> Array:
+        """Elements, on this party's device."""
+        return self.device.put(self._recv(frm, step, algebra, shape))
+
+    def recv_bytes(self, frm: int, step: int, size: int) -> U8:
+        """Bytes that are compared or expanded: they stay on the host."""
+        return to_host(self._recv(frm, step, BITS, (size,)))
+
+    def _recv(self, frm: int, step: int, algebra: Algebra, shape: Shape) -> Array:
         dtype, size = wire_form(algebra.dtype, shape)
         words = self._endpoint.recv(self._peers[frm], self._base + step, NAME, ONLINE, dtype=dtype, shape=size)
         return from_wire(words, algebra.dtype)
@@ -112,7 +122,7 @@ def _deal_out(mpc: MPCBackend, x: Share, plan: ResharePlan, change: Change) -> N
                 item.link.send(receiver, DIGEST, _digest(*item.message(receiver)))
     for item in dealt:
         for receiver in plan.receivers if plan.corrects else ():
-            verdict = int(item.link.recv(receiver, VERDICT, BITS, (1,))[0])
+            verdict = int(item.link.recv_bytes(receiver, VERDICT, 1)[0])
             # Repeating to a receiver what it may know anyway gives a lying receiver nothing.
             if verdict == RESEND and item.dealers[1] == mpc.me:
                 item.send(receiver, AGAIN_SEEDS, AGAIN_VALUE)
@@ -135,7 +145,7 @@ def _prepare(
             sent[component] = drawn[component] = op.random(dealers, f"m{component}", algebra, shape)
         else:
             sent[component] = op.random(dealers, f"s{component}", BITS, (KEY_BYTES,))
-            drawn[component] = expand(sent[component], algebra, shape)
+            drawn[component] = expand(sent[component], algebra, shape, mpc.party.device)
     computed = plan.target.complete(algebra, word, drawn)
     return _Dealt(plan, dealers, _Link(mpc, plan.targets, number), sent, computed)
 
@@ -195,7 +205,7 @@ class _Inbox:
         self.resend = False
 
     def _take(self, dealer: int, seeds_step: int, value_step: int) -> None:
-        self.masks: U8 = self.link.recv(dealer, seeds_step, BITS, (self.mask_bytes * len(self.mine),))
+        self.masks = self.link.recv_bytes(dealer, seeds_step, self.mask_bytes * len(self.mine))
         self.computed = self.plan.computed_for(self.me)
         arrives = self.computed is not None
         self.value = self.link.recv(dealer, value_step, self.algebra, self.shape) if arrives else None
@@ -206,7 +216,7 @@ class _Inbox:
         own = _digest(self.masks, self.value).tobytes()
         self.votes = [
             own,
-            *(self.link.recv(d, DIGEST, BITS, (KEY_BYTES,)).tobytes() for d in self.dealers[1:]),
+            *(self.link.recv_bytes(d, DIGEST, KEY_BYTES).tobytes() for d in self.dealers[1:]),
         ]
 
     def vote(self) -> list[str]:
@@ -253,9 +263,10 @@ class _Inbox:
         found: dict[int, Array] = {}
         for i, c in enumerate(self.mine):
             octets = self.masks[i * self.mask_bytes : (i + 1) * self.mask_bytes]
-            full = self.plan.masks_in_full
-            # a copy: a slice of what arrived need not be aligned to the elements
-            found[c] = _elements(octets, self.algebra, self.shape) if full else expand(octets, self.algebra, self.shape)
+            if self.plan.masks_in_full:  # a copy: a slice of what arrived need not be aligned to the elements
+                found[c] = self.link.device.put(_elements(octets, self.algebra, self.shape))
+            else:
+                found[c] = expand(octets, self.algebra, self.shape, self.link.device)
         if self.value is not None and self.computed is not None:
             found[self.computed] = self.value
         return found
@@ -272,7 +283,7 @@ def _cross_check(mpc: MPCBackend, share: Share) -> None:
 
 def _octets(value: Array) -> U8:
     """The bytes of an array."""
-    return np.frombuffer(np.ascontiguousarray(to_wire(value)).tobytes(), np.uint8)
+    return np.frombuffer(to_host(to_wire(value)).tobytes(), np.uint8)
 
 
 def _elements(octets: U8, algebra: Algebra, shape: Shape) -> Array:
@@ -281,6 +292,6 @@ def _elements(octets: U8, algebra: Algebra, shape: Shape) -> Array:
     return from_wire(np.frombuffer(octets.tobytes(), dtype).reshape(size), algebra.dtype)
 
 
-def expand(seed: U8, algebra: Algebra, shape: Shape) -> Array:
-    """The uniform elements that a seed stands for."""
-    return Prg(seed.tobytes()).draw(0, "mask", algebra, shape)
+def expand(seed: U8, algebra: Algebra, shape: Shape, device: Device = HOST) -> Array:
+    """The uniform elements that a seed stands for, made on a device."""
+    return Prg(to_host(seed).tobytes()).draw(0, "mask", algebra, shape, device)

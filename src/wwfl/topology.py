@@ -37,15 +37,16 @@ class ModelAttack(Protocol):
 
 @dataclass(frozen=True)
 class Cluster:
-    """One training cluster: its protocol, how many clients share data with it, and who operates its servers (by
-    default hosts of their own; see `LocalCluster`). Its clients share data and nothing else: they cannot submit a
-    model, so that there is no model poisoning here."""
+    """One training cluster: its protocol, how many clients share data with it, who operates its servers (by default
+    hosts of their own), and the device that they compute on; see `LocalCluster`. Its clients share data and nothing
+    else: they cannot submit a model, so that there is no model poisoning here."""
 
     protocol: MPCBackend
     clients: int = 4
     name: str | None = None
     network: NetworkModel | None = CLUSTER_NETWORK
     hosts: tuple[str, ...] | None = None
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ class Group:
     name: str | None = None
     network: NetworkModel | None = CLUSTER_NETWORK
     hosts: tuple[str, ...] | None = None
+    device: str = "cpu"
 
 
 Member = Cluster | LocalTrainers | Group

@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from . import kernels
-from .arrays import U64, WORD, Array, Shape, numel
+from .arrays import U64, WORD, Array, Shape, array_of, beside, numel
+from .device import Hiding
 
 
 class Algebra(ABC):
     """A commutative ring whose elements are packed in arrays of one dtype. Instances are stateless, equal by name."""
 
-    # Results are wrapped in asarray below because NumPy makes scalars of 0-d results, which cannot be sent.
     name: str
     dtype: npt.DTypeLike
     modulus: int
@@ -76,7 +76,7 @@ class Algebra(ABC):
 
     def times(self, a: Array, words: Array) -> Array:
         """a * c elementwise for public words c, with broadcasting."""
-        return np.asarray(a * self.from_words(words))
+        return array_of(a * self.from_words(beside(words, a)))
 
     def shift_left(self, a: Array, bits: int) -> Array:
         """a * 2^bits for a public number of bits."""
@@ -94,6 +94,14 @@ class Algebra(ABC):
         """The adjoint of `im2col`."""
         b, c, h, w = image
         return kernels.col2im(columns, (b, c, h, w), window, stride, padding)
+
+    def masked(self, value: Array, mask: Array | Hiding) -> Array:
+        """value + a mask (`Op.mask`), which a device need not store."""
+        return mask.hide(value) if isinstance(mask, Hiding) else self.add(value, mask)
+
+    def unmasked(self, value: Array, mask: Array | Hiding) -> Array:
+        """value - a mask."""
+        return mask.show(value) if isinstance(mask, Hiding) else self.sub(value, mask)
 
     @abstractmethod
     def add(self, a: Array, b: Array) -> Array: ...
@@ -126,24 +134,24 @@ class _Ring64(Algebra):
         return "RING"
 
     def add(self, a: Array, b: Array) -> Array:
-        return np.asarray(np.add(a, b))
+        return array_of(np.add(a, b))
 
     def sub(self, a: Array, b: Array) -> Array:
-        return np.asarray(np.subtract(a, b))
+        return array_of(np.subtract(a, b))
 
     def neg(self, a: Array) -> Array:
-        return np.asarray(np.negative(a))
+        return array_of(np.negative(a))
 
     def mul_sum(self, pairs: Sequence[tuple[Array, Array]]) -> Array:
         first = pairs[0][0].shape
         if all(a.shape == first and b.shape == first for a, b in pairs):
             return kernels.mul_sum(pairs)
-        return np.asarray(reduce(np.add, [np.multiply(a, b) for a, b in pairs]))
+        return array_of(reduce(np.add, [np.multiply(a, b) for a, b in pairs]))
 
     def scale(self, coefficient: int, a: Array) -> Array:
         if coefficient == 1:
             return a
-        return np.asarray(np.negative(a) if coefficient == -1 else a * np.uint64(coefficient % 2**64))
+        return array_of(np.negative(a) if coefficient == -1 else a * np.uint64(coefficient % 2**64))
 
 
 class _Ring32(_Ring64):
@@ -166,10 +174,10 @@ class _Ring32(_Ring64):
         return a.astype(np.uint32).view(np.int32).astype(np.int64).view(np.uint64)
 
     def mul_sum(self, pairs: Sequence[tuple[Array, Array]]) -> Array:
-        return np.asarray(reduce(np.add, [np.multiply(a, b) for a, b in pairs]))
+        return array_of(reduce(np.add, [np.multiply(a, b) for a, b in pairs]))
 
     def scale(self, coefficient: int, a: Array) -> Array:
-        return np.asarray(a * np.uint32(coefficient % 2**32))
+        return array_of(a * np.uint32(coefficient % 2**32))
 
     def matmul(self, pairs: Sequence[tuple[Array, Array]]) -> Array:
         return super().matmul([(_wide(a), _wide(b)) for a, b in pairs]).astype(np.uint32)
@@ -197,10 +205,10 @@ class _Bits(Algebra):
         return kernels.pack(super().from_integers(a).reshape(-1) & np.uint64(1))
 
     def add(self, a: Array, b: Array) -> Array:
-        return np.asarray(np.bitwise_xor(a, b))
+        return array_of(np.bitwise_xor(a, b))
 
     def sub(self, a: Array, b: Array) -> Array:
-        return np.asarray(np.bitwise_xor(a, b))
+        return array_of(np.bitwise_xor(a, b))
 
     def neg(self, a: Array) -> Array:
         return a

@@ -1,4 +1,9 @@
-"""Array types and the dtype checks at the door.
+"""Array types, where arrays live, and the dtype checks at the door.
+
+Shares are NumPy arrays, or arrays of a device (CuPy's, `wwfl_core.device`), and the array decides where code runs:
+NumPy's functions dispatch to the array's own module, kernels to the device's (`wwfl_core.kernels`). What follows here
+is for the few places where that is not enough: NumPy's functions that make or convert arrays, and public values, which
+begin on the host and go where the share is that they meet (`beside`).
 
 NumPy promotes uint64 with int64 to float64, which silently destroys ring elements, so every array that enters the
 library passes one of these checks.
@@ -6,7 +11,9 @@ library passes one of these checks.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -20,6 +27,52 @@ U8 = npt.NDArray[np.uint8]
 F64 = npt.NDArray[np.float64]
 Shape = tuple[int, ...]
 WORD = (1 << 64) - 1
+PINNED_FROM = 1 << 16
+"""Bytes from which a copy off a GPU goes through page-locked memory."""
+
+
+def array_of(result: Any) -> Array:
+    """NumPy makes scalars of 0-d results, which cannot be sent: as arrays again. Arrays of any kind pass."""
+    scalar: Any = result
+    return np.asarray(scalar) if isinstance(result, np.generic) else scalar
+
+
+def contiguous(array: Array) -> Array:
+    """The array in C order, copied only if it is not. Where the array is."""
+    return array if array.flags.c_contiguous else array.copy()
+
+
+def module_of(array: Array) -> Any:
+    """The module that an array's type comes from: numpy, cupy, or the emulated device's. It has `asarray`, which brings
+    an array there, and if it is a device's, `asnumpy`, which brings it back."""
+    return sys.modules[type(array).__module__]
+
+
+def on_host(array: Array) -> bool:
+    """Whether this is a NumPy array, not a device's."""
+    return type(array) is np.ndarray or not hasattr(module_of(array), "asnumpy")
+
+
+def to_host(array: Array) -> Array:
+    """The same elements as a NumPy array; from a device, this waits for it and copies."""
+    if on_host(array):
+        return array
+    module: Any = module_of(array)
+    if module.__name__ != "cupy" or array.nbytes < PINNED_FROM:
+        return module.asnumpy(array)
+    pinned = import_module("cupyx").empty_pinned(array.shape, array.dtype)  # page-locked: at the speed of the bus
+    return module.asnumpy(array, out=pinned)
+
+
+def beside(value: Array, like: Array) -> Array:
+    """A public array where `like` is. Nothing happens if it is there already."""
+    return value if on_host(like) or not on_host(value) else module_of(like).asarray(value)
+
+
+def freeze(array: Array) -> None:
+    """Makes an array read-only where its kind allows that (CuPy's does not)."""
+    if on_host(array):
+        array.flags.writeable = False
 
 
 def as_ring(value: npt.ArrayLike, what: str = "value") -> U64:

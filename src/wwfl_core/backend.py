@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from . import derived
 from .algebra import RING, Algebra
-from .arrays import Array, Shape, as_float, as_ring
+from .arrays import Array, Shape, as_float, as_ring, to_host
 from .bilinear import Bilinear, DirectSum
 from .bitformat import PACKED, BitFormat
 from .cost import Phase
@@ -50,6 +50,8 @@ class MPCBackend(ABC):
     """Another runtime whose processes execute this protocol; they take seconds to start."""
     known_defects: ClassVar[Mapping[str, str]] = {}
     """Checks of the conformance kit that are known to fail, with the reason; reported as such, never as conforming."""
+    devices: ClassVar[bool] = True
+    """Whether shares may live on a GPU. True for what is written over the algebra and its kernels."""
     party: Party
 
     def __init__(self, *, frac_bits: int = 20) -> None:
@@ -129,7 +131,7 @@ class MPCBackend(ABC):
         """A public array of words (packed bits for `BITS`) as a (trivial) share; `algebra` is that of numbers if not
         given."""
         kind = self.numbers if algebra is None else algebra
-        zero = kind.zeros(value.shape)
+        zero = self.party.device.zeros(value.shape, kind.dtype)
         return self.add_public(Share(kind, value.shape, dict.fromkeys(self.sharing.held_by(self.me), zero)), value)
 
     def add_public(self, x: Share, value: Array) -> Share:
@@ -174,7 +176,7 @@ class MPCBackend(ABC):
         kind = self.numbers if algebra is None else algebra
         dealt = [self.dealing(self, dealers, name, phase, kind, shape) for _, dealers in jobs]
         for dealing, (value, _) in zip(dealt, jobs, strict=True):
-            dealing.send(value)
+            dealing.send(None if value is None else self.party.device.put(value))
         for dealing in dealt:
             dealing.receive()
         for dealing in dealt:
@@ -197,7 +199,7 @@ class MPCBackend(ABC):
         for other in others:
             op.send(other, transcript.said(other))
         for other in others:
-            if not np.array_equal(op.recv(other, np.uint8, (DIGEST_BYTES,)), transcript.heard(other)):
+            if op.recv_bytes(other, DIGEST_BYTES) != transcript.heard(other).tobytes():
                 raise VerificationFailed(
                     f"party {self.me} ({self.party.addresses[self.me]}) received values that party {other} "
                     f"({self.party.addresses[other]}) does not vouch for; one of them or the sender of a joint "
@@ -207,7 +209,7 @@ class MPCBackend(ABC):
         for other in others:
             verdict.send(other, np.ones(1, np.uint8))
         for other in others:
-            verdict.recv(other, np.uint8, (1,))
+            verdict.recv_bytes(other, 1)
         transcript.clear()
 
     def open(self, x: Share, reason: str, to: Sequence[int] | None = None) -> Array | None:
@@ -255,7 +257,7 @@ class MPCBackend(ABC):
         value = op.recv(holders[0], x.algebra.dtype, x.shape)
         if self.sharing.security.malicious:
             mine = digest(value).tobytes()
-            votes = [op.recv(h, np.uint8, (DIGEST_BYTES,)).tobytes() == mine for h in holders[1:]]
+            votes = [op.recv_bytes(h, DIGEST_BYTES) == mine for h in holders[1:]]
             if not any(votes):  # of three copies at most one is corrupt, so one confirmation is a majority
                 raise VerificationFailed(
                     f"party {holders[0]} ({self.party.addresses[holders[0]]}) sent party {self.me} a component "
@@ -295,7 +297,7 @@ class MPCBackend(ABC):
         opened = self.open(x.data, reason, to)
         if opened is None:
             return None
-        return self.decode(opened, x.data.algebra, x.shape, None if isinstance(x, SharedBits) else x.frac_bits)
+        return self.decode(to_host(opened), x.data.algebra, x.shape, None if isinstance(x, SharedBits) else x.frac_bits)
 
     def decode(self, opened: Array, algebra: Algebra, shape: Shape, frac_bits: int | None) -> Any:
         """Opened elements as float64, as integers (no fraction), or as bools (`frac_bits` is None: bits)."""

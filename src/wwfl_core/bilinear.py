@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .algebra import Algebra
-from .arrays import Array, Shape, broadcast_shape, cut, numel
+from .arrays import Array, Shape, broadcast_shape, contiguous, cut, numel
 from .errors import Misuse
 from .linear import Linear, SumTo
 
@@ -115,7 +115,7 @@ class Conv2d(Bilinear):
     def apply(self, algebra: Algebra, pairs: Pairs) -> Array:
         b, o, oh, ow = self.shape(pairs[0][0].shape, pairs[0][1].shape)
         z = algebra.matmul([(y.reshape(o, -1), self.columns(algebra, x, y.shape)) for x, y in pairs])
-        return np.ascontiguousarray(z.reshape(o, b, oh, ow).transpose(1, 0, 2, 3))
+        return contiguous(z.reshape(o, b, oh, ow).transpose(1, 0, 2, 3))
 
     def columns(self, algebra: Algebra, x: Array, kernel: Shape) -> Array:
         """The patches of x as columns: [c*kh*kw, b*oh*ow]."""
@@ -130,7 +130,7 @@ class Conv2d(Bilinear):
 
 def _rows(dz: Array) -> Array:
     """[b, o, oh, ow] as the matrix [o, b*oh*ow] that faces the patch columns."""
-    return np.ascontiguousarray(dz.transpose(1, 0, 2, 3)).reshape(dz.shape[1], -1)
+    return contiguous(dz.transpose(1, 0, 2, 3)).reshape(dz.shape[1], -1)
 
 
 @dataclass(frozen=True)

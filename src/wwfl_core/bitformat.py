@@ -49,6 +49,10 @@ class BitFormat(ABC):
     def flip(self, mpc: MPCBackend, a: Share, mask: Bools) -> Share:
         """a XOR a public mask of the logical shape; local."""
 
+    def invert(self, mpc: MPCBackend, a: Share, shape: Shape) -> Share:
+        """a XOR 1; local."""
+        return self.flip(mpc, a, np.ones(shape, np.bool_))
+
     @abstractmethod
     def pick(self, a: Share, shape: Shape, index: Any) -> Share:
         """a[index]; local."""
@@ -76,6 +80,10 @@ class _Packed(BitFormat):
 
     def flip(self, mpc: MPCBackend, a: Share, mask: Bools) -> Share:
         return mpc.add_public(a, self.from_bools(mask))
+
+    def invert(self, mpc: MPCBackend, a: Share, shape: Shape) -> Share:
+        """Padding bits, which mean nothing, are inverted with the others."""
+        return mpc.add_public(a, np.asarray(255, np.uint8))
 
     def pick(self, a: Share, shape: Shape, index: Any) -> Share:
         n = numel(shape)

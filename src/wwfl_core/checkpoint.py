@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, from_wire, numel, to_wire, wire_form
+from .arrays import Array, from_wire, numel, to_host, to_wire, wire_form
 from .backend import MPCBackend
 from .errors import DataError
 from .share import Share
@@ -47,7 +47,7 @@ def save(mpc: MPCBackend, folder: str, name: str, tensors: dict[str, SharedTenso
     encoded = json.dumps(header).encode()
     body = [MAGIC, len(encoded).to_bytes(_LENGTH, "little"), encoded]
     for tensor in tensors.values():
-        body += [np.ascontiguousarray(to_wire(a)).tobytes() for _, a in sorted(tensor.data.parts.items())]
+        body += [to_host(to_wire(a)).tobytes() for _, a in sorted(tensor.data.parts.items())]
     return _write(path_of(folder, name, mpc.me), body)
 
 
@@ -70,7 +70,7 @@ def load(mpc: MPCBackend, folder: str, name: str) -> tuple[dict[str, SharedTenso
     for other in others:
         op.send(other, mine)
     for other in others:
-        if op.recv(other, np.uint8, (_DIGEST,)).tobytes() != mine.tobytes():
+        if op.recv_bytes(other, _DIGEST) != mine.tobytes():
             raise DataError(
                 f"{path}: party {other} has a file of another state than party {mpc.me} ({stamp!r}); restore all "
                 f"parties' files from the same checkpoint"
@@ -133,7 +133,7 @@ def _read(mpc: MPCBackend, path: Path) -> tuple[dict[str, SharedTensor], str, by
         dtype, wire_shape = wire_form(mpc.numbers.dtype, shape)
         for component in mpc.sharing.held_by(mpc.me):
             words = np.frombuffer(body, dtype, numel(wire_shape), at).reshape(wire_shape)
-            parts[component] = from_wire(words, mpc.numbers.dtype)
+            parts[component] = mpc.party.device.put(from_wire(words, mpc.numbers.dtype))
             at += words.nbytes
         tensors[entry["name"]] = SharedTensor(mpc, Share(mpc.numbers, shape, parts), entry["frac_bits"])
     header.pop("party")

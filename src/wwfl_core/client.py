@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .algebra import Algebra
-from .arrays import Array, Shape
+from .arrays import Array, Shape, to_host
 from .backend import MPCBackend
 from .cost import Link, Phase
 from .errors import VerificationFailed
@@ -65,7 +65,8 @@ def hand_over(mpc: MPCBackend, x: SharedTensor | SharedBits, client: str, reason
     fresh = x.data + zero_sharing(mpc, x.data.algebra, x.data.shape)
     op = mpc.party.op("hand over")
     mpc.party.record_opening(op, reason, audience, x.shape, grounds)
-    return {c: fresh.parts[c] if full else digest(fresh.parts[c]).tobytes() for c, full in duties(mpc.sharing, mpc.me)}
+    mine = {c: (to_host(fresh.parts[c]), full) for c, full in duties(mpc.sharing, mpc.me)}
+    return {c: piece if full else digest(piece).tobytes() for c, (piece, full) in mine.items()}
 
 
 def duties(sharing: SharingSemantics, party: int) -> list[tuple[int, bool]]:

@@ -25,6 +25,7 @@ from .channel.pki import Authority
 from .channel.tcp import HostPort
 from .client import Revealed, combine, hand_over, links_to_client
 from .cost import Cost, Link, NetworkModel, Phase
+from .device import HOST, Device, Memory, named
 from .errors import Misuse, PeerAborted, PeerLost, ProtocolError, VerificationFailed
 from .handle import Handle, PerParty, checked_hosts, guarantees_in
 from .ledger import Ledger
@@ -63,6 +64,10 @@ class LocalCluster:
     `hosts` names who operates each server; by default every server has a host of its own. Clusters may share hosts, in
     any order, and conversions between them take that into account. A host runs at most one server of a cluster (Misuse
     otherwise): it would be several corrupt parties at once.
+
+    `device` is where the servers keep their shares and compute: "cpu", "cuda" (the first GPU), "cuda:N", or "shim" (the
+    GPU kernels compiled for the CPU, for tests). Results and PRG streams are the same everywhere, so clusters on
+    different devices work together. ConfigError if it cannot be used here, Misuse if the protocol cannot use it.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class LocalCluster:
         insecure_seed: int | None = None,
         authority: Authority | None = None,
         hosts: Sequence[str] | None = None,
+        device: str = HOST.name,
     ) -> None:
         self.protocol = protocol
         self.sharing: SharingSemantics = protocol.sharing
@@ -83,6 +89,7 @@ class LocalCluster:
         self.network = network
         self.deadline_s = deadline_s
         self.processes = processes
+        self.device = _usable(device, protocol)
         self.cost = Cost()
         self.last_cost = Cost()
         self.compute_s = 0.0
@@ -96,6 +103,7 @@ class LocalCluster:
         self._failed = False
         self._broken: str | None = None
         self._dealt = 0
+        self._memory: list[Memory] = []
         seed = None if insecure_seed is None else derive_key(b"wwfl", self.name, str(insecure_seed))
         self._client_seed = seed
         self.memory = MemoryNetwork()
@@ -114,13 +122,14 @@ class LocalCluster:
         kernels.prepare()  # once here, rather than at the same time in every server process
         if not self.processes:
             self.workers = [
-                ThreadWorker(self.protocol, i, self.addresses, self.memory) for i in range(len(self.addresses))
+                ThreadWorker(self.protocol, i, self.addresses, self.memory, self.device)
+                for i in range(len(self.addresses))
             ]
             return
         self.authority = self.authority or Authority()
         started: list[ProcessWorker] = []
         for i, address in enumerate(self.addresses):
-            started.append(ProcessWorker(self.protocol, i, self.addresses, self.authority.issue(address)))
+            started.append(ProcessWorker(self.protocol, i, self.addresses, self.authority.issue(address), self.device))
             self.workers.append(started[-1])
         self.directory = {w.address: w.host_port() for w in started}
         self.reachable = set(self.directory)
@@ -208,6 +217,7 @@ class LocalCluster:
         for outcome in outcomes[1:]:
             merged = merged.parallel(outcome.cost)
         self.last_cost = merged
+        self._memory = [o.memory for o in outcomes if o.memory is not None]
         self.cost = self.cost + merged
         self.compute_s += sum(o.compute_s for o in outcomes)
         evaluators = self.sharing.evaluators
@@ -320,6 +330,11 @@ class LocalCluster:
                     worker.connect(there.directory)
                 here.reachable |= there.directory.keys()
 
+    def memory_report(self) -> tuple[Memory, ...]:
+        """What each server process held on its device after the last command; threads share one. Empty on the host."""
+        found = sorted(self._memory, key=lambda m: m.reserved_bytes)
+        return tuple(self._memory) if self.processes else tuple(found[-1:])
+
     # ------------------------------------------------------------------ lifetime
 
     def forget(self, ref: Ref) -> None:
@@ -340,6 +355,13 @@ class LocalCluster:
 
     def __repr__(self) -> str:
         return f"LocalCluster({self.protocol.name}, name={self.name!r}, {'processes' if self.processes else 'threads'})"
+
+
+def _usable(device: str, protocol: MPCBackend) -> str:
+    """The name of a device, if it is there and the protocol can use it."""
+    if named(device) is not HOST and not protocol.devices:
+        raise Misuse(f"{protocol.name} computes on the host only; use device={HOST.name!r} for its clusters")
+    return device
 
 
 def _rank(error: BaseException | None) -> int:
@@ -371,15 +393,18 @@ def client_shares(
     return parts, sizes
 
 
-def expand_seed(seed: bytes, algebra: Algebra, shape: Shape) -> Array:
+def expand_seed(seed: bytes, algebra: Algebra, shape: Shape, device: Device = HOST) -> Array:
     """The uniform elements that a seed stands for."""
-    return Prg(seed).draw(0, "seed", algebra, shape)
+    return Prg(seed).draw(0, "seed", algebra, shape, device)
 
 
 def _accept(mpc: MPCBackend, parts: dict[int, Array | bytes], shape: Shape, frac_bits: int) -> SharedTensor:
     """A server takes its components from a client; holders of one component vouch for it to each other."""
-    algebra = mpc.numbers
-    expanded = {c: expand_seed(m, algebra, shape) if isinstance(m, bytes) else np.asarray(m) for c, m in parts.items()}
+    algebra, device = mpc.numbers, mpc.party.device
+    expanded = {
+        c: expand_seed(m, algebra, shape, device) if isinstance(m, bytes) else device.put(np.asarray(m))
+        for c, m in parts.items()
+    }
     if mpc.sharing.security.malicious:
         op = mpc.party.op("accept")
         for component, array in expanded.items():

@@ -106,7 +106,8 @@ class TableDealing(Dealing):
         if self.plan.computed in held:
             assert self.rest is not None
             self.parts[self.plan.computed] = self.rest
-        parts = {c: self.parts[c] if c in self.parts else self.algebra.zeros(self.shape) for c in held}
+        zeros = self.mpc.party.device.zeros
+        parts = {c: self.parts[c] if c in self.parts else zeros(self.shape, self.algebra.dtype) for c in held}
         return Share(self.algebra, self.shape, parts)
 
 

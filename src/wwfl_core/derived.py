@@ -16,7 +16,7 @@ import numpy as np
 
 from . import kernels, modulus, truncation
 from .algebra import BITS, RING
-from .arrays import U64, Array, Shape, numel
+from .arrays import U64, Array, Shape, numel, to_host
 from .bilinear import Mul
 from .errors import Misuse, VerificationFailed
 from .share import Share, concat
@@ -171,7 +171,7 @@ def is_zero(mpc: MPCBackend, x: Share, bits: int) -> Share:
         first = mpc.deal(planes(a, bits), g0.dealers, shape, BITS, name="bits")
         negated = None if b is None else RING.neg(b)
         second = mpc.deal(planes(negated, bits), g1.dealers, shape, BITS, name="bits")
-        same = mpc.add_public(first + second, np.full(shape, 255, np.uint8))
+        same = mpc.add_public(first + second, np.asarray(255, np.uint8))
         return and_all(mpc, same)
 
 
@@ -180,7 +180,7 @@ def _sum_is_zero(mpc: MPCBackend, a: Share, b: Share) -> Share:
     bits = a.shape[0]
     either = (a + b)[: bits - 1] + mpc.bilinear(AND, a[: bits - 1], b[: bits - 1])
     differs = a + b + concat([a[:1] - a[:1], either])
-    return and_all(mpc, mpc.add_public(differs, np.full(a.shape, 255, np.uint8)))
+    return and_all(mpc, mpc.add_public(differs, np.asarray(255, np.uint8)))
 
 
 def bit_to_ring(mpc: MPCBackend, b: Share, shape: Shape) -> Share:
@@ -209,28 +209,29 @@ def coin(mpc: MPCBackend, reason: str) -> bytes:
     party = mpc.party
     commit, confirm, reveal = party.op("coin"), party.op("coin.ok"), party.op("coin.r")
     others = [p for p in range(party.size) if p != mpc.me]
-    secret = commit.random([mpc.me], "coin", BITS, (2 * COIN_BYTES,))  # the value and the commitment's blinding
+    drawn = commit.random([mpc.me], "coin", BITS, (2 * COIN_BYTES,))  # the value and the commitment's blinding
+    secret = to_host(drawn).tobytes()
     context = f"{party.run}|{commit.number}|{reason}".encode()
 
-    def commitment(who: int, value: Array) -> bytes:
-        return hashlib.sha256(b"wwfl-coin|%d|" % who + context + value.tobytes()).digest()
+    def commitment(who: int, value: bytes) -> bytes:
+        return hashlib.sha256(b"wwfl-coin|%d|" % who + context + value).digest()
 
-    own = np.frombuffer(commitment(mpc.me, secret), np.uint8)
+    own = commitment(mpc.me, secret)
     for other in others:
-        commit.send(other, own)
-    seen = {other: commit.recv(other, np.uint8, (COIN_BYTES,)).tobytes() for other in others}
-    seen[mpc.me] = own.tobytes()
+        commit.send(other, np.frombuffer(own, np.uint8))
+    seen = {other: commit.recv_bytes(other, COIN_BYTES) for other in others}
+    seen[mpc.me] = own
     board = hashlib.sha256(b"".join(seen[p] for p in sorted(seen))).digest()
     for other in others:
         confirm.send(other, np.frombuffer(board, np.uint8))
     for other in others:
-        if confirm.recv(other, np.uint8, (COIN_BYTES,)).tobytes() != board:
+        if confirm.recv_bytes(other, COIN_BYTES) != board:
             raise VerificationFailed(f"coin ({reason}): party {other} saw other commitments than party {mpc.me}")
     for other in others:
-        reveal.send(other, secret)
+        reveal.send(other, np.frombuffer(secret, np.uint8))
     values = {mpc.me: secret}
     for other in others:
-        values[other] = reveal.recv(other, np.uint8, (2 * COIN_BYTES,))
+        values[other] = reveal.recv_bytes(other, 2 * COIN_BYTES)
         if commitment(other, values[other]) != seen[other]:
             raise VerificationFailed(f"coin ({reason}): party {other} opened something else than it committed to")
-    return hashlib.sha256(context + b"".join(values[p].tobytes() for p in sorted(values))).digest()
+    return hashlib.sha256(context + b"".join(values[p] for p in sorted(values))).digest()

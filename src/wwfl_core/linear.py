@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .algebra import Algebra
-from .arrays import Array, Shape
+from .arrays import Array, Shape, contiguous
 from .errors import Misuse
 
 
@@ -57,7 +57,7 @@ class BroadcastTo(Linear):
         return np.broadcast_shapes(x, self.target)
 
     def apply(self, algebra: Algebra, x: Array) -> Array:
-        return np.ascontiguousarray(np.broadcast_to(x, self.target))
+        return contiguous(np.broadcast_to(x, self.target))
 
     def adjoint(self, x: Shape) -> Linear:
         return SumTo(x)
@@ -88,7 +88,7 @@ class SumPool2d(Linear):
 
     def apply(self, algebra: Algebra, x: Array) -> Array:
         places = self.places(x.shape)
-        out = np.array(x[:, :, *places[0]])
+        out = x[:, :, *places[0]].copy()
         for place in places[1:]:
             out += x[:, :, *place]
         return out
@@ -108,7 +108,7 @@ class SpreadPool2d(Linear):
         return self.image
 
     def apply(self, algebra: Algebra, x: Array) -> Array:
-        out = np.zeros(self.image, x.dtype)
+        out = np.zeros_like(x, shape=self.image)
         for place in self.pool.places(self.image):
             out[:, :, *place] += x
         return out

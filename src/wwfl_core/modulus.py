@@ -57,7 +57,7 @@ def parts(word: Array, position: int, count: int, source: Algebra, target: Algeb
     if count == 1:  # its holder knows the number
         negative = integer(word >= below(size - size // 2))
         lowered = target.sub(integer(word), target.scale(size % target.modulus, negative))
-        return np.stack([lowered, target.zeros(lowered.shape)])
+        return np.stack([lowered, np.zeros_like(lowered)])
     if position:
         return np.stack([integer(word), integer(word >= below(size - size // 2))])
     base = word >= below(quarter)

@@ -10,16 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from .algebra import Algebra
-from .arrays import Array, Shape, from_wire, to_wire, wire_form
+from .arrays import Array, Shape, from_wire, to_host, to_wire, wire_form
 from .channel.endpoint import Endpoint
 from .cost import Phase
+from .device import Device, Hiding
 from .errors import Misuse
 from .ledger import Ledger
-from .prg import KEY_BYTES, Prg, derive_key, fresh_key, subset_name
+from .prg import KEY_BYTES, Draw, Prg, derive_key, fresh_key, subset_name
 from .sharing import Security, SharingSemantics
 from .transcript import Transcript
 
 OFFLINE, ONLINE = Phase.OFFLINE, Phase.ONLINE
+Streams = Sequence[tuple[Iterable[int], str]]
 
 
 class Guard(Protocol):
@@ -79,6 +81,11 @@ class Party:
         finally:
             self._scope = outer
 
+    @property
+    def device(self) -> Device:
+        """Where this party's arrays live."""
+        return self.endpoint.device
+
     def label(self, name: str) -> str:
         return f"{self._scope}/{name}" if self._scope else name
 
@@ -115,7 +122,7 @@ class Party:
                 for other in others:
                     op.send(other, key, OFFLINE)
             else:
-                key = op.recv(leader, np.uint8, (KEY_BYTES,), OFFLINE)
+                key = np.frombuffer(op.recv_bytes(leader, KEY_BYTES, OFFLINE), np.uint8)
             if sharing.security.malicious:
                 for other in subset - {self.index}:
                     self.transcript.vouch(other, op.number, key)
@@ -153,7 +160,21 @@ class Op:
 
     def random(self, subset: Iterable[int], label: str, algebra: Algebra, shape: Shape) -> Array:
         """Uniform elements known to exactly the parties of `subset`; `label` tells the draws of one operation apart."""
-        return self.party.prg(frozenset(subset)).draw(self.number, label, algebra, shape)
+        party = self.party
+        return party.prg(frozenset(subset)).draw(self.number, label, algebra, shape, party.device)
+
+    def mask(self, algebra: Algebra, shape: Shape, plus: Streams = (), minus: Streams = ()) -> Array | Hiding:
+        """The sum of streams `plus` minus the sum of streams `minus`, each named by (subset, label) as in `random`, for
+        `Bilinear.masked` or `masked`: an array on the host; on a device it may be made by the kernel that adds it."""
+        party = self.party
+
+        def draws(streams: Streams) -> list[Draw]:
+            return [
+                Draw(party.prg(frozenset(subset)), self.number, label, algebra, shape, party.device)
+                for subset, label in streams
+            ]
+
+        return party.device.mask(algebra, draws(plus), draws(minus))
 
     def send(self, to: int, value: Array, phase: Phase = ONLINE) -> None:
         """Sends an array to a party of the cluster; never waits for it."""
@@ -162,11 +183,22 @@ class Op:
         party.endpoint.send(party.addresses[to], self.number, self.name, phase, to_wire(value), label=label)
 
     def recv(self, frm: int, dtype: npt.DTypeLike, shape: Shape, phase: Phase = ONLINE) -> Array:
-        """Waits for the array that party `frm` sends in this operation.
+        """Waits for the array that party `frm` sends in this operation; it is on this party's device.
 
         Raises:
             Desync, DeadlineExceeded, PeerLost, PeerAborted: see `wwfl_core.errors`.
         """
+        return self.party.device.put(self._recv(frm, dtype, shape, phase))
+
+    def recv_bytes(self, frm: int, size: int, phase: Phase = ONLINE) -> bytes:
+        """Like `recv`, for `size` bytes that are compared or hashed rather than computed with: they stay on the host.
+
+        Raises:
+            Desync, DeadlineExceeded, PeerLost, PeerAborted: see `wwfl_core.errors`.
+        """
+        return to_host(self._recv(frm, np.uint8, (size,), phase)).tobytes()
+
+    def _recv(self, frm: int, dtype: npt.DTypeLike, shape: Shape, phase: Phase) -> Array:
         party, (wire_dtype, wire_shape) = self.party, wire_form(dtype, shape)
         words = party.endpoint.recv(
             party.addresses[frm], self.number, self.name, phase, dtype=wire_dtype, shape=wire_shape

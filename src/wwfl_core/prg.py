@@ -9,28 +9,16 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
-
-import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+from dataclasses import dataclass
 
 from .algebra import Algebra
-from .arrays import U8, Array, Shape
+from .arrays import Array, Shape
+from .device import HOST, Device
 from .errors import Misuse
+from .keystream import chacha20
 
 KEY_BYTES = 32
 MAX_LABEL = 4
-_MAX_STREAM_BYTES = 2**32 * 64  # the 32-bit block counter of RFC 8439
-
-
-def chacha20(key: bytes, nonce: bytes, size: int) -> U8:
-    """The first `size` bytes of the ChaCha20 key stream for a 12-byte nonce, block counter from 0."""
-    if size > _MAX_STREAM_BYTES:
-        raise Misuse(f"one PRG call of {size} bytes exceeds the 256 GiB of a ChaCha20 nonce; split the tensor")
-    out = np.empty(size, np.uint8)
-    if size:
-        encryptor = Cipher(algorithms.ChaCha20(key, b"\0\0\0\0" + nonce), mode=None).encryptor()
-        encryptor.update_into(np.zeros(size, np.uint8).data, out.data)
-    return out
 
 
 class Prg:
@@ -43,11 +31,20 @@ class Prg:
         self._op = -1
         self._labels: set[str] = set()
 
-    def draw(self, op: int, label: str, algebra: Algebra, shape: Shape) -> Array:
-        """Uniform elements of `algebra`. Nonce = op (8 bytes, little endian) | label (at most 4 ASCII bytes).
+    def draw(self, op: int, label: str, algebra: Algebra, shape: Shape, device: Device = HOST) -> Array:
+        """Uniform elements of `algebra`, made on `device` (the same everywhere): the stream of `reserve`.
 
         Raises:
             Misuse: if (op, label) was drawn before, or lies before an operation that was.
+        """
+        stream = device.key_stream(*self.reserve(op, label), algebra.random_bytes(shape))
+        return algebra.from_bytes(stream, shape)
+
+    def reserve(self, op: int, label: str) -> tuple[bytes, bytes]:
+        """Key and nonce of a stream, for one use: nonce = op (8 bytes, little endian) | label (at most 4 ASCII bytes).
+
+        Raises:
+            Misuse: as `draw`.
         """
         code = label.encode("ascii")
         if len(code) > MAX_LABEL:
@@ -57,8 +54,27 @@ class Prg:
         elif op < self._op or label in self._labels:
             raise Misuse(f"PRG stream (operation {op}, label {label!r}) was already used; masks are never reused")
         self._labels.add(label)
-        nonce = op.to_bytes(8, "little") + code.ljust(MAX_LABEL, b"\0")
-        return algebra.from_bytes(chacha20(self._key, nonce, algebra.random_bytes(shape)), shape)
+        return self._key, op.to_bytes(8, "little") + code.ljust(MAX_LABEL, b"\0")
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Uniform elements that a device may make where it needs them: `prg.draw` with these arguments, not done yet."""
+
+    prg: Prg
+    op: int
+    label: str
+    algebra: Algebra
+    shape: Shape
+    device: Device
+
+    def array(self) -> Array:
+        """The elements."""
+        return self.prg.draw(self.op, self.label, self.algebra, self.shape, self.device)
+
+    def reserve(self) -> tuple[bytes, bytes]:
+        """Key and nonce, for a kernel that makes the elements itself. Like `array`, once."""
+        return self.prg.reserve(self.op, self.label)
 
 
 def fresh_key() -> bytes:
@@ -75,3 +91,6 @@ def derive_key(secret: bytes, *context: str) -> bytes:
 def subset_name(subset: Iterable[int]) -> str:
     """Canonical name of a set of parties, used in key derivation."""
     return ",".join(str(p) for p in sorted(subset))
+
+
+__all__ = ["KEY_BYTES", "MAX_LABEL", "Draw", "Prg", "chacha20", "derive_key", "fresh_key", "subset_name"]

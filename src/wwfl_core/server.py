@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .algebra import Algebra
-from .arrays import Shape
+from .arrays import Shape, to_host
 from .backend import MPCBackend
 from .channel.endpoint import Endpoint
 from .cost import Cost, NetworkModel
+from .device import HOST, Device, Memory
 from .errors import Misuse
 from .ledger import Opening
 from .party import Party
@@ -60,6 +61,7 @@ class Outcome:
     compute_s: float = 0.0
     at: float = 0.0
     guarantee: Security | None = None
+    memory: Memory | None = None
 
 
 def map_tree(tree: Any, leaf: Callable[[Any], Any]) -> Any:
@@ -75,10 +77,23 @@ def map_tree(tree: Any, leaf: Callable[[Any], Any]) -> Any:
     return leaf(tree)
 
 
+def home(item: Any) -> Any:
+    """What a program returns, as the caller gets it: a device's arrays come home."""
+    return to_host(item) if hasattr(item, "dtype") and hasattr(item, "nbytes") else item
+
+
 class Server:
     """Party `index` of a cluster: its end of the protocol and the shares that it keeps between commands."""
 
-    def __init__(self, protocol: MPCBackend, index: int, addresses: tuple[str, ...], endpoint: Endpoint) -> None:
+    def __init__(
+        self,
+        protocol: MPCBackend,
+        index: int,
+        addresses: tuple[str, ...],
+        endpoint: Endpoint,
+        device: Device = HOST,
+    ) -> None:
+        endpoint.device = device
         self.mpc = protocol.at(Party(index, addresses, endpoint))
         self._store: dict[str, SharedTensor | SharedBits] = {}
 
@@ -102,6 +117,7 @@ class Server:
                 self._store.pop(name, None)
             value = command.fn(self.mpc, *map_tree(command.args, self._resolve))
             outcome.value = self._keep(command.run, value)
+            party.device.finish()
         except BaseException as error:  # reported to the coordinator, which raises it in the caller's thread
             outcome.at = time.time()
             error.add_note("".join(traceback.format_exception(error)).rstrip())
@@ -111,6 +127,7 @@ class Server:
         outcome.cost = party.endpoint.cost()
         outcome.openings = tuple(party.ledger)[started:]
         outcome.guarantee = party.guarantee
+        outcome.memory = party.device.memory()
         return outcome
 
     def close(self) -> None:
@@ -131,7 +148,7 @@ class Server:
         def leaf(item: Any) -> Any:
             nonlocal count
             if not isinstance(item, SharedTensor | SharedBits):
-                return item
+                return home(item)
             count += 1
             name = f"{run}.{count}"
             self._store[name] = item

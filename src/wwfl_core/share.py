@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .algebra import Algebra
-from .arrays import Array, Shape, cut
+from .arrays import Array, Shape, array_of, beside, cut
 
 
 class Share:
@@ -25,12 +25,12 @@ class Share:
         self.algebra = algebra
         self.shape = shape
         # NumPy makes scalars of 0-d results; only arrays can be sent
-        self.parts = {c: np.asarray(a) for c, a in parts.items()}
+        self.parts = {c: array_of(a) for c, a in parts.items()}
         self.cache: dict[str, Any] = {}
 
     def map(self, fn: Callable[[Array], Array]) -> Share:
         """Applies a linear function to every component."""
-        parts = {c: self.algebra.normal(np.asarray(fn(a))) for c, a in self.parts.items()}
+        parts = {c: self.algebra.normal(beside(array_of(fn(a)), a)) for c, a in self.parts.items()}
         for array in parts.values():
             return Share(self.algebra, array.shape, parts)
         shadow = np.broadcast_to(np.zeros((), self.algebra.dtype), self.shape)
@@ -60,7 +60,7 @@ class Share:
         """x + value for a public array of elements; `unit` is a sharing of the constant 1 (`SharingSemantics.unit`)."""
         shape, algebra = np.broadcast_shapes(self.shape, value.shape), self.algebra
         parts = {
-            c: algebra.add(a, algebra.scale(unit[c], value)) if unit[c] else np.broadcast_to(a, shape)
+            c: algebra.add(a, algebra.scale(unit[c], beside(value, a))) if unit[c] else np.broadcast_to(a, shape)
             for c, a in self.parts.items()
         }
         return Share(algebra, shape, parts)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .algebra import RING
-from .arrays import Array, Shape, cut, numel
+from .arrays import Array, Shape, array_of, contiguous, cut, numel
 from .bilinear import Bilinear, MatMul, Mul
 from .errors import Misuse
 from .functions import Functions
@@ -68,7 +68,7 @@ class SharedTensor(Functions):
         return self.linear(lambda a: a.reshape(target))
 
     def transpose(self, *axes: int) -> SharedTensor:
-        return self.linear(lambda a: np.ascontiguousarray(a.transpose(*axes)))
+        return self.linear(lambda a: contiguous(a.transpose(*axes)))
 
     @property
     def T(self) -> SharedTensor:
@@ -81,10 +81,10 @@ class SharedTensor(Functions):
             raise Misuse(f"index {index!r} does not fit shape {self.shape}: {error}") from error
 
     def broadcast_to(self, shape: Shape) -> SharedTensor:
-        return self.linear(lambda a: np.ascontiguousarray(np.broadcast_to(a, shape)))
+        return self.linear(lambda a: contiguous(np.broadcast_to(a, shape)))
 
     def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> SharedTensor:
-        return self.linear(lambda a: np.asarray(np.sum(a, axis=axis, keepdims=keepdims, dtype=a.dtype)))
+        return self.linear(lambda a: array_of(np.sum(a, axis=axis, keepdims=keepdims, dtype=a.dtype)))
 
     def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> SharedTensor:
         total = self.sum(axis, keepdims)
@@ -266,7 +266,7 @@ class SharedBits:
         return SharedBits(self.mpc, self.mpc.bits.xor(self.mpc, self.data, other.data), self.shape)
 
     def __invert__(self) -> SharedBits:
-        return self.flip(np.ones(self.shape, np.bool_))
+        return SharedBits(self.mpc, self.mpc.bits.invert(self.mpc, self.data, self.shape), self.shape)
 
     def flip(self, mask: npt.NDArray[np.bool_]) -> SharedBits:
         """The bits, inverted where a public mask of the same shape is true; local."""

@@ -11,9 +11,11 @@ from __future__ import annotations
 import numpy as np
 from blake3 import blake3
 
-from .arrays import U8, Array, to_wire
+from .arrays import U8, Array, contiguous, on_host, to_host, to_wire
 
 DIGEST_BYTES = 32
+KEPT_BYTES = 1 << 28
+"""A device's arrays that wait to be hashed, at most."""
 
 
 def digest(value: Array) -> U8:
@@ -22,7 +24,7 @@ def digest(value: Array) -> U8:
 
 
 def _bytes(value: Array) -> memoryview:
-    return np.ascontiguousarray(to_wire(value)).reshape(-1).view(np.uint8).data
+    return contiguous(to_host(to_wire(value))).reshape(-1).view(np.uint8).data
 
 
 class Transcript:
@@ -31,13 +33,26 @@ class Transcript:
     def __init__(self) -> None:
         self._said: dict[int, blake3] = {}
         self._heard: dict[int, blake3] = {}
+        self._waiting: list[tuple[blake3, int, Array]] = []
+        self._waiting_bytes = 0
 
-    @staticmethod
-    def _append(streams: dict[int, blake3], peer: int, op: int, value: Array) -> None:
-        data = _bytes(value)
-        stream = streams.setdefault(peer, blake3())
-        stream.update(op.to_bytes(8, "little") + len(data).to_bytes(8, "little"))
-        stream.update(data)
+    def _append(self, streams: dict[int, blake3], peer: int, op: int, value: Array) -> None:
+        """Hashes at once what is on the host. A device's arrays are kept until digests are asked for, or until they are
+        many: bringing each home when it is made would stop the device at every operation."""
+        self._waiting.append((streams.setdefault(peer, blake3()), op, value))
+        self._waiting_bytes += value.nbytes
+        if on_host(value) or self._waiting_bytes > KEPT_BYTES:
+            self._hash()
+
+    def _hash(self) -> None:
+        copies: dict[int, memoryview] = {}  # one array is vouched for to several parties
+        for stream, op, value in self._waiting:
+            data = copies.get(id(value))
+            if data is None:
+                data = copies[id(value)] = _bytes(value)
+            stream.update(op.to_bytes(8, "little") + len(data).to_bytes(8, "little"))
+            stream.update(data)
+        self._waiting, self._waiting_bytes = [], 0
 
     def vouch(self, peer: int, op: int, value: Array) -> None:
         """I tell `peer` that this is the value of operation `op`."""
@@ -49,13 +64,16 @@ class Transcript:
 
     def said(self, peer: int) -> U8:
         """Digest of everything vouched for to `peer` since the last check point."""
+        self._hash()
         return np.frombuffer(self._said.get(peer, blake3()).digest(), np.uint8)
 
     def heard(self, peer: int) -> U8:
         """Digest of everything that `peer` ought to have vouched for since the last check point."""
+        self._hash()
         return np.frombuffer(self._heard.get(peer, blake3()).digest(), np.uint8)
 
     def clear(self) -> None:
         """Starts the next interval after a check point that passed."""
+        self._waiting, self._waiting_bytes = [], 0
         self._said.clear()
         self._heard.clear()

@@ -18,6 +18,7 @@ from .channel.endpoint import Endpoint
 from .channel.memory import MemoryNetwork
 from .channel.pki import Identity
 from .channel.tcp import HostPort, TcpNode
+from .device import HOST, named
 from .errors import Misuse, PeerLost
 from .server import Command, Outcome, Server
 
@@ -41,18 +42,27 @@ class Worker(Protocol):
 class ThreadWorker:
     """A server in a thread of this process."""
 
-    def __init__(self, protocol: MPCBackend, index: int, addresses: tuple[str, ...], network: MemoryNetwork) -> None:
+    def __init__(
+        self,
+        protocol: MPCBackend,
+        index: int,
+        addresses: tuple[str, ...],
+        network: MemoryNetwork,
+        device: str = HOST.name,
+    ) -> None:
         self._endpoint: Endpoint = network.endpoint(addresses[index])
-        self._server = Server(protocol, index, addresses, self._endpoint)
+        self._device = named(device)
+        self._server = Server(protocol, index, addresses, self._endpoint, self._device)
         self._queue: SimpleQueue[tuple[Command, Future[Outcome]] | None] = SimpleQueue()
         self._thread = Thread(target=self._work, name=f"wwfl {addresses[index]}", daemon=True)
         self._thread.start()
 
     def _work(self) -> None:
-        while (item := self._queue.get()) is not None:
-            command, future = item
-            future.set_result(self._server.execute(command))
-        self._server.close()
+        with self._device.working():
+            while (item := self._queue.get()) is not None:
+                command, future = item
+                future.set_result(self._server.execute(command))
+            self._server.close()
 
     def submit(self, command: Command) -> Future[Outcome]:
         future: Future[Outcome] = Future()
@@ -73,11 +83,25 @@ class _Connect:
     directory: dict[str, HostPort]
 
 
-def _serve(pipe: Connection, protocol: MPCBackend, index: int, addresses: tuple[str, ...], identity: Identity) -> None:
+def _serve(
+    pipe: Connection,
+    protocol: MPCBackend,
+    index: int,
+    addresses: tuple[str, ...],
+    identity: Identity,
+    device_name: str,
+) -> None:
     """The main function of a server process."""
-    node = TcpNode(addresses[index], identity=identity)
-    server = Server(protocol, index, addresses, node.endpoint)
-    pipe.send(node.host_port)
+    device = named(device_name)
+    with device.working():
+        node = TcpNode(addresses[index], identity=identity)
+        server = Server(protocol, index, addresses, node.endpoint, device)
+        pipe.send(node.host_port)
+        _answer(pipe, server, node)
+
+
+def _answer(pipe: Connection, server: Server, node: TcpNode) -> None:
+    """Executes what the coordinator sends until it is gone."""
     try:
         while True:
             request = pipe.recv()
@@ -110,13 +134,20 @@ def _picklable(outcome: Outcome) -> Outcome:
 class ProcessWorker:
     """A server in a process of its own; shares never leave it but through its TLS connections."""
 
-    def __init__(self, protocol: MPCBackend, index: int, addresses: tuple[str, ...], identity: Identity) -> None:
+    def __init__(
+        self,
+        protocol: MPCBackend,
+        index: int,
+        addresses: tuple[str, ...],
+        identity: Identity,
+        device: str = HOST.name,
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self.address = addresses[index]
         self._pipe, theirs = context.Pipe()
         self.process = context.Process(
             target=_serve,
-            args=(theirs, protocol, index, addresses, identity),
+            args=(theirs, protocol, index, addresses, identity, device),
             name=f"wwfl {self.address}",
             daemon=True,
         )

@@ -91,7 +91,7 @@ class DealtGate:
         else:
             dealt = op.random((roles.x, roles.h), "prod", BITS, size)
         if op.party.index == roles.h:
-            full = np.empty(size, np.uint8)
+            full = op.party.device.zeros(size, np.uint8)
             for i, product in enumerate(products):
                 known = self._terms[product[:-1]]
                 np.bitwise_and(known, masks[product[-1]], out=full[i])
@@ -150,11 +150,11 @@ def carry_out(op0: Op, roles: Roles, word: U64 | None, positions: int, shape: Sh
     planes = None if word is None else kernels.to_planes(word, 0, positions)
 
     def padded(value: U8) -> U8:
-        return np.concatenate([np.zeros((pad, nb), np.uint8), value]) if pad else value
+        return np.concatenate([np.zeros_like(value, shape=(pad, nb)), value]) if pad else value
 
     mask_a = op0.random((roles.x, roles.h), "a", BITS, (positions, nb)) if me != roles.y else None
     mask_b = op0.random((roles.y, roles.h), "b", BITS, (positions, nb)) if me != roles.x else None
-    none = np.zeros((nodes * RADIX, nb), np.uint8)
+    none = op0.party.device.zeros((nodes * RADIX, nb), np.uint8)
     side_a = none if mask_a is None else padded(mask_a)
     side_b = none if mask_b is None else padded(mask_b)
     opened: dict[Wire, U8] = {}
@@ -206,18 +206,15 @@ def _merge(op: Op, roles: Roles, g: U8 | None, p: U8 | None, nodes: int, nb: int
     # g of the top node is linear; p of the lowest node only serves P, which the last level does not need.
     wires = [("g", i) for i in range(width - 1)] + [("p", i) for i in range(1 if last else 0, width)]
     size = (len(wires), groups, nb)
-    mask = np.zeros(size, np.uint8)
-    if me != roles.y:
-        mask ^= op.random((roles.x, roles.h), "w", BITS, size)
-    if me != roles.x:
-        mask ^= op.random((roles.y, roles.h), "w", BITS, size)
+    known = [roles.x] * (me != roles.y) + [roles.y] * (me != roles.x)
+    mask = BITS.sum([op.random((other, roles.h), "w", BITS, size) for other in known])
     masks = {wire: mask[i] for i, wire in enumerate(wires)}
     gate = DealtGate(op, roles, masks, g_terms + ([] if last else [p_term]))
     if g is None or p is None:
         return None, None, groups
     values = {"g": g, "p": p}
     if pad:
-        values = {k: np.concatenate([np.zeros((pad, nb), np.uint8), v]) for k, v in values.items()}
+        values = {k: np.concatenate([np.zeros_like(v, shape=(pad, nb)), v]) for k, v in values.items()}
     shares = np.stack([values[kind][i::width] for kind, i in wires]) ^ mask
     public = shares ^ pair.exchange(op, (roles.x, roles.y), shares)
     opened = {wire: public[i] for i, wire in enumerate(wires)}

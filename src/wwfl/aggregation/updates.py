@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from wwfl_core.arrays import contiguous
 from wwfl_core.bilinear import MatMul
 from wwfl_core.errors import ConfigError
 from wwfl_core.tensor import SharedTensor, stack_tensors
@@ -74,4 +75,4 @@ def at_scale(x: SharedTensor, frac_bits: int) -> SharedTensor:
 
 def diagonal(matrix: SharedTensor) -> SharedTensor:
     """The entries [i, i]. Local."""
-    return matrix.linear(lambda a: np.ascontiguousarray(np.diagonal(a)))
+    return matrix.linear(lambda a: contiguous(np.diagonal(a)))

@@ -73,7 +73,14 @@ class Engine(ABC):
     batches_per_command: ClassVar[int | None] = 1
 
     @abstractmethod
-    def open(self, protocol: MPCBackend, name: str, network: NetworkModel | None, hosts: Sequence[str] | None) -> Node:
+    def open(
+        self,
+        protocol: MPCBackend,
+        name: str,
+        network: NetworkModel | None,
+        hosts: Sequence[str] | None,
+        device: str = "cpu",
+    ) -> Node:
         """Starts the servers of a node."""
 
     @abstractmethod

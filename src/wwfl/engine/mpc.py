@@ -27,7 +27,12 @@ class Mpc(Engine):
         self.authority = Authority() if processes else None
 
     def open(
-        self, protocol: MPCBackend, name: str, network: NetworkModel | None, hosts: Sequence[str] | None
+        self,
+        protocol: MPCBackend,
+        name: str,
+        network: NetworkModel | None,
+        hosts: Sequence[str] | None,
+        device: str = "cpu",
     ) -> LocalCluster:
         return LocalCluster(
             protocol,
@@ -38,6 +43,7 @@ class Mpc(Engine):
             insecure_seed=self.insecure_seed,
             deadline_s=self.deadline_s,
             authority=self.authority,
+            device=device,
         )
 
     def move(self, x: Handle, to: Node, allow_weaker: bool) -> Reshared:
@@ -57,7 +63,12 @@ class Simulate(Mpc):
     keeps_uploads: ClassVar[bool] = False
 
     def open(
-        self, protocol: MPCBackend, name: str, network: NetworkModel | None, hosts: Sequence[str] | None
+        self,
+        protocol: MPCBackend,
+        name: str,
+        network: NetworkModel | None,
+        hosts: Sequence[str] | None,
+        device: str = "cpu",
     ) -> LocalCluster:
         return super().open(Plain(frac_bits=protocol.fixed.frac_bits), name, network, None)
 

@@ -316,7 +316,12 @@ class PlainFloat(Engine):
         self.model = model
 
     def open(
-        self, protocol: MPCBackend, name: str, network: NetworkModel | None, hosts: Sequence[str] | None
+        self,
+        protocol: MPCBackend,
+        name: str,
+        network: NetworkModel | None,
+        hosts: Sequence[str] | None,
+        device: str = "cpu",
     ) -> FloatNode:
         return FloatNode(name, self.model)
 

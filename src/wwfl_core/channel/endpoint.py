@@ -20,8 +20,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from wwfl_core.arrays import freeze
 from wwfl_core.channel.frames import Abort, Array, Frame, Tag, check_payload
 from wwfl_core.cost import ORIGIN, Clock, Cost, Link, NetworkModel, Phase, Stamp
+from wwfl_core.device import HOST, Device
 from wwfl_core.errors import DeadlineExceeded, Desync, Misuse, PeerAborted, PeerLost
 
 PATIENCE_S = 1.0
@@ -68,6 +70,7 @@ class Endpoint:
 
     def __init__(self, address: str, transport: Transport) -> None:
         self.address = address
+        self.device: Device = HOST  # where the party works
         self._transport = transport
         self._changed = Condition()
         # Guarded by _changed:
@@ -109,9 +112,10 @@ class Endpoint:
     ) -> None:
         """Send an array; never waits for the peer.
 
-        The array is handed over, not copied: it becomes read-only, and its memory must not be written
-        through another view either. Every array counts as one message of `payload.nbytes`, an empty one
-        included. `control` messages are not metered and advance no clock.
+        The array is handed over, not copied: it becomes read-only (a NumPy array does), and its memory must not be
+        written through another view either. A device's array is copied to the host where the transport takes bytes.
+        Every array counts as one message of `payload.nbytes`, an empty one included. `control` messages are not metered
+        and advance no clock.
 
         Raises:
             PeerLost: if the connection to `to` is known to be gone.
@@ -125,9 +129,11 @@ class Endpoint:
             self._check_open()
             if to in self._lost:
                 raise self._peer_lost(to, _where(run.run, tag_op, name))
-        payload.flags.writeable = False
+        freeze(payload)
         stamp = ORIGIN if control else run.clock.send(phase, payload.nbytes)
-        frame = Frame(Tag(run.run, tag_op, name, phase), label, stamp.round, stamp.seconds, payload)
+        frame = Frame(
+            Tag(run.run, tag_op, name, phase), label, stamp.round, stamp.seconds, payload, self.device.mark(payload)
+        )
         self._transport.post(to, frame)
         if not control:
             run.cost.record(Link(self.address, to, phase, label), payload.nbytes)
@@ -159,7 +165,7 @@ class Endpoint:
             raise self._desync(frm, tag, expected, tuple(shape), frame)
         # A peer that lies about its stamps spoils the accounting, nothing else.
         run.clock.receive(phase, Stamp(frame.stamp_round, frame.stamp_s))
-        return frame.payload
+        return self.device.adopt(frame.payload, frame.mark)
 
     def abort(self, reason: str, *, peers: Iterable[str]) -> None:
         """Tell `peers` that the current run cannot go on. Never raises.

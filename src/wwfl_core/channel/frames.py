@@ -24,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from wwfl_core.arrays import contiguous, to_host
 from wwfl_core.cost import Phase
 from wwfl_core.errors import Desync, Misuse
 
@@ -66,6 +67,7 @@ class Frame:
     stamp_round: int
     stamp_s: float
     payload: Array
+    mark: Any = None  # within one process: what a reader on another stream must wait for (`Device.mark`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +102,12 @@ def check_payload(payload: Array) -> None:
 
 
 def encode(frame: AnyFrame) -> list[bytes | memoryview]:
-    """The bytes of a frame as buffers to send in order. A contiguous payload is not copied."""
+    """The bytes of a frame as buffers to send in order. A contiguous payload is not copied, unless from a device."""
     payload = memoryview(b"")
     if isinstance(frame, Frame):
         check_payload(frame.payload)
         kind, header = _KIND_DATA, _data_header(frame)
-        flat = np.ascontiguousarray(frame.payload).reshape(-1)
+        flat = contiguous(to_host(frame.payload)).reshape(-1)
         payload = flat.view(np.uint8).data
     elif isinstance(frame, Abort):
         kind = _KIND_ABORT

@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 from wwfl_core.errors import Misuse
 from wwfl_core.kernels import _vector as v
 from wwfl_core.kernels._lazy import U8, U64, check_int, kernel, plain_u8, plain_u64
+from wwfl_core.kernels.dispatch import by_array
 
 # Elements are handled in blocks of 64 and groups of up to 8 blocks. Between the two phases of a conversion
 # the group lies in a 4 KiB buffer as [byte of the word][block][element]: 64 bytes per (byte, block).
@@ -235,6 +236,7 @@ def _expand(packed, x):
         x[i] = (packed[i // 8] >> (i % 8)) & 1
 
 
+@by_array
 def to_planes(x: U64, low: int, high: int) -> U8:
     """Bit planes low..high-1 of x (uint64, any shape, flattened in C order).
 
@@ -250,6 +252,7 @@ def to_planes(x: U64, low: int, high: int) -> U8:
     return planes
 
 
+@by_array
 def from_planes(planes: U8, n: int) -> U64:
     """Words whose bit j is row j of planes: uint8 (k, ceil(n / 8)), k <= 64, to uint64 (n,).
 
@@ -268,6 +271,7 @@ def from_planes(planes: U8, n: int) -> U64:
     return x
 
 
+@by_array
 def pack(bits: U64) -> U8:
     """The lowest bit of each element of bits (uint64, any shape, C order): uint8 (ceil(n / 8),)."""
     flat = plain_u64(bits, "bits").reshape(-1)
@@ -276,6 +280,7 @@ def pack(bits: U64) -> U8:
     return packed
 
 
+@by_array
 def expand(packed: U8, n: int) -> U64:
     """The first n bits of packed (uint8, (ceil(n / 8),)) as uint64 (n,) of 0 and 1."""
     source = plain_u8(packed, "packed", 1)

@@ -13,6 +13,7 @@ from numba.extending import intrinsic
 from wwfl_core.errors import Misuse
 from wwfl_core.kernels import _vector as v
 from wwfl_core.kernels._lazy import U64, check_int, kernel, plain_u64
+from wwfl_core.kernels.dispatch import by_array
 
 
 @intrinsic
@@ -124,7 +125,7 @@ def _inside(kw: int, ow: int, w: int, stride: int, padding: int) -> tuple[U64, U
     return np.array(firsts, dtype=np.uint64), np.array(stops, dtype=np.uint64)
 
 
-def _geometry(
+def geometry(
     shape: tuple[int, ...], kernel: tuple[int, int], stride: int, padding: int
 ) -> tuple[int, int, int, int, int, int]:
     """Checked (kh, kw, oh, ow, stride, padding)."""
@@ -140,6 +141,7 @@ def _geometry(
     return kh, kw, oh, ow, stride, padding
 
 
+@by_array
 def im2col(x: U64, kernel: tuple[int, int], stride: int, padding: int) -> U64:
     """Patches of x as columns, zero padded: uint64 (b, c, h, w) to uint64 (c*kh*kw, b*oh*ow).
 
@@ -147,7 +149,7 @@ def im2col(x: U64, kernel: tuple[int, int], stride: int, padding: int) -> U64:
     """
     source = plain_u64(x, "x", 4)
     b, c = source.shape[:2]
-    kh, kw, oh, ow, stride, padding = _geometry(source.shape, kernel, stride, padding)
+    kh, kw, oh, ow, stride, padding = geometry(source.shape, kernel, stride, padding)
     cols = np.empty((c * kh * kw, b * oh * ow), dtype=np.uint64)
     if cols.size:
         firsts, stops = _inside(kw, ow, source.shape[3], stride, padding)
@@ -155,13 +157,14 @@ def im2col(x: U64, kernel: tuple[int, int], stride: int, padding: int) -> U64:
     return cols
 
 
+@by_array
 def col2im(cols: U64, x_shape: tuple[int, int, int, int], kernel: tuple[int, int], stride: int, padding: int) -> U64:
     """Adjoint of `im2col`: uint64 (c*kh*kw, b*oh*ow) to uint64 x_shape = (b, c, h, w), overlaps added."""
     source = plain_u64(cols, "cols", 2)
     if len(x_shape) != 4 or min(x_shape) < 0:
         raise Misuse(f"x_shape must be (b, c, h, w), not {x_shape!r}")
     b, c, _, _ = x_shape
-    kh, kw, oh, ow, stride, padding = _geometry(x_shape, kernel, stride, padding)
+    kh, kw, oh, ow, stride, padding = geometry(x_shape, kernel, stride, padding)
     if source.shape != (c * kh * kw, b * oh * ow):
         raise Misuse(f"cols must have shape {(c * kh * kw, b * oh * ow)}, not {source.shape}")
     x = np.empty(x_shape, dtype=np.uint64)

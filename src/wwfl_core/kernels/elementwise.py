@@ -11,6 +11,7 @@ import numpy as np
 
 from wwfl_core.errors import Misuse
 from wwfl_core.kernels._lazy import U64, check_array, kernel, plain_u64
+from wwfl_core.kernels.dispatch import by_array
 
 
 @kernel("in1 in1 in1 in1 in1 in1 out1 int")
@@ -27,6 +28,7 @@ def _mul_sum(x0, y0, x1, y1, x2, y2, out, pairs):
             out[i] += x0[i] * y0[i]
 
 
+@by_array
 def mul_sum(pairs: Sequence[tuple[U64, U64]]) -> U64:
     """Sum of the elementwise products x_k * y_k modulo 2^64 in one pass (up to 3 pairs).
 

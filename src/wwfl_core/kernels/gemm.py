@@ -21,6 +21,7 @@ from numba.extending import intrinsic
 from wwfl_core.errors import Misuse
 from wwfl_core.kernels import _vector as v
 from wwfl_core.kernels._lazy import U64, check_array, kernel
+from wwfl_core.kernels.dispatch import by_array
 
 PANEL = 24  # columns of a packed panel
 DEPTH = 160  # longest slice of the inner dimension: a panel of DEPTH x 24 words is 30 KiB
@@ -268,6 +269,7 @@ def _checked(pairs: Sequence[tuple[U64, U64]]) -> list[tuple[U64, U64]]:
     return checked
 
 
+@by_array
 def matmul(pairs: Sequence[tuple[U64, U64]]) -> U64:
     """Sum of the matrix products A_k @ B_k modulo 2^64.
 

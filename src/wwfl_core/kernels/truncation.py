@@ -9,6 +9,7 @@ import numpy as np
 
 from wwfl_core.errors import Misuse
 from wwfl_core.kernels._lazy import U64, check_int, kernel, plain_u64
+from wwfl_core.kernels.dispatch import by_array
 
 
 @kernel("in1 out1 out1")
@@ -26,6 +27,7 @@ def _shift_correct(a, f, wrap, out):
         out[i] = (a[i] >> down) - (wrap[i] << up)
 
 
+@by_array
 def left_bits(a: U64) -> tuple[U64, U64]:
     """For each element of a (uint64, any shape): star = [a < 2^62 or a >= 2^64 - 2^62], base = [a >= 2^62].
 
@@ -37,11 +39,13 @@ def left_bits(a: U64) -> tuple[U64, U64]:
     return star, base
 
 
+@by_array
 def right_bits(b: U64) -> U64:
     """[b >= 2^63] for each element of b (uint64, any shape), as uint64 0 or 1."""
     return np.asarray(np.right_shift(plain_u64(b, "b"), np.uint64(63)))
 
 
+@by_array
 def shift_correct(a: U64, f: int, wrap: U64) -> U64:
     """(a >> f) - 2^(64 - f) * wrap modulo 2^64, with a logical shift; a and wrap uint64 of one shape.
 

@@ -13,6 +13,7 @@ from numba.extending import intrinsic
 from wwfl_core.errors import Misuse
 from wwfl_core.kernels import _vector as v
 from wwfl_core.kernels._lazy import U8, U64, check_int, kernel, plain_u8, plain_u64
+from wwfl_core.kernels.dispatch import by_array
 
 _SLACK = 32  # bytes that the packing kernel may write after the last one
 
@@ -143,6 +144,7 @@ def _unpack_words(data, width, x, last):
             x[i] = (_load(at) >> inside | high) & mask
 
 
+@by_array
 def pack_words(x: U64, width: int) -> U8:
     """The low width bits (1..64) of every element of x (uint64, any shape, C order), tightly packed.
 
@@ -159,6 +161,7 @@ def pack_words(x: U64, width: int) -> U8:
     return data[:size]
 
 
+@by_array
 def unpack_words(data: U8, n: int, width: int) -> U64:
     """Inverse of `pack_words`: uint8 (ceil(n * width / 8),) to uint64 (n,).
 

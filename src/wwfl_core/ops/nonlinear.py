@@ -69,7 +69,7 @@ class PoolTree:
         places = self._pool.places(self._image)
 
         def image(a: Array) -> Array:
-            out = np.zeros(self._image, a.dtype)
+            out = np.zeros_like(a, shape=self._image)
             for values, place in zip(a, places, strict=True):
                 out[:, :, *place] += values
             return out

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from wwfl_core.arrays import beside
 from wwfl_core.bilinear import Mul
 from wwfl_core.errors import Misuse
 from wwfl_core.linear import SumTo
@@ -31,8 +32,9 @@ def _ranks(x: SharedTensor, bits: int) -> SharedTensor:
     weights = np.zeros((n, len(i)), np.int64)
     weights[i, np.arange(len(i))] = 1
     weights[j, np.arange(len(j))] = -1
-    signs = above.data.algebra.from_words(weights.view(np.uint64))
-    won = above.linear(lambda a: np.tensordot(signs, a, 1))
+    algebra = above.data.algebra
+    signs = algebra.from_words(weights.view(np.uint64))
+    won = above.linear(lambda a: algebra.matmul([(beside(signs, a), a.reshape(len(i), -1))]).reshape(n, *a.shape[1:]))
     return won + np.arange(n).reshape(-1, *[1] * (x.ndim - 1))
 
 

@@ -13,6 +13,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from wwfl_core.arrays import contiguous
 from wwfl_core.errors import Misuse
 from wwfl_core.tensor import Public, SharedBits, SharedTensor, stack_tensors
 
@@ -29,12 +30,12 @@ def normal_axis(x: SharedTensor, axis: int) -> int:
 
 def axis_first(x: SharedTensor, axis: int) -> SharedTensor:
     """x with `axis` moved to the front."""
-    return x.linear(lambda a: np.ascontiguousarray(np.moveaxis(a, axis, 0)))
+    return x.linear(lambda a: contiguous(np.moveaxis(a, axis, 0)))
 
 
 def axis_back(x: SharedTensor, axis: int) -> SharedTensor:
     """The inverse of `axis_first`."""
-    return x.linear(lambda a: np.ascontiguousarray(np.moveaxis(a, 0, axis)))
+    return x.linear(lambda a: contiguous(np.moveaxis(a, 0, axis)))
 
 
 def flip_where(bits: SharedBits, mask: npt.NDArray[np.bool_]) -> SharedBits:

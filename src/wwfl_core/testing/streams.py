@@ -12,6 +12,7 @@ import numpy as np
 from ..algebra import Algebra
 from ..arrays import Array, Shape, to_wire
 from ..backend import MPCBackend
+from ..device import HOST, Device
 from ..prg import Prg
 from ..share import Share
 from ..tensor import SharedTensor
@@ -54,8 +55,8 @@ class _Tapped:
     def __init__(self, prg: Prg, party: int, subset: frozenset[int], recorder: Recorder) -> None:
         self._prg, self._party, self._subset, self._recorder = prg, party, subset, recorder
 
-    def draw(self, op: int, label: str, algebra: Algebra, shape: Shape) -> Array:
-        value = self._prg.draw(op, label, algebra, shape)
+    def draw(self, op: int, label: str, algebra: Algebra, shape: Shape, device: Device = HOST) -> Array:
+        value = self._prg.draw(op, label, algebra, shape, device)
         self._recorder.add(Draw(self._party, self._subset, op, label, value))
         return value
 

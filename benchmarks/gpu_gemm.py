@@ -1,0 +1,140 @@
+"""Matrix products modulo 2^64 on a GPU, against other ways to compute the same, and against the int8 peak.
+
+Every method's result is compared with the SIMT kernel's before it is timed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from wwfl_core.kernels.cuda import gemm
+
+from .gpu_bench import Bench
+
+DIGIT_PRODUCTS = 36  # int8 products per product modulo 2^64
+LIMB_INNER = 2048  # 42-bit products of limbs that 53 bits can add up
+SHAPES = {  # (m, k, n)
+    "4096 cubed": (4096, 4096, 4096),
+    "2048 cubed": (2048, 2048, 2048),
+    "1024 cubed": (1024, 1024, 1024),
+    "512 cubed": (512, 512, 512),
+    "VGG16 conv2 (batch 32)": (64, 576, 32768),
+    "VGG16 conv8 (batch 128)": (512, 4608, 2048),
+    "LeNet conv2 (batch 128)": (16, 150, 12800),
+    "LeNet dense (batch 128)": (128, 120, 84),
+}
+R_8I, R_32I, COMPUTE_32I, GEMM_DEFAULT, OP_N, OP_T = 3, 10, 72, -1, 0, 1  # of cuBLAS
+Int8Product = Callable[[Any, Any, Any], None]
+
+
+def cublas_int8(bench: Bench) -> Int8Product:
+    """out[m, n] = a[m, k] b[n, k]^T for int8 rows with any distance between them, and int32 results."""
+    from cupy_backends.cuda.libs import cublas
+
+    handle = bench.xp.cuda.device.get_cublas_handle()
+    one, zero = np.ones(1, np.int32), np.zeros(1, np.int32)
+
+    def product(a: Any, b: Any, out: Any) -> None:
+        (m, k), n = a.shape, b.shape[0]
+        # cuBLAS counts by columns: out^T [n, m] = b a^T
+        cublas.gemmEx(
+            *(handle, OP_T, OP_N, n, m, k, one.ctypes.data),
+            *(b.data.ptr, R_8I, b.strides[0], a.data.ptr, R_8I, a.strides[0]),
+            *(zero.ctypes.data, out.data.ptr, R_32I, n, COMPUTE_32I, GEMM_DEFAULT),
+        )
+
+    return product
+
+
+def host_int8(a: Any, b: Any, out: Any) -> None:
+    """The same in NumPy."""
+    out[...] = a.astype(np.int32) @ b.astype(np.int32).T
+
+
+def int8_product(bench: Bench) -> Int8Product:
+    return cublas_int8(bench) if bench.on_gpu else host_int8
+
+
+def int8_peak(bench: Bench, size: int) -> dict[str, Any]:
+    """Multiply-accumulates per second of one large int8 product through cuBLAS."""
+    a, b = (bench.bytes(size, size).view(np.int8) for _ in range(2))
+    out, product = bench.launcher.empty((size, size), np.int32), int8_product(bench)
+    seconds = bench.seconds([lambda: product(a, b, out)])
+    return {"size": size, "seconds": seconds, "mac_per_s": size**3 / seconds}
+
+
+def digit_planes(bench: Bench, x: Any, descending: bool) -> Any:
+    """Rows of words -> rows of their 8 balanced digits: int8 [rows, 8, k]."""
+    balance = np.uint64(0x8080808080808080)
+    digits = ((x + balance) ^ balance).view(np.int8).reshape(*x.shape, 8).transpose(0, 2, 1)
+    return bench.xp.ascontiguousarray(digits[:, ::-1] if descending else digits)
+
+
+def by_diagonals(bench: Bench, a: Any, b: Any) -> Any:
+    """Eight int8 products through a library: diagonal d is planes 0..d of a against planes d..0 of b, one product each.
+
+    Exact for an inner dimension below 32768.
+    """
+    (m, k), n, product = a.shape, b.shape[1], int8_product(bench)
+    left, right = digit_planes(bench, a, False), digit_planes(bench, bench.xp.ascontiguousarray(b.T), True)
+    left, right = left.reshape(m, 8 * k), right.reshape(n, 8 * k)
+    total = bench.launcher.zeros((m, n), np.uint64)
+    part = bench.launcher.empty((m, n), np.int32)
+    for d in range(8):
+        product(left[:, : (d + 1) * k], right[:, (7 - d) * k :], part)
+        total += part.astype(np.int64).view(np.uint64) << np.uint64(8 * d)
+    return total
+
+
+def limbs(x: Any) -> list[Any]:
+    """x = l0 + l1 2^22 + l2 2^43 modulo 2^64 with balanced limbs of 22, 21 and 21 bits, as float64."""
+    found, rest = [], x.view(np.int64)
+    for width in (22, 21, 21):
+        low = (rest << np.int64(64 - width)) >> np.int64(64 - width)
+        found.append(low.astype(np.float64))
+        rest = (rest - low) >> np.int64(width)
+    return found
+
+
+def by_limbs(bench: Bench, a: Any, b: Any) -> Any:
+    """Six float64 products of three limbs, exact for LIMB_INNER inner elements at a time."""
+    total = bench.launcher.zeros((a.shape[0], b.shape[1]), np.uint64)
+    for start in range(0, a.shape[1], LIMB_INNER):
+        x, y = limbs(a[:, start : start + LIMB_INNER]), limbs(b[start : start + LIMB_INNER])
+        for i, j, shift in ((0, 0, 0), (0, 1, 22), (1, 0, 22), (0, 2, 43), (2, 0, 43), (1, 1, 44)):
+            total += (x[i] @ y[j]).astype(np.int64).view(np.uint64) << np.uint64(shift)
+    return total
+
+
+def methods(bench: Bench) -> dict[str, Callable[[Any, Any], Any]]:
+    """Every way to compute a @ b modulo 2^64."""
+    return {
+        "simt": lambda a, b: gemm.matmul([(a, b)], "simt"),
+        "tensor": lambda a, b: gemm.matmul([(a, b)], "tensor"),
+        "cublas_diagonals": lambda a, b: by_diagonals(bench, a, b),
+        "float64_limbs": lambda a, b: by_limbs(bench, a, b),
+        "array_library": lambda a, b: a @ b,
+    }
+
+
+def measure(bench: Bench, shapes: dict[str, tuple[int, int, int]], peak: float) -> list[dict[str, Any]]:
+    """Rows: multiply-accumulates modulo 2^64 per second of every method. `peak` is that of int8."""
+    rows: list[dict[str, Any]] = []
+    for name, (m, k, n) in shapes.items():
+        a, b = bench.words(m, k), bench.words(k, n)
+        expected = bench.host(gemm.matmul([(a, b)], "simt"))
+        row: dict[str, Any] = {"name": name, "m": m, "k": k, "n": n, "chosen": gemm.choose(m, n, k)}
+        row["bound_mac_per_s"] = peak / DIGIT_PRODUCTS
+        for method, call in methods(bench).items():
+            try:
+                exact = bool((bench.host(call(a, b)) == expected).all())
+                seconds = bench.seconds([lambda call=call, a=a, b=b: call(a, b)])
+                row[method] = {"seconds": seconds, "mac_per_s": m * k * n / seconds, "exact": exact}
+            except Exception as error:  # a library that refuses a shape is a result, not the end of the run
+                row[method] = {"error": f"{type(error).__name__}: {error}"[:300]}
+        rows.append(row)
+        bench.release()
+    return rows

@@ -1,0 +1,136 @@
+"""Where the arrays of a party live and are made: on the host, on a GPU, or on an emulated one.
+
+Only what no array can decide is asked here: where fresh arrays (zeros, key streams) are made, and in which order things
+happen that two parties' streams do to one array. Everything else follows from the arrays (`wwfl_core.arrays`).
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .arrays import Array, Shape, to_host
+from .errors import ConfigError
+from .keystream import chacha20
+
+if TYPE_CHECKING:
+    from .algebra import Algebra
+    from .prg import Draw
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a process holds on a device, in bytes: in use, reserved by the pool (in use included), and the pool's limit
+    (0: none)."""
+
+    device: str
+    used_bytes: int
+    reserved_bytes: int
+    limit_bytes: int
+
+
+class Hiding(ABC):
+    """A mask that is made inside the kernel that adds it."""
+
+    streams: Sequence[Any]
+    """The key streams that it is the sum of, for kernels that do more than `hide` and `show`."""
+
+    @abstractmethod
+    def hide(self, value: Array) -> Array:
+        """value + mask."""
+
+    @abstractmethod
+    def show(self, value: Array) -> Array:
+        """value - mask."""
+
+
+class Device(ABC):
+    """One party's view of a device. A party works in one thread, inside `working()`."""
+
+    name: str
+
+    @abstractmethod
+    def put(self, array: Array) -> Array:
+        """The array here; itself if it is here already."""
+
+    @abstractmethod
+    def zeros(self, shape: Shape, dtype: npt.DTypeLike) -> Array:
+        """A new array of zeros."""
+
+    @abstractmethod
+    def key_stream(self, key: bytes, nonce: bytes, size: int) -> Array:
+        """The first `size` bytes of the ChaCha20 key stream (RFC 8439, block counter from 0): uint8 (size,)."""
+
+    def mask(self, algebra: Algebra, plus: Sequence[Draw], minus: Sequence[Draw]) -> Array | Hiding:
+        """sum of `plus` - sum of `minus`, of at least one draw: an array, or what adds it without ever storing it."""
+        positive, negative = ([d.array() for d in draws] for draws in (plus, minus))
+        if not negative:
+            return algebra.sum(positive)
+        taken = algebra.sum(negative)
+        return algebra.sub(algebra.sum(positive), taken) if positive else algebra.neg(taken)
+
+    def working(self) -> AbstractContextManager[Any]:
+        """Everything that a party does happens in here."""
+        return nullcontext()
+
+    def mark(self, array: Array) -> Any:
+        """Travels with an array that is handed to another party of this process: what it must wait for."""
+        return None
+
+    def adopt(self, array: Array, mark: Any) -> Array:
+        """An array from another party of this process, wherever it is, in a state that this party can use."""
+        return array
+
+    def finish(self) -> None:
+        """Waits until everything that this party started is done."""
+        return
+
+    def memory(self) -> Memory | None:
+        """What the process holds here; None where nobody counts."""
+        return None
+
+
+class _Host(Device):
+    """NumPy arrays. Arrays of a device that other parties hand over are brought home."""
+
+    name = "cpu"
+
+    def put(self, array: Array) -> Array:
+        return to_host(array)
+
+    def zeros(self, shape: Shape, dtype: npt.DTypeLike) -> Array:
+        return np.zeros(shape, dtype)
+
+    def key_stream(self, key: bytes, nonce: bytes, size: int) -> Array:
+        return chacha20(key, nonce, size)
+
+    def adopt(self, array: Array, mark: Any) -> Array:
+        if mark is not None:
+            mark.synchronize()
+        return array
+
+
+HOST: Device = _Host()
+
+
+def named(device: str) -> Device:
+    """A party's end of a device: "cpu", "cuda" (or "cuda:1", ...), or "shim".
+
+    Raises:
+        ConfigError: an unknown name, no CuPy, or CuPy without a device that it can use.
+    """
+    if device == HOST.name:
+        return HOST
+    gpu = re.fullmatch(r"cuda(?::(\d+))?", device)
+    if gpu is not None or device == "shim":
+        from .gpu import Cuda, Shim
+
+        return Shim() if gpu is None else Cuda(int(gpu[1] or 0))
+    raise ConfigError(f"device={device!r} is unknown; choose 'cpu', 'cuda', 'cuda:N' for GPU N, or 'shim' (tests)")

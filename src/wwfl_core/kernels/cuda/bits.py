@@ -1,0 +1,104 @@
+"""Bit planes and packed bits on device arrays; see `wwfl_core.kernels.bits` for the layout."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from wwfl_core.errors import Misuse
+from wwfl_core.kernels._lazy import check_int
+
+from .launch import DeviceArray, blocks, launcher_for, over, plain
+
+TILE = 1024  # elements per block of to_planes and from_planes, as in csrc/bits.cu
+
+
+def to_planes(x: DeviceArray, low: int, high: int) -> DeviceArray:
+    """Bit planes low..high-1 of x (uint64, any shape, flattened in C order).
+
+    Returns uint8 (high - low, ceil(n / 8)); row j holds bit low + j of every element, padding bits zero.
+    """
+    flat = plain(x, "x", np.uint64)
+    high = check_int(high, "high", 0, 64)
+    low = check_int(low, "low", 0, high)
+    n, row_bytes = flat.size, -(-flat.size // 8)
+    launcher = launcher_for(flat)
+    planes = launcher.empty((high - low, row_bytes), np.uint8)
+    if planes.size:
+        launcher.launch("bits.cu", "to_planes", blocks(n, TILE), (256, 1, 1), [flat, planes, n, low, high, row_bytes])
+    return planes
+
+
+def from_planes(planes: DeviceArray, n: int) -> DeviceArray:
+    """Words whose bit j is row j of planes: uint8 (k, ceil(n / 8)), k <= 64, to uint64 (n,).
+
+    Padding bits after bit n of a row are ignored.
+    """
+    source = plain(planes, "planes", np.uint8, 2)
+    n = check_int(n, "n", 0, 2**48)
+    if source.shape[0] > 64 or source.shape[1] != -(-n // 8):
+        raise Misuse(f"planes must have shape (at most 64, {-(-n // 8)}) for n = {n}, not {source.shape}")
+    launcher = launcher_for(source)
+    x = launcher.empty((n,), np.uint64)
+    if n:
+        args = [source, x, n, source.shape[0], source.shape[1]]
+        launcher.launch("bits.cu", "from_planes", blocks(n, TILE), (256, 1, 1), args)
+    return x
+
+
+def pack(bits: DeviceArray) -> DeviceArray:
+    """The lowest bit of each element of bits (uint64, any shape, C order): uint8 (ceil(n / 8),)."""
+    flat = plain(bits, "bits", np.uint64)
+    packed = launcher_for(flat).empty((-(-flat.size // 8),), np.uint8)
+    over("bits.cu", "pack", flat.size, [flat, packed, flat.size], flat)
+    return packed
+
+
+def expand(packed: DeviceArray, n: int) -> DeviceArray:
+    """The first n bits of packed (uint8, (ceil(n / 8),)) as uint64 (n,) of 0 and 1."""
+    source = packed_bits(packed, n, "packed")
+    x = launcher_for(source).empty((n,), np.uint64)
+    over("bits.cu", "expand", n, [source, x, n], source)
+    return x
+
+
+def packed_bits(packed: DeviceArray, n: int, name: str) -> DeviceArray:
+    """Checked packed bits of n elements."""
+    source = plain(packed, name, np.uint8, 1)
+    n = check_int(n, "n", 0, 2**48)
+    if source.size != -(-n // 8):
+        raise Misuse(f"{name} must have {-(-n // 8)} bytes for n = {n}, not {source.size}")
+    return source
+
+
+def pack_words(x: DeviceArray, width: int) -> DeviceArray:
+    """The low width bits (1..64) of every element of x (uint64, any shape, C order), tightly packed.
+
+    Returns uint8 (ceil(n * width / 8),); little-endian, padding bits zero. The result may be a view of x
+    when width is 64: do not write to it.
+    """
+    flat = plain(x, "x", np.uint64).reshape(-1)
+    width = check_int(width, "width", 1, 64)
+    if width == 64:
+        return flat.view(np.uint8)
+    words = -(-flat.size * width // 64)
+    data = launcher_for(flat).empty((words,), np.uint64)
+    over("bits.cu", "pack_words", words, [flat, data, flat.size, width, words], flat)
+    return data.view(np.uint8)[: -(-flat.size * width // 8)]
+
+
+def unpack_words(data: DeviceArray, n: int, width: int) -> DeviceArray:
+    """Inverse of `pack_words`: uint8 (ceil(n * width / 8),) to uint64 (n,).
+
+    The result may be a view of data when width is 64.
+    """
+    source = plain(data, "data", np.uint8, 1)
+    width = check_int(width, "width", 1, 64)
+    n = check_int(n, "n", 0, 2**48)
+    size = -(-n * width // 8)
+    if source.size != size:
+        raise Misuse(f"data must have {size} bytes for n = {n} and width = {width}, not {source.size}")
+    if width == 64:
+        return source.view(np.uint64)
+    x = launcher_for(source).empty((n,), np.uint64)
+    over("bits.cu", "unpack_words", n, [source, x, n, width, size], source)
+    return x

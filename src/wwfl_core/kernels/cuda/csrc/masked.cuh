@@ -1,0 +1,89 @@
+// Elementwise expressions with masks from ChaCha20 streams, for both rings.
+//
+// A lane makes one block of the stream, 8 consecutive words, but memory wants 32 lanes to touch 512 consecutive bytes.
+// A warp therefore passes its 256 mask words through shared memory; everything else is read and written 16 bytes per
+// lane, consecutive lanes at consecutive addresses.
+#pragma once
+#include "chacha.cuh"
+
+// Two consecutive words of a ring, with its arithmetic.
+template <class A> struct Two {
+    u64 a, b;
+};
+template <class A> DEVICE Two<A> operator+(Two<A> x, Two<A> y) { return {A::add(x.a, y.a), A::add(x.b, y.b)}; }
+template <class A> DEVICE Two<A> operator-(Two<A> x, Two<A> y) { return {A::sub(x.a, y.a), A::sub(x.b, y.b)}; }
+template <class A> DEVICE Two<A> operator*(Two<A> x, Two<A> y) { return {A::mul(x.a, y.a), A::mul(x.b, y.b)}; }
+
+// Arrays are 16-byte aligned and `bytes` long, which need not be whole words.
+template <class A> DEVICE Two<A> load(const u64* p, i64 i, i64 bytes) {
+    if (8 * (i + 2) <= bytes) {
+        ulonglong2 v = *(const ulonglong2*)(p + i);
+        return {v.x, v.y};
+    }
+    Two<A> v = {0, 0};
+    const u8* data = (const u8*)(p + i);
+#pragma unroll 1
+    for (i64 k = 0; k < bytes - 8 * i; k++) {
+        if (k < 8) v.a |= (u64)data[k] << 8 * k;
+        else v.b |= (u64)data[k] << 8 * (k - 8);
+    }
+    return v;
+}
+
+template <class A> DEVICE void save(u64* p, i64 i, i64 bytes, Two<A> v) {
+    if (8 * (i + 2) <= bytes) {
+        *(ulonglong2*)(p + i) = make_ulonglong2(v.a, v.b);
+        return;
+    }
+    u8* data = (u8*)(p + i);
+#pragma unroll 1
+    for (i64 k = 0; k < bytes - 8 * i; k++) data[k] = (u8)(k < 8 ? v.a >> 8 * k : v.b >> 8 * (k - 8));
+}
+
+// A warp's mask words in shared memory. Chunk c (two words) of lane t is kept where neither the lanes that write nor
+// those that read meet in a bank.
+struct MaskWords {
+    ulonglong2 chunks[128];
+    static __device__ __forceinline__ int place(int t, int c) { return 4 * t + ((c + (t >> 1)) & 3); }
+};
+
+#define THREADS 256
+
+// Calls use(i, mask) for all pairs of words i, i + 1 of `bytes` bytes; make(block, words) gives the mask. All lanes of a
+// warp call it, some perhaps for pairs beyond the end, where `load` gives zeros and `save` does nothing.
+template <class A, class Make, class Use> DEVICE void with_masks(i64 bytes, Make make, Use use) {
+    __shared__ MaskWords shared[THREADS / 32];
+    const int lane = threadIdx.x & 31;
+    MaskWords& mine = shared[threadIdx.x >> 5];
+    const i64 blocks = (bytes + 63) / 64;
+    for (i64 base = first_index() - lane; base < blocks; base += stride()) {
+        u64 words[8];
+        make((u32)(base + lane), words);
+#pragma unroll
+        for (int c = 0; c < 4; c++)
+            mine.chunks[MaskWords::place(lane, c)] = make_ulonglong2(words[2 * c], words[2 * c + 1]);
+        __syncwarp();
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            const int q = 32 * j + lane;
+            const i64 i = 8 * base + 2 * q;
+            const ulonglong2 m = mine.chunks[MaskWords::place(q >> 2, q & 3)];
+            use(i, Two<A>{m.x, m.y});
+        }
+        __syncwarp();
+    }
+}
+
+// words = F(s), or sums and differences of such.
+template <class A> DEVICE void add_block(const Stream& s, u32 block, u64 words[8]) {
+    u64 more[8];
+    chacha20_block(s, block, more);
+#pragma unroll
+    for (int i = 0; i < 8; i++) words[i] = A::add(words[i], more[i]);
+}
+template <class A> DEVICE void sub_block(const Stream& s, u32 block, u64 words[8]) {
+    u64 less[8];
+    chacha20_block(s, block, less);
+#pragma unroll
+    for (int i = 0; i < 8; i++) words[i] = A::sub(words[i], less[i]);
+}

@@ -1,0 +1,108 @@
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+"""The CUDA kernels on a GPU, through CuPy (`pip install wwfl[cuda]`). Importing this module needs no device."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wwfl_core.errors import ConfigError, Misuse
+
+from .launch import OPTIONS, WORD, DeviceArray, Dim3, Launcher, source_text
+
+
+def cupy() -> Any:
+    """The CuPy module.
+
+    Raises:
+        ConfigError: where CuPy is not installed; the message says how to install it.
+    """
+    try:
+        import cupy as module  # pyright: ignore[reportMissingImports, reportMissingTypeStubs, reportUnknownVariableType]
+    except ImportError as error:
+        raise ConfigError(
+            "device='cuda' needs CuPy: pip install 'wwfl[cuda]' for CUDA 12, 'wwfl[cuda13]' for CUDA 13"
+        ) from error
+    return module  # pyright: ignore[reportUnknownVariableType]
+
+
+def require_device() -> Any:
+    """The CuPy module, where it also has a device to run on.
+
+    Raises:
+        ConfigError: without CuPy, without a driver, or without a device.
+    """
+    module = cupy()
+    try:
+        count = int(module.cuda.runtime.getDeviceCount())
+    except module.cuda.runtime.CUDARuntimeError as error:
+        raise ConfigError(f"CuPy is installed, but CUDA finds no device it can use: {error}") from error
+    if not count:
+        raise ConfigError("CuPy is installed, but CUDA reports no device")
+    return module
+
+
+class CupyLauncher(Launcher):
+    """Compiles a source at its first launch (NVRTC; CuPy keeps the binaries on disk) and launches on a stream."""
+
+    def __init__(self) -> None:
+        self._cupy = require_device()
+        self._kernels: dict[tuple[str, str], Any] = {}
+        self._modules: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def launch(
+        self,
+        source: str,
+        kernel: str,
+        grid: Dim3,
+        block: Dim3,
+        args: Sequence[Any],
+        shared_bytes: int = 0,
+        stream: Any = None,
+    ) -> None:
+        function = self._kernels.get((source, kernel)) or self._load(source, kernel)
+        words = tuple(self._argument(a, kernel) for a in args)
+        with nullcontext() if stream is None else stream:
+            function(grid, block, words, shared_mem=shared_bytes)
+
+    def _load(self, source: str, kernel: str) -> Any:
+        with self._lock:
+            module = self._modules.get(source)
+            if module is None:
+                module = self._cupy.RawModule(code=source_text(source), options=OPTIONS)
+                try:
+                    module.compile()
+                except self._cupy.cuda.compiler.CompileException as error:
+                    raise ConfigError(f"NVRTC cannot compile {source} for this device: {error}") from error
+                self._modules[source] = module
+            function = self._kernels[source, kernel] = module.get_function(kernel)
+            return function
+
+    def _argument(self, value: Any, kernel: str) -> Any:
+        if isinstance(value, self._cupy.ndarray):
+            return value
+        if isinstance(value, (int, np.integer)):
+            return np.uint64(int(value) & WORD)
+        raise Misuse(f"{kernel}: an argument must be a CuPy array or an integer, not {type(value).__name__}")
+
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> DeviceArray:
+        return self._cupy.empty(shape, dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> DeviceArray:
+        return self._cupy.zeros(shape, dtype)
+
+    def address(self, array: DeviceArray) -> int:
+        return int(array.data.ptr)
+
+
+@cache
+def cupy_launcher() -> CupyLauncher:
+    """The launcher of CuPy arrays."""
+    return CupyLauncher()

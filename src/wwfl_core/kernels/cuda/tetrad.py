@@ -1,0 +1,111 @@
+"""Fused local steps of the 4PC protocol Tetrad (`backends/tetrad4pc.py`), one kernel each.
+
+Operands are uint64 arrays (ring elements) or uint8 arrays (packed bits; sums are XOR, products AND), all of one shape.
+x and y are given as the components that the party holds, by name: m, l1, l2, l3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from wwfl_core.errors import Misuse
+from wwfl_core.kernels._lazy import check_int
+
+from .bits import packed_bits
+from .launch import DeviceArray, launcher_for, over, plain
+from .prg import Stream, check_length, ring_or_bits, same_kind, streams_args
+
+Parts = Mapping[str, DeviceArray]
+SOURCE = "tetrad.cu"
+
+
+def _run(
+    kernel: str, operands: Sequence[DeviceArray], outputs: int, extra: Sequence[int], streams: Sequence[Stream]
+) -> list[DeviceArray]:
+    """Launch a kernel of both rings: operands, outputs like them, their bytes, further integers, streams."""
+    name = ring_or_bits(operands[0], kernel)
+    ready = same_kind(operands, kernel)
+    launcher = launcher_for(ready[0])
+    made = [launcher.empty(ready[0].shape, ready[0].dtype) for _ in range(outputs)]
+    check_length(made[0].nbytes)
+    args = [*ready, *made, made[0].nbytes, *extra, *streams_args(streams)]
+    over(SOURCE, name, -(-made[0].nbytes // 64), args, ready[0])
+    return made
+
+
+def offline(x: Parts, y: Parts, u1: Stream, u2: Stream) -> DeviceArray:
+    """CS1 and CS4: r = gamma3 - F(u1) - F(u2), with gamma3 = l1_x (l1_y + l2_y) + l2_x l1_y."""
+    return _run("offline", [x["l1"], x["l2"], y["l1"], y["l2"]], 1, [], [u1, u2])[0]
+
+
+def seed(x: Parts, y: Parts, s: Stream) -> DeviceArray:
+    """CS4: w = gamma1 + gamma2 + F(s), the product of the lambdas' sums without gamma3."""
+    return _run("seed", [part[name] for part in (x, y) for name in ("l1", "l2", "l3")], 1, [], [s])[0]
+
+
+def check(x: Parts, y: Parts, w: DeviceArray, u1: Stream, u2: Stream) -> DeviceArray:
+    """CS1: v = w + F(u1) + F(u2) - (l1 + l2)_x m_y - m_x (l1 + l2)_y."""
+    return _run("check", [*(part[name] for part in (x, y) for name in ("m", "l1", "l2")), w], 1, [], [u1, u2])[0]
+
+
+def evaluate(x: Parts, y: Parts, own: str, u: Stream) -> DeviceArray:
+    """CS3 (own = "l1") and CS2 (own = "l2"): what they swap, y_i = gamma_i - own_x m_y - m_x own_y + F(u)."""
+    if own not in ("l1", "l2"):
+        raise Misuse(f"own must be 'l1' (CS3) or 'l2' (CS2), not {own!r}")
+    operands = [part[name] for part in (x, y) for name in ("m", "l3", own)]
+    return _run("evaluate", operands, 1, [int(own == "l1")], [u])[0]
+
+
+def conclude(x: Parts, y: Parts, mine: DeviceArray, theirs: DeviceArray, s: Stream) -> tuple[DeviceArray, DeviceArray]:
+    """CS2 and CS3 after the swap: (c, the check value mine + theirs + F(s))."""
+    operands = [*(part[name] for part in (x, y) for name in ("m", "l3")), mine, theirs]
+    c, v = _run("conclude", operands, 2, [], [s])
+    return c, v
+
+
+def inject_piece(
+    mb: DeviceArray,
+    mx: DeviceArray,
+    lb: DeviceArray,
+    gamma: DeviceArray,
+    lx: DeviceArray,
+    u: Stream | None = None,
+) -> DeviceArray:
+    """(1 - 2 m_b)(m_x l_b - gamma) - m_b l_x, plus F(u) if given; m_b packed bits, the others uint64 of one shape."""
+    mx, lb, gamma, lx = same_kind([mx, lb, gamma, lx], "inject_piece")
+    n = mx.size
+    out = launcher_for(mx).empty(mx.shape, np.uint64)
+    check_length(out.nbytes)
+    mask = [0] * 6 if u is None else u.args()
+    args = [packed_bits(mb, n, "mb"), mx, lb, gamma, lx, out, n, int(u is not None), *mask]
+    over(SOURCE, "inject_piece", -(-n // 8), args, mx)
+    return out
+
+
+def wrap_share(c: DeviceArray, e: DeviceArray, u: Stream) -> DeviceArray:
+    """Truncation at an evaluator: star bit of c times e, plus F(u); uint64 of one shape."""
+    c, e = same_kind([c, e], "wrap_share")
+    out = launcher_for(c).empty(c.shape, np.uint64)
+    check_length(out.nbytes)
+    over(SOURCE, "wrap_share", -(-c.size // 8), [c, e, out, c.size, *u.args()], c)
+    return out
+
+
+def shift_left_half(c: DeviceArray, f: int, wrap: DeviceArray) -> DeviceArray:
+    """The evaluators' half of a truncated value: (c >> f) - 2^(64 - f) (wrap + [c >= 2^62])."""
+    c, wrap = same_kind([c, wrap], "shift_left_half")
+    out = launcher_for(c).empty(c.shape, np.uint64)
+    over(SOURCE, "shift_left_half", c.size, [c, wrap, out, c.size, check_int(f, "f", 1, 62)], c)
+    return out
+
+
+def shift_right_half(r: DeviceArray, f: int, u1: Stream, u2: Stream) -> DeviceArray:
+    """The half of CS1 and CS4: (r >> f) + 1 + 2^(64 - f) (F(u1) + F(u2))."""
+    source = plain(r, "r", np.uint64)
+    out = launcher_for(source).empty(source.shape, np.uint64)
+    check_length(out.nbytes)
+    args = [source, out, source.size, check_int(f, "f", 1, 62), *u1.args(), *u2.args()]
+    over(SOURCE, "shift_right_half", -(-source.size // 8), args, source)
+    return out

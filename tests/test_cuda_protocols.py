@@ -1,0 +1,253 @@
+"""The fused kernels give what the protocols' own code gives.
+
+A party of a protocol runs alone: its streams are real, what it receives is made up, what it sends and vouches for is
+written down. The kernels get the same operands, streams and received arrays.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backends.correlated import pair
+from backends.replicated3pc import P1, P2, P3, Replicated3PC
+from backends.tetrad4pc import CS1, CS2, CS3, CS4, K1, K2, K3, L1, L2, L3, M, Tetrad4PC, _flipped
+from cuda_devices import device, everywhere, same
+from test_kernels import words
+from wwfl_core import derived
+from wwfl_core import kernels as cpu
+from wwfl_core.algebra import BITS, RING, Algebra
+from wwfl_core.bilinear import Mul
+from wwfl_core.kernels import cuda
+from wwfl_core.kernels.cuda import carry, replicated, tetrad
+from wwfl_core.prg import chacha20, derive_key
+from wwfl_core.share import Share
+
+relaxed = settings(deadline=None, max_examples=12)
+seeds = st.integers(0, 2**32)
+sizes = st.one_of(st.integers(1, 40), st.sampled_from([64, 255, 256, 257, 1029]))
+algebras = st.sampled_from([RING, BITS])
+
+
+def stream(subset: Any, number: int, label: str) -> cuda.Stream:
+    """The stream of a subset's key in an operation, with the nonce of `wwfl_core.prg.Prg.draw`."""
+    key = derive_key(bytes(32), ",".join(map(str, sorted(subset))))
+    return cuda.Stream(key, number.to_bytes(8, "little") + label.encode().ljust(4, b"\0"))
+
+
+class LoneOp:
+    """An operation of a party that runs alone."""
+
+    def __init__(self, party: LoneParty, name: str) -> None:
+        self.party, self.number, self.name = party, party.count, name
+
+    def random(self, subset: Any, label: str, algebra: Algebra, shape: Any) -> np.ndarray:
+        s = stream(subset, self.number, label)
+        return algebra.from_bytes(chacha20(s.key, s.nonce, algebra.random_bytes(shape)), shape)
+
+    def send(self, to: int, value: np.ndarray, phase: Any = None) -> None:
+        self.party.sent.append(value)
+
+    def recv(self, frm: int, dtype: Any, shape: Any, phase: Any = None) -> np.ndarray:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        made = words(self.number, size).view(np.uint8)[:size].view(dtype).reshape(shape)
+        self.party.received.append(made)
+        return made
+
+    def joint_send(self, senders: Any, to: int, value: Any, dtype: Any, shape: Any, *a: Any, **k: Any) -> Any:
+        return self.recv(senders[0], dtype, shape) if to == self.party.index else None
+
+
+class LoneParty:
+    """Party `index` of a protocol, without the others."""
+
+    def __init__(self, index: int) -> None:
+        self.index, self.count = index, -1
+        self.sent: list[np.ndarray] = []
+        self.received: list[np.ndarray] = []
+        self.vouched: list[np.ndarray] = []
+        self.transcript = self
+
+    def op(self, name: str) -> LoneOp:
+        self.count += 1
+        return LoneOp(self, name)
+
+    def vouch(self, to: int, number: int, value: np.ndarray) -> None:
+        self.vouched.append(value)
+
+    expect = vouch
+
+
+def value(seed: int, algebra: Algebra, n: int) -> np.ndarray:
+    """Some elements."""
+    return words(seed, n) if algebra is RING else words(seed, n).view(np.uint8)[:n].copy()
+
+
+def shared(seed: int, algebra: Algebra, n: int, components: Any) -> Share:
+    return Share(algebra, (n,), {c: value(seed + c, algebra, n) for c in components})
+
+
+# ---- replicated
+
+
+@everywhere
+@relaxed
+@given(seed=seeds, n=sizes, me=st.integers(0, 2), algebra=algebras)
+def test_the_product_of_3pc(where: str, seed: int, n: int, me: int, algebra: Algebra) -> None:
+    put, party = device(where).put, LoneParty(me)
+    x, y = (shared(seed + s, algebra, n, (me, (me + 1) % 3)) for s in (0, 50))
+    mpc = Replicated3PC().at(party)  # type: ignore[arg-type]
+    mpc.bilinear(Mul(), x, y)
+    masks = [stream(mpc.sharing.holders[c], 0, "zero") for c in (me, (me + 1) % 3)]
+    parts = [tuple(put(s.parts[c]) for c in (me, (me + 1) % 3)) for s in (x, y)]
+    same(replicated.product(parts[0], parts[1], masks[0], masks[1]), party.sent[0], where)
+
+
+@everywhere
+@relaxed
+@given(seed=seeds, n=sizes, f=st.integers(8, 26))
+def test_a_product_that_is_truncated_in_3pc(where: str, seed: int, n: int, f: int) -> None:
+    """At P1 the product stays and its wrap bits leave."""
+    put, party = device(where).put, LoneParty(P1)
+    x, y = (shared(seed + s, RING, n, (0, 1)) for s in (0, 50))
+    mpc = Replicated3PC().at(party)  # type: ignore[arg-type]
+    mpc.bilinear(Mul(), x, y, f)
+    masks = [stream(mpc.sharing.holders[c], 0, "zero") for c in (0, 1)]
+    alpha = stream((P1, P3), 1, "al")
+    parts = [tuple(put(s.parts[c]) for c in (0, 1)) for s in (x, y)]
+    hidden = put(chacha20(alpha.key, alpha.nonce, -(-n // 8)))
+    z, message = replicated.product_left(parts[0], parts[1], masks[0], masks[1], hidden)
+    same(message, party.sent[0], where)
+    same(z, device(where).get(replicated.product(parts[0], parts[1], masks[0], masks[1])), where)
+
+
+@everywhere
+@relaxed
+@given(seed=seeds, n=sizes, me=st.integers(0, 2), positions=st.integers(1, 63))
+def test_the_carry_tree_of_3pc(where: str, seed: int, n: int, me: int, positions: int) -> None:
+    """Every message and every bit of `derived.carry_out`, one kernel per round."""
+    put, party, nb = device(where).put, LoneParty(me), -(-n // 8)
+    held = (me, (me + 1) % 3)
+    g, p = (
+        Share(BITS, (k, nb), {c: value(seed + s + c, BITS, k * nb).reshape(k, nb) for c in held})
+        for s, k in ((0, positions), (50, positions - 1))
+    )
+    mpc = Replicated3PC().at(party)  # type: ignore[arg-type]
+    result = derived.carry_out(mpc, g, p)
+    masks = lambda number: [stream(mpc.sharing.holders[c], number, "zero") for c in held]  # noqa: E731
+    state = carry.CarryState(*(tuple(put(s.parts[c]) for c in held) for s in (g, p)))  # type: ignore[arg-type]
+    rounds, message = 0, None
+    if state.positions > 1:
+        message = carry.start(state, *masks(0))
+        while state.positions > 1:
+            same(message, party.sent[rounds], where)
+            received = put(party.received[rounds])
+            rounds += 1
+            state, message = carry.advance(state, message, received, *masks(rounds))
+    assert rounds == len(party.sent)
+    assert message is None or message.size == 0, "after the last round nothing is left to send"
+    for mine, c in zip(state.g, held, strict=True):
+        same(mine[0], result.parts[c], where)
+
+
+@everywhere
+@relaxed
+@given(seed=seeds, n=sizes, f=st.integers(1, 62))
+def test_exact_truncation_between_two_parties(where: str, seed: int, n: int, f: int) -> None:
+    put = device(where).put
+    word, c = words(seed, n), words(seed + 1, n)
+    mask = value(seed + 2, BITS, -(-n // 8))
+    for me in (P1, P2):
+        party = LoneParty(me)
+        expected = pair.truncate(party.op("truncate"), (P1, P2), word, f, mask, c)  # type: ignore[arg-type]
+        mine, theirs = party.sent[0], party.received[0]
+        same(cuda.wrap_message(put(word), put(mask), left=me == P1), mine, where)
+        if me == P1:
+            actual = cuda.truncate_left(put(word), f, put(mine), put(theirs), put(c))
+        else:
+            actual = cuda.truncate_right(put(word), f, put(theirs), put(mine), put(mask), put(c))
+        same(actual, expected, where)
+
+
+@everywhere
+@relaxed
+@given(seed=seeds, n=sizes)
+def test_bits_enter_the_ring_in_3pc(where: str, seed: int, n: int) -> None:
+    put, nb = device(where).put, -(-n // 8)
+    b1, b2, v = (value(seed + i, BITS, nb) for i in range(3))
+    x1, x2, x3, rest = (words(seed + 3 + i, n) for i in range(4))
+    s = stream((0, 2), 7, "u")
+    mask = chacha20(s.key, s.nonce, 16 * n).view(np.uint64)
+    u, bit = cpu.expand(b1 ^ b2, n), cpu.expand(v, n)
+    same(replicated.lift((put(b1), put(b2)), n, s), u - mask[:n], where)
+    both = np.stack([u, u * (x1 + x2)]) - mask.reshape(2, n)
+    same(replicated.lift((put(b1), put(b2)), n, s, (put(x1), put(x2))), both, where)
+    flipped = x1 - ((bit * x1) << np.uint64(1))
+    same(replicated.times_sign(put(x1), put(v)), flipped, where)
+    same(replicated.times_sign(put(x1), put(v), add_bit=True), flipped + bit, where)
+    inner = both[1] + both[0] * x3
+    for parts in ([rest], [rest, x2]):
+        expected = inner + bit * (sum(parts[1:], parts[0]) - (inner << np.uint64(1)))
+        same(replicated.inject(put(both), put(x3), put(v), [put(r) for r in parts]), expected, where)
+
+
+# ---- Tetrad
+
+
+def named(put: Any, share: Share) -> dict[str, Any]:
+    names = {M: "m", L1: "l1", L2: "l2", L3: "l3"}
+    return {names[c]: put(part) for c, part in share.parts.items()}
+
+
+def tetrad_streams(number: int) -> dict[str, cuda.Stream]:
+    return {name: stream(key, number, name) for name, key in (("u1", K1), ("u2", K2), ("s", K3))}
+
+
+@everywhere
+@relaxed
+@given(seed=seeds, n=sizes, algebra=algebras)
+def test_the_product_of_4pc(where: str, seed: int, n: int, algebra: Algebra) -> None:
+    put = device(where).put
+    for me in (CS1, CS2, CS3, CS4):
+        party = LoneParty(me)
+        mpc = Tetrad4PC().at(party)  # type: ignore[arg-type]
+        x, y = (shared(seed + s, algebra, n, mpc.sharing.held_by(me)) for s in (0, 50))
+        op, f, s = party.op("mul"), Mul(), tetrad_streams(0)
+        r = mpc._offline(op, f, x, y, (n,))  # type: ignore[arg-type]
+        c = mpc._online(op, f, x, y, (n,))  # type: ignore[arg-type]
+        a, b = named(put, x), named(put, y)
+        if r is not None:
+            same(tetrad.offline(a, b, s["u1"], s["u2"]), r, where)
+        if me == CS4:
+            same(tetrad.seed(a, b, s["s"]), party.sent[0], where)
+        if me == CS1:
+            same(tetrad.check(a, b, put(party.received[0]), s["u1"], s["u2"]), party.vouched[0], where)
+        if c is not None:
+            own = "l1" if me == CS3 else "l2"
+            mine = tetrad.evaluate(a, b, own, s["u1" if me == CS3 else "u2"])
+            same(mine, party.sent[0], where)
+            concluded, v = tetrad.conclude(a, b, mine, put(party.received[0]), s["s"])
+            same(concluded, c, where)
+            same(v, party.vouched[0], where)
+
+
+@everywhere
+@relaxed
+@given(seed=seeds, n=sizes, f=st.integers(1, 62), masking=st.booleans())
+def test_truncation_and_injection_steps_of_4pc(where: str, seed: int, n: int, f: int, masking: bool) -> None:
+    put = device(where).put
+    c, e, wrap, lx = (words(seed + i, n) for i in range(4))
+    s = tetrad_streams(3)
+    u1, u2 = (chacha20(s[k].key, s[k].nonce, 8 * n).view(np.uint64) for k in ("u1", "u2"))
+    star, base = cpu.left_bits(c)
+    same(tetrad.wrap_share(put(c), put(e), s["u1"]), star * e + u1, where)
+    same(tetrad.shift_left_half(put(c), f, put(wrap)), cpu.shift_correct(c, f, wrap + base), where)
+    right = cpu.shift_correct(c, f, np.zeros_like(c)) + np.uint64(1) + ((u1 + u2) << np.uint64(64 - f))
+    same(tetrad.shift_right_half(put(c), f, s["u1"], s["u2"]), right, where)
+    mb = value(seed + 4, BITS, -(-n // 8))
+    expected = _flipped(mb, c * e - wrap, n) - cpu.expand(mb, n) * lx + (u1 if masking else np.uint64(0))
+    actual = tetrad.inject_piece(put(mb), put(c), put(e), put(wrap), put(lx), s["u1"] if masking else None)
+    same(actual, expected, where)
