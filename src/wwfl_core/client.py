@@ -48,7 +48,7 @@ def zero_sharing(mpc: MPCBackend, algebra: Algebra, shape: Shape) -> Share:
     if not held:
         return Share(algebra, shape, {})
     drawn = {c: op.random(sharing.evaluators, f"z{c}", algebra, shape) for c in sharing.seeded}
-    parts = {**drawn, **sharing.complete(algebra, algebra.zeros(shape), drawn)}
+    parts = {**drawn, **sharing.complete(algebra, mpc.party.device.zeros(shape, algebra.dtype), drawn)}
     return Share(algebra, shape, {c: parts[c] for c in held})
 
 
