@@ -23,7 +23,8 @@ template <class U> struct Merged {
 
 // Takes the product in (if there is one), writes the state after it (ditto), and the masked next product.
 template <class U>
-DEVICE void round_of(Merged<U> own, Merged<U> next, U* g0, U* g1, U* p0, U* p1, U* message, i64 positions, Stream s0, Stream s1) {
+DEVICE void round_of(Merged<U> own, Merged<U> next, U* g0, U* g1, U* p0, U* p1, U* message, i64 positions, Stream s0,
+        Stream s1) {
     const i64 row = own.row, even = positions - positions % 2, units = (even - 1) * row;
     if (own.z)
         for (i64 e = first_index(); e < positions * row; e += stride()) {

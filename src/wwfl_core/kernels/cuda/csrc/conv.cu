@@ -2,7 +2,8 @@
 #include "common.cuh"
 
 // cols[(c, i, j), (b, oy, ox)] = x[b, c, oy stride + i - padding, ox stride + j - padding], zero outside.
-KERNEL im2col(const u64* x, u64* cols, i64 b, i64 c, i64 h, i64 w, i64 kh, i64 kw, i64 oh, i64 ow, i64 step, i64 padding) {
+KERNEL im2col(const u64* x, u64* cols, i64 b, i64 c, i64 h, i64 w, i64 kh, i64 kw, i64 oh, i64 ow, i64 step,
+        i64 padding) {
     const i64 width = b * oh * ow, total = c * kh * kw * width;
     for (i64 at = first_index(); at < total; at += stride()) {
         const i64 row = at / width, column = at % width;
@@ -14,7 +15,8 @@ KERNEL im2col(const u64* x, u64* cols, i64 b, i64 c, i64 h, i64 w, i64 kh, i64 k
 }
 
 // Every pixel gathers the columns that it went to, so that nothing is added by two threads.
-KERNEL col2im(const u64* cols, u64* x, i64 b, i64 c, i64 h, i64 w, i64 kh, i64 kw, i64 oh, i64 ow, i64 step, i64 padding) {
+KERNEL col2im(const u64* cols, u64* x, i64 b, i64 c, i64 h, i64 w, i64 kh, i64 kw, i64 oh, i64 ow, i64 step,
+        i64 padding) {
     const i64 width = b * oh * ow, total = b * c * h * w;
     for (i64 at = first_index(); at < total; at += stride()) {
         const i64 z = at % w, y = at / w % h, channel = at / (w * h) % c, image = at / (w * h * c);

@@ -49,8 +49,8 @@ struct MaskWords {
 
 #define THREADS 256
 
-// Calls use(i, mask) for all pairs of words i, i + 1 of `bytes` bytes; make(block, words) gives the mask. All lanes of a
-// warp call it, some perhaps for pairs beyond the end, where `load` gives zeros and `save` does nothing.
+// Calls use(i, mask) for all pairs of words i, i + 1 of `bytes` bytes; make(block, words) gives the mask. All lanes of
+// a warp call it, some perhaps for pairs beyond the end, where `load` gives zeros and `save` does nothing.
 template <class A, class Make, class Use> DEVICE void with_masks(i64 bytes, Make make, Use use) {
     __shared__ MaskWords shared[THREADS / 32];
     const int lane = threadIdx.x & 31;

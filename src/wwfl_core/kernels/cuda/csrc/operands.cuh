@@ -16,8 +16,9 @@ struct Product {  // a: (m, k), b: (k, n), strides in elements
 
 // One of two products, field by field: a reference to either would put both into local memory.
 DEVICE Product pick(bool second, const Product& p, const Product& q) {
-    return {second ? q.a : p.a,         second ? q.b : p.b,         second ? q.k : p.k,        second ? q.a_row : p.a_row,
-            second ? q.a_col : p.a_col, second ? q.b_row : p.b_row, second ? q.b_col : p.b_col};
+    return {second ? q.a : p.a,         second ? q.b : p.b,         second ? q.k : p.k,
+            second ? q.a_row : p.a_row, second ? q.a_col : p.a_col, second ? q.b_row : p.b_row,
+            second ? q.b_col : p.b_col};
 }
 
 // Steps of `depth` along both inner dimensions, one after the other; a step never straddles the two.

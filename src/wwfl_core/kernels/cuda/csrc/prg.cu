@@ -19,10 +19,12 @@ DEVICE void masked(const u64* value, u64* out, i64 bytes, i64 plus, i64 minus, S
         [&](i64 i, Two<A> mask) { save(out, i, bytes, value ? load<A>(value, i, bytes) + mask : mask); });
 }
 
-KERNEL __launch_bounds__(THREADS) masked_ring(const u64* value, u64* out, i64 bytes, i64 plus, i64 minus, STREAM(s0), STREAM(s1), STREAM(s2)) {
+KERNEL __launch_bounds__(THREADS) masked_ring(const u64* value, u64* out, i64 bytes, i64 plus, i64 minus, STREAM(s0),
+        STREAM(s1), STREAM(s2)) {
     masked<Ring>(value, out, bytes, plus, minus, OPEN_STREAM(s0), OPEN_STREAM(s1), OPEN_STREAM(s2));
 }
 
-KERNEL __launch_bounds__(THREADS) masked_bits(const u64* value, u64* out, i64 bytes, i64 plus, i64 minus, STREAM(s0), STREAM(s1), STREAM(s2)) {
+KERNEL __launch_bounds__(THREADS) masked_bits(const u64* value, u64* out, i64 bytes, i64 plus, i64 minus, STREAM(s0),
+        STREAM(s1), STREAM(s2)) {
     masked<Bits>(value, out, bytes, plus, minus, OPEN_STREAM(s0), OPEN_STREAM(s1), OPEN_STREAM(s2));
 }

@@ -18,11 +18,13 @@ DEVICE void product(const u64* x0, const u64* x1, const u64* y0, const u64* y1, 
         });
 }
 
-KERNEL __launch_bounds__(THREADS) product_ring(const u64* x0, const u64* x1, const u64* y0, const u64* y1, u64* z, i64 bytes, STREAM(own), STREAM(following)) {
+KERNEL __launch_bounds__(THREADS) product_ring(const u64* x0, const u64* x1, const u64* y0, const u64* y1, u64* z,
+        i64 bytes, STREAM(own), STREAM(following)) {
     product<Ring>(x0, x1, y0, y1, z, bytes, OPEN_STREAM(own), OPEN_STREAM(following));
 }
 
-KERNEL __launch_bounds__(THREADS) product_bits(const u64* x0, const u64* x1, const u64* y0, const u64* y1, u64* z, i64 bytes, STREAM(own), STREAM(following)) {
+KERNEL __launch_bounds__(THREADS) product_bits(const u64* x0, const u64* x1, const u64* y0, const u64* y1, u64* z,
+        i64 bytes, STREAM(own), STREAM(following)) {
     product<Bits>(x0, x1, y0, y1, z, bytes, OPEN_STREAM(own), OPEN_STREAM(following));
 }
 
@@ -37,7 +39,8 @@ DEVICE u64 spread(u32 x) {
 }
 
 // The product at P1 that will be truncated, and its message there at once: its star bits (Lemma W), packed and masked.
-KERNEL __launch_bounds__(THREADS) product_left(const u64* x0, const u64* x1, const u64* y0, const u64* y1, const u8* mask, u64* z, u8* message, i64 n, STREAM(own), STREAM(following)) {
+KERNEL __launch_bounds__(THREADS) product_left(const u64* x0, const u64* x1, const u64* y0, const u64* y1,
+        const u8* mask, u64* z, u8* message, i64 n, STREAM(own), STREAM(following)) {
     const Stream s0 = OPEN_STREAM(own), s1 = OPEN_STREAM(following);
     const int lane = threadIdx.x & 31;
     const i64 bytes = 8 * n;
@@ -49,7 +52,8 @@ KERNEL __launch_bounds__(THREADS) product_left(const u64* x0, const u64* x1, con
         },
         [&](i64 i, Two<Ring> alpha) {
             const Two<Ring> y = load<Ring>(y0, i, bytes);
-            const Two<Ring> v = load<Ring>(x0, i, bytes) * (y + load<Ring>(y1, i, bytes)) + load<Ring>(x1, i, bytes) * y + alpha;
+            const Two<Ring> left = load<Ring>(x0, i, bytes) * (y + load<Ring>(y1, i, bytes));
+            const Two<Ring> v = left + load<Ring>(x1, i, bytes) * y + alpha;
             save(z, i, bytes, v);
             const u64 quarter = 1ull << 62;
             const u32 even = __ballot_sync(0xffffffffu, i < n && (v.a - quarter) >> 63);
@@ -63,7 +67,8 @@ KERNEL __launch_bounds__(THREADS) product_left(const u64* x0, const u64* x1, con
 DEVICE u64 bit(const u8* packed, i64 i) { return packed[i >> 3] >> (i & 7) & 1; }
 
 // u = b1 ^ b2 and D = u (x1 + x2), less the masks of both: out holds n words of u, then (with x) n words of D.
-KERNEL __launch_bounds__(THREADS) lift(const u8* b1, const u8* b2, const u64* x1, const u64* x2, u64* out, i64 n, i64 rows, STREAM(mask)) {
+KERNEL __launch_bounds__(THREADS) lift(const u8* b1, const u8* b2, const u64* x1, const u64* x2, u64* out, i64 n,
+        i64 rows, STREAM(mask)) {
     const Stream s = OPEN_STREAM(mask);
     with_masks<Ring>(
         8 * rows * n, [&](u32 block, u64 words[8]) { chacha20_block(s, block, words); },

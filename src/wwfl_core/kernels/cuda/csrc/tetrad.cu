@@ -9,7 +9,8 @@ DEVICE u64 bit(const u8* packed, i64 i) { return packed[i >> 3] >> (i & 7) & 1; 
 
 // CS1 and CS4: r = gamma3 - F(u1) - F(u2) with gamma3 = a1 (b1 + b2) + a2 b1.
 template <class A>
-DEVICE void offline_of(const u64* a1, const u64* a2, const u64* b1, const u64* b2, u64* r, i64 bytes, Stream u1, Stream u2) {
+DEVICE void offline_of(const u64* a1, const u64* a2, const u64* b1, const u64* b2, u64* r, i64 bytes, Stream u1,
+        Stream u2) {
     with_masks<A>(
         bytes,
         [&](u32 block, u64 words[8]) {
@@ -21,7 +22,8 @@ DEVICE void offline_of(const u64* a1, const u64* a2, const u64* b1, const u64* b
             save(r, i, bytes, load<A>(a1, i, bytes) * (y + load<A>(b2, i, bytes)) + load<A>(a2, i, bytes) * y - u);
         });
 }
-BOTH_RINGS(offline, (const u64* a1, const u64* a2, const u64* b1, const u64* b2, u64* r, i64 bytes, STREAM(u1), STREAM(u2)),
+BOTH_RINGS(offline, (const u64* a1, const u64* a2, const u64* b1, const u64* b2, u64* r, i64 bytes, STREAM(u1),
+        STREAM(u2)),
            (a1, a2, b1, b2, r, bytes, OPEN_STREAM(u1), OPEN_STREAM(u2)))
 
 // CS4: w = gamma1 + gamma2 + F(s): all cross terms of the lambdas but those of gamma3.
@@ -36,7 +38,8 @@ DEVICE void seed_of(const u64* a1, const u64* a2, const u64* a3, const u64* b1, 
             save(w, i, bytes, x2 * y2 + (x1 + x2) * y3 + x3 * (y1 + y2 + y3) + mask);
         });
 }
-BOTH_RINGS(seed, (const u64* a1, const u64* a2, const u64* a3, const u64* b1, const u64* b2, const u64* b3, u64* w, i64 bytes, STREAM(s)),
+BOTH_RINGS(seed, (const u64* a1, const u64* a2, const u64* a3, const u64* b1, const u64* b2, const u64* b3, u64* w,
+        i64 bytes, STREAM(s)),
            (a1, a2, a3, b1, b2, b3, w, bytes, OPEN_STREAM(s)))
 
 // CS1: v = w + F(u1) + F(u2) - (a1 + a2) bm - am (b1 + b2), its check value.
@@ -55,13 +58,14 @@ DEVICE void check_of(const u64* am, const u64* a1, const u64* a2, const u64* bm,
             save(v, i, bytes, load<A>(w, i, bytes) + u - lost);
         });
 }
-BOTH_RINGS(check, (const u64* am, const u64* a1, const u64* a2, const u64* bm, const u64* b1, const u64* b2, const u64* w, u64* v, i64 bytes, STREAM(u1), STREAM(u2)),
+BOTH_RINGS(check, (const u64* am, const u64* a1, const u64* a2, const u64* bm, const u64* b1, const u64* b2,
+        const u64* w, u64* v, i64 bytes, STREAM(u1), STREAM(u2)),
            (am, a1, a2, bm, b1, b2, w, v, bytes, OPEN_STREAM(u1), OPEN_STREAM(u2)))
 
 // CS2 (own = l2) and CS3 (own = l1): y = own (b3 - bm) + (a3 - am) own' + F(u), and a3 b3 at CS3, own own' at CS2.
 template <class A>
-DEVICE void evaluate_of(const u64* am, const u64* a3, const u64* ao, const u64* bm, const u64* b3, const u64* bo, u64* y,
-                        i64 bytes, i64 third, Stream u) {
+DEVICE void evaluate_of(const u64* am, const u64* a3, const u64* ao, const u64* bm, const u64* b3, const u64* bo,
+                        u64* y, i64 bytes, i64 third, Stream u) {
     with_masks<A>(
         bytes, [&](u32 block, u64 words[8]) { chacha20_block(u, block, words); },
         [&](i64 i, Two<A> mask) {
@@ -72,7 +76,8 @@ DEVICE void evaluate_of(const u64* am, const u64* a3, const u64* ao, const u64* 
                  x * (z3 - load<A>(bm, i, bytes)) + (x3 - load<A>(am, i, bytes)) * z + square + mask);
         });
 }
-BOTH_RINGS(evaluate, (const u64* am, const u64* a3, const u64* ao, const u64* bm, const u64* b3, const u64* bo, u64* y, i64 bytes, i64 third, STREAM(u)),
+BOTH_RINGS(evaluate, (const u64* am, const u64* a3, const u64* ao, const u64* bm, const u64* b3, const u64* bo,
+        u64* y, i64 bytes, i64 third, STREAM(u)),
            (am, a3, ao, bm, b3, bo, y, bytes, third, OPEN_STREAM(u)))
 
 // CS2 and CS3 after the swap: c = mine + theirs - (a3 - am) bm - am b3, and the check value mine + theirs + F(s).
@@ -88,11 +93,13 @@ DEVICE void conclude_of(const u64* am, const u64* a3, const u64* bm, const u64* 
             save(c, i, bytes, both - (load<A>(a3, i, bytes) - x) * z - x * load<A>(b3, i, bytes));
         });
 }
-BOTH_RINGS(conclude, (const u64* am, const u64* a3, const u64* bm, const u64* b3, const u64* mine, const u64* theirs, u64* c, u64* v, i64 bytes, STREAM(s)),
+BOTH_RINGS(conclude, (const u64* am, const u64* a3, const u64* bm, const u64* b3, const u64* mine, const u64* theirs,
+        u64* c, u64* v, i64 bytes, STREAM(s)),
            (am, a3, bm, b3, mine, theirs, c, v, bytes, OPEN_STREAM(s)))
 
 // A piece of `inject`: (1 - 2 mb)(mx lb - gamma) - mb lx (+ F(u)).
-KERNEL __launch_bounds__(THREADS) inject_piece(const u8* mb, const u64* mx, const u64* lb, const u64* gamma, const u64* lx, u64* out, i64 n, i64 masking, STREAM(u)) {
+KERNEL __launch_bounds__(THREADS) inject_piece(const u8* mb, const u64* mx, const u64* lb, const u64* gamma,
+        const u64* lx, u64* out, i64 n, i64 masking, STREAM(u)) {
     const Stream stream = OPEN_STREAM(u);
     const auto value = [&](i64 i) -> u64 {
         if (i >= n) return 0;

@@ -22,7 +22,7 @@ KERNEL shift_correct(const u64* a, const u64* wrap, u64* out, i64 n, i64 f) {
     for (i64 i = first_index(); i < n; i += stride()) out[i] = shifted(a[i], f, wrap[i]);
 }
 
-// The message of either side: its private bit, packed and masked. left: 1 for the star bit of a, 0 for the top bit of b.
+// The message of either side: its private bit, packed and masked. left: 1 for a's star bit, 0 for b's top bit.
 KERNEL wrap_message(const u64* word, const u8* mask, u8* message, i64 n, i64 left) {
     const int lane = threadIdx.x & 31;
     for (i64 base = first_index() - lane; base < n; base += stride()) {
