@@ -18,7 +18,8 @@ from helpers import Wiretap, product, rng
 from wwfl_core import LocalCluster, MatMul, MPCBackend, SharedTensor, WwflError
 from wwfl_core.algebra import RING
 from wwfl_core.channel.frames import Frame
-from wwfl_core.cluster import PerParty, _accept, client_shares  # pyright: ignore[reportPrivateUsage]
+from wwfl_core.client import accept, client_shares
+from wwfl_core.cluster import PerParty
 from wwfl_core.errors import DeadlineExceeded, Desync, PeerAborted, ProtocolError, VerificationFailed
 from wwfl_core.sharing import TETRAD_4PC
 
@@ -306,7 +307,7 @@ def test_a_client_that_hands_out_different_copies_is_noticed(elements: int) -> N
                 parts, _ = client_shares(c.sharing, RING, ring, b"k" * 32)
                 given = parts[victim][component]
                 parts[victim][component] = bytes(32) if isinstance(given, bytes) else flip(9)(given)
-                handle = c.run(_accept, PerParty(tuple(parts)), ring.shape, 0)
+                handle = c.run(accept, PerParty(tuple(parts)), ring.shape, 0)
                 with pytest.raises(VerificationFailed, match="does not vouch for"):
                     c.reveal(handle)
 

@@ -108,13 +108,11 @@ class Federation:
             raise ConfigError(downgrade.refusal(lost, "say allow_weaker=True (fed.guarantee tells what is left)"))
         if reveal_policy is not None and engine == "plain":
             raise ConfigError('engine="plain" hides nothing, so no reveal policy can hold: use "simulate" or "mpc"')
-        self.model = model
+        self.model, self.root = model, root
         layers, self.initial = trace(model)
-        self.layers: list[spec.Layer] = pool_first(layers)
-        self.int_bits = int_bits
-        self.allow_weaker = allow_weaker
+        self.layers = pool_first(layers)
+        self.int_bits, self.allow_weaker = int_bits, allow_weaker
         self.engine: EngineName = engine
-        self.root = root
         self.members = list(clusters)
         self.history: list[Round] = []
         options = {"processes": processes, "insecure_seed": insecure_seed, "deadline_s": deadline_s}
@@ -247,7 +245,7 @@ class Federation:
             flat = np.concatenate([self.initial[name].reshape(-1) for name in spec.parameter_shapes(self.layers)])
             if isinstance(self.aggregation, Ensemble):
                 flat = np.tile(flat, (setting.tree.capacity, 1))
-            self._model = self._share(servers, flat)
+            self._model = self._books.share(servers, flat)
         setting.engine.align(servers, RUNS_PER_ROUND)
         if test is not None:
             self._share_test(test)
@@ -324,8 +322,7 @@ class Federation:
         servers = self.global_servers
         self._share_test(test)
         progress(servers.name, "evaluate", 0, 1)
-        data = self._tests[test.sha256]
-        args = (self.layers, self.int_bits, self.current_model, *data, EVALUATION_BATCH, reason)
+        args = (self.layers, self.int_bits, self.current_model, *self._tests[test.sha256], EVALUATION_BATCH, reason)
         hits: int = self._run(servers, "evaluate", programs.evaluate, *args)
         progress(servers.name, "evaluate", 1, 1)
         return hits / len(test)
@@ -367,10 +364,6 @@ class Federation:
     def _run(self, node: Any, stage: str, fn: Callable[..., Any], *args: Any) -> Any:
         """Runs a program whose public results all servers report alike, and books its cost under a stage."""
         return self._books.run(node, stage, fn, *args)
-
-    def _share(self, node: Any, value: npt.ArrayLike) -> Any:
-        """A client's upload."""
-        return self._books.share(node, value)
 
     # ------------------------------------------------------------------ checkpoints
 

@@ -92,7 +92,7 @@ def aggregate(
     current: SharedTensor,
     root: SharedTensor | None,
     memory: dict[str, SharedTensor],
-    coin: bytes | None,
+    coin: bytes | None = None,
 ) -> tuple[SharedTensor, dict[str, SharedTensor]]:
     """Agg at the servers: the next model, and what the rule keeps for the next round.
 

@@ -1,4 +1,7 @@
-"""Opening a value to a client, outside of the cluster: every server hands over components, the client combines them.
+"""Clients, who are outside of the cluster: how they share a value with its servers, and how one is opened to them.
+
+To share, a client sends masks as seeds and one component in full. To open, every server hands over components, and the
+client combines them.
 
 The servers learn nothing: none of them gets a component that it does not hold. Before they hand over, all add the same
 fresh sharing of zero, from the key of the parties that hold components. So the client gets a uniform sharing of the
@@ -23,7 +26,9 @@ from .algebra import Algebra
 from .arrays import Array, Shape, to_host
 from .backend import MPCBackend
 from .cost import Link, Phase
+from .device import HOST, Device
 from .errors import VerificationFailed
+from .prg import KEY_BYTES, Prg, derive_key
 from .share import Share
 from .sharing import SharingSemantics
 from .tensor import SharedBits, SharedTensor
@@ -39,6 +44,51 @@ class Revealed:
 
     value: Any
     outvoted: tuple[str, ...] = ()
+
+
+# ---------------------------------------------------------------------- a client shares
+
+
+def client_shares(
+    sharing: SharingSemantics, algebra: Algebra, value: Array, key: bytes
+) -> tuple[list[dict[int, Array | bytes]], list[int]]:
+    """What a client sends to each server to share elements of `algebra`, and its size in bytes.
+
+    The `sharing.seeded` components are uniform and travel as the 32-byte seed that each is expanded from; the
+    `sharing.computed` ones follow from them and the value.
+    """
+    size = algebra.nbytes(value.shape)
+    seeds = {c: derive_key(key, "component", str(c)) for c in sharing.seeded}
+    drawn = {c: expand_seed(seed, algebra, value.shape) for c, seed in seeds.items()}
+    messages: dict[int, Array | bytes] = {**sharing.complete(algebra, value, drawn)}
+    messages |= seeds if size > KEY_BYTES else drawn
+    parts = [{c: messages[c] for c in sharing.held_by(p)} for p in range(sharing.parties)]
+    sizes = [sum(len(m) if isinstance(m, bytes) else size for m in part.values()) for part in parts]
+    return parts, sizes
+
+
+def expand_seed(seed: bytes, algebra: Algebra, shape: Shape, device: Device = HOST) -> Array:
+    """The uniform elements that a seed stands for."""
+    return Prg(seed).draw(0, "seed", algebra, shape, device)
+
+
+def accept(mpc: MPCBackend, parts: dict[int, Array | bytes], shape: Shape, frac_bits: int) -> SharedTensor:
+    """A server takes its components from a client; holders of one component vouch for it to each other."""
+    algebra, device = mpc.numbers, mpc.party.device
+    expanded = {
+        c: expand_seed(m, algebra, shape, device) if isinstance(m, bytes) else device.put(np.asarray(m))
+        for c, m in parts.items()
+    }
+    if mpc.sharing.security.malicious:
+        op = mpc.party.op("accept")
+        for component, array in expanded.items():
+            for other in sorted(mpc.sharing.holders[component] - {mpc.me}):
+                mpc.party.transcript.vouch(other, op.number, array)
+                mpc.party.transcript.expect(other, op.number, array)
+    return SharedTensor(mpc, Share(algebra, shape, expanded), frac_bits)
+
+
+# ---------------------------------------------------------------------- a value is opened to a client
 
 
 def zero_sharing(mpc: MPCBackend, algebra: Algebra, shape: Shape) -> Share:

@@ -13,25 +13,22 @@ from concurrent.futures import Future
 from threading import Lock
 from typing import Any, Self
 
-import numpy as np
 import numpy.typing as npt
 
 from . import kernels
-from .algebra import Algebra
-from .arrays import Array, Shape
+from .arrays import Array
 from .backend import MPCBackend
 from .channel.memory import MemoryNetwork
 from .channel.pki import Authority
 from .channel.tcp import HostPort
-from .client import Revealed, combine, hand_over, links_to_client
+from .client import Revealed, accept, client_shares, combine, hand_over, links_to_client
 from .cost import Cost, Link, NetworkModel, Phase
-from .device import HOST, Device, Memory, named
+from .device import HOST, Memory, named
 from .errors import Misuse, PeerAborted, PeerLost, ProtocolError, VerificationFailed
 from .handle import Handle, PerParty, checked_hosts, guarantees_in
 from .ledger import Ledger
-from .prg import KEY_BYTES, Prg, derive_key, fresh_key
+from .prg import derive_key, fresh_key
 from .server import Command, Outcome, Ref, map_tree
-from .share import Share
 from .sharing import Security, SharingSemantics, weaker_of
 from .tensor import SharedTensor
 from .workers import ProcessWorker, ThreadWorker, Worker
@@ -268,7 +265,7 @@ class LocalCluster:
         self._dealt = max(self._dealt + 1, self._run)
         numbers = self.protocol.numbers
         parts, uploads = client_shares(self.sharing, numbers, numbers.from_words(ring), self._client_key())
-        handle: Handle = self.run(_accept, PerParty(tuple(parts)), ring.shape, frac_bits)
+        handle: Handle = self.run(accept, PerParty(tuple(parts)), ring.shape, frac_bits)
         links = {
             Link("client", a, Phase.ONLINE, "upload"): (n, 1) for a, n in zip(self.addresses, uploads, strict=True) if n
         }
@@ -373,45 +370,6 @@ def _rank(error: BaseException | None) -> int:
     if isinstance(error, TimeoutError):
         return 1
     return 0
-
-
-def client_shares(
-    sharing: SharingSemantics, algebra: Algebra, value: Array, key: bytes
-) -> tuple[list[dict[int, Array | bytes]], list[int]]:
-    """What a client sends to each server to share elements of `algebra`, and its size in bytes.
-
-    The `sharing.seeded` components are uniform and travel as the 32-byte seed that each is expanded from; the
-    `sharing.computed` ones follow from them and the value.
-    """
-    size = algebra.nbytes(value.shape)
-    seeds = {c: derive_key(key, "component", str(c)) for c in sharing.seeded}
-    drawn = {c: expand_seed(seed, algebra, value.shape) for c, seed in seeds.items()}
-    messages: dict[int, Array | bytes] = {**sharing.complete(algebra, value, drawn)}
-    messages |= seeds if size > KEY_BYTES else drawn
-    parts = [{c: messages[c] for c in sharing.held_by(p)} for p in range(sharing.parties)]
-    sizes = [sum(len(m) if isinstance(m, bytes) else size for m in part.values()) for part in parts]
-    return parts, sizes
-
-
-def expand_seed(seed: bytes, algebra: Algebra, shape: Shape, device: Device = HOST) -> Array:
-    """The uniform elements that a seed stands for."""
-    return Prg(seed).draw(0, "seed", algebra, shape, device)
-
-
-def _accept(mpc: MPCBackend, parts: dict[int, Array | bytes], shape: Shape, frac_bits: int) -> SharedTensor:
-    """A server takes its components from a client; holders of one component vouch for it to each other."""
-    algebra, device = mpc.numbers, mpc.party.device
-    expanded = {
-        c: expand_seed(m, algebra, shape, device) if isinstance(m, bytes) else device.put(np.asarray(m))
-        for c, m in parts.items()
-    }
-    if mpc.sharing.security.malicious:
-        op = mpc.party.op("accept")
-        for component, array in expanded.items():
-            for other in sorted(mpc.sharing.holders[component] - {mpc.me}):
-                mpc.party.transcript.vouch(other, op.number, array)
-                mpc.party.transcript.expect(other, op.number, array)
-    return SharedTensor(mpc, Share(algebra, shape, expanded), frac_bits)
 
 
 def _reveal(mpc: MPCBackend, tensor: SharedTensor, reason: str) -> Any:
