@@ -12,23 +12,13 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-
 from backends import Additive2PC, Replicated3PC
 from wwfl import SGD, Cluster, Federation, Round, Schedule, datasets
-from wwfl.data.partition import Partition
+from wwfl.data.partition import paper
 from wwfl.nn.models import lenet5
 
 CLUSTERS, CLIENTS, SAMPLES = 10, 100, 200
 PAPER = Schedule(samples_per_client=SAMPLES, clients_per_round=10, epochs=5, batch=80, sgd=SGD(0.05))
-
-
-def partition(rows: int, seed: int) -> Partition:
-    """All rows are dealt out again and again, each time in a new random order, until every client has its samples."""
-    rng = np.random.default_rng(seed)
-    need = CLUSTERS * CLIENTS * SAMPLES
-    dealt = np.concatenate([rng.permutation(rows) for _ in range(-(-need // rows))])[:need]
-    return [list(cluster) for cluster in dealt.reshape(CLUSTERS, CLIENTS, SAMPLES)]
 
 
 def main() -> None:
@@ -53,7 +43,7 @@ def main() -> None:
     ) as fed:
         if options.checkpoint and (Path(options.checkpoint) / "state.json").exists():
             fed.restore(options.checkpoint)
-        parts = partition(len(train), options.seed)
+        parts = paper(train, CLUSTERS, CLIENTS, SAMPLES, seed=options.seed)
         history = fed.fit(
             train, test, rounds=options.rounds, partition=parts, checkpoint=options.checkpoint, on_round=show
         )
