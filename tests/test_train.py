@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ from typer.testing import CliRunner
 from wwfl.accounting import LINK_KEYS, STAGE_KEYS, difference, total
 from wwfl.cli.main import app
 from wwfl.cli.train import predict, train
-from wwfl.config import load
 from wwfl.federation import Federation
 from wwfl.images import read_image
 from wwfl.runs import RunFolder
@@ -140,10 +137,6 @@ def test_a_killed_run_goes_on_without_losing_or_repeating_a_round(
     assert [s["from_round"] for s in run.facts["sessions"]] == [1, at + (not before_checkpoint)]
 
 
-@pytest.mark.skipif(
-    "on_round" not in inspect.signature(Federation.fit).parameters,
-    reason="a restored federation of this version draws other coins than one that was not interrupted",
-)
 def test_a_killed_run_ends_exactly_like_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """But for what its second session paid for sharing the test set again."""
     changes = ("schedule.rounds=3", "reveal.when=final")
@@ -288,8 +281,6 @@ def test_exit_codes_tell_errors_apart(error: BaseException, code: int, monkeypat
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.stem)
 def test_every_example_configuration_runs_in_small_form(path: Path, tmp_path: Path) -> None:
-    if load(path).federation.engine != "mpc" and "engine" not in inspect.signature(Federation).parameters:
-        pytest.skip("this version of wwfl has no engine that computes in the clear")
     small = ["schedule.rounds=1", "schedule.epochs=1", "schedule.samples_per_client=10", "data.test=20"]
     metrics = train(
         config_path=str(path), overrides=small, folder=str(tmp_path / "r"), resume=False, json_path=None, console=SILENT
@@ -304,7 +295,6 @@ def test_the_command_starts_without_what_only_some_commands_need() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.skipif(find_spec("wwfl.data.describe") is None, reason="this version of wwfl describes no folders")
 def test_the_data_command_tells_what_lies_in_a_folder(tmp_path: Path) -> None:
     from wwfl.data.idx import write_idx
 
