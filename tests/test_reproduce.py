@@ -14,6 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from wwfl import grid, reproduce
+from wwfl.cli import attack
 from wwfl.cli.main import app
 from wwfl.config import Config, parse
 from wwfl.config.sections import Aggregation
@@ -237,6 +238,34 @@ def test_the_attack_command_writes_rows_summary_and_a_plot(tmp_path: Path) -> No
     assert body["summary"][0]["seeds"] == 2 and "no attack" in plot.read_text()
 
 
+def test_a_backdoors_success_is_measured_where_it_has_a_goal() -> None:
+    small = parse(
+        """
+        [model]
+        name = "logistic_regression"
+        [data]
+        pool = 2
+        test = 60
+        [federation]
+        engine = "plain"
+        clusters = [{ protocol = "2pc" }]
+        [schedule]
+        rounds = 1
+        samples_per_client = 20
+        epochs = 1
+        [grid]
+        attacks = ["none", "rlf", "badnets"]
+        placements = ["equal"]
+        rates = [0.5]
+        seeds = [0]
+        """
+    )
+    rows = grid.run(small)
+    rates = {row["attack"]: row["success_rate"] for row in rows}
+    assert rates["none"] is None and rates["rlf"] is None and 0 <= rates["badnets"] <= 1
+    assert "attack success" in [str(c.header) for c in attack.table(grid.summary(rows, attack.KEYS)).columns]
+
+
 def test_figure_3_shows_the_control_for_the_learning_rate() -> None:
     result, text = text_of(fig3.run, small=figures.shortened(TINY, clusters=3, seeds=(0, 1), rounds=2))
     modes = {row["mode"] for row in result["summary"]}
@@ -252,7 +281,7 @@ def test_figure_3_shows_the_control_for_the_learning_rate() -> None:
     [
         pytest.param(fig4, 2 * len(fig4.ATTACKS), id="fig4", marks=pytest.mark.slow),
         pytest.param(fig5, 2 * len(fig5.RATES) * 3, id="fig5", marks=pytest.mark.slow),
-        pytest.param(fig6, 4 * len(fig6.RULES), id="fig6"),
+        pytest.param(fig6, 4 * len(fig6.rules(4)), id="fig6"),
     ],
 )
 def test_figures_run_every_combination(module: Any, combinations: int) -> None:
