@@ -281,7 +281,7 @@ def test_figure_3_shows_the_control_for_the_learning_rate() -> None:
     [
         pytest.param(fig4, 2 * len(fig4.ATTACKS), id="fig4", marks=pytest.mark.slow),
         pytest.param(fig5, 2 * len(fig5.RATES) * 3, id="fig5", marks=pytest.mark.slow),
-        pytest.param(fig6, 4 * len(fig6.rules(4)), id="fig6"),
+        pytest.param(fig6, 4 * len(fig6.rules(4)), id="fig6", marks=pytest.mark.slow),
     ],
 )
 def test_figures_run_every_combination(module: Any, combinations: int) -> None:
