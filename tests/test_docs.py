@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from benchmarks import costs
 
+from wwfl.config import parse
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -37,10 +39,18 @@ def test_the_readme_trains_together() -> None:
     assert space["labels"].shape == (100,)
 
 
+def test_the_readme_attacks_and_its_configuration_is_one() -> None:
+    space: dict[str, Any] = {}
+    exec(blocks("README.md")[2], space)
+    assert len(space["attacked"]) == 1 and sum(map(len, space["bad"].malicious)) == 12
+    (text,) = re.findall(r"^```toml\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert parse(text).attack.placement == "cluster-focused"
+
+
 def test_the_readmes_protocol_passes_the_kit() -> None:
     from wwfl_core.testing import conformance
 
-    code = blocks("README.md")[2]
+    code = blocks("README.md")[3]
     space: dict[str, Any] = {}
     exec(code.replace("print(conformance(Mine))", "pass"), space)
     report = conformance(space["Mine"])

@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from wwfl import federation, grid, reproduce
+from wwfl import grid, reproduce
+from wwfl.cli import attack
 from wwfl.cli.main import app
 from wwfl.config import Config, parse
 from wwfl.config.sections import Aggregation
@@ -22,12 +23,6 @@ from wwfl.reproduce import round as one_round
 from wwfl.reproduce.setup import Trained
 from wwfl_core.errors import ConfigError
 
-ENGINES = "engine" in inspect.signature(federation.Federation).parameters
-needs_engines = pytest.mark.skipif(not ENGINES, reason="this version of wwfl has no engine that computes in the clear")
-needs_attacks = pytest.mark.skipif(
-    find_spec("wwfl.attacks") is None or find_spec("wwfl.aggregation.registry") is None,
-    reason="this version of wwfl has no attacks or no registry of rules",
-)
 SILENT = Console(quiet=True)
 TINY = figures.Size(10, 4, 2, 15, 10, 1, (0,), model='name = "mlp"\nhidden = [8]', pool=4)
 
@@ -156,18 +151,16 @@ def test_table_8_stores_what_the_servers_keep() -> None:
 
 
 def test_layers_are_measured_by_topology() -> None:
-    chosen = tuple(t for t in layers.TOPOLOGIES if ENGINES or t.name.startswith(("one MPC cluster", "WW-FL")))
-    result, text = text_of(layers.run, topologies=chosen)
+    result, text = text_of(layers.run)
     rows = {row["topology"]: row for row in result["rows"]}
     ours = rows["WW-FL"]
     assert ours["error"] is None and ours["guarantee"] == "semi-honest, 1 corrupt party"
     assert all(ours["bytes"][stage]["online"] > 0 for stage in ("upload", "train", "reshare"))
     assert "who sees models" in text
-    if ENGINES:
-        assert [row["error"] for row in result["rows"]] == [None] * len(layers.TOPOLOGIES)
-        four = rows["WW-FL, four layers"]["bytes"]["reshare"]["online"]
-        assert four > rows["WW-FL"]["bytes"]["reshare"]["online"]
-        assert "train" not in rows["secure aggregation, two servers"]["bytes"]
+    assert [row["error"] for row in result["rows"]] == [None] * len(layers.TOPOLOGIES)
+    four = rows["WW-FL, four layers"]["bytes"]["reshare"]["online"]
+    assert four > rows["WW-FL"]["bytes"]["reshare"]["online"]
+    assert "train" not in rows["secure aggregation, two servers"]["bytes"]
 
 
 # ---------------------------------------------------------------------- attacks and figures
@@ -205,7 +198,7 @@ def test_a_summary_is_mean_and_deviation_over_seeds() -> None:
 
 
 def test_a_rule_that_does_not_exist_is_found_before_the_first_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grid, "curve", lambda *_: pytest.fail("a run began"))
+    monkeypatch.setattr(grid, "outcome", lambda *_: pytest.fail("a run began"))
     rules = [Aggregation(rule="fedavg"), Aggregation(rule="fedaverage")]
     config = Config().model_copy(update={"grid": Config().grid.model_copy(update={"rules": rules})})
     with pytest.raises(ConfigError, match="fedavg"):
@@ -245,7 +238,34 @@ def test_the_attack_command_writes_rows_summary_and_a_plot(tmp_path: Path) -> No
     assert body["summary"][0]["seeds"] == 2 and "no attack" in plot.read_text()
 
 
-@needs_engines
+def test_a_backdoors_success_is_measured_where_it_has_a_goal() -> None:
+    small = parse(
+        """
+        [model]
+        name = "logistic_regression"
+        [data]
+        pool = 2
+        test = 60
+        [federation]
+        engine = "plain"
+        clusters = [{ protocol = "2pc" }]
+        [schedule]
+        rounds = 1
+        samples_per_client = 20
+        epochs = 1
+        [grid]
+        attacks = ["none", "rlf", "badnets"]
+        placements = ["equal"]
+        rates = [0.5]
+        seeds = [0]
+        """
+    )
+    rows = grid.run(small)
+    rates = {row["attack"]: row["success_rate"] for row in rows}
+    assert rates["none"] is None and rates["rlf"] is None and 0 <= rates["badnets"] <= 1
+    assert "attack success" in [str(c.header) for c in attack.table(grid.summary(rows, attack.KEYS)).columns]
+
+
 def test_figure_3_shows_the_control_for_the_learning_rate() -> None:
     result, text = text_of(fig3.run, small=figures.shortened(TINY, clusters=3, seeds=(0, 1), rounds=2))
     modes = {row["mode"] for row in result["summary"]}
@@ -256,14 +276,12 @@ def test_figure_3_shows_the_control_for_the_learning_rate() -> None:
         assert "control" in fig3.plot(result)
 
 
-@needs_engines
-@needs_attacks
 @pytest.mark.parametrize(
     ("module", "combinations"),
     [
         pytest.param(fig4, 2 * len(fig4.ATTACKS), id="fig4", marks=pytest.mark.slow),
         pytest.param(fig5, 2 * len(fig5.RATES) * 3, id="fig5", marks=pytest.mark.slow),
-        pytest.param(fig6, 4 * len(fig6.RULES), id="fig6"),
+        pytest.param(fig6, 4 * len(fig6.rules(4)), id="fig6", marks=pytest.mark.slow),
     ],
 )
 def test_figures_run_every_combination(module: Any, combinations: int) -> None:

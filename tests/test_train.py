@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
+import html
+import io
 import json
 import shutil
 import subprocess
@@ -10,21 +11,26 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from wwfl import build
 from wwfl.accounting import LINK_KEYS, STAGE_KEYS, difference, total
+from wwfl.attacks import Placement
 from wwfl.cli.main import app
 from wwfl.cli.train import predict, train
-from wwfl.config import load
-from wwfl.federation import Federation
+from wwfl.config import load, parse, sections
+from wwfl.data.dataset import Dataset
+from wwfl.data.readers import READERS
+from wwfl.federation import Federation, LocalTrainers
 from wwfl.images import read_image
+from wwfl.privacy import gaussian_epsilon
 from wwfl.runs import RunFolder
-from wwfl_core.errors import ConfigError, DataError, PeerLost, VerificationFailed, WwflError
+from wwfl_core.errors import ConfigError, DataError, PeerLost, Refused, VerificationFailed, WwflError
 
 CONFIGS = Path(__file__).parent.parent / "examples" / "configs"
 SMALL = str(CONFIGS / "small.toml")
@@ -140,10 +146,6 @@ def test_a_killed_run_goes_on_without_losing_or_repeating_a_round(
     assert [s["from_round"] for s in run.facts["sessions"]] == [1, at + (not before_checkpoint)]
 
 
-@pytest.mark.skipif(
-    "on_round" not in inspect.signature(Federation.fit).parameters,
-    reason="a restored federation of this version draws other coins than one that was not interrupted",
-)
 def test_a_killed_run_ends_exactly_like_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """But for what its second session paid for sharing the test set again."""
     changes = ("schedule.rounds=3", "reveal.when=final")
@@ -254,6 +256,125 @@ def test_what_cannot_be_predicted_is_explained(done: Path, what: dict[str, Any],
         ask(done, **what)
 
 
+# ---------------------------------------------------------------------- from a configuration to objects
+
+
+def poisoned_setting(kind: str) -> tuple[build.Setting, Dataset]:
+    """Malicious clients in one cluster, and the training set as it was. In partition `paper` others hold their images,
+    too, which are therefore poisoned as copies."""
+    config = load(
+        SMALL,
+        [
+            f"partition.kind={kind}",
+            "federation.engine=plain",
+            "attack.name=slf",
+            "attack.placement=cluster-focused",
+            "attack.rate=0.25",
+            "data.train=100",
+            "schedule.samples_per_client=40" if kind == "paper" else "schedule.samples_per_client=10",
+        ],
+    )
+    clean = build.data(config.data)
+    return build.setting(config, clean), clean[0]
+
+
+@pytest.mark.parametrize("kind", ["iid", "paper"])
+def test_malicious_clients_train_on_poisoned_images_and_nobody_else_does(kind: str) -> None:
+    setting, clean = poisoned_setting(kind)
+    assert sum(map(len, setting.malicious)) == 2
+    assert (len(setting.train) > len(clean)) == (kind == "paper")
+    for bad, clients in zip(setting.malicious, setting.partition, strict=True):
+        for client, rows in enumerate(clients):
+            same = (setting.train.images[rows, None] == clean.images[None]).all(axis=(2, 3, 4)).argmax(1)
+            flipped = setting.train.labels[rows] != clean.labels[same]
+            assert flipped.all() if client in bad else not flipped.any()
+
+
+def test_a_federation_is_trained_on_the_partition_of_the_poisoned_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int]] = []
+    real = Federation.fit
+
+    def fit(self: Federation, train: Dataset, *args: Any, partition: Any = None, **options: Any) -> Any:
+        seen.append((len(train), max(int(rows.max()) for clients in partition for rows in clients)))
+        return real(self, train, *args, partition=partition, **options)
+
+    monkeypatch.setattr(Federation, "fit", fit)
+    attack = ("partition.kind=paper", "data.train=100", "attack.name=slf", "attack.placement=cluster-focused")
+    go(tmp_path / "a", *attack, "attack.rate=0.25", "federation.engine=plain", "schedule.rounds=1")
+    ((size, last),) = seen
+    assert size > 100 and last == size - 1
+
+
+@pytest.mark.parametrize("kind", ["iid", "paper", "dirichlet", "regions", "shards", "quantity"])
+def test_every_kind_of_partition_gives_every_client_data(kind: str) -> None:
+    found = build.setting(load(SMALL, [f"partition.kind={kind}", "schedule.samples_per_client=30"]))
+    assert [len(clients) for clients in found.partition] == [4, 4]
+    assert all(len(rows) for clients in found.partition for rows in clients)
+
+
+def test_data_sets_are_named_as_their_readers_are() -> None:
+    names = get_args(sections.Data.model_fields["name"].annotation)
+    assert set(names) == set(READERS)
+
+
+def test_placements_are_named_as_in_the_attacks() -> None:
+    assert set(get_args(sections.Placement)) == set(Placement)
+
+
+def test_some_trainers_of_plain_federated_learning_can_be_malicious() -> None:
+    member = sections.Trainers(kind="trainers", clients=10, attack="sign-flip", rate=0.3)
+    config = parse("").model_copy(update={"federation": sections.Federation(engine="plain", clusters=[member])})
+    with build.federation(config, build.setting(config)) as federation:
+        (trainers,) = federation.members
+    assert isinstance(trainers, LocalTrainers) and len(trainers.malicious) == 3 and trainers.attack is not None
+
+
+@pytest.mark.parametrize("engine", ["mpc", "simulate"])
+def test_the_servers_refuse_to_open_a_model_that_the_configuration_keeps(engine: str) -> None:
+    config = load(SMALL, [*QUICK, f"federation.engine={engine}", "schedule.rounds=1"])
+    setting = build.setting(config)
+    with build.federation(config, setting) as federation:
+        federation.fit(setting.train, None, rounds=1, partition=setting.partition)
+        with pytest.raises(Refused, match="model"):
+            federation.reveal("curiosity")
+
+
+def test_engine_plain_hides_nothing_and_promises_nothing(tmp_path: Path) -> None:
+    assert build.reveal_policy(load(SMALL, ["federation.engine=plain"])) is None
+    go(tmp_path / "a", "federation.engine=plain", "reveal.when=final", "schedule.rounds=1")
+    assert (tmp_path / "a" / "model.npz").exists()
+
+
+PRIVATE = ("privacy.clip=1.0", "privacy.noise_multiplier=2.0", "schedule.rounds=2")
+
+
+def test_a_private_run_tells_after_each_round_what_it_promises_and_for_what(tmp_path: Path) -> None:
+    out = io.StringIO()
+    metrics = train(
+        config_path=SMALL,
+        overrides=[*QUICK, *PRIVATE],
+        folder=str(tmp_path / "a"),
+        resume=False,
+        json_path=None,
+        console=Console(file=out, width=300),
+    )
+    first, second = (line["privacy"] for line in metrics)
+    assert first["epsilon"] == gaussian_epsilon(2.0, 1, 1e-5) < second["epsilon"] == gaussian_epsilon(2.0, 2, 1e-5)
+    assert out.getvalue().count(first["unit"]) == 2 and second["words"] in out.getvalue()
+    if find_spec("jinja2") and find_spec("matplotlib"):
+        from wwfl.report.page import page
+
+        assert second["unit"] in html.unescape(page([tmp_path / "a"]))
+
+
+def test_a_spent_privacy_budget_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match="budget"):
+        go(tmp_path / "a", *PRIVATE, f"privacy.epsilon={gaussian_epsilon(2.0, 1, 1e-5) + 0.01}")
+    assert len(RunFolder.open(tmp_path / "a").metrics()) == 1
+
+
 # ---------------------------------------------------------------------- the command
 
 
@@ -288,8 +409,6 @@ def test_exit_codes_tell_errors_apart(error: BaseException, code: int, monkeypat
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.stem)
 def test_every_example_configuration_runs_in_small_form(path: Path, tmp_path: Path) -> None:
-    if load(path).federation.engine != "mpc" and "engine" not in inspect.signature(Federation).parameters:
-        pytest.skip("this version of wwfl has no engine that computes in the clear")
     small = ["schedule.rounds=1", "schedule.epochs=1", "schedule.samples_per_client=10", "data.test=20"]
     metrics = train(
         config_path=str(path), overrides=small, folder=str(tmp_path / "r"), resume=False, json_path=None, console=SILENT
@@ -304,7 +423,6 @@ def test_the_command_starts_without_what_only_some_commands_need() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.skipif(find_spec("wwfl.data.describe") is None, reason="this version of wwfl describes no folders")
 def test_the_data_command_tells_what_lies_in_a_folder(tmp_path: Path) -> None:
     from wwfl.data.idx import write_idx
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +20,19 @@ from wwfl_core.cost import NetworkModel
 from wwfl_core.errors import ConfigError
 from wwfl_core.registry import resolve
 
+from . import attacks, sampling
 from . import federation as fl
-from . import sampling
-from .aggregation import Aggregation, FedAvg, TrimmedMean
+from .aggregation import Aggregation, registry
 from .config import sections
 from .config.sections import Config, nearest
-from .data import datasets
+from .data import datasets, partition, readers
 from .data.datasets import Dataset
-from .data.partition import iid
+from .data.partition import Partition
 from .nn import models
 from .nn.train import SGD
+from .policy import Permission, RevealPolicy
+from .privacy import Budget, Private
+from .topology import Member
 
 WITH_SURROGATE = ("dlf",)
 """Attacks that train a model of the architecture under attack, from a seed of their own."""
@@ -39,14 +40,15 @@ WITH_SURROGATE = ("dlf",)
 
 @dataclass(frozen=True)
 class Setting:
-    """Everything that a run needs but the servers. `malicious[k]` are the malicious clients of leaf k; `root` is the
-    servers' own data, if they have any."""
+    """Everything that a run needs but the servers. `malicious[k]` are the malicious clients of leaf k, who mount
+    `attack`; `root` is the servers' own data, if they have any."""
 
     train: Dataset
     test: Dataset
     root: Dataset | None
-    partition: list[list[np.ndarray]]
+    partition: Partition
     malicious: list[list[int]]
+    attack: attacks.DataAttack | None = None
 
 
 Sets = tuple[Dataset, Dataset]
@@ -62,11 +64,15 @@ def setting(config: Config, sets: Sets | None = None) -> Setting:
     train, test = data(config.data) if sets is None else sets
     train, root = _split_root(train, config.data.root)
     sizes = [m.clients for m in sections.trainers_and_clusters(config.federation.clusters)]
-    who = partition(config, train, sizes)
-    if config.attack.name is None:
+    who = holders(config, train, sizes)
+    attack = data_attack(config, train)
+    if attack is None:
         return Setting(train, test, root, who, [[] for _ in who])
-    poisoned = _poison(config, train, who)
-    return Setting(poisoned.train, test, root, who, poisoned.malicious)
+    section = config.attack
+    seed = config.run.seed if section.seed is None else section.seed
+    poisoned = attacks.poison(train, who, attack, rate=section.rate, placement=section.placement, seed=seed)
+    # Its partition: samples that honest clients hold, too, were poisoned as copies behind the training set.
+    return Setting(poisoned.train, test, root, poisoned.partition, poisoned.malicious, attack)
 
 
 def _split_root(train: Dataset, count: int | None) -> tuple[Dataset, Dataset | None]:
@@ -92,38 +98,40 @@ def data(section: sections.Data) -> Sets:
 
 
 def _read(section: sections.Data) -> Sets:
-    reader = _known(datasets, section.name)
+    if section.folder is not None:
+        return readers.read(section.name, section.folder)
     if section.name == "mnist":
-        return reader(section.folder)
-    if section.folder is None:
-        raise ConfigError(f"data.folder is missing: {section.name} is not part of the package")
-    return reader(section.folder)
+        return datasets.mnist()
+    raise ConfigError(f"data.folder is missing: {section.name} is not part of the package")
 
 
-def partition(config: Config, train: Dataset, sizes: list[int]) -> list[list[np.ndarray]]:
-    """Who holds which images: partition[cluster][client]; cluster k has sizes[k] clients."""
+def holders(config: Config, train: Dataset, sizes: list[int]) -> Partition:
+    """Who holds which images: holders[cluster][client]; cluster k has sizes[k] clients."""
     section = config.partition
+    shapes: dict[str, dict[str, Any]] = {
+        "iid": {},
+        "paper": {},
+        "dirichlet": {"alpha": section.alpha},
+        "regions": {"alpha": section.alpha},
+        "quantity": {"alpha": section.alpha},
+        "shards": {"shards_per_client": section.shards_per_client},
+    }
     seed = config.run.seed if section.seed is None else section.seed
-    args = (train, len(sizes), max(sizes), config.schedule.samples_per_client)
-    if section.kind == "iid":
-        made = iid(*args, seed)
-    else:
-        module = room("wwfl.data", "partition")
-        shape: dict[str, Any] = {"alpha": section.alpha}
-        shape = {"paper": {}, "shards": {"shards_per_client": section.shards_per_client}}.get(section.kind, shape)
-        made = _known(module, section.kind)(*args, seed=seed, **shape)
+    make = getattr(partition, section.kind)
+    count = config.schedule.samples_per_client
+    made: Partition = make(train, len(sizes), max(sizes), count, seed=seed, **shapes[section.kind])
     return [clients[:size] for clients, size in zip(made, sizes, strict=True)]
 
 
-def _poison(config: Config, train: Dataset, who: list[list[np.ndarray]]) -> Any:
+def data_attack(config: Config, train: Dataset) -> attacks.DataAttack | None:
+    """The attack of a configuration, if there is one."""
     section = config.attack
-    attacks = room("wwfl", "attacks")
-    seed = config.run.seed if section.seed is None else section.seed
+    if section.name is None:
+        return None
     options: dict[str, Any] = dict(section.options)
     if section.name in WITH_SURROGATE:
         options.setdefault("model", lambda fresh: _model(config.model, train, fresh))
-    made = attacks.attack(section.name, **options)
-    return attacks.poison(train, who, made, rate=section.rate, placement=section.placement, seed=seed)
+    return attacks.attack(section.name, **options)
 
 
 # ---------------------------------------------------------------------- model and rule
@@ -137,12 +145,12 @@ def model(config: Config, train: Dataset) -> nn.Module:
 
 def _model(section: sections.Model, train: Dataset, seed: int) -> nn.Module:
     inputs = int(np.prod(train.images.shape[1:]))
-    classes = int(train.labels.max()) + 1
+    classes = train.classes
     known: dict[str, Callable[[], nn.Module]] = {
         "lenet5": lambda: models.lenet5(seed),
         "mlp": lambda: models.mlp(inputs, section.hidden, classes, seed),
         "logistic_regression": lambda: models.logistic_regression(inputs, classes, seed),
-        "resnet9": lambda: _resnet9(section.norm, seed),
+        "resnet9": lambda: models.resnet9(norm=section.norm, seed=seed),
     }
     if ":" in section.name:
         return _imported(section.name, "model.name")(seed)
@@ -154,29 +162,13 @@ def _model(section: sections.Model, train: Dataset, seed: int) -> nn.Module:
     return known[section.name]()
 
 
-def _resnet9(norm: str, seed: int) -> nn.Module:
-    if not hasattr(models, "resnet9"):
-        raise ConfigError("this version of wwfl has no resnet9")
-    return models.resnet9(norm=norm, seed=seed)
-
-
 def rule(section: sections.Aggregation, privacy: sections.Privacy | None = None) -> Aggregation:
     """The aggregation rule of a section, with differential privacy around it if `privacy` clips."""
-    made = _rule(section.rule, section.options)
+    made = registry.rule(section.rule, **section.options)
     if privacy is None or privacy.clip is None:
         return made
-    dp = room("wwfl", "privacy")
-    budget = None if privacy.epsilon is None else dp.Budget(privacy.epsilon, privacy.delta)
-    return dp.Private(made, clip=privacy.clip, noise_multiplier=privacy.noise_multiplier, budget=budget)
-
-
-def _rule(name: str, options: dict[str, Any]) -> Aggregation:
-    if find_spec("wwfl.aggregation.registry") is not None:
-        return import_module("wwfl.aggregation.registry").rule(name, **options)
-    known = {"fedavg": FedAvg, "trimmed-mean": TrimmedMean}
-    if name not in known:
-        raise ConfigError(f"aggregation.rule {name!r} is unknown{nearest(name, known)} Known are {', '.join(known)}")
-    return _call(known[name], **options)
+    budget = None if privacy.epsilon is None else Budget(privacy.epsilon, privacy.delta)
+    return Private(made, clip=privacy.clip, noise_multiplier=privacy.noise_multiplier, budget=budget)
 
 
 def protocol(name: str) -> MPCBackend:
@@ -196,6 +188,9 @@ def federation(config: Config, setting: Setting) -> fl.Federation:
     """
     section = config.federation
     options: dict[str, Any] = {
+        "engine": section.engine,
+        "root": setting.root,
+        "reveal_policy": reveal_policy(config),
         "schedule": schedule(config.schedule),
         "processes": section.processes,
         "insecure_seed": public_seed(config),
@@ -205,14 +200,7 @@ def federation(config: Config, setting: Setting) -> fl.Federation:
         "global_hosts": section.servers.hosts,
         "allow_weaker": section.allow_weaker,
     }
-    if section.engine != "mpc":
-        options["engine"] = section.engine
-    if setting.root is not None:
-        options["root"] = setting.root
-    if find_spec("wwfl.policy") is not None and section.engine == "mpc":
-        options["reveal_policy"] = _reveal_policy(config)
-    return _call(
-        fl.Federation,
+    return fl.Federation(
         model(config, setting.train),
         protocol(section.servers.protocol),
         [made for member in section.clusters for made in _members(member, config.run.seed)],
@@ -227,27 +215,12 @@ def public_seed(config: Config) -> int | None:
     return config.run.seed if section.insecure_seed is None and section.engine != "mpc" else section.insecure_seed
 
 
-def fit_options(config: Config, setting: Setting) -> dict[str, Any]:
-    """What `Federation.fit` needs beside the data and the rounds."""
-    if "partition" in inspect.signature(fl.Federation.fit).parameters:
-        return {"partition": setting.partition}
-    if config.partition.kind != "iid" or config.attack.name is not None:
-        raise ConfigError("this version of wwfl partitions data iid only, without attacks")
-    return {"partition_seed": config.run.seed if config.partition.seed is None else config.partition.seed}
-
-
 def schedule(section: sections.Schedule) -> fl.Schedule:
     """The schedule of a section."""
-    sgd = {"lr": section.lr, "momentum": section.momentum}
-    if section.prox:
-        sgd["prox"] = section.prox
-    later = {
-        key: getattr(section, key)
-        for key in ("data_policy", "cluster_deadline_s", "min_clusters")
-        if getattr(section, key) != sections.Schedule.model_fields[key].default
-    }
-    same = {key: getattr(section, key) for key in ("samples_per_client", "clients_per_round", "epochs", "batch")}
-    return _call(fl.Schedule, sgd=_call(SGD, **sgd), **same, **later)
+    steps = {key: getattr(section, key) for key in ("lr", "momentum", "weight_decay", "prox")}
+    same = ("samples_per_client", "clients_per_round", "epochs", "batch", "data_policy")
+    late = ("cluster_deadline_s", "min_clusters")
+    return fl.Schedule(sgd=SGD(**steps), **{key: getattr(section, key) for key in (*same, *late)})
 
 
 def network(section: sections.Network) -> NetworkModel:
@@ -255,7 +228,7 @@ def network(section: sections.Network) -> NetworkModel:
     return NetworkModel(section.latency_s, section.bandwidth_mbps * 1e6)
 
 
-def _members(section: sections.Cluster | sections.Group | sections.Trainers, seed: int) -> list[Any]:
+def _members(section: sections.Cluster | sections.Group | sections.Trainers, seed: int) -> list[Member]:
     """`count` members alike; a name that is given gets a number behind it where there are several."""
     names = [section.name] * section.count
     if section.name is not None and section.count > 1:
@@ -263,7 +236,7 @@ def _members(section: sections.Cluster | sections.Group | sections.Trainers, see
     return [_member(section, name, seed) for name in names]
 
 
-def _member(section: sections.Cluster | sections.Group | sections.Trainers, name: str | None, seed: int) -> Any:
+def _member(section: sections.Cluster | sections.Group | sections.Trainers, name: str | None, seed: int) -> Member:
     if isinstance(section, sections.Trainers):
         return _trainers(section, name, seed)
     where = {
@@ -273,51 +246,48 @@ def _member(section: sections.Cluster | sections.Group | sections.Trainers, name
     }
     if isinstance(section, sections.Group):
         members = [made for member in section.members for made in _members(member, seed)]
-        return _known(fl, "Group")(protocol(section.protocol), members, rule(section.aggregation), **where)
+        return fl.Group(protocol(section.protocol), members, rule(section.aggregation), **where)
     return fl.Cluster(protocol(section.protocol), clients=section.clients, **where)
 
 
-def _trainers(section: sections.Trainers, name: str | None, seed: int) -> Any:
+def _trainers(section: sections.Trainers, name: str | None, seed: int) -> fl.LocalTrainers:
     """Clients who train; which of them are malicious is drawn from the public seed."""
-    options: dict[str, Any] = {}
-    if section.attack is not None:
-        count = round(section.rate * section.clients)
-        if count:
-            key = hashlib.sha256(f"malicious trainers {seed} {name}".encode()).digest()
-            options["malicious"] = tuple(sampling.choose(key, section.clients, count, "malicious"))
-        options["attack"] = room("wwfl", "attacks").model_attack(section.attack, **section.options)
-    return _known(fl, "LocalTrainers")(clients=section.clients, name=name, **options)
+    if section.attack is None:
+        return fl.LocalTrainers(section.clients, name)
+    attack = attacks.model_attack(section.attack, **section.options)
+    count = round(section.rate * section.clients)
+    if not count:
+        return fl.LocalTrainers(section.clients, name)
+    key = hashlib.sha256(f"malicious trainers {seed} {name}".encode()).digest()
+    malicious = tuple(sampling.choose(key, section.clients, count, "malicious"))
+    return fl.LocalTrainers(section.clients, name, attack, malicious)
 
 
-def _reveal_policy(config: Config) -> Any:
-    """What every server will refuse to open: a model at another time, or of fewer clients, than configured."""
-    policy = room("wwfl", "policy")
-    permission = policy.Permission(config.reveal.when, min_clients=config.reveal.min_contributors)
-    return policy.RevealPolicy(model=permission, last_round=config.schedule.rounds)
+def reveal_policy(config: Config) -> RevealPolicy | None:
+    """What every server will refuse to open: a model at another time, or of fewer clients, than configured; and what
+    a rule opens of its own, unless an option of the rule asks for it. There is no policy where it could not
+    hold: floats in the clear (engine "plain") hide nothing, and local trainers see the model in every round."""
+    leaves = sections.trainers_and_clusters(config.federation.clusters)
+    if config.federation.engine == "plain" or any(isinstance(leaf, sections.Trainers) for leaf in leaves):
+        return None
+    section = config.reveal
+    asked = any(rule.options.get("reveal_outliers") is True for rule in _rules(config))
+    return RevealPolicy(
+        model=Permission(section.when, min_clients=section.min_contributors),
+        other=Permission("always" if asked else "never"),
+        last_round=config.schedule.rounds,
+    )
 
 
-# ---------------------------------------------------------------------- what this version has
-
-
-def room(package: str, name: str) -> Any:
-    """A module of wwfl, or a ConfigError that this version lacks it."""
-    if find_spec(f"{package}.{name}") is None:
-        raise ConfigError(f"this version of wwfl has no {package}.{name}, which the configuration needs")
-    return import_module(f"{package}.{name}")
-
-
-def _known(module: Any, name: str) -> Any:
-    if not hasattr(module, name):
-        raise ConfigError(f"this version of wwfl has no {module.__name__}.{name}, which the configuration needs")
-    return getattr(module, name)
-
-
-def _call(what: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Calls it; an option that this version does not know becomes a ConfigError."""
-    unknown = [key for key in options if key not in inspect.signature(what).parameters]
-    if unknown:
-        raise ConfigError(f"this version of wwfl has no {getattr(what, '__name__', what)}({', '.join(unknown)}=...)")
-    return what(*args, **options)
+def _rules(config: Config) -> list[sections.Aggregation]:
+    """All rules of a federation."""
+    found, members = [config.aggregation], list(config.federation.clusters)
+    while members:
+        member = members.pop()
+        if isinstance(member, sections.Group):
+            found.append(member.aggregation)
+            members += member.members
+    return found
 
 
 def _imported(what: str, option: str) -> Callable[..., Any]:

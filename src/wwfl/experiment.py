@@ -19,6 +19,7 @@ from wwfl_core.errors import ConfigError, DataError
 from . import accounting, build
 from .config import Config
 from .federation import Federation, Progress
+from .privacy import Private
 from .runs import RunFolder
 
 NOT_IN_LINES = ("batches", "bytes_sent", "seconds")
@@ -112,10 +113,10 @@ def _rounds(
     before, opened = accounting.tally(federation), _opened(federation)
     for number in range(len(federation.history) + 1, config.schedule.rounds + 1):
         begun = time.monotonic()
-        options = build.fit_options(config, setting)
-        federation.fit(setting.train, test, rounds=number, progress=progress, **options)
+        federation.fit(setting.train, test, rounds=number, partition=setting.partition, progress=progress)
         now = accounting.tally(federation)
         line = _line(federation, time.monotonic() - begun) | accounting.difference(now, before)
+        line["privacy"] = spent(federation, config.privacy.delta)
         folder.append(line, _new_openings(federation, opened))
         if config.run.checkpoint:
             federation.save(str(folder.checkpoint))
@@ -134,6 +135,15 @@ def _line(federation: Federation, took_s: float) -> dict[str, Any]:
         "batches_sha256": hashlib.sha256(batches.encode()).hexdigest(),
         "measured_s": took_s,
     }
+
+
+def spent(federation: Federation, delta: float) -> dict[str, Any] | None:
+    """What has been promised after the rounds so far, if the rule is differentially private: epsilon, delta, the unit
+    that they protect, and all of it in words."""
+    if not isinstance(federation.aggregation, Private):
+        return None
+    guarantee = federation.aggregation.guarantee(len(federation.history), delta)
+    return {**asdict(guarantee), "words": str(guarantee)}
 
 
 def _opened(federation: Federation) -> dict[str, int]:

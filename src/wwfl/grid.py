@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import build
+from .attacks import success_rate
 from .config import Config
 from .config.sections import Aggregation
 from .federation import Progress
@@ -62,15 +63,18 @@ def configured(config: Config, cell: Cell) -> Config:
     )
 
 
-def curve(config: Config, sets: build.Sets, progress: Progress = _quiet) -> list[float]:
-    """Runs a configuration without a folder, on data that was read; the test accuracy after each round."""
+def outcome(config: Config, sets: build.Sets, progress: Progress = _quiet) -> tuple[list[float], float | None]:
+    """Runs a configuration without a folder, on data that was read: the test accuracy after each round, and at the end
+    the success rate of an attack that has a goal (else None)."""
     setting = build.setting(config, sets)
+    test, attack = setting.test, setting.attack
     with build.federation(config, setting) as federation:
-        options = build.fit_options(config, setting)
         history = federation.fit(
-            setting.train, setting.test, rounds=config.schedule.rounds, progress=progress, **options
+            setting.train, test, rounds=config.schedule.rounds, partition=setting.partition, progress=progress
         )
-        return [record.accuracy or 0.0 for record in history]
+        aims = attack is not None and attack.goal(test) is not None
+        success = success_rate(attack, test, federation.predict) if attack is not None and aims else None
+        return [record.accuracy or 0.0 for record in history], success
 
 
 def run(
@@ -87,7 +91,7 @@ def run(
     rows, sets = [], build.data(config.data)
     for cell in chosen:
         begun = time.monotonic()
-        accuracies = curve(configured(config, cell), sets, progress)
+        accuracies, success = outcome(configured(config, cell), sets, progress)
         row = {
             **extra,
             "attack": cell.attack,
@@ -97,6 +101,7 @@ def run(
             "seed": cell.seed,
             "accuracy": accuracies[-1],
             "accuracies": accuracies,
+            "success_rate": success,
             "measured_s": time.monotonic() - begun,
         }
         rows.append(row)
@@ -116,11 +121,17 @@ def summary(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[dict[st
                 "seeds": len(group),
                 "mean": statistics.fmean(last),
                 "sd": statistics.stdev(last) if len(last) > 1 else 0.0,
+                "success_rate": _mean_if_known([row.get("success_rate") for row in group]),
                 "curve": [statistics.fmean(c) for c in curves],
                 "curve_sd": [statistics.stdev(c) if len(c) > 1 else 0.0 for c in curves],
             }
         )
     return found
+
+
+def _mean_if_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
 
 
 def _grouped(

@@ -172,7 +172,7 @@ def predict(
     index: Annotated[int | None, typer.Option(help="An image of the run's test set.")] = None,
     json: Json = None,
 ) -> None:
-    """Classify an image with a run's model, on shares; only the label is opened."""
+    """Classify an image with a run's model, on shares; the asking client alone learns the label."""
     from .train import predict as run_predict
 
     with _explained():

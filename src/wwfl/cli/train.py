@@ -116,7 +116,8 @@ def _label(member: Any) -> str:
 def _sentence(line: dict[str, Any]) -> str:
     hits = "" if line["accuracy"] is None else f" {line['accuracy']:.2%} of the test images right"
     gone = "".join(f"; {name} left out: {why}" for name, why in line.get("absent", {}).items())
-    return escape(f"round {line['round']:>3}:{hits} ({line['measured_s']:.1f} s){gone}")
+    private = f"\n           {line['privacy']['words']}" if line.get("privacy") else ""
+    return escape(f"round {line['round']:>3}:{hits} ({line['measured_s']:.1f} s){gone}{private}")
 
 
 def _costs(metrics: list[dict[str, Any]]) -> Table:
@@ -141,7 +142,9 @@ def _costs(metrics: list[dict[str, Any]]) -> Table:
 def predict(
     *, folder: str, image: str | None, index: int | None, json_path: str | None, console: Console
 ) -> dict[str, Any]:
-    """Classifies one image with the model of a run, on shares; only the label is opened.
+    """Classifies one image with the model of a run, on shares, as a client asks: it alone learns the label.
+
+    This process is the client and runs the servers, too: it shows the protocol and hides nothing from itself.
 
     Raises:
         ConfigError: neither or both of `image` and `index`, an index outside the test set, an unreadable image.
@@ -162,6 +165,10 @@ def predict(
         after = len(federation.history)
     result = {"run": folder, "rounds": after, "image": image, "index": index, "label": label, "truth": truth}
     known = "" if truth is None else f" (the test set says {truth})"
-    console.print(f"label {label}{known}, by the model of {after} rounds; nothing else was opened")
+    console.print(f"label {label}{known}, by the model of {after} rounds")
+    if kept.config.federation.engine == "mpc":
+        console.print("asked on shares: the servers learnt neither the image nor the label, the client only the label")
+    else:
+        console.print(f"engine {kept.config.federation.engine} computes in the clear: nothing was hidden")
     write_json(result, json_path)
     return result

@@ -53,7 +53,7 @@ class Model(Section):
 class Data(Section):
     """The training and the test set."""
 
-    name: Literal["mnist", "fashion_mnist", "cifar10", "image_folder"] = Field(
+    name: Literal["mnist", "fashion-mnist", "cifar10", "images"] = Field(
         "mnist", description="which format to read; mnist without a folder is the embedded 10,000 + 2,000 digits"
     )
     folder: str | None = Field(None, description="folder with the files of the set, relative to where wwfl runs")
@@ -180,6 +180,7 @@ class Schedule(Section):
     batch: Count = Field(20, description="batch size")
     lr: Positive = Field(0.05, description="learning rate of SGD")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="momentum of SGD")
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(0.0, description="weight decay of SGD")
     prox: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(0.0, description="FedProx mu; 0 is plain SGD")
     data_policy: Annotated[str, Field(pattern=r"^(fresh|accumulate|window:[1-9]\d*)$")] = Field(
         "fresh", description="fresh, accumulate or window:k: which rounds' data a cluster trains on"

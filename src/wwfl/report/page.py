@@ -69,6 +69,7 @@ def _facts(folder: RunFolder) -> dict[str, Any]:
         "layers": by_layer,
         "traffic": traffic(by_layer) if any(off + on for _, off, on in by_layer) else None,
         "ledger": _summary(folder.ledger()),
+        "privacy": (metrics[-1].get("privacy") or {}).get("words"),
     }
 
 

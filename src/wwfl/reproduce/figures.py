@@ -38,6 +38,7 @@ class Size:
     partition: str = "iid"
     model: str = 'name = "lenet5"'
     pool: int = 1
+    test: int | None = None
 
     @property
     def steps(self) -> int:
@@ -89,6 +90,7 @@ def _config(size: Size, members: str, per_round: int, batch: int, lr: float, dat
         {size.model}
         [data]
         pool = {size.pool}
+        {"" if size.test is None else f"test = {size.test}"}
         {folder}
         [partition]
         kind = "{size.partition}"

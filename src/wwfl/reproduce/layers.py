@@ -130,7 +130,7 @@ def _row(topology: Topology, full: bool) -> dict[str, Any]:
     try:
         setting = build.setting(config)
         with build.federation(config, setting) as federation:
-            federation.fit(setting.train, rounds=1, **build.fit_options(config, setting))
+            federation.fit(setting.train, rounds=1, partition=setting.partition)
             row["guarantee"] = str(federation.guarantee)
             for (_, stage), cost in federation.costs.items():
                 sent = row["bytes"].setdefault(stage, {p.value: 0 for p in Phase})

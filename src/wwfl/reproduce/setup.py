@@ -61,7 +61,7 @@ def train_once(protocol: str, samples: int, epochs: int, console: Console, data:
                     bars.update(task, completed=done, total=total)
 
             begun = time.monotonic()
-            federation.fit(setting.train, rounds=1, progress=show, **build.fit_options(config, setting))
+            federation.fit(setting.train, rounds=1, partition=setting.partition, progress=show)
             took = time.monotonic() - begun
         return _measured(protocol, federation, took)
 
