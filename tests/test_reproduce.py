@@ -24,7 +24,7 @@ from wwfl.reproduce.setup import Trained
 from wwfl_core.errors import ConfigError
 
 SILENT = Console(quiet=True)
-TINY = figures.Size(10, 4, 2, 15, 10, 1, (0,), model='name = "mlp"\nhidden = [8]', pool=4)
+TINY = figures.Size(10, 12, 2, 15, 10, 1, (0,), model='name = "mlp"\nhidden = [8]', pool=4)
 
 
 def text_of(run: Any, **options: Any) -> tuple[dict[str, Any], str]:
