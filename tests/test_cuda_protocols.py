@@ -158,6 +158,10 @@ def test_the_carry_tree_of_3pc(where: str, seed: int, n: int, me: int, positions
     )
     mpc = Replicated3PC().at(party)  # type: ignore[arg-type]
     result = derived.carry_out(mpc, g, p)
+    stepwise = LoneParty(me)
+    again = Replicated3PC().at(stepwise).carry_out(g, p)  # type: ignore[arg-type]
+    for want, got in zip([*party.sent, *result.parts.values()], [*stepwise.sent, *again.parts.values()], strict=True):
+        np.testing.assert_array_equal(got, want)
     masks = lambda number: [stream(mpc.sharing.holders[c], number, "zero") for c in held]  # noqa: E731
     state = carry.CarryState(*(tuple(put(s.parts[c]) for c in held) for s in (g, p)))  # type: ignore[arg-type]
     rounds, message = 0, None

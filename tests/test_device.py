@@ -37,6 +37,7 @@ FUSED = {  # the fused kernels of every kind of step
     "3pc": {
         "product": {"replicated.product"},
         "truncate": {"truncation.wrap_message", "truncation.truncate_left", "truncation.truncate_right"},
+        "compare": {"carry.first", "carry.following"},
     },
     "4pc": {
         "product": {f"tetrad.{step}" for step in ("offline", "seed", "check", "evaluate", "conclude")},
