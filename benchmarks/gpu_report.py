@@ -36,9 +36,13 @@ benchmark needs the dependencies of `pyproject.toml`, the tests also pytest, pyt
 - **Random masks inside kernels.** ChaCha20 (RFC 8439) with the key, nonce and block counter of `wwfl_core/prg.py`, so
   that a cluster on a GPU and one on a CPU draw the same masks. A lane makes a block of 64 bytes; a warp passes its
   2 KiB through shared memory, so that operands and results are read and written in whole cache lines.
-- **Fused local steps**: the replicated product with its zero share, both sides of exact truncation, lifting of bits and
-  injection; Tetrad's offline, evaluation and check values; one kernel per round of the carry tree of comparisons, which
-  takes in the last product, computes and masks the next message, packed as it travels.
+- **Fused local steps that clusters run** (`wwfl_core.fused`): the elementwise product of 3PC with its zero share; the
+  five steps of Tetrad's elementwise product (offline, seed, check, evaluate, conclude); exact truncation, the message
+  and both sides, and Tetrad's truncation (what evaluators swap, both halves); in 3PC one kernel per round of the carry
+  tree of comparisons, which takes in the last product, computes and masks the next message, packed as it travels.
+  Tetrad's tree runs its product's five kernels per round, and generic launches between them.
+- **Fused local steps that are present and tested, not yet used by clusters**: a product that is truncated at once;
+  lifting of bits and injection in 3PC, injection in Tetrad. Clusters run these steps as several launches.
 - **Matrix products modulo 2^64**, exact, for any strides and in batches; the two terms of a replicated product are one
   product over a concatenated inner dimension. Two kernels, chosen by shape (`kernels/cuda/gemm.py: choose`): one on the
   integer units; one on the int8 tensor cores (`mma.sync`) with balanced base-256 digits, all 36 digit products of a

@@ -14,13 +14,30 @@ from hypothesis import strategies as st
 
 from backends.correlated import pair
 from backends.replicated3pc import P1, P2, P3, Replicated3PC
-from backends.tetrad4pc import CS1, CS2, CS3, CS4, K1, K2, K3, L1, L2, L3, M, Tetrad4PC, _flipped
+from backends.tetrad4pc import (
+    CS1,
+    CS2,
+    CS3,
+    CS4,
+    EVALUATORS,
+    K1,
+    K2,
+    K3,
+    L1,
+    L2,
+    L3,
+    OFFLINE_PAIR,
+    M,
+    Tetrad4PC,
+    _flipped,
+)
 from cuda_devices import device, everywhere, same
 from test_kernels import words
 from wwfl_core import derived
 from wwfl_core import kernels as cpu
 from wwfl_core.algebra import BITS, RING, Algebra
 from wwfl_core.bilinear import Mul
+from wwfl_core.device import HOST
 from wwfl_core.kernels import cuda
 from wwfl_core.kernels.cuda import carry, replicated, tetrad
 from wwfl_core.prg import chacha20, derive_key
@@ -48,6 +65,10 @@ class LoneOp:
         s = stream(subset, self.number, label)
         return algebra.from_bytes(chacha20(s.key, s.nonce, algebra.random_bytes(shape)), shape)
 
+    def mask(self, algebra: Algebra, shape: Any, plus: Any = (), minus: Any = ()) -> np.ndarray:
+        taken = [algebra.neg(self.random(*draw, algebra, shape)) for draw in minus]
+        return algebra.sum([*(self.random(*draw, algebra, shape) for draw in plus), *taken])
+
     def send(self, to: int, value: np.ndarray, phase: Any = None) -> None:
         self.party.sent.append(value)
 
@@ -65,7 +86,7 @@ class LoneParty:
     """Party `index` of a protocol, without the others."""
 
     def __init__(self, index: int) -> None:
-        self.index, self.count = index, -1
+        self.index, self.count, self.device = index, -1, HOST
         self.sent: list[np.ndarray] = []
         self.received: list[np.ndarray] = []
         self.vouched: list[np.ndarray] = []
@@ -137,6 +158,10 @@ def test_the_carry_tree_of_3pc(where: str, seed: int, n: int, me: int, positions
     )
     mpc = Replicated3PC().at(party)  # type: ignore[arg-type]
     result = derived.carry_out(mpc, g, p)
+    stepwise = LoneParty(me)
+    again = Replicated3PC().at(stepwise).carry_out(g, p)  # type: ignore[arg-type]
+    for want, got in zip([*party.sent, *result.parts.values()], [*stepwise.sent, *again.parts.values()], strict=True):
+        np.testing.assert_array_equal(got, want)
     masks = lambda number: [stream(mpc.sharing.holders[c], number, "zero") for c in held]  # noqa: E731
     state = carry.CarryState(*(tuple(put(s.parts[c]) for c in held) for s in (g, p)))  # type: ignore[arg-type]
     rounds, message = 0, None
@@ -216,8 +241,8 @@ def test_the_product_of_4pc(where: str, seed: int, n: int, algebra: Algebra) -> 
         mpc = Tetrad4PC().at(party)  # type: ignore[arg-type]
         x, y = (shared(seed + s, algebra, n, mpc.sharing.held_by(me)) for s in (0, 50))
         op, f, s = party.op("mul"), Mul(), tetrad_streams(0)
-        r = mpc._offline(op, f, x, y, (n,))  # type: ignore[arg-type]
-        c = mpc._online(op, f, x, y, (n,))  # type: ignore[arg-type]
+        r = mpc._offline(op, f, x, y, (n,)) if me in OFFLINE_PAIR else None  # type: ignore[arg-type]
+        c = mpc._online(op, f, x, y, (n,)) if me in EVALUATORS else None  # type: ignore[arg-type]
         a, b = named(put, x), named(put, y)
         if r is not None:
             same(tetrad.offline(a, b, s["u1"], s["u2"]), r, where)

@@ -33,10 +33,37 @@ from wwfl_core.testing import correctness
 from wwfl_core.transcript import Transcript
 
 PROTOCOLS = {"3pc": Replicated3PC, "4pc": Tetrad4PC}
+FUSED = {  # the fused kernels of every kind of step
+    "3pc": {
+        "product": {"replicated.product"},
+        "truncate": {"truncation.wrap_message", "truncation.truncate_left", "truncation.truncate_right"},
+        "compare": {"carry.first", "carry.following"},
+    },
+    "4pc": {
+        "product": {f"tetrad.{step}" for step in ("offline", "seed", "check", "evaluate", "conclude")},
+        "truncate": {
+            "truncation.wrap_message",
+            *(f"tetrad.{step}" for step in ("wrap_share", "shift_left_half", "shift_right_half")),
+        },
+    },
+}
 CHECKS = [
     *("share", "linear", "product", "shapes", "matmul", "conv2d", "bilinear_many", "bits"),
     *("sign", "is_zero", "bit_to_ring", "inject", "relu", "softmax", "copies"),
 ]
+
+
+def _launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The fused kernels that run from now on."""
+    used: list[str] = []
+    found = fused._kernel
+
+    def kernel(name: str) -> Any:
+        used.append(name)
+        return found(name)
+
+    monkeypatch.setattr(fused, "_kernel", kernel)
+    return used
 
 
 @pytest.fixture(params=PROTOCOLS)
@@ -83,8 +110,10 @@ def test_a_lenet_step_gives_the_same_shares_and_stays_on_the_device(
         self.prepare()(*arguments)
 
     monkeypatch.setattr(Kernel, "__call__", watched)
+    launched = _launched(monkeypatch)
     on_device, log, _ = lenet_outcomes(protocol, where)
     assert ran <= {"_pack"}, "the host's kernels may only pack public bits"
+    assert set(launched) == set().union(*FUSED[protocol.name].values()), "a step fell back, or has a new kernel"
     assert log.messages == cpu_log.messages
     assert not log.from_host
     assert {name for messages in log.messages.values() for name, *_ in messages} - set(CONTROL)
@@ -99,19 +128,11 @@ def test_a_lenet_step_gives_the_same_shares_and_stays_on_the_device(
 @pytest.mark.parametrize("where", ["cpu", "shim"])
 def test_products_on_a_device_are_one_kernel_per_step(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Elementwise products over Z_2^64 and GF(2); matrix products and broadcasting stay with the general path."""
-    used: list[str] = []
-
-    def kernel(name: str) -> Any:
-        used.append(name)
-        return found(name)
-
-    found = fused._kernel
-    monkeypatch.setattr(fused, "_kernel", kernel)
+    used = _launched(monkeypatch)
     for check in (correctness.bits, correctness.product, correctness.matmul):
         for factory in PROTOCOLS.values():
             check(DeviceBench(factory, device=where))
-    steps = ("offline", "seed", "check", "evaluate", "conclude")
-    wanted = set() if where == "cpu" else {"replicated.product", *(f"tetrad.{step}" for step in steps)}
+    wanted = set() if where == "cpu" else FUSED["3pc"]["product"] | FUSED["4pc"]["product"]
     assert set(used) == wanted
 
 

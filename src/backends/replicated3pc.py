@@ -20,8 +20,8 @@ from wwfl_core.arrays import Array, Shape, numel
 from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
 from wwfl_core.declared import DeclaredCost
-from wwfl_core.derived import plane_shape, planes
-from wwfl_core.fused import Components, Mask, fused
+from wwfl_core.derived import AND, carry_merged, carry_products, plane_shape, planes
+from wwfl_core.fused import Components, Mask, fused, one_pass
 from wwfl_core.party import Op
 from wwfl_core.share import Share
 from wwfl_core.sharing import REPLICATED_3PC
@@ -38,6 +38,31 @@ X1, X2, X3 = 0, 1, 2  # components
 def _product(f: Bilinear, A: Algebra, x: Components, y: Components, alpha: Mask) -> Array:
     """f(x_i, y_i + y_{i+1}) + f(x_{i+1}, y_i) + alpha_i, from a party's components i and i + 1."""
     return A.masked(f.apply(A, [(x[0], A.add(y[0], y[1])), (x[1], y[0])]), alpha)
+
+
+@one_pass("carry.first")
+def _first_ands(g: Components, p: Components, alpha: Mask) -> Array:
+    """The first message of the carry tree."""
+    x, y = (_components(s) for s in carry_products(_planes(g), _planes(p)))
+    return _product(AND, BITS, x, y, alpha)
+
+
+@one_pass("carry.following")
+def _next_ands(
+    g: Components, p: Components, mine: Array, theirs: Array, alpha: Mask | None
+) -> tuple[Components, Components, Array]:
+    """g and p after a product (z_i, z_{i+1}), and the next message, without planes at the root of the tree."""
+    after = [_components(s) for s in carry_merged(_planes(g), _planes(p), _planes((mine, theirs)))]
+    return after[0], after[1], mine[:0] if alpha is None else _first_ands(after[0], after[1], alpha)
+
+
+def _planes(parts: Components) -> Share:
+    """A party's components i and i + 1 as 0 and 1."""
+    return Share(BITS, parts[0].shape, dict(enumerate(parts)))
+
+
+def _components(x: Share) -> Components:
+    return x.parts[0], x.parts[1]
 
 
 class Replicated3PC(MPCBackend):
@@ -66,17 +91,17 @@ class Replicated3PC(MPCBackend):
         algebra = x.algebra
         op = self.party.op(f.name)
         i, j = self.me, (self.me + 1) % 3
-        alpha = self._zero_share(op, x, f.shape(x.shape, y.shape))
+        alpha = self._zero_share(op, algebra, f.shape(x.shape, y.shape))
         z = _product(f, algebra, (x.parts[i], x.parts[j]), (y.parts[i], y.parts[j]), alpha)
         if truncate:
             return self._truncate_product(op, z, truncate)
         op.send((i + 2) % 3, z)
         return Share(algebra, z.shape, {i: z, j: op.recv(j, algebra.dtype, z.shape)})
 
-    def _zero_share(self, op: Op, x: Share, shape: Shape) -> Mask:
+    def _zero_share(self, op: Op, algebra: Algebra, shape: Shape) -> Mask:
         """alpha_i = F(k_i) - F(k_{i+1}); the three alphas sum to zero (Araki et al., Section 2.2)."""
         own, following = (self.sharing.holders[c] for c in (self.me, (self.me + 1) % 3))
-        return op.mask(x.algebra, shape, plus=[(own, "zero")], minus=[(following, "zero")])
+        return op.mask(algebra, shape, plus=[(own, "zero")], minus=[(following, "zero")])
 
     def _truncate_product(self, op: Op, z: Array, bits: int) -> Share:
         """Round 1: P3 sends z3 to P2, who then holds B = z2 + z3 against A = z1 at P1. Then `_truncate_words`."""
@@ -128,6 +153,26 @@ class Replicated3PC(MPCBackend):
             terms.get(P3), [P3], low, BITS, name="and"
         )
         return g, a + b
+
+    def carry_out(self, g: Share, p: Share) -> Share:
+        """`derived.carry_out`, one step per message: it takes in the last product and computes the next one."""
+        i, j, k = self.me, (self.me + 1) % 3, g.shape[0]
+        if k == 1:
+            return g[0]
+        gs, ps = (g.parts[i], g.parts[j]), (p.parts[i], p.parts[j])
+        op, alpha = self._level(k, g.shape[1])
+        mine = _first_ands(gs, ps, alpha)
+        while k > 1:
+            op.send((i + 2) % 3, mine)
+            theirs, k = op.recv(j, BITS.dtype, mine.shape), (k + 1) // 2
+            op, alpha = self._level(k, g.shape[1]) if k > 1 else (op, None)
+            gs, ps, mine = _next_ands(gs, ps, mine, theirs, alpha)
+        return Share(BITS, g.shape[1:], {i: gs[0][0], j: gs[1][0]})
+
+    def _level(self, positions: int, row_bytes: int) -> tuple[Op, Mask]:
+        """The operation of a level of the carry tree, and its zero share."""
+        op = self.party.op(AND.name)
+        return op, self._zero_share(op, BITS, (positions - positions % 2 - 1, row_bytes))
 
     def bit_to_ring(self, b: Share, shape: Shape) -> Share:
         """b = u + v - 2uv with u = b1 ^ b2 at P1 and v = b3 at P2, P3.

@@ -28,7 +28,7 @@ from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
 from wwfl_core.declared import DeclaredCost
 from wwfl_core.derived import packed, plane_shape, planes
-from wwfl_core.fused import Mask, Named, fused
+from wwfl_core.fused import Mask, Named, fused, one_pass
 from wwfl_core.party import OFFLINE, ONLINE, Op
 from wwfl_core.share import Share
 from wwfl_core.sharing import TETRAD_4PC
@@ -88,6 +88,24 @@ def _concluded(f: Bilinear, A: Algebra, x: Named, y: Named, mine: Array, theirs:
     both = A.add(mine, theirs)
     rest = f.apply(A, [(A.sub(x["m"], x["l3"]), y["m"]), (A.neg(x["m"]), y["l3"])])
     return A.add(both, rest), A.masked(both, s)
+
+
+@one_pass("tetrad.wrap_share")
+def _wrap_share(c: Array, e: Array, u: Mask) -> Array:
+    """CS2, CS3: c* e_i + u_i for the wrap bit c* of c."""
+    return RING.masked(truncation.left_bits(c)[0] * e, u)
+
+
+@one_pass("tetrad.shift_left_half")
+def _left_half(c: Array, bits: int, wrap: Array) -> Array:
+    """CS2, CS3: (c >> f) - 2^(64-f) (W + base)."""
+    return truncation.shifted(c, bits, wrap + truncation.left_bits(c)[1])
+
+
+@one_pass("tetrad.shift_right_half")
+def _right_half(r: Array, bits: int, u: Mask) -> Array:
+    """CS1, CS4: (r >> f) + 1 + 2^(64-f) u, u = u1 + u2."""
+    return truncation.shifted_plus_one(r, bits, RING.unmasked(np.zeros_like(r), u))
 
 
 class Tetrad4PC(MPCBackend):
@@ -182,9 +200,8 @@ class Tetrad4PC(MPCBackend):
         v = d r* + (1 - 2d) w + u1 + u2 = W + (1 - 2d) s.
         """
         op, n = self.party.op("truncate"), numel(shape)
-        words, scale = (BITS, (packed(n * bits),)), np.uint64(64 - bits)
-        u1 = op.random(K1, "u1", RING, (n,)) if self.me in K1 else None
-        u2 = op.random(K2, "u2", RING, (n,)) if self.me in K2 else None
+        words = BITS, (packed(n * bits),)
+        u = op.mask(RING, (n,), plus=[(key, name) for key, name in ((K1, "u1"), (K2, "u2")) if self.me in key])
         e = op.random(K1, "e1", RING, (n,)) if self.me in K1 else None
         high = left = right = None
         if r is not None and e is not None:
@@ -197,26 +214,18 @@ class Tetrad4PC(MPCBackend):
         sigma = op.random(K3, "sg", BITS, (packed(n),)) if self.me in K3 else None
         s = op.random(K3, "s", RING, (n,)) if self.me in K3 else None
         w = self._wrap_seed(op, sigma, high, s, n, bits)
-        star = base = flip = None
-        if c is not None:
-            flat = c.reshape(-1)
-            star, base = truncation.left_bits(flat)
-            flip = kernels.pack(star) ^ sigma
+        flip = None if c is None else truncation.wrap_message(c.reshape(-1), sigma, left=True)
         d = self._joint(op, EVALUATORS[::-1], CS1, flip, (BITS, (packed(n),)), offline=False)
         if c is not None:
-            mask = u1 if self.me == CS3 else u2
-            mine = kernels.pack_words(star * e + mask, bits)
+            mine = kernels.pack_words(_wrap_share(c.reshape(-1), e, u), bits)
             theirs = self._swap(op, mine)
             wrap = kernels.unpack_words(mine, n, bits) + kernels.unpack_words(theirs, n, bits)
             self._expect_check_value(op, kernels.pack_words(wrap + _flipped(flip, s, n), bits))
-            left = truncation.shifted(c.reshape(-1), bits, wrap + base).reshape(shape)
+            left = _left_half(c.reshape(-1), bits, wrap).reshape(shape)
         if r is not None:
-            masks = u1 + u2
-            right = (truncation.shifted_plus_one(r.reshape(-1), bits, np.zeros_like(masks)) + (masks << scale)).reshape(
-                shape
-            )
+            right = _right_half(r.reshape(-1), bits, u).reshape(shape)
         if self.me == CS1:
-            v = kernels.expand(d, n) * high + _flipped(d, w, n) + u1 + u2
+            v = RING.masked(kernels.expand(d, n) * high + _flipped(d, w, n), u)
             self._vouch_check_value(op, kernels.pack_words(v, bits))
         return self.deal(left if self.me in EVALUATORS else None, EVALUATORS, shape, name="truncate") + self.deal(
             right, OFFLINE_PAIR, shape, phase=OFFLINE, name="truncate"

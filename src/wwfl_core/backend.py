@@ -102,6 +102,10 @@ class MPCBackend(ABC):
         """Generate and propagate planes (g [bits-1, .], p [bits, .]) of the addition that reconstructs x mod 2^bits."""
         return derived.carry_inputs(self, x, bits)
 
+    def carry_out(self, g: Share, p: Share) -> Share:
+        """The carry [.] out of k positions, from their planes g [k, .] and p [k-1, .] (without the lowest)."""
+        return derived.carry_out(self, g, p)
+
     def sign(self, x: Share, bits: int = 64) -> Share:
         """[x < 0] as shared bits (see `bits`), for |x| < 2^(bits - 1)."""
         return derived.sign(self, x, bits)

@@ -121,20 +121,29 @@ def _two_numbers(mpc: MPCBackend, found: Words, shape: Shape, bits: int) -> tupl
 
 
 def carry_out(mpc: MPCBackend, g: Share, p: Share) -> Share:
-    """The carry out of k positions: a carry-only tree of depth ceil(log2 k).
+    """The carry out of k positions: a carry-only tree of depth ceil(log2 k), `carry_products` and `carry_merged`.
 
     Neighbours merge to (g_hi ^ p_hi g_lo, p_hi p_lo), from the bottom, so that an odd one is left at the top. The
     lowest group never needs its P, so `p` is kept without it: g has k planes, p has k - 1. At 63 positions: 118 ANDs
     in 6 levels.
     """
-    while (k := g.shape[0]) > 1:
-        even = k - k % 2
-        p_high, p_low = p[0 : even - 1 : 2], p[1 : even - 2 : 2]
-        product = mpc.bilinear(AND, concat([p_high, p_high[1:]]), concat([g[0:even:2], p_low]))
-        merged = g[1:even:2] + product[: even // 2]
-        p = concat([product[even // 2 :], p[even - 1 :]])
-        g = concat([merged, g[even:]])
+    while g.shape[0] > 1:
+        g, p = carry_merged(g, p, mpc.bilinear(AND, *carry_products(g, p)))
     return g[0]
+
+
+def carry_products(g: Share, p: Share) -> tuple[Share, Share]:
+    """What is multiplied in a level of the tree: the upper p with the lower g, then with the lower p."""
+    even = g.shape[0] - g.shape[0] % 2
+    p_high, p_low = p[0 : even - 1 : 2], p[1 : even - 2 : 2]
+    return concat([p_high, p_high[1:]]), concat([g[0:even:2], p_low])
+
+
+def carry_merged(g: Share, p: Share, product: Share) -> tuple[Share, Share]:
+    """g and p of the next level."""
+    even = g.shape[0] - g.shape[0] % 2
+    merged = g[1:even:2] + product[: even // 2]
+    return concat([merged, g[even:]]), concat([product[even // 2 :], p[even - 1 :]])
 
 
 def check_window(bits: int) -> None:
@@ -148,7 +157,7 @@ def sign(mpc: MPCBackend, x: Share, bits: int) -> Share:
     check_window(bits)
     with mpc.scope("sign"):
         g, p = mpc.carry_inputs(x, bits)
-        return p[bits - 1] + carry_out(mpc, g, p[1 : bits - 1])
+        return p[bits - 1] + mpc.carry_out(g, p[1 : bits - 1])
 
 
 def and_all(mpc: MPCBackend, x: Share) -> Share:

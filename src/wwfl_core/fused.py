@@ -3,6 +3,7 @@
 A protocol writes a step as a function over the algebra, as its paper has it: that is its definition, and what the host
 runs. `fused("family.kernel")` says that `wwfl_core.kernels.cuda.family.kernel` computes the same bits in one pass; it
 takes over for elementwise products of arrays of one shape on a device, if masks are made where they are added.
+`one_pass("family.kernel")` says the same of a step that is no product.
 """
 
 from __future__ import annotations
@@ -50,6 +51,26 @@ def fused(*kernels: str) -> Callable[[Step[X, P, R]], Step[X, P, R]]:
                 for name, chosen in plans
             ]
             return cast(R, results[0] if len(results) == 1 else tuple(results))
+
+        return run
+
+    return decorate
+
+
+def one_pass(kernel: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorator of a step over words and packed bits, of which the first argument is an array or a party's components.
+    Where those are on a device, the kernel is called with the same arguments, each mask as its streams."""
+
+    def decorate(step: Callable[P, R]) -> Callable[P, R]:
+        @wraps(step)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            first: Any = args[0]
+            if on_host(cast(Components, first)[0] if isinstance(first, tuple) else first):
+                return step(*args, **kwargs)
+            operands: list[Any] = []
+            for a in args:
+                operands += a.streams if isinstance(a, Hiding) else [a]
+            return cast(R, _kernel(kernel)(*operands, **kwargs))
 
         return run
 

@@ -17,7 +17,8 @@ from __future__ import annotations
 import numpy as np
 
 from . import kernels
-from .arrays import U64
+from .arrays import U8, U64
+from .fused import one_pass
 
 
 def left_bits(a: U64) -> tuple[U64, U64]:
@@ -28,6 +29,12 @@ def left_bits(a: U64) -> tuple[U64, U64]:
 def right_bits(b: U64) -> U64:
     """b of the word B, as 0/1 words."""
     return kernels.right_bits(b)
+
+
+@one_pass("truncation.wrap_message")
+def wrap_message(word: U64, mask: U8, *, left: bool) -> U8:
+    """The private bit of a side, packed and masked: a of the word A (`left`), or b of the word B."""
+    return kernels.pack(left_bits(word)[0] if left else right_bits(word)) ^ mask
 
 
 def shifted(word: U64, bits: int, wrap: U64) -> U64:

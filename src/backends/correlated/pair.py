@@ -6,6 +6,7 @@ import numpy as np
 
 from wwfl_core import kernels, truncation
 from wwfl_core.arrays import U8, U64, Array
+from wwfl_core.fused import one_pass
 from wwfl_core.party import Op
 
 Pair = tuple[int, int]
@@ -27,17 +28,28 @@ def truncate(op: Op, pair: Pair, word: U64, bits: int, mask: U8, c: U64) -> U64:
         s_X = db a + (-1)^(da ^ db) c0,  s_Y = (1 - 2 db) da beta + (-1)^(da ^ db) c1,  s_X + s_Y = a b mod 2^bits.
     `mask` is alpha or beta, packed; `c` is c0 or c1, right mod 2^bits. Online 1 bit each way, 1 round.
     """
-    flat, n = word.reshape(-1), word.size
-    if op.party.index == pair[0]:
-        a, base = truncation.left_bits(flat)
-        da = kernels.pack(a) ^ mask
-        db = exchange(op, pair, da)
-        s = kernels.expand(db, n) * a + _signed(da ^ db, c, n)
-        return truncation.shifted(flat, bits, s + base).reshape(word.shape)
-    db = kernels.pack(truncation.right_bits(flat)) ^ mask
-    da = exchange(op, pair, db)
-    s = _signed(db, kernels.expand(da & mask, n), n) + _signed(da ^ db, c, n)
-    return truncation.shifted_plus_one(flat, bits, s).reshape(word.shape)
+    flat, left = word.reshape(-1), op.party.index == pair[0]
+    mine = truncation.wrap_message(flat, mask, left=left)
+    theirs = exchange(op, pair, mine)
+    if left:
+        return _left_share(flat, bits, mine, theirs, c).reshape(word.shape)
+    return _right_share(flat, bits, theirs, mine, mask, c).reshape(word.shape)
+
+
+@one_pass("truncation.truncate_left")
+def _left_share(word: U64, bits: int, da: U8, db: U8, c: U64) -> U64:
+    """X's share after the exchange."""
+    a, base = truncation.left_bits(word)
+    s = kernels.expand(db, word.size) * a + _signed(da ^ db, c, word.size)
+    return truncation.shifted(word, bits, s + base)
+
+
+@one_pass("truncation.truncate_right")
+def _right_share(word: U64, bits: int, da: U8, db: U8, beta: U8, c: U64) -> U64:
+    """Y's share after the exchange."""
+    n = word.size
+    s = _signed(db, kernels.expand(da & beta, n), n) + _signed(da ^ db, c, n)
+    return truncation.shifted_plus_one(word, bits, s)
 
 
 def conjoin(op: Op, pair: Pair, bits: U8, mask: U8, c: U8) -> U8:
