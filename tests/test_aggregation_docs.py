@@ -104,12 +104,12 @@ def test_what_is_wrong_is_answered_with_what_is_near(name: str, options: dict[st
 
 
 def test_broken_plugins_are_reported_and_disturb_nobody(install: Install) -> None:
-    install("broken", "raise RuntimeError('no luck')", "[wwfl.aggregations]\nmine = broken:Rule\n")
+    install("broken_rule", "raise RuntimeError('no luck')", "[wwfl.aggregations]\nmine = broken_rule:Rule\n")
     install("thief", "from wwfl.aggregation import Krum as R", "[wwfl.aggregations]\nfedavg = thief:R\n")
     found = registry.rules()
     assert list(found)[: len(registry.OWN)] == list(registry.OWN) and found["krum"].built_in
-    assert found["mine"].error == "RuntimeError: no luck" and found["mine"].distribution == "broken"
+    assert found["mine"].error == "RuntimeError: no luck" and found["mine"].distribution == "broken_rule"
     assert found["fedavg (thief)"].error == "the name 'fedavg' is taken by wwfl"
     assert registry.rule("fedavg") == FedAvg()
-    with pytest.raises(ConfigError, match="aggregation rule 'mine' of broken cannot be loaded: RuntimeError: no luck"):
+    with pytest.raises(ConfigError, match="of broken_rule cannot be loaded: RuntimeError: no luck"):
         registry.rule("mine")

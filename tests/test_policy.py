@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from reshare import reshare
-from wwfl import SGD, Cluster, Federation, Schedule, policy
+from wwfl import SGD, Cluster, Federation, Group, LocalTrainers, Schedule, policy
 from wwfl.data.datasets import Dataset, mnist
 from wwfl.inference import InferenceService
 from wwfl.nn.models import mlp
@@ -213,3 +213,33 @@ def test_a_policy_that_cannot_be_decided_is_refused() -> None:
         Permission(min_clients=-1)
     assert Permission(who=["a"]).who == frozenset({"a"})  # type: ignore[arg-type]
     assert np.all([RevealPolicy().decide(k, "me", Facts()) for k in ("model", "accuracy", "predictions")])
+
+
+def test_local_trainers_get_the_model_only_where_the_policy_says_so() -> None:
+    train, _ = digits()
+
+    def run(trainers: Permission) -> list[str]:
+        members = [Group(Replicated3PC(), [LocalTrainers(clients=2)]), Cluster(Replicated3PC(), clients=2)]
+        rules = RevealPolicy(model=Permission("never"), trainers=trainers)
+        options: dict[str, Any] = {"schedule": SMALL, "reveal_policy": rules, "allow_weaker": True}
+        with Federation(mlp(64, [], 10, seed=1), Additive2PC(), members, **options) as f:
+            f.fit(train, rounds=2)
+            refused("model.when", f.reveal)
+            return [opening.reason for node in f.clusters for opening in node.ledger]
+
+    refused("trainers.when", lambda: run(Permission("never")))
+    opened = run(Permission("always"))
+    assert sum("for the clients of" in reason for reason in opened) == 2
+
+
+def test_a_cluster_that_replaces_a_broken_one_is_under_the_policy() -> None:
+    train, _ = digits()
+    with fed(RevealPolicy(model=Permission("never"))) as f:
+        f.fit(train, rounds=1)
+        old = f.clusters[0]
+        old.close()
+        f.fit(train, rounds=2)
+        new = f.clusters[0]
+        assert new is not old and not f.history[-1].absent
+        refused("other.when", lambda: new.reveal(new.share([1.0])))
+        refused("model.when", f.reveal)

@@ -62,7 +62,7 @@ def test_the_readers_protocol_is_short_and_conforms_by_the_command(tmp_path: Pat
     (tmp_path / "myprotocol.py").write_text(the_file())
     [command] = re.findall(r"^    (wwfl conformance .*)$", PAGE.read_text(), re.MULTILINE)
     done = subprocess.run(
-        [sys.executable, "-m", *command.split()], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", *command.split()], cwd=tmp_path, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "conforms" in done.stdout

@@ -227,9 +227,8 @@ class Tetrad4PC(MPCBackend):
         if self.me == CS1:
             v = RING.masked(kernels.expand(d, n) * high + _flipped(d, w, n), u)
             self._vouch_check_value(op, kernels.pack_words(v, bits))
-        return self.deal(left if self.me in EVALUATORS else None, EVALUATORS, shape, name="truncate") + self.deal(
-            right, OFFLINE_PAIR, shape, phase=OFFLINE, name="truncate"
-        )
+        first = self.deal(left if self.me in EVALUATORS else None, EVALUATORS, shape, name="truncate")
+        return first + self.deal(right, OFFLINE_PAIR, shape, phase=OFFLINE, name="truncate")
 
     def _wrap_seed(
         self, op: Op, sigma: Array | None, high: Array | None, s: Array | None, n: int, bits: int
@@ -343,9 +342,8 @@ class Tetrad4PC(MPCBackend):
         """The bit l1 ^ l2 ^ l3 as ring pieces, each held like a lambda: 3 elements offline."""
         x = self._lift_lambda(op, b, n)
         l3 = kernels.expand(b.parts[L3], n) if self.me in K3 else None
-        pieces = self._spread(
-            op, "b", {k: -((part * l3) << np.uint64(1)) for k, part in x.items()} if self.me in K3 else {}, n
-        )
+        doubled = {k: -((part * l3) << np.uint64(1)) for k, part in x.items()} if self.me in K3 else {}
+        pieces = self._spread(op, "b", doubled, n)
         for k, part in x.items():
             pieces[k] = pieces[k] + part
         if self.me in K3:
@@ -367,8 +365,7 @@ class Tetrad4PC(MPCBackend):
             if self.me in OFFLINE_PAIR:
                 rest = kernels.mul_sum([(a[L1], b[L1] + b[L2]), (a[L2], b[L1])]) - d1
         d2 = self._joint(op, (CS4, CS1), CS2, rest, (RING, (n,)), offline=True)
-        if self.me in K2:
-            assert d2 is not None
+        if d2 is not None:
             pieces[L2] = pieces[L2] + d2
         return pieces
 
@@ -377,8 +374,7 @@ class Tetrad4PC(MPCBackend):
 
         term_i = e_i (K_i) + k_i, where k_i goes to the third holder of l3: two elements offline.
         """
-        pieces: dict[int, Array] = {}
-        rest: dict[int, Array] = {}
+        pieces, rest = dict[int, Array](), dict[int, Array]()
         for piece, key in ((L1, K1), (L2, K2)):
             if self.me in key:
                 pieces[piece] = op.random(key, f"{label}{piece}", RING, (n,))

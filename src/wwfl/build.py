@@ -265,15 +265,17 @@ def _trainers(section: sections.Trainers, name: str | None, seed: int) -> fl.Loc
 
 def reveal_policy(config: Config) -> RevealPolicy | None:
     """What every server will refuse to open: a model at another time, or of fewer clients, than configured; and what
-    a rule opens of its own, unless an option of the rule asks for it. There is no policy where it could not
-    hold: floats in the clear (engine "plain") hide nothing, and local trainers see the model in every round."""
-    leaves = sections.trainers_and_clusters(config.federation.clusters)
-    if config.federation.engine == "plain" or any(isinstance(leaf, sections.Trainers) for leaf in leaves):
+    a rule opens of its own, unless an option of the rule asks for it. Local trainers, where the topology has some, see
+    the model in every round. There is no policy for engine "plain": floats in the clear hide nothing."""
+    if config.federation.engine == "plain":
         return None
+    leaves = sections.trainers_and_clusters(config.federation.clusters)
+    seen = any(isinstance(leaf, sections.Trainers) for leaf in leaves)
     section = config.reveal
     asked = any(rule.options.get("reveal_outliers") is True for rule in _rules(config))
     return RevealPolicy(
         model=Permission(section.when, min_clients=section.min_contributors),
+        trainers=Permission("always" if seen else "never"),
         other=Permission("always" if asked else "never"),
         last_round=config.schedule.rounds,
     )

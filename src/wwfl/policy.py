@@ -24,7 +24,7 @@ from wwfl_core.cluster import LocalCluster
 from wwfl_core.errors import ConfigError, Misuse, Refused
 from wwfl_core.tensor import SharedBits, SharedTensor
 
-Kind = Literal["model", "accuracy", "predictions", "other"]
+Kind = Literal["model", "trainers", "accuracy", "predictions", "other"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 EVERY = "every:"
 ROUNDS = "rounds"
@@ -74,12 +74,14 @@ class Facts:
 
 @dataclass(frozen=True)
 class RevealPolicy:
-    """What may be opened. `other` covers all that has no purpose of its own, such as what an aggregation rule opens.
+    """What may be opened. `trainers` is the model, opened to local trainers before each round (`LocalTrainers`, who see
+    it by design). `other` covers all that has no purpose of its own, such as what an aggregation rule opens.
 
     `last_round` is the round after which "final" permissions hold. No round is aggregated after it.
     """
 
     model: Permission = field(default_factory=Permission)
+    trainers: Permission = field(default_factory=lambda: Permission("never"))
     accuracy: Permission = field(default_factory=Permission)
     predictions: Permission = field(default_factory=Permission)
     other: Permission = field(default_factory=lambda: Permission("never"))
@@ -144,7 +146,7 @@ class PolicyGuard:
         """The policy's decision about an opening in the current purpose."""
         kind, who = self._asked or ("other", to)
         grounds = self.policy.decide(kind, who, self.facts)
-        self._opened = self._opened or kind == "model"
+        self._opened = self._opened or kind in ("model", "trainers")
         return grounds
 
     def admit_move(self, to: Sequence[str]) -> None:
@@ -245,6 +247,12 @@ def purpose(mpc: MPCBackend, kind: Kind, who: str) -> Generator[None]:
 def open_model(mpc: MPCBackend, flat: SharedTensor, who: str, reason: str) -> object:
     """The model in clear, at every server and the caller."""
     with purpose(mpc, "model", who):
+        return mpc.reveal(flat, reason)
+
+
+def open_for_trainers(mpc: MPCBackend, flat: SharedTensor, who: str, reason: str) -> object:
+    """The model in clear, for clients who train on their own; every server sees it, too."""
+    with purpose(mpc, "trainers", who):
         return mpc.reveal(flat, reason)
 
 

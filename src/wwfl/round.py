@@ -143,9 +143,11 @@ class Play:
         self._coins[child.name] = self.setting.coin(place.node, child.name, f"round {number} of {child.name}")
         reason, to = f"the model before round {number}, for the clients of {child.name}", child.name
         if not _apart(place):
-            return [place.node.run_agreed(policy.open_model, model, to, reason)] * child.inputs
+            return [place.node.run_agreed(policy.open_for_trainers, model, to, reason)] * child.inputs
         return [
-            place.node.run_agreed(policy.open_model, self._part(model, child.first + i), to, f"{reason} (client {i})")
+            place.node.run_agreed(
+                policy.open_for_trainers, self._part(model, child.first + i), to, f"{reason} (client {i})"
+            )
             for i in range(child.inputs)
         ]
 

@@ -300,6 +300,7 @@ PROGRAMS: dict[Callable[..., Any], Callable[..., Any]] = {
     programs.labels: _classes,
     programs.logits: _outputs,
     policy.open_model: _open_model,
+    policy.open_for_trainers: _open_model,
     programs.save: _save,
     programs.load: _load,
 }
