@@ -38,11 +38,12 @@ benchmark needs the dependencies of `pyproject.toml`, the tests also pytest, pyt
   2 KiB through shared memory, so that operands and results are read and written in whole cache lines.
 - **Fused local steps that clusters run** (`wwfl_core.fused`): the elementwise product of 3PC with its zero share; the
   five steps of Tetrad's elementwise product (offline, seed, check, evaluate, conclude); exact truncation, the message
-  and both sides, and Tetrad's truncation (what evaluators swap, both halves); in 3PC one kernel per round of the carry
-  tree of comparisons, which takes in the last product, computes and masks the next message, packed as it travels.
-  Tetrad's tree runs its product's five kernels per round, and generic launches between them.
-- **Fused local steps that are present and tested, not yet used by clusters**: a product that is truncated at once;
-  lifting of bits and injection in 3PC, injection in Tetrad. Clusters run these steps as several launches.
+  and both sides, and Tetrad's truncation (what evaluators swap, both halves); lifting of bits and injection in 3PC,
+  the pieces of injection in Tetrad; in 3PC one kernel per round of the carry tree of comparisons, which takes in the
+  last product, computes and masks the next message, packed as it travels. Other steps are several generic launches,
+  among them those between the products of Tetrad's carry tree, its lifting of bits, and all packing of truncation's
+  words.
+- **Present and tested, not yet used by clusters**: a product in 3PC that makes the message of its truncation as well.
 - **Matrix products modulo 2^64**, exact, for any strides and in batches; the two terms of a replicated product are one
   product over a concatenated inner dimension. Two kernels, chosen by shape (`kernels/cuda/gemm.py: choose`): one on the
   integer units; one on the int8 tensor cores (`mma.sync`) with balanced base-256 digits, all 36 digit products of a

@@ -29,7 +29,6 @@ from backends.tetrad4pc import (
     OFFLINE_PAIR,
     M,
     Tetrad4PC,
-    _flipped,
 )
 from cuda_devices import device, everywhere, same
 from test_kernels import words
@@ -273,6 +272,6 @@ def test_truncation_and_injection_steps_of_4pc(where: str, seed: int, n: int, f:
     right = cpu.shift_correct(c, f, np.zeros_like(c)) + np.uint64(1) + ((u1 + u2) << np.uint64(64 - f))
     same(tetrad.shift_right_half(put(c), f, s["u1"], s["u2"]), right, where)
     mb = value(seed + 4, BITS, -(-n // 8))
-    expected = _flipped(mb, c * e - wrap, n) - cpu.expand(mb, n) * lx + (u1 if masking else np.uint64(0))
+    expected = derived.times_sign(c * e - wrap, mb) - cpu.expand(mb, n) * lx + (u1 if masking else np.uint64(0))
     actual = tetrad.inject_piece(put(mb), put(c), put(e), put(wrap), put(lx), s["u1"] if masking else None)
     same(actual, expected, where)

@@ -38,6 +38,7 @@ FUSED = {  # the fused kernels of every kind of step
         "product": {"replicated.product"},
         "truncate": {"truncation.wrap_message", "truncation.truncate_left", "truncation.truncate_right"},
         "compare": {"carry.first", "carry.following"},
+        "bits": {"replicated.lift", "replicated.times_sign", "replicated.inject"},
     },
     "4pc": {
         "product": {f"tetrad.{step}" for step in ("offline", "seed", "check", "evaluate", "conclude")},
@@ -45,6 +46,7 @@ FUSED = {  # the fused kernels of every kind of step
             "truncation.wrap_message",
             *(f"tetrad.{step}" for step in ("wrap_share", "shift_left_half", "shift_right_half")),
         },
+        "bits": {"replicated.times_sign", "tetrad.inject_piece"},
     },
 }
 CHECKS = [

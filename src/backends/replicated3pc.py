@@ -9,7 +9,7 @@ Costs: `Replicated3PC.declared_costs`. A bilinear map costs per OUTPUT element.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -20,7 +20,7 @@ from wwfl_core.arrays import Array, Shape, numel
 from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
 from wwfl_core.declared import DeclaredCost
-from wwfl_core.derived import AND, carry_merged, carry_products, plane_shape, planes
+from wwfl_core.derived import AND, carry_merged, carry_products, plane_shape, planes, times_sign
 from wwfl_core.fused import Components, Mask, fused, one_pass
 from wwfl_core.party import Op
 from wwfl_core.share import Share
@@ -54,6 +54,21 @@ def _next_ands(
     """g and p after a product (z_i, z_{i+1}), and the next message, without planes at the root of the tree."""
     after = [_components(s) for s in carry_merged(_planes(g), _planes(p), _planes((mine, theirs)))]
     return after[0], after[1], mine[:0] if alpha is None else _first_ands(after[0], after[1], alpha)
+
+
+@one_pass("replicated.lift")
+def _lifted(b: Components, n: int, mask: Mask, x: Components | None = None) -> Array:
+    """u - mask for u = b1 ^ b2 as a ring element, or (u, u (x1 + x2)) - mask: what P1 sends P2."""
+    u = kernels.expand(b[0] ^ b[1], n)
+    return RING.unmasked(u if x is None else np.stack([u, u * (x[0] + x[1]).reshape(-1)]), mask)
+
+
+@one_pass("replicated.inject")
+def _injected(u_and_d: Array, x3: Array, v: Array, rest: Sequence[Array]) -> Array:
+    """(1 - 2v)(d + u x3) + v sum(rest) at P2 and P3."""
+    u, d = u_and_d
+    inner = d + u * x3
+    return inner + kernels.expand(v, x3.size) * (RING.sum(rest) - (inner << np.uint64(1)))
 
 
 def _planes(parts: Components) -> Share:
@@ -182,13 +197,11 @@ class Replicated3PC(MPCBackend):
         op, n = self.party.op("bit_to_ring"), numel(shape)
         mine = None
         if self.me == P1:
-            u = kernels.expand(self.partial(b, (X1, X2)), n)
-            op.send(P2, u - op.random((P1, P3), "u", RING, (n,)))
+            mask = op.mask(RING, (n,), plus=[((P1, P3), "u")])
+            op.send(P2, _lifted((b.parts[X1], b.parts[X2]), n, mask))
         else:
             part = op.recv(P1, np.uint64, (n,)) if self.me == P2 else op.random((P1, P3), "u", RING, (n,))
-            v = kernels.expand(b.parts[X3], n)
-            mine = part - ((v * part) << np.uint64(1))
-            mine = (mine + v if self.me == P2 else mine).reshape(shape)
+            mine = times_sign(part, b.parts[X3], add_bit=self.me == P2).reshape(shape)
         return self._reclose((P2, P3), mine, shape)
 
     def inject(self, b: Share, x: Share) -> Share:
@@ -200,13 +213,10 @@ class Replicated3PC(MPCBackend):
         op, n, shape = self.party.op("inject"), numel(x.shape), x.shape
         mine = None
         if self.me == P1:
-            u = kernels.expand(self.partial(b, (X1, X2)), n)
-            both = np.stack([u, u * self.partial(x, (X1, X2)).reshape(-1)])
-            op.send(P2, both - op.random((P1, P3), "u", RING, (2, n)))
+            mask = op.mask(RING, (2, n), plus=[((P1, P3), "u")])
+            op.send(P2, _lifted((b.parts[X1], b.parts[X2]), n, mask, (x.parts[X1], x.parts[X2])))
         else:
-            u, d = op.recv(P1, np.uint64, (2, n)) if self.me == P2 else op.random((P1, P3), "u", RING, (2, n))
-            v = kernels.expand(b.parts[X3], n)
-            rest = self.partial(x, (X2, X3)) if self.me == P2 else x.parts[X1]
-            inner = d + u * x.parts[X3].reshape(-1)
-            mine = (inner + v * (rest.reshape(-1) - (inner << np.uint64(1)))).reshape(shape)
+            both = op.recv(P1, np.uint64, (2, n)) if self.me == P2 else op.random((P1, P3), "u", RING, (2, n))
+            rest = [x.parts[c].reshape(-1) for c in ((X2, X3) if self.me == P2 else (X1,))]
+            mine = _injected(both, x.parts[X3].reshape(-1), b.parts[X3], rest).reshape(shape)
         return self._reclose((P2, P3), mine, shape)

@@ -27,11 +27,13 @@ from wwfl_core.arrays import Array, Shape, numel
 from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
 from wwfl_core.declared import DeclaredCost
-from wwfl_core.derived import packed, plane_shape, planes
-from wwfl_core.fused import Mask, Named, fused, one_pass
+from wwfl_core.derived import packed, plane_shape, planes, times_sign
+from wwfl_core.fused import Mask
 from wwfl_core.party import OFFLINE, ONLINE, Op
 from wwfl_core.share import Share
 from wwfl_core.sharing import TETRAD_4PC
+
+from . import tetrad_steps as steps
 
 CS1, CS2, CS3, CS4 = 0, 1, 2, 3
 M, L1, L2, L3 = 0, 1, 2, 3  # components
@@ -43,69 +45,6 @@ EVALUATORS, OFFLINE_PAIR = (CS2, CS3), (CS1, CS4)
 def _by_name(x: Share) -> dict[str, Array]:
     """The components that this party holds: m, l1, l2, l3."""
     return {NAMES[c]: part for c, part in x.parts.items()}
-
-
-def _gamma3(f: Bilinear, A: Algebra, x: Named, y: Named) -> Array:
-    """l1_x (l1_y + l2_y) + l2_x l1_y."""
-    return f.apply(A, [(x["l1"], A.add(y["l1"], y["l2"])), (x["l2"], y["l1"])])
-
-
-@fused("tetrad.offline")
-def _correction(f: Bilinear, A: Algebra, x: Named, y: Named, u: Mask) -> Array:
-    """CS1: r = gamma3 - u, u = u1 + u2."""
-    return A.unmasked(_gamma3(f, A, x, y), u)
-
-
-@fused("tetrad.offline:0", "tetrad.seed:1")
-def _correction_and_seed(f: Bilinear, A: Algebra, x: Named, y: Named, u: Mask, s: Mask) -> tuple[Array, Array]:
-    """CS4: r = gamma3 - u, and w = gamma1 + gamma2 + s."""
-    gamma3 = _gamma3(f, A, x, y)
-    total = f.apply(A, [(A.sum([x["l1"], x["l2"], x["l3"]]), A.sum([y["l1"], y["l2"], y["l3"]]))])
-    return A.unmasked(gamma3, u), A.masked(A.sub(total, gamma3), s)
-
-
-@fused("tetrad.check")
-def _check_value(f: Bilinear, A: Algebra, x: Named, y: Named, w: Array, u: Mask) -> Array:
-    """CS1: v = u + w - (l1 + l2)_x m_y - m_x (l1 + l2)_y, which the evaluators know as y1 + y2 + s."""
-    lost = f.apply(A, [(A.add(x["l1"], x["l2"]), y["m"]), (x["m"], A.add(y["l1"], y["l2"]))])
-    return A.sub(A.masked(w, u), lost)
-
-
-@fused("tetrad.evaluate")
-def _masked_terms(f: Bilinear, A: Algebra, x: Named, y: Named, own: str, u: Mask) -> Array:
-    """CS3: y1 = gamma1 + u1 - l1_x m_y - m_x l1_y; CS2: y2 likewise with l2."""
-    inner = A.sub(x["l3"], x["m"])
-    if own == "l1":  # gamma1 = l1_x l3_y + l3_x l1_y + l3_x l3_y
-        pairs = [(x["l1"], A.sub(y["l3"], y["m"])), (inner, y["l1"]), (x["l3"], y["l3"])]
-    else:  # gamma2 = l2_x l3_y + l3_x l2_y + l2_x l2_y
-        pairs = [(x["l2"], A.sub(A.add(y["l3"], y["l2"]), y["m"])), (inner, y["l2"])]
-    return A.masked(f.apply(A, pairs), u)
-
-
-@fused("tetrad.conclude")
-def _concluded(f: Bilinear, A: Algebra, x: Named, y: Named, mine: Array, theirs: Array, s: Mask) -> tuple[Array, Array]:
-    """CS2, CS3: c = y1 + y2 - l3_x m_y - m_x l3_y + m_x m_y, and the check value y1 + y2 + s."""
-    both = A.add(mine, theirs)
-    rest = f.apply(A, [(A.sub(x["m"], x["l3"]), y["m"]), (A.neg(x["m"]), y["l3"])])
-    return A.add(both, rest), A.masked(both, s)
-
-
-@one_pass("tetrad.wrap_share")
-def _wrap_share(c: Array, e: Array, u: Mask) -> Array:
-    """CS2, CS3: c* e_i + u_i for the wrap bit c* of c."""
-    return RING.masked(truncation.left_bits(c)[0] * e, u)
-
-
-@one_pass("tetrad.shift_left_half")
-def _left_half(c: Array, bits: int, wrap: Array) -> Array:
-    """CS2, CS3: (c >> f) - 2^(64-f) (W + base)."""
-    return truncation.shifted(c, bits, wrap + truncation.left_bits(c)[1])
-
-
-@one_pass("tetrad.shift_right_half")
-def _right_half(r: Array, bits: int, u: Mask) -> Array:
-    """CS1, CS4: (r >> f) + 1 + 2^(64-f) u, u = u1 + u2."""
-    return truncation.shifted_plus_one(r, bits, RING.unmasked(np.zeros_like(r), u))
 
 
 class Tetrad4PC(MPCBackend):
@@ -147,20 +86,20 @@ class Tetrad4PC(MPCBackend):
         A, a, b = x.algebra, _by_name(x), _by_name(y)
         u = op.mask(A, shape, plus=[(K1, "u1"), (K2, "u2")])
         if self.me == CS4:
-            r, w = _correction_and_seed(f, A, a, b, u, op.mask(A, shape, plus=[(K3, "s")]))
+            r, w = steps.correction_and_seed(f, A, a, b, u, op.mask(A, shape, plus=[(K3, "s")]))
             op.send(CS1, w, OFFLINE)
             return r
         w = op.recv(CS4, A.dtype, shape, OFFLINE)
-        self._vouch_check_value(op, _check_value(f, A, a, b, w, u))
-        return _correction(f, A, a, b, u)
+        self._vouch_check_value(op, steps.check_value(f, A, a, b, w, u))
+        return steps.correction(f, A, a, b, u)
 
     def _online(self, op: Op, f: Bilinear, x: Share, y: Share, shape: Shape) -> Array:
         """CS2 and CS3 swap y1 and y2 and conclude."""
         A, a, b = x.algebra, _by_name(x), _by_name(y)
         own, key = ("l1", K1) if self.me == CS3 else ("l2", K2)
-        mine = _masked_terms(f, A, a, b, own, op.mask(A, shape, plus=[(key, f"u{own[1]}")]))
+        mine = steps.masked_terms(f, A, a, b, own, op.mask(A, shape, plus=[(key, f"u{own[1]}")]))
         theirs = self._swap(op, mine)
-        c, v = _concluded(f, A, a, b, mine, theirs, op.mask(A, shape, plus=[(K3, "s")]))
+        c, v = steps.concluded(f, A, a, b, mine, theirs, op.mask(A, shape, plus=[(K3, "s")]))
         self._expect_check_value(op, v)
         return c
 
@@ -217,15 +156,15 @@ class Tetrad4PC(MPCBackend):
         flip = None if c is None else truncation.wrap_message(c.reshape(-1), sigma, left=True)
         d = self._joint(op, EVALUATORS[::-1], CS1, flip, (BITS, (packed(n),)), offline=False)
         if c is not None:
-            mine = kernels.pack_words(_wrap_share(c.reshape(-1), e, u), bits)
+            mine = kernels.pack_words(steps.wrap_share(c.reshape(-1), e, u), bits)
             theirs = self._swap(op, mine)
             wrap = kernels.unpack_words(mine, n, bits) + kernels.unpack_words(theirs, n, bits)
-            self._expect_check_value(op, kernels.pack_words(wrap + _flipped(flip, s, n), bits))
-            left = _left_half(c.reshape(-1), bits, wrap).reshape(shape)
+            self._expect_check_value(op, kernels.pack_words(wrap + times_sign(s, flip), bits))
+            left = steps.left_half(c.reshape(-1), bits, wrap).reshape(shape)
         if r is not None:
-            right = _right_half(r.reshape(-1), bits, u).reshape(shape)
+            right = steps.right_half(r.reshape(-1), bits, u).reshape(shape)
         if self.me == CS1:
-            v = RING.masked(kernels.expand(d, n) * high + _flipped(d, w, n), u)
+            v = RING.masked(kernels.expand(d, n) * high + times_sign(w, d), u)
             self._vouch_check_value(op, kernels.pack_words(v, bits))
         first = self.deal(left if self.me in EVALUATORS else None, EVALUATORS, shape, name="truncate")
         return first + self.deal(right, OFFLINE_PAIR, shape, phase=OFFLINE, name="truncate")
@@ -289,30 +228,34 @@ class Tetrad4PC(MPCBackend):
         """
         op, n = self.party.op("bit_to_ring"), numel(shape)
         x = self._lift_lambda(op, b, n)
-        u = {k: op.random(key, f"u{k}", RING, (n,)) for k, key in ((L1, K1), (L2, K2)) if self.me in key}
+        u = self._masks(op, n)
         t: dict[int, Array] = {}
-        s = None
+        s = result = None
         if self.me in K3:
-            l3 = kernels.expand(b.parts[L3], n)
             s = op.random(K3, "s", RING, (n,))
-            t = {k: _times_sign(part, l3) for k, part in x.items()}
-            if L1 in t:
-                t[L1] = t[L1] + l3
-        m = kernels.expand(b.parts[M], n) if self.me != CS4 else None
-        result = None
+            t = {k: times_sign(part, b.parts[L3], add_bit=k == L1) for k, part in x.items()}
+        m = b.parts.get(M)
         if self.me == CS4:
             op.send(CS1, t[L1] + t[L2] + s, OFFLINE)
         elif self.me == CS1:
             w = op.recv(CS4, np.uint64, (n,), OFFLINE)
-            self._vouch_check_value(op, _times_sign(w, m) + u[L1] + u[L2])
+            self._vouch_check_value(op, RING.masked(RING.masked(times_sign(w, m), u[L1]), u[L2]))
         else:
             own = L1 if self.me == CS3 else L2
-            mine = _times_sign(t[own], m) + u[own]
+            mine = RING.masked(times_sign(t[own], m), u[own])
             both = mine + self._swap(op, mine)
-            self._expect_check_value(op, both + _times_sign(s, m))
-            result = both + m
+            self._expect_check_value(op, both + times_sign(s, m))
+            result = both + kernels.expand(m, n)
         z = self.deal(result, EVALUATORS, (n,), name="bit_to_ring")
-        return Share(RING, (n,), {k: p + u[k] if k in u else p for k, p in z.parts.items()}).reshape(*shape)
+        return self._with_masks(z, u).reshape(*shape)
+
+    def _masks(self, op: Op, n: int) -> dict[int, Mask]:
+        """u1 (K1) and u2 (K2), as far as this party knows them."""
+        return {k: op.mask(RING, (n,), plus=[(key, f"u{k}")]) for k, key in ((L1, K1), (L2, K2)) if self.me in key}
+
+    def _with_masks(self, z: Share, u: Mapping[int, Mask]) -> Share:
+        """z with u1 and u2 added to its lambdas."""
+        return Share(RING, z.shape, {k: RING.masked(p, u[k]) if k in u else p for k, p in z.parts.items()})
 
     def inject(self, b: Share, x: Share) -> Share:
         """b x = m_b m_x - m_b l_x + (1 - 2 m_b)(m_x l_b - gamma), gamma = l_b l_x, with l_b lifted to the ring.
@@ -323,20 +266,20 @@ class Tetrad4PC(MPCBackend):
         lx = {k: x.parts[k].reshape(-1) for k in (L1, L2, L3) if k in x.parts}
         lb = self._full_lambda(op, b, n)
         gamma = self._full_gamma(op, lb, lx, n)
-        u = {k: op.random(key, f"u{k}", RING, (n,)) for k, key in ((L1, K1), (L2, K2)) if self.me in key}
+        u = self._masks(op, n)
         part: dict[int, Array] = {}
         mb = mx = None
         if self.me != CS4:
-            mb, mx = kernels.expand(b.parts[M], n), x.parts[M].reshape(-1)
-            part = {k: _times_sign(mx * lb[k] - gamma[k], mb) - mb * lx[k] + u.get(k, np.uint64(0)) for k in lb}
+            mb, mx = b.parts[M], x.parts[M].reshape(-1)
+            part = {k: steps.injected(mb, mx, lb[k], gamma[k], lx[k], u.get(k)) for k in lb}
         y1 = self._joint(op, (CS3, CS1), CS2, part.get(L1), (RING, (n,)), offline=False)
         y2 = self._joint(op, (CS2, CS1), CS3, part.get(L2), (RING, (n,)), offline=False)
         result = None
         if self.me in EVALUATORS:
             assert y1 is not None and y2 is not None
-            result = y1 + y2 + part[L3] + mb * mx
+            result = y1 + y2 + part[L3] + kernels.expand(mb, n) * mx
         z = self.deal(result, EVALUATORS, (n,), name="inject")
-        return Share(RING, (n,), {k: p + u[k] if k in u else p for k, p in z.parts.items()}).reshape(*shape)
+        return self._with_masks(z, u).reshape(*shape)
 
     def _full_lambda(self, op: Op, b: Share, n: int) -> dict[int, Array]:
         """The bit l1 ^ l2 ^ l3 as ring pieces, each held like a lambda: 3 elements offline."""
@@ -388,13 +331,3 @@ class Tetrad4PC(MPCBackend):
             assert third[0] is not None and third[1] is not None
             pieces[L3] = third[0] + third[1]
         return pieces
-
-
-def _times_sign(value: Array, bit: Array) -> Array:
-    """(1 - 2 bit) value."""
-    return value - ((bit * value) << np.uint64(1))
-
-
-def _flipped(bits: Array, value: Array, n: int) -> Array:
-    """(1 - 2 bit) value for packed bits."""
-    return _times_sign(value, kernels.expand(bits, n))

@@ -16,9 +16,10 @@ import numpy as np
 
 from . import kernels, modulus, truncation
 from .algebra import BITS, RING
-from .arrays import U64, Array, Shape, numel, to_host
+from .arrays import U8, U64, Array, Shape, numel, to_host
 from .bilinear import Mul
 from .errors import Misuse, VerificationFailed
+from .fused import one_pass
 from .share import Share, concat
 from .sharing import Group
 
@@ -201,6 +202,14 @@ def bit_to_ring(mpc: MPCBackend, b: Share, shape: Shape) -> Share:
         both = mpc.bilinear(MUL, rest[0], rest[1])
         rest = [*rest[2:], rest[0] + rest[1] - both - both]
     return rest[0]
+
+
+@one_pass("replicated.times_sign")
+def times_sign(value: U64, bit: U8, *, add_bit: bool = False) -> U64:
+    """(1 - 2 bit) value for packed bits, plus the bit if `add_bit`."""
+    b = kernels.expand(bit, value.size).reshape(value.shape)
+    flipped = value - ((b * value) << np.uint64(1))
+    return flipped + b if add_bit else flipped
 
 
 def inject(mpc: MPCBackend, b: Share, x: Share) -> Share:
