@@ -98,9 +98,11 @@ def grouped_bars(
         axes.set_xticks(range(len(groups)), groups)
         axes.set(ylabel=y, title=title)
         axes.grid(visible=False, axis="x")
-        axes.legend(ncols=min(4, len(series)), fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+        below = -0.07 - 0.06 * lines  # the legend goes under the names of the groups
+        axes.legend(ncols=min(4, len(series)), fontsize=9, loc="upper center", bbox_to_anchor=(0.5, below))
 
-    return _svg(draw, (max(8.4, 1.1 * len(groups)), 4.0))
+    lines = max(name.count("\n") for name in groups) + 1
+    return _svg(draw, (max(8.4, 1.1 * len(groups)), 3.8 + 0.2 * lines))
 
 
 def traffic(rows: Sequence[tuple[str, int, int]]) -> str:
