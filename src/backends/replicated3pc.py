@@ -106,17 +106,17 @@ class Replicated3PC(MPCBackend):
         algebra = x.algebra
         op = self.party.op(f.name)
         i, j = self.me, (self.me + 1) % 3
-        alpha = self._zero_share(op, algebra, f.shape(x.shape, y.shape))
+        alpha = self._zero_share(op, x, f.shape(x.shape, y.shape))
         z = _product(f, algebra, (x.parts[i], x.parts[j]), (y.parts[i], y.parts[j]), alpha)
         if truncate:
             return self._truncate_product(op, z, truncate)
         op.send((i + 2) % 3, z)
         return Share(algebra, z.shape, {i: z, j: op.recv(j, algebra.dtype, z.shape)})
 
-    def _zero_share(self, op: Op, algebra: Algebra, shape: Shape) -> Mask:
-        """alpha_i = F(k_i) - F(k_{i+1}); the three alphas sum to zero (Araki et al., Section 2.2)."""
+    def _zero_share(self, op: Op, x: Share, shape: Shape) -> Mask:
+        """alpha_i = F(k_i) - F(k_{i+1}), like x; the three alphas sum to zero (Araki et al., Section 2.2)."""
         own, following = (self.sharing.holders[c] for c in (self.me, (self.me + 1) % 3))
-        return op.mask(algebra, shape, plus=[(own, "zero")], minus=[(following, "zero")])
+        return op.mask(x.algebra, shape, plus=[(own, "zero")], minus=[(following, "zero")])
 
     def _truncate_product(self, op: Op, z: Array, bits: int) -> Share:
         """Round 1: P3 sends z3 to P2, who then holds B = z2 + z3 against A = z1 at P1. Then `_truncate_words`."""
@@ -175,19 +175,19 @@ class Replicated3PC(MPCBackend):
         if k == 1:
             return g[0]
         gs, ps = (g.parts[i], g.parts[j]), (p.parts[i], p.parts[j])
-        op, alpha = self._level(k, g.shape[1])
+        op, alpha = self._level(g, k)
         mine = _first_ands(gs, ps, alpha)
         while k > 1:
             op.send((i + 2) % 3, mine)
             theirs, k = op.recv(j, BITS.dtype, mine.shape), (k + 1) // 2
-            op, alpha = self._level(k, g.shape[1]) if k > 1 else (op, None)
+            op, alpha = self._level(g, k) if k > 1 else (op, None)
             gs, ps, mine = _next_ands(gs, ps, mine, theirs, alpha)
         return Share(BITS, g.shape[1:], {i: gs[0][0], j: gs[1][0]})
 
-    def _level(self, positions: int, row_bytes: int) -> tuple[Op, Mask]:
+    def _level(self, g: Share, positions: int) -> tuple[Op, Mask]:
         """The operation of a level of the carry tree, and its zero share."""
         op = self.party.op(AND.name)
-        return op, self._zero_share(op, BITS, (positions - positions % 2 - 1, row_bytes))
+        return op, self._zero_share(op, g, (positions - positions % 2 - 1, g.shape[1]))
 
     def bit_to_ring(self, b: Share, shape: Shape) -> Share:
         """b = u + v - 2uv with u = b1 ^ b2 at P1 and v = b3 at P2, P3.
