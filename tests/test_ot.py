@@ -158,7 +158,7 @@ def test_the_missing_leaf_is_the_only_one_that_the_sender_lacks() -> None:
     for b, (all_, some) in enumerate(zip(receiver._leaves, sender._leaves, strict=True)):
         missing = set(range(softspoken.LEAVES)) - set(some)
         assert missing == {int(delta[b * softspoken.K : (b + 1) * softspoken.K] @ (1 << np.arange(softspoken.K)))}
-        assert all(all_[x]._key == prg._key for x, prg in some.items())
+        assert all(all_[x]._keyed.key == prg._keyed.key for x, prg in some.items())
 
 
 def test_the_hash_is_the_tmmo_construction_with_tweaks_that_differ() -> None:

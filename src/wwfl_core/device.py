@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from .arrays import Array, Shape, to_host
 from .errors import ConfigError
-from .keystream import chacha20
+from .keystream import KeyStreams
 
 if TYPE_CHECKING:
     from .algebra import Algebra
@@ -65,7 +65,7 @@ class Device(ABC):
         """A new array of zeros."""
 
     @abstractmethod
-    def key_stream(self, key: bytes, nonce: bytes, size: int) -> Array:
+    def key_stream(self, keyed: KeyStreams, nonce: bytes, size: int) -> Array:
         """The first `size` bytes of the ChaCha20 key stream (RFC 8439, block counter from 0): uint8 (size,)."""
 
     def mask(self, algebra: Algebra, plus: Sequence[Draw], minus: Sequence[Draw]) -> Array | Hiding:
@@ -108,8 +108,8 @@ class _Host(Device):
     def zeros(self, shape: Shape, dtype: npt.DTypeLike) -> Array:
         return np.zeros(shape, dtype)
 
-    def key_stream(self, key: bytes, nonce: bytes, size: int) -> Array:
-        return chacha20(key, nonce, size)
+    def key_stream(self, keyed: KeyStreams, nonce: bytes, size: int) -> Array:
+        return keyed.stream(nonce, size)
 
     def adopt(self, array: Array, mark: Any) -> Array:
         if mark is not None:

@@ -24,7 +24,7 @@ from .kernels.cuda import Launcher, Stream, asarray, masked, random_bytes
 from .kernels.cuda.device import cupy_launcher, require_device
 from .kernels.cuda.prg import MAX_MASKS
 from .kernels.cuda.shim import shim_launcher
-from .keystream import check_size
+from .keystream import KeyStreams, check_size
 
 if TYPE_CHECKING:
     from .algebra import Algebra
@@ -60,9 +60,9 @@ class Kernels(Device):
     def zeros(self, shape: Shape, dtype: npt.DTypeLike) -> Array:
         return self._launcher.zeros(shape, dtype)
 
-    def key_stream(self, key: bytes, nonce: bytes, size: int) -> Array:
+    def key_stream(self, keyed: KeyStreams, nonce: bytes, size: int) -> Array:
         check_size(size)
-        return random_bytes(key, nonce, (size,), launcher=self._launcher)
+        return random_bytes(keyed.key, nonce, (size,), launcher=self._launcher)
 
     def mask(self, algebra: Algebra, plus: Sequence[Draw], minus: Sequence[Draw]) -> Array | Hiding:
         if np.dtype(algebra.dtype) in FUSED and len(plus) + len(minus) <= MAX_MASKS:

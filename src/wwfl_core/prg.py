@@ -15,19 +15,19 @@ from .algebra import Algebra
 from .arrays import Array, Shape
 from .device import HOST, Device
 from .errors import Misuse
-from .keystream import chacha20
+from .keystream import KeyStreams, chacha20
 
 KEY_BYTES = 32
 MAX_LABEL = 4
 
 
 class Prg:
-    """The streams of one key. A stream (operation, label) can be drawn once; a second draw is refused."""
+    """The streams of one key, for one thread. A stream (operation, label) can be drawn once; a second draw is refused."""
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
             raise Misuse(f"a PRG key has {KEY_BYTES} bytes, got {len(key)}")
-        self._key = key
+        self._keyed = KeyStreams(key)
         self._op = -1
         self._labels: set[str] = set()
 
@@ -37,8 +37,8 @@ class Prg:
         Raises:
             Misuse: if (op, label) was drawn before, or lies before an operation that was.
         """
-        stream = device.key_stream(*self.reserve(op, label), algebra.random_bytes(shape))
-        return algebra.from_bytes(stream, shape)
+        nonce = self._reserve(op, label)
+        return algebra.from_bytes(device.key_stream(self._keyed, nonce, algebra.random_bytes(shape)), shape)
 
     def reserve(self, op: int, label: str) -> tuple[bytes, bytes]:
         """Key and nonce of a stream, for one use: nonce = op (8 bytes, little endian) | label (at most 4 ASCII bytes).
@@ -46,6 +46,9 @@ class Prg:
         Raises:
             Misuse: as `draw`.
         """
+        return self._keyed.key, self._reserve(op, label)
+
+    def _reserve(self, op: int, label: str) -> bytes:
         code = label.encode("ascii")
         if len(code) > MAX_LABEL:
             raise Misuse(f"PRG label {label!r} is longer than {MAX_LABEL} characters")
@@ -54,7 +57,7 @@ class Prg:
         elif op < self._op or label in self._labels:
             raise Misuse(f"PRG stream (operation {op}, label {label!r}) was already used; masks are never reused")
         self._labels.add(label)
-        return self._key, op.to_bytes(8, "little") + code.ljust(MAX_LABEL, b"\0")
+        return op.to_bytes(8, "little") + code.ljust(MAX_LABEL, b"\0")
 
 
 @dataclass(frozen=True)
