@@ -33,6 +33,8 @@ PINNED_FROM = 1 << 16
 
 def array_of(result: Any) -> Array:
     """NumPy makes scalars of 0-d results, which cannot be sent: as arrays again. Arrays of any kind pass."""
+    if type(result) is np.ndarray:
+        return result
     scalar: Any = result
     return np.asarray(scalar) if isinstance(result, np.generic) else scalar
 
@@ -66,7 +68,9 @@ def to_host(array: Array) -> Array:
 
 def beside(value: Array, like: Array) -> Array:
     """A public array where `like` is. Nothing happens if it is there already."""
-    return value if on_host(like) or not on_host(value) else module_of(like).asarray(value)
+    if type(like) is np.ndarray or on_host(like) or not on_host(value):
+        return value
+    return module_of(like).asarray(value)
 
 
 def freeze(array: Array) -> None:
@@ -130,6 +134,11 @@ def wire_form(dtype: npt.DTypeLike, shape: Shape) -> tuple[np.dtype[Any], Shape]
     return (np.dtype(np.uint64), (*shape, 2)) if known.hasobject else (known, shape)
 
 
+def joint_shape(a: Shape, b: Shape) -> Shape:
+    """`np.broadcast_shapes` of two, which for equal ones takes longer than an addition."""
+    return a if a == b else np.broadcast_shapes(a, b)
+
+
 def broadcast_shape(a: Shape, b: Shape, what: str) -> Shape:
     """NumPy's broadcast shape.
 
@@ -137,7 +146,7 @@ def broadcast_shape(a: Shape, b: Shape, what: str) -> Shape:
         Misuse: when the shapes do not broadcast; the message names the operation and both shapes.
     """
     try:
-        return np.broadcast_shapes(a, b)
+        return joint_shape(a, b)
     except ValueError as error:
         raise Misuse(f"{what}: shapes {a} and {b} do not broadcast") from error
 

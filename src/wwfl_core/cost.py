@@ -22,6 +22,8 @@ class Phase(StrEnum):
     OFFLINE = "offline"
     ONLINE = "online"
 
+    __hash__ = str.__hash__  # an Enum's is a function in Python, and every message looks up its phase several times
+
 
 @dataclass(frozen=True)
 class NetworkModel:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .algebra import Algebra
-from .arrays import Array, Shape, array_of, beside, cut
+from .arrays import Array, Shape, array_of, beside, cut, joint_shape
 
 
 class Share:
@@ -25,7 +25,7 @@ class Share:
         self.algebra = algebra
         self.shape = shape
         # NumPy makes scalars of 0-d results; only arrays can be sent
-        self.parts = {c: array_of(a) for c, a in parts.items()}
+        self.parts = dict(parts) if shape else {c: array_of(a) for c, a in parts.items()}
         self.cache: dict[str, Any] = {}
 
     def map(self, fn: Callable[[Array], Array]) -> Share:
@@ -38,7 +38,7 @@ class Share:
 
     def zip(self, other: Share, fn: Callable[[Array, Array], Array]) -> Share:
         """Combines two shares component by component with a function linear in both together."""
-        shape = np.broadcast_shapes(self.shape, other.shape)
+        shape = joint_shape(self.shape, other.shape)
         return Share(self.algebra, shape, {c: fn(a, other.parts[c]) for c, a in self.parts.items()})
 
     def __add__(self, other: Share) -> Share:
@@ -58,7 +58,7 @@ class Share:
 
     def add_public(self, value: Array, unit: Sequence[int]) -> Share:
         """x + value for a public array of elements; `unit` is a sharing of the constant 1 (`SharingSemantics.unit`)."""
-        shape, algebra = np.broadcast_shapes(self.shape, value.shape), self.algebra
+        shape, algebra = joint_shape(self.shape, value.shape), self.algebra
         parts = {
             c: algebra.add(a, algebra.scale(unit[c], beside(value, a))) if unit[c] else np.broadcast_to(a, shape)
             for c, a in self.parts.items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache, reduce
+from functools import cached_property, lru_cache, reduce
 from itertools import combinations
 
 from .algebra import Algebra
@@ -123,14 +123,18 @@ class SharingSemantics:
     def components(self) -> range:
         return range(len(self.holders))
 
-    @property
+    @cached_property
     def evaluators(self) -> tuple[int, ...]:
         """Parties that hold at least one component (all but helpers)."""
         return tuple(sorted(frozenset[int]().union(*self.holders)))
 
     def held_by(self, party: int) -> tuple[int, ...]:
         """Components that `party` holds, in order."""
-        return tuple(c for c in self.components if party in self.holders[c])
+        return self._held.get(party, ())
+
+    @cached_property
+    def _held(self) -> dict[int, tuple[int, ...]]:
+        return {p: tuple(c for c in self.components if p in self.holders[c]) for p in range(self.parties)}
 
     @property
     def independent(self) -> bool:
@@ -138,7 +142,7 @@ class SharingSemantics:
         (`wwfl_core.shamir`) are not."""
         return True
 
-    @property
+    @cached_property
     def required(self) -> tuple[int, ...]:
         """The components that reconstruction uses."""
         return tuple(c for c in self.components if self.coefficients[c])
@@ -198,7 +202,15 @@ class SharingSemantics:
         Raises:
             Misuse: when no such way exists.
         """
-        return _deal_plan(self, tuple(sorted(set(dealers))), offline)
+        wanted = tuple(dealers), offline
+        plan = self._plans.get(wanted)
+        if plan is None:
+            plan = self._plans[wanted] = _deal_plan(self, tuple(sorted(set(wanted[0]))), offline)
+        return plan
+
+    @cached_property
+    def _plans(self) -> dict[tuple[tuple[int, ...], bool], DealPlan]:
+        return {}  # by dealers; hashing the whole table takes longer than a short message does
 
     def groups(self, vouchers: int = 1) -> tuple[Group, ...]:
         """The fewest groups of components such that each group is known to at least `vouchers` parties.
@@ -209,7 +221,6 @@ class SharingSemantics:
         return _groups(self, vouchers)
 
 
-@lru_cache(maxsize=256)
 def _deal_plan(sharing: SharingSemantics, dealers: tuple[int, ...], offline: bool) -> DealPlan:
     group = frozenset(dealers)
     # A mask that every party knows hides nothing, so such components are not worth drawing.

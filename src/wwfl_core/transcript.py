@@ -27,6 +27,11 @@ def _bytes(value: Array) -> memoryview:
     return contiguous(to_host(to_wire(value))).reshape(-1).view(np.uint8).data
 
 
+def _update(stream: blake3, op: int, data: memoryview) -> None:
+    stream.update(op.to_bytes(8, "little") + len(data).to_bytes(8, "little"))
+    stream.update(data)
+
+
 class Transcript:
     """What this party vouched for to every other party, and what it expects every other party to vouch for."""
 
@@ -39,19 +44,26 @@ class Transcript:
     def _append(self, streams: dict[int, blake3], peer: int, op: int, value: Array) -> None:
         """Hashes at once what is on the host. A device's arrays are kept until digests are asked for, or until they are
         many: bringing each home when it is made would stop the device at every operation."""
-        self._waiting.append((streams.setdefault(peer, blake3()), op, value))
+        stream = streams.get(peer)
+        if stream is None:
+            stream = streams[peer] = blake3()
+        if on_host(value) and not self._waiting:
+            _update(stream, op, _bytes(value))
+            return
+        self._waiting.append((stream, op, value))
         self._waiting_bytes += value.nbytes
         if on_host(value) or self._waiting_bytes > KEPT_BYTES:
             self._hash()
 
     def _hash(self) -> None:
+        if not self._waiting:
+            return
         copies: dict[int, memoryview] = {}  # one array is vouched for to several parties
         for stream, op, value in self._waiting:
             data = copies.get(id(value))
             if data is None:
                 data = copies[id(value)] = _bytes(value)
-            stream.update(op.to_bytes(8, "little") + len(data).to_bytes(8, "little"))
-            stream.update(data)
+            _update(stream, op, data)
         self._waiting, self._waiting_bytes = [], 0
 
     def vouch(self, peer: int, op: int, value: Array) -> None:

@@ -73,10 +73,11 @@ class Endpoint:
         self.device: Device = HOST  # where the party works
         self._transport = transport
         self._changed = Condition()
-        # Guarded by _changed:
+        # Written under _changed. `send` reads them without: what it does not know yet, it could as well have missed.
         self._inbox: dict[str, deque[Frame]] = {}
         self._lost: dict[str, str] = {}
         self._aborts: dict[int, _Aborts] = {}
+        self._awaited: str | None = None  # from whom the party waits for a frame; others need not wake it
         self._closed = False
         self._run: _Run | None = None
 
@@ -125,10 +126,9 @@ class Endpoint:
         check_payload(payload)
         if to == self.address:
             raise Misuse(f"{self.address}: operation {tag_op} {name!r} sends to itself; skip the own address")
-        with self._changed:
-            self._check_open()
-            if to in self._lost:
-                raise self._peer_lost(to, _where(run.run, tag_op, name))
+        self._check_open()
+        if to in self._lost:
+            raise self._peer_lost(to, _where(run.run, tag_op, name))
         freeze(payload)
         stamp = ORIGIN if control else run.clock.send(phase, payload.nbytes)
         frame = Frame(
@@ -214,9 +214,11 @@ class Endpoint:
                 # The first abort of a run wins, so that everybody reports the same cause where possible.
                 known = self._aborts.setdefault(frame.run, _Aborts(frm, frame, time.monotonic()))
                 known.tellers.add(frm)
+                self._changed.notify_all()
             else:
                 self._inbox.setdefault(frm, deque()).append(frame)
-            self._changed.notify_all()
+                if frm == self._awaited:
+                    self._changed.notify_all()
 
     def lost(self, frm: str, reason: str) -> None:
         """Called by the transport: nothing more will arrive from `frm`, because of `reason`."""
@@ -248,6 +250,7 @@ class Endpoint:
                         f"{self.address}: {frm} did not send {_where(run.run, tag.op, tag.name)} "
                         f"within {run.deadline_s:g} s; look for the cause at {frm} or raise the deadline"
                     )
+                self._awaited = frm
                 self._changed.wait(min(left, patience))
 
     def _desync(self, frm: str, tag: Tag, dtype: np.dtype[Any], shape: tuple[int, ...], frame: Frame) -> Desync:

@@ -19,7 +19,7 @@ import math
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,8 +48,7 @@ _PHASES: Final[tuple[Phase, ...]] = (Phase.OFFLINE, Phase.ONLINE)
 _DTYPES: Final[tuple[np.dtype[Any], ...]] = tuple(np.dtype(code) for code in ("|u1", "<u8", "<i8", "<f8", "<u4"))
 
 
-@dataclass(frozen=True, slots=True)
-class Tag:
+class Tag(NamedTuple):
     """Which operation a message belongs to; sender and receiver must agree on all of it."""
 
     run: int

@@ -66,9 +66,9 @@ class MemoryNetwork:
         tampered = frame
         if self.tamper is not None and isinstance(frame, Frame):
             tampered = self.tamper(sender, to, frame)
-        networks = [self, *self._bridged]
-        receiver = next((found for n in networks if (found := n._find(to)) is not None), None)
+        receiver = self._find(to) or next((found for n in self._bridged if (found := n._find(to)) is not None), None)
         if receiver is None:
+            networks = [self, *self._bridged]
             was_open = any(to in n._used for n in networks)
             why = "it closed its endpoint" if was_open else "no such endpoint was created in this network"
             raise PeerLost(f"{sender}: cannot send to {to}: {why}")
