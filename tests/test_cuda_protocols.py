@@ -35,6 +35,7 @@ from test_kernels import words
 from wwfl_core import derived
 from wwfl_core import kernels as cpu
 from wwfl_core.algebra import BITS, RING, Algebra
+from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Mul
 from wwfl_core.device import HOST
 from wwfl_core.kernels import cuda
@@ -144,21 +145,27 @@ def test_a_product_that_is_truncated_in_3pc(where: str, seed: int, n: int, f: in
     same(z, device(where).get(replicated.product(parts[0], parts[1], masks[0], masks[1])), where)
 
 
+class ByProducts(Replicated3PC):
+    """3PC with the carry tree that every protocol has."""
+
+    carry_level = MPCBackend.carry_level
+
+
 @everywhere
 @relaxed
 @given(seed=seeds, n=sizes, me=st.integers(0, 2), positions=st.integers(1, 63))
 def test_the_carry_tree_of_3pc(where: str, seed: int, n: int, me: int, positions: int) -> None:
-    """Every message and every bit of `derived.carry_out`, one kernel per round."""
+    """Every message and every bit of the tree whose levels are products, one kernel per round."""
     put, party, nb = device(where).put, LoneParty(me), -(-n // 8)
     held = (me, (me + 1) % 3)
     g, p = (
         Share(BITS, (k, nb), {c: value(seed + s + c, BITS, k * nb).reshape(k, nb) for c in held})
         for s, k in ((0, positions), (50, positions - 1))
     )
-    mpc = Replicated3PC().at(party)  # type: ignore[arg-type]
+    mpc = ByProducts().at(party)  # type: ignore[arg-type]
     result = derived.carry_out(mpc, g, p)
     stepwise = LoneParty(me)
-    again = Replicated3PC().at(stepwise).carry_out(g, p)  # type: ignore[arg-type]
+    again = derived.carry_out(Replicated3PC().at(stepwise), g, p)  # type: ignore[arg-type]
     for want, got in zip([*party.sent, *result.parts.values()], [*stepwise.sent, *again.parts.values()], strict=True):
         np.testing.assert_array_equal(got, want)
     masks = lambda number: [stream(mpc.sharing.holders[c], number, "zero") for c in held]  # noqa: E731

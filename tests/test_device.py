@@ -37,7 +37,7 @@ FUSED = {  # the fused kernels of every kind of step
     "3pc": {
         "product": {"replicated.product"},
         "truncate": {"truncation.wrap_message", "truncation.truncate_left", "truncation.truncate_right"},
-        "compare": {"carry.first", "carry.following"},
+        "compare": {"carry.level"},
         "bits": {"replicated.lift", "replicated.times_sign", "replicated.inject"},
     },
     "4pc": {

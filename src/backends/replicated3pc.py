@@ -20,7 +20,7 @@ from wwfl_core.arrays import Array, Shape, numel
 from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
 from wwfl_core.declared import DeclaredCost
-from wwfl_core.derived import AND, carry_merged, carry_products, plane_shape, planes, times_sign
+from wwfl_core.derived import AND, carry_ands, carry_merged, carry_products, plane_shape, planes, times_sign
 from wwfl_core.fused import Components, Mask, fused, one_pass
 from wwfl_core.party import Op
 from wwfl_core.share import Share
@@ -40,20 +40,18 @@ def _product(f: Bilinear, A: Algebra, x: Components, y: Components, alpha: Mask)
     return A.masked(f.apply(A, [(x[0], A.add(y[0], y[1])), (x[1], y[0])]), alpha)
 
 
-@one_pass("carry.first")
-def _first_ands(g: Components, p: Components, alpha: Mask) -> Array:
-    """The first message of the carry tree."""
-    x, y = (_components(s) for s in carry_products(_planes(g), _planes(p)))
-    return _product(AND, BITS, x, y, alpha)
-
-
-@one_pass("carry.following")
-def _next_ands(
-    g: Components, p: Components, mine: Array, theirs: Array, alpha: Mask | None
-) -> tuple[Components, Components, Array]:
-    """g and p after a product (z_i, z_{i+1}), and the next message, without planes at the root of the tree."""
-    after = [_components(s) for s in carry_merged(_planes(g), _planes(p), _planes((mine, theirs)))]
-    return after[0], after[1], mine[:0] if alpha is None else _first_ands(after[0], after[1], alpha)
+@one_pass("carry.level")
+def _level(
+    g: Components, p: Components, product: Components | None, alpha: Mask | None
+) -> tuple[Components, Components, Array | None]:
+    """g and p after a product, and the next message (None at the root of the tree)."""
+    a, b = _planes(g), _planes(p)
+    if product is not None:
+        a, b = carry_merged(a, b, _planes(product))
+    if alpha is None:
+        return _components(a), _components(b), None
+    x, y = carry_products(a, b)
+    return _components(a), _components(b), _product(AND, BITS, _components(x), _components(y), alpha)
 
 
 @one_pass("replicated.lift")
@@ -105,11 +103,17 @@ class Replicated3PC(MPCBackend):
         """z_i = f(x_i, y_i + y_{i+1}) + f(x_{i+1}, y_i) + alpha_i at P_i, sent to P_{i-1}."""
         algebra = x.algebra
         op = self.party.op(f.name)
-        i, j = self.me, (self.me + 1) % 3
         alpha = self._zero_share(op, x, f.shape(x.shape, y.shape))
-        z = _product(f, algebra, (x.parts[i], x.parts[j]), (y.parts[i], y.parts[j]), alpha)
-        if truncate:
-            return self._truncate_product(op, z, truncate)
+        z = _product(f, algebra, self._held(x), self._held(y), alpha)
+        return self._truncate_product(op, z, truncate) if truncate else self._replicated(op, algebra, z)
+
+    def _held(self, x: Share) -> Components:
+        """Components i and i + 1."""
+        return x.parts[self.me], x.parts[(self.me + 1) % 3]
+
+    def _replicated(self, op: Op, algebra: Algebra, z: Array) -> Share:
+        """z_i at P_i goes to P_{i-1}."""
+        i, j = self.me, (self.me + 1) % 3
         op.send((i + 2) % 3, z)
         return Share(algebra, z.shape, {i: z, j: op.recv(j, algebra.dtype, z.shape)})
 
@@ -169,25 +173,15 @@ class Replicated3PC(MPCBackend):
         )
         return g, a + b
 
-    def carry_out(self, g: Share, p: Share) -> Share:
-        """`derived.carry_out`, one step per message: it takes in the last product and computes the next one."""
-        i, j, k = self.me, (self.me + 1) % 3, g.shape[0]
-        if k == 1:
-            return g[0]
-        gs, ps = (g.parts[i], g.parts[j]), (p.parts[i], p.parts[j])
-        op, alpha = self._level(g, k)
-        mine = _first_ands(gs, ps, alpha)
-        while k > 1:
-            op.send((i + 2) % 3, mine)
-            theirs, k = op.recv(j, BITS.dtype, mine.shape), (k + 1) // 2
-            op, alpha = self._level(g, k) if k > 1 else (op, None)
-            gs, ps, mine = _next_ands(gs, ps, mine, theirs, alpha)
-        return Share(BITS, g.shape[1:], {i: gs[0][0], j: gs[1][0]})
-
-    def _level(self, g: Share, positions: int) -> tuple[Op, Mask]:
-        """The operation of a level of the carry tree, and its zero share."""
-        op = self.party.op(AND.name)
-        return op, self._zero_share(op, g, (positions - positions % 2 - 1, g.shape[1]))
+    def carry_level(self, g: Share, p: Share, product: Share | None) -> tuple[Share, Share, Share | None]:
+        """`derived.carry_level` with its local part as one step."""
+        op, alpha, rows = None, None, carry_ands(g.shape[0] if product is None else (g.shape[0] + 1) // 2)
+        if rows:
+            op = self.party.op(AND.name)
+            alpha = self._zero_share(op, g, (rows, g.shape[1]))
+        *after, z = _level(self._held(g), self._held(p), None if product is None else self._held(product), alpha)
+        g, p = (Share(BITS, a[0].shape, dict(zip((self.me, (self.me + 1) % 3), a, strict=True))) for a in after)
+        return g, p, None if op is None else self._replicated(op, BITS, z)
 
     def bit_to_ring(self, b: Share, shape: Shape) -> Share:
         """b = u + v - 2uv with u = b1 ^ b2 at P1 and v = b3 at P2, P3.

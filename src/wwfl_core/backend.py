@@ -102,9 +102,10 @@ class MPCBackend(ABC):
         """Generate and propagate planes (g [bits-1, .], p [bits, .]) of the addition that reconstructs x mod 2^bits."""
         return derived.carry_inputs(self, x, bits)
 
-    def carry_out(self, g: Share, p: Share) -> Share:
-        """The carry [.] out of k positions, from their planes g [k, .] and p [k-1, .] (without the lowest)."""
-        return derived.carry_out(self, g, p)
+    def carry_level(self, g: Share, p: Share, product: Share | None) -> tuple[Share, Share, Share | None]:
+        """A level of the carry tree (`derived.carry_out`): g and p after the last level's product (None: there is none
+        yet), and this level's product (None: one position is left). One product, or nothing sent."""
+        return derived.carry_level(self, g, p, product)
 
     def sign(self, x: Share, bits: int = 64) -> Share:
         """[x < 0] as shared bits (see `bits`), for |x| < 2^(bits - 1)."""

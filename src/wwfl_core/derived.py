@@ -126,11 +126,24 @@ def carry_out(mpc: MPCBackend, g: Share, p: Share) -> Share:
 
     Neighbours merge to (g_hi ^ p_hi g_lo, p_hi p_lo), from the bottom, so that an odd one is left at the top. The
     lowest group never needs its P, so `p` is kept without it: g has k planes, p has k - 1. At 63 positions: 118 ANDs
-    in 6 levels.
+    in 6 levels. What lies between two messages is one call of `mpc.carry_level`, so that a device can fuse it.
     """
+    product = None
     while g.shape[0] > 1:
-        g, p = carry_merged(g, p, mpc.bilinear(AND, *carry_products(g, p)))
+        g, p, product = mpc.carry_level(g, p, product)
     return g[0]
+
+
+def carry_level(mpc: MPCBackend, g: Share, p: Share, product: Share | None) -> tuple[Share, Share, Share | None]:
+    """A level of `carry_out` for any protocol."""
+    if product is not None:
+        g, p = carry_merged(g, p, product)
+    return g, p, mpc.bilinear(AND, *carry_products(g, p)) if carry_ands(g.shape[0]) else None
+
+
+def carry_ands(positions: int) -> int:
+    """How many ANDs (of planes) the level above `positions` has."""
+    return max(0, positions - positions % 2 - 1)
 
 
 def carry_products(g: Share, p: Share) -> tuple[Share, Share]:
@@ -158,7 +171,7 @@ def sign(mpc: MPCBackend, x: Share, bits: int) -> Share:
     check_window(bits)
     with mpc.scope("sign"):
         g, p = mpc.carry_inputs(x, bits)
-        return p[bits - 1] + mpc.carry_out(g, p[1 : bits - 1])
+        return p[bits - 1] + carry_out(mpc, g, p[1 : bits - 1])
 
 
 def and_all(mpc: MPCBackend, x: Share) -> Share:

@@ -46,16 +46,11 @@ def advance(
     return _round(state, (z, received), own, following)
 
 
-def first(g: Components, p: Components, own: Stream, following: Stream) -> DeviceArray:
-    """`start` for a step of a protocol."""
-    return start(CarryState(g, p), own, following)
-
-
-def following(
-    g: Components, p: Components, z: DeviceArray, received: DeviceArray, own: Stream | None, after: Stream | None = None
+def level(
+    g: Components, p: Components, product: Components | None, own: Stream | None, following: Stream | None = None
 ) -> tuple[Components, Components, DeviceArray]:
-    """`advance` for a step of a protocol: the components of g and p, and the next message."""
-    state, message = advance(CarryState(g, p), z, received, own, after)
+    """`start` (without a product) or `advance` for a step of a protocol: the components of g and p, and the message."""
+    state, message = _round(CarryState(g, p), product, own, following)
     return state.g, state.p, message
 
 
