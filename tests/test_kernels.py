@@ -338,6 +338,8 @@ def test_truncation(seed: int, shape: list[int], f: int, layout: str) -> None:
     same(K.right_bits(lay(a, layout)), (a >= np.uint64(2**63)).astype(np.uint64))
     expected = (a >> np.uint64(f)) - wrap * np.uint64(2 ** (64 - f))
     same(K.shift_correct(lay(a, layout), f, lay(wrap, layout)), expected)
+    same(K.star_bits(lay(a, layout)), star)
+    same(K.shift_left_half(lay(a, layout), f, lay(wrap, layout)), expected - base * np.uint64(2 ** (64 - f)))
 
 
 def test_truncation_misuse() -> None:
@@ -359,7 +361,7 @@ def test_truncation_misuse() -> None:
 def test_prepare_finds_every_kernel() -> None:
     K.prepare()
     names = list(all_kernels())
-    assert "gemm._accumulate" in names and len(names) == 12
+    assert "gemm._accumulate" in names and len(names) == 14
 
 
 def test_kernel_without_a_cache_directory() -> None:

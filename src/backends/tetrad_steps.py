@@ -63,19 +63,19 @@ def concluded(f: Bilinear, A: Algebra, x: Named, y: Named, mine: Array, theirs: 
 @one_pass("tetrad.wrap_share")
 def wrap_share(c: Array, e: Array, u: Mask) -> Array:
     """CS2, CS3: c* e_i + u_i for the wrap bit c* of c."""
-    return RING.masked(truncation.left_bits(c)[0] * e, u)
+    return RING.masked(kernels.star_bits(c) * e, u)
 
 
 @one_pass("tetrad.shift_left_half")
 def left_half(c: Array, bits: int, wrap: Array) -> Array:
     """CS2, CS3: (c >> f) - 2^(64-f) (W + base)."""
-    return truncation.shifted(c, bits, wrap + truncation.left_bits(c)[1])
+    return kernels.shift_left_half(c, bits, wrap)
 
 
 @one_pass("tetrad.shift_right_half")
 def right_half(r: Array, bits: int, u: Mask) -> Array:
     """CS1, CS4: (r >> f) + 1 + 2^(64-f) u, u = u1 + u2."""
-    return truncation.shifted_plus_one(r, bits, RING.unmasked(np.zeros_like(r), u))
+    return truncation.shifted_plus_one(r, bits, RING.unmasked(np.zeros((), np.uint64), u))
 
 
 @one_pass("tetrad.inject_piece")

@@ -22,7 +22,7 @@ MAX_LABEL = 4
 
 
 class Prg:
-    """The streams of one key, for one thread. A stream (operation, label) can be drawn once; a second draw is refused."""
+    """The streams of one key, for one thread. Each (operation, label) can be drawn once; a second draw is refused."""
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:

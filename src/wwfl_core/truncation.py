@@ -34,7 +34,7 @@ def right_bits(b: U64) -> U64:
 @one_pass("truncation.wrap_message")
 def wrap_message(word: U64, mask: U8, *, left: bool) -> U8:
     """The private bit of a side, packed and masked: a of the word A (`left`), or b of the word B."""
-    return kernels.pack(left_bits(word)[0] if left else right_bits(word)) ^ mask
+    return kernels.pack(kernels.star_bits(word) if left else right_bits(word)) ^ mask
 
 
 def shifted(word: U64, bits: int, wrap: U64) -> U64:

@@ -39,9 +39,8 @@ def truncate(op: Op, pair: Pair, word: U64, bits: int, mask: U8, c: U64) -> U64:
 @one_pass("truncation.truncate_left")
 def _left_share(word: U64, bits: int, da: U8, db: U8, c: U64) -> U64:
     """X's share after the exchange."""
-    a, base = truncation.left_bits(word)
-    s = kernels.expand(db, word.size) * a + _signed(da ^ db, c, word.size)
-    return truncation.shifted(word, bits, s + base)
+    s = kernels.expand(db, word.size) * kernels.star_bits(word) + _signed(da ^ db, c, word.size)
+    return kernels.shift_left_half(word, bits, s)
 
 
 @one_pass("truncation.truncate_right")

@@ -7,7 +7,7 @@ from wwfl_core.kernels.conv import col2im, im2col
 from wwfl_core.kernels.elementwise import mul_sum
 from wwfl_core.kernels.gemm import matmul
 from wwfl_core.kernels.prepare import prepare
-from wwfl_core.kernels.truncation import left_bits, right_bits, shift_correct
+from wwfl_core.kernels.truncation import left_bits, right_bits, shift_correct, shift_left_half, star_bits
 from wwfl_core.kernels.words import pack_words, unpack_words
 
 __all__ = [
@@ -23,6 +23,8 @@ __all__ = [
     "prepare",
     "right_bits",
     "shift_correct",
+    "shift_left_half",
+    "star_bits",
     "to_planes",
     "unpack_words",
 ]
