@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 FOREIGN := $(VENV)/.foreign
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo demo-processes foreign test test-slow test-nightly test-gpu lint types bench clean
+.PHONY: demo demo-processes foreign test test-slow test-nightly test-gpu gpu-wheels gpu-session lint types bench clean
 
 demo: $(STAMP)
 	$(BIN)/wwfl demo $(ARGS)
@@ -31,6 +31,19 @@ test-nightly: $(FOREIGN)
 # The tests that need a GPU, in the Python that has CuPy (by default the one on the PATH).
 test-gpu:
 	PYTHONPATH=src $(PYTHON) -m pytest -q -m gpu $(wildcard tests/test_cuda_*.py tests/test_device*.py) $(ARGS)
+
+# What a machine with a GPU, CuPy and torch may lack, as wheels to carry there (Python 3.12 on x86-64; docs/gpu.md).
+GPU_WHEELS := cryptography cffi pycparser blake3 pydantic pydantic-core annotated-types typing-inspection typing-extensions
+gpu-wheels:
+	rm -rf .gpu-wheels
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+		--python-version 3.12 --implementation cp --platform manylinux_2_34_x86_64 --platform manylinux_2_28_x86_64 \
+		--platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 -c constraints.txt -d .gpu-wheels $(GPU_WHEELS)
+	du -sh .gpu-wheels
+
+# On that machine: wheels, tests, measurements, in one call of less than ten minutes.
+gpu-session:
+	PYTHON=$(PYTHON) sh benchmarks/gpu_session.sh
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks examples

@@ -5,7 +5,7 @@ Every method's result is compared with the SIMT kernel's before it is timed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -120,21 +120,32 @@ def methods(bench: Bench) -> dict[str, Callable[[Any, Any], Any]]:
     }
 
 
-def measure(bench: Bench, shapes: dict[str, tuple[int, int, int]], peak: float) -> list[dict[str, Any]]:
-    """Rows: multiply-accumulates modulo 2^64 per second of every method. `peak` is that of int8."""
-    rows: list[dict[str, Any]] = []
+def measure(bench: Bench, shapes: dict[str, tuple[int, int, int]], peak: float | None) -> Generator[dict[str, Any]]:
+    """A row per shape as soon as it is measured: multiply-accumulates modulo 2^64 per second of every method. `peak` is
+    that of int8, if it is known."""
     for name, (m, k, n) in shapes.items():
-        a, b = bench.words(m, k), bench.words(k, n)
-        expected = bench.host(gemm.matmul([(a, b)], "simt"))
         row: dict[str, Any] = {"name": name, "m": m, "k": k, "n": n, "chosen": gemm.choose(m, n, k)}
-        row["bound_mac_per_s"] = peak / DIGIT_PRODUCTS
-        for method, call in methods(bench).items():
-            try:
-                exact = bool((bench.host(call(a, b)) == expected).all())
-                seconds = bench.seconds([lambda call=call, a=a, b=b: call(a, b)])
-                row[method] = {"seconds": seconds, "mac_per_s": m * k * n / seconds, "exact": exact}
-            except Exception as error:  # a library that refuses a shape is a result, not the end of the run
-                row[method] = {"error": f"{type(error).__name__}: {error}"[:300]}
-        rows.append(row)
+        if peak:
+            row["bound_mac_per_s"] = peak / DIGIT_PRODUCTS
+        try:
+            a, b = bench.words(m, k), bench.words(k, n)
+            expected = bench.host(gemm.matmul([(a, b)], "simt"))
+            for method, call in methods(bench).items():
+                row[method] = _timed(bench, call, a, b, expected)
+        except Exception as error:
+            row["error"] = _said(error)
+        yield row
         bench.release()
-    return rows
+
+
+def _timed(bench: Bench, call: Callable[[Any, Any], Any], a: Any, b: Any, expected: np.ndarray) -> dict[str, Any]:
+    try:
+        exact = bool((bench.host(call(a, b)) == expected).all())
+        seconds = bench.seconds([lambda: call(a, b)])
+    except Exception as error:  # a library that refuses a shape is a result, not the end of the run
+        return {"error": _said(error)}
+    return {"seconds": seconds, "mac_per_s": a.shape[0] * a.shape[1] * b.shape[1] / seconds, "exact": exact}
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:300]

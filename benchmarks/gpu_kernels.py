@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,27 +134,30 @@ def image_cases(bench: Bench, batch: int) -> list[Case]:
     ]
 
 
-def measure(bench: Bench, elements: int, batch: int) -> list[dict[str, Any]]:
-    """Rows: seconds, bytes, bytes per second, and the fraction of the copy's bandwidth."""
-    rows: list[dict[str, Any]] = []
-    groups = (
+def measure(bench: Bench, elements: int, batch: int) -> Generator[dict[str, Any]]:
+    """A row per kernel as soon as it is measured: seconds, bytes, bytes per second, and the fraction of the copy's
+    bandwidth; or the error, which does not stop the others."""
+    ceiling: float | None = None
+    for group in (
         lambda: [copy(bench, elements)],
         lambda: ring_cases(bench, elements),
         lambda: plane_cases(bench, elements),
-    )
-    for group in (*groups, lambda: image_cases(bench, batch)):
-        for case in group():
-            seconds = bench.seconds([case.call])
-            rows.append(
-                {
-                    "name": case.name,
-                    "elements": case.elements,
-                    "bytes": case.nbytes,
-                    "seconds": seconds,
-                    "bytes_per_s": case.nbytes / seconds,
-                }
-            )
+        lambda: image_cases(bench, batch),
+    ):
+        try:
+            cases = group()
+        except Exception as error:  # for example out of memory
+            yield {"name": "operands of a group", "error": f"{type(error).__name__}: {error}"[:300]}
+            continue
+        for case in cases:
+            row: dict[str, Any] = {"name": case.name, "elements": case.elements, "bytes": case.nbytes}
+            try:
+                seconds = bench.seconds([case.call])
+                speed = case.nbytes / seconds
+                ceiling = ceiling or speed
+                row |= {"seconds": seconds, "bytes_per_s": speed, "of_copy_bandwidth": speed / ceiling}
+            except Exception as error:
+                row["error"] = f"{type(error).__name__}: {error}"[:300]
+            yield row
+        del cases
         bench.release()
-    for row in rows:
-        row["of_copy_bandwidth"] = row["bytes_per_s"] / rows[0]["bytes_per_s"]
-    return rows

@@ -31,6 +31,11 @@ branch for devices.
 Without CuPy nothing changes. With it but without a device, asking for one is a `ConfigError` that says so. The
 benchmark needs the dependencies of `pyproject.toml`, the tests also pytest, pytest-timeout and hypothesis.
 
+A cluster's parties of one process share a memory pool that is bounded at 90 % of the GPU
+(`LocalCluster.memory_report` says what is in use, reserved, and the limit). At the limit, blocks that lie free for
+other streams are given back before an allocation fails. Between processes, arrays go through page-locked memory in both
+directions (from 64 KiB on; towards the GPU, CuPy stages copies so itself).
+
 ## What is there
 
 - **Random masks inside kernels.** ChaCha20 (RFC 8439) with the key, nonce and block counter of `wwfl_core/prg.py`, so
@@ -54,20 +59,27 @@ benchmark needs the dependencies of `pyproject.toml`, the tests also pytest, pyt
 1. Compiled: NVRTC compiles every kernel for sm_90, without a GPU or a driver (`make test`).
 2. Executed on a CPU: the same sources, built by g++ with `csrc/shim.h`, which emulates blocks, barriers, warps, shared
    memory, atomics and the tensor-core instruction, give the bits of the CPU kernels and of the protocols' own code
-   (`make test`; with address and undefined-behaviour checks in `make test-slow`).
-3. Executed on a GPU: the same tests with CuPy arrays (`make test-gpu`).
+   (`make test`; with address and undefined-behaviour checks, and in the opposite order, in `make test-slow`).
+3. Checked for races on a CPU (`csrc/races.h`, `make test-slow`): g++ reports every access to memory, and two of one
+   launch that touch a byte, of which one writes, need a barrier between them, in whatever order the emulation ran the
+   threads; shared memory must be written before it is read. Each of the kernels' ten barriers is left out in turn, and
+   the check must notice.
+4. Executed on a GPU: the same tests with CuPy arrays (`make test-gpu`).
 
-The emulation runs threads one after another. It finds wrong indices, wrong arithmetic and barriers that not all threads
-reach; races only where running everything in the opposite order changes a result (`make test-slow`).
-`compute-sanitizer --tool racecheck` finds the others, on a GPU. Times of the emulation mean nothing.
+What only a GPU can show: speed, the true timing of streams, what the compiler makes of the memory model, and CuPy
+itself, of whose arrays the emulated ones are an imitation (they refuse what CuPy refuses: host arrays beside device
+arrays, silent copies to the host, methods of ufuncs). Times of the emulation mean nothing.
 
 ## Limits
 
-- No CUDA graphs; every kernel is a launch.
+- No CUDA graphs; every kernel is a launch. A graph per round segment needs the operation numbers of masks in memory of
+  the device, where they are arguments of the launch now (a replayed graph would draw the same masks again), and buffers
+  that stay where they are between rounds. Neither is worth building before launches have been timed.
 - The tensor kernel uses `mma.sync`, not Hopper's `wgmma`, which has a higher peak.
 - Convolutions unfold their patches in memory (`im2col`).
 - The sizes from which the tensor kernel is chosen are an estimate until they are measured.
-- The benchmark times whole training steps, not their parts: for local work against transfer, use a profiler.
+- The inputs of the carry tree are several launches, and in 3PC a product does not yet make the message of its
+  truncation (`product_left` does, but the mask of that message belongs to the operation that follows).
 """
 
 PUBLISHED = """
@@ -89,6 +101,26 @@ travels as a byte. CryptGPU (IEEE S&P 2021): 64-bit products as float64 products
 exact truncation and masks from ChaCha20, all parties in one process, without a network.
 """
 
+SESSION = """
+## A session on a lent GPU
+
+A machine that is lent for half an hour has no network, and each call on it ends after ten minutes. Before, where there
+is a network, `make gpu-wheels` collects into `.gpu-wheels/` (8 MB, not in git) what such a machine lacks beside CuPy,
+torch, numba and pytest. Every call carries that folder and the working tree, and runs
+
+    WWFL_COMMIT=<commit> sh benchmarks/gpu_session.sh
+
+which installs the wheels outside the tree, says what is there and whether the kernels compile, runs the tests that
+need a GPU for at most half of its 560 s, and measures with what is left. Nothing that fails stops what follows;
+`gpu.json` is written after every row into `$OUT` (by default `build/gpu`). A second call goes on where the first one
+stopped if its `gpu.json` is carried back as `build/gpu/gpu.json`; `TESTS=no` then leaves out the tests. At last, at
+home, copy the file to `benchmarks/results/gpu.json` and run `python -m benchmarks.gpu --docs`. Worth a call of their
+own, if time remains:
+
+    TESTS=no sh benchmarks/gpu_session.sh 300
+    compute-sanitizer --tool racecheck python3 -m pytest -q -m gpu tests/test_cuda_kernels.py
+"""
+
 NOT_YET = f"""
 ## Measurements
 
@@ -98,7 +130,8 @@ this page has been timed. On a machine with a GPU, CuPy and this repository,
     make test-gpu PYTHON=python3
     {COMMAND}
 
-runs the tests and writes the result file and this page.
+runs the tests and writes the result file and this page. `--seconds` and `--resume` divide the measurements among calls;
+every row is written as soon as it is there.
 """
 
 
@@ -109,50 +142,69 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def measured(result: dict[str, Any]) -> str:
-    """The section of a result."""
-    device, peak = result["device"], result["int8_peak"]
-    bound = peak["mac_per_s"] / DIGIT_PRODUCTS
+    """The sections of a result that are there."""
+    device, peak, kernels = result.get("device", {}), result.get("int8_peak"), result.get("kernels", [])
     parts = [
         "\n## Measurements\n",
-        f"{device['name']}, {result['date']}, commit {result['machine']['commit']}: `python -m benchmarks.gpu`. "
-        "Medians between device events. Ceilings in the same run: a copy moves "
-        f"{result['kernels'][0]['bytes_per_s'] / 1e12:.2f} TB/s (read and written); "
-        f"a {peak['size']} cubed int8 product through cuBLAS makes "
-        f"{peak['mac_per_s'] / 1e12:.0f} TMAC/s, of which {DIGIT_PRODUCTS} make one modulo 2^64: {bound / 1e12:.1f}.\n",
-        "### Memory-bound kernels\n",
-        table(
-            ["kernel", "elements", "ms", "TB/s", "of the copy"],
-            [
-                [
-                    row["name"],
-                    f"{row['elements']:,}",
-                    f"{row['seconds'] * 1e3:.3f}",
-                    f"{row['bytes_per_s'] / 1e12:.2f}",
-                    f"{row['of_copy_bandwidth']:.0%}",
-                ]
-                for row in result["kernels"]
-            ],
-        ),
-        "\n### Products modulo 2^64, TMAC/s\n",
-        _products(result["products"]),
-        "\n`simt` and `tensor` are ours. `cublas_diagonals` makes eight int8 products in cuBLAS of separately stored "
-        "digits, `float64_limbs` six float64 products of three limbs; `array_library` is CuPy's own integer product.",
+        f"{device.get('name', 'unknown device')}, {result.get('date')}, "
+        f"commit {result.get('machine', {}).get('commit')}: `python -m benchmarks.gpu`. Medians between device events.",
     ]
-    if "training" in result:
+    if kernels and "bytes_per_s" in kernels[0]:
+        parts.append(
+            f"Ceilings in the same run: a copy moves {kernels[0]['bytes_per_s'] / 1e12:.2f} TB/s (read and written)"
+        )
+    if peak:
+        parts.append(
+            f"a {peak['size']} cubed int8 product through cuBLAS makes {peak['mac_per_s'] / 1e12:.0f} TMAC/s, of which "
+            f"{DIGIT_PRODUCTS} make one modulo 2^64: {peak['mac_per_s'] / DIGIT_PRODUCTS / 1e12:.1f}."
+        )
+    if kernels:
+        parts += ["\n### Memory-bound kernels\n", _kernels(kernels)]
+    if result.get("products"):
+        parts += [
+            "\n### Products modulo 2^64, TMAC/s\n",
+            _products(result["products"]),
+            "\n`simt` and `tensor` are ours. `cublas_diagonals` makes eight int8 products in cuBLAS of separately "
+            "stored digits, `float64_limbs` six float64 products of three limbs; `array_library` is CuPy's own.",
+        ]
+    if result.get("training"):
         parts += ["\n### Training steps\n", _training(result["training"])]
+        parts += ["\n### Where a step's time goes, ms\n", SPLIT, "", _splits(result["training"])]
+    missing = [*(f"{key}: {error}" for key, error in result.get("errors", {}).items()), *result.get("left_out", [])]
+    if missing:
+        parts.append("\nNot measured: " + "; ".join(missing) + ".")
     return "\n".join(parts) + "\n"
+
+
+SPLIT = """One more step, metered: means over the parties, between events on each party's stream. Local: kernels that
+compute. Packing: kernels that lay out bits and words. Transfer: from asking for a message until the stream may read it,
+and sending. Rest: the host's code, the array library's kernels, a stream with nothing to do. Metering slows a step."""
+
+
+def _kernels(rows: Sequence[dict[str, Any]]) -> str:
+    def cells(row: dict[str, Any]) -> list[str]:
+        if "error" in row:
+            return [row["name"], row["error"], "", "", ""]
+        speed, share = f"{row['bytes_per_s'] / 1e12:.2f}", f"{row['of_copy_bandwidth']:.0%}"
+        return [row["name"], f"{row['elements']:,}", f"{row['seconds'] * 1e3:.3f}", speed, share]
+
+    return table(["kernel", "elements", "ms", "TB/s", "of the copy"], [cells(row) for row in rows])
 
 
 def _products(rows: Sequence[dict[str, Any]]) -> str:
     names = list(methods(on_shim()))
 
-    def cell(found: dict[str, Any]) -> str:
-        if "error" in found:
+    def cell(found: dict[str, Any] | None) -> str:
+        if found is None or "error" in found:
             return "refused"
         return f"{found['mac_per_s'] / 1e12:.2f}" + ("" if found["exact"] else " (wrong)")
 
     body = [
-        [f"{row['name']}, {row['m']} x {row['k']} x {row['n']}", row["chosen"], *(cell(row[name]) for name in names)]
+        [
+            f"{row['name']}, {row['m']} x {row['k']} x {row['n']}",
+            row["chosen"],
+            *(cell(row.get(name)) for name in names),
+        ]
         for row in rows
     ]
     return table(["shape, m x k x n", "chosen", *names], body)
@@ -163,15 +215,28 @@ def _training(rows: Sequence[dict[str, Any]]) -> str:
     for row in rows:
         start = [f"{row['network']}", row["protocol"], row["device"]]
         if "error" in row:
-            body.append([*start, row["error"], "", ""])
-        else:
-            body.append([*start, f"{row['seconds']:.3f}", f"{row['bytes_total'] / 1e6:.1f}", str(row["rounds"])])
-    return table(["network", "protocol", "device", "seconds", "MB, all parties", "rounds"], body)
+            body.append([*start, row["error"], "", "", ""])
+            continue
+        memory = row.get("memory")
+        held = f"{memory['reserved_bytes'] / 1e9:.1f}" if memory else ""
+        body.append([*start, f"{row['seconds']:.3f}", f"{row['bytes_total'] / 1e6:.1f}", str(row["rounds"]), held])
+    header = ["network", "protocol", "device", "seconds", "MB, all parties", "rounds", "GB reserved on the device"]
+    return table(header, body)
+
+
+def _splits(rows: Sequence[dict[str, Any]]) -> str:
+    kinds = ("seconds", "local", "packing", "transfer", "rest")
+    body = [
+        [f"{row['network']}", row["protocol"], *(f"{row['split'][kind] * 1e3:.1f}" for kind in kinds)]
+        for row in rows
+        if row.get("split")
+    ]
+    return table(["network", "protocol", "step", *kinds[1:]], body)
 
 
 def page(result: dict[str, Any] | None) -> str:
     """The text of docs/gpu.md."""
-    return INTRODUCTION + (NOT_YET if result is None else measured(result)) + PUBLISHED
+    return INTRODUCTION + SESSION + (NOT_YET if result is None else measured(result)) + PUBLISHED
 
 
 def committed() -> dict[str, Any] | None:

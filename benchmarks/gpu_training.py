@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,14 @@ from backends import Replicated3PC, Tetrad4PC
 from wwfl.nn.models import lenet5
 from wwfl.nn.trace import pool_first, trace
 from wwfl_core import LocalCluster, MPCBackend, Phase
+from wwfl_core.kernels.cuda.device import cupy_launcher, require_device
+from wwfl_core.kernels.cuda.launch import Launcher
+from wwfl_core.kernels.cuda.shim import shim_launcher
 
+from .gpu_split import split
 from .lenet_step import step
 
+Task = tuple[Callable[[], nn.Sequential], tuple[int, ...], int]  # model, image, batch
 PROTOCOLS: dict[str, Callable[[], MPCBackend]] = {"3pc": Replicated3PC, "4pc": Tetrad4PC}
 VGG_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
 
@@ -36,27 +40,22 @@ def vgg16() -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-NETWORKS: dict[str, tuple[Callable[[], nn.Sequential], tuple[int, ...], int]] = {  # model, image, batch
+NETWORKS: dict[str, Task] = {
     "LeNet-5": (lambda: lenet5(0), (1, 32, 32), 128),
     "VGG16-CIFAR10": (vgg16, (3, 32, 32), 32),
 }
 
 
-def available() -> bool:
-    """Whether clusters can keep their shares on a device."""
-    return "device" in inspect.signature(LocalCluster.__init__).parameters
-
-
-def measure(network: str, protocol: str, device: str, repeats: int) -> dict[str, Any]:
-    """One network in one protocol on one device: the median seconds of a step, its bytes and rounds."""
-    build, image, batch = NETWORKS[network]
+def measure(network: str, task: Task, protocol: str, device: str, repeats: int) -> dict[str, Any]:
+    """One network in one protocol on one device: the median seconds of a step, its bytes and rounds; on a device also
+    where the time of one more step went (`gpu_split`)."""
+    build, image, batch = task
     torch.manual_seed(0)
     layers, initial = trace(build())
     layers = pool_first(layers)
     rng = np.random.default_rng(0)  # public: the time does not depend on the values
     images, labels = rng.random((batch, *image)), rng.integers(0, 10, batch)
-    options: dict[str, Any] = {"device": device} if available() else {}
-    with LocalCluster(PROTOCOLS[protocol](), name=f"{protocol}-{device}", deadline_s=600.0, **options) as cluster:
+    with LocalCluster(PROTOCOLS[protocol](), name=protocol, deadline_s=600.0, device=device) as cluster:
         params = {key: cluster.share(value) for key, value in initial.items()}
         x, one_hot = cluster.share(images), cluster.share(np.eye(10)[labels])
         seconds: list[float] = []
@@ -65,6 +64,9 @@ def measure(network: str, protocol: str, device: str, repeats: int) -> dict[str,
             cluster.run(step, layers, params, x, one_hot)
             seconds.append(time.perf_counter() - begun)
         cost = cluster.last_cost
+        where = kernels_of(device)
+        parts = where and split(lambda: cluster.run(step, layers, params, x, one_hot), *where)
+        (memory,) = cluster.memory_report() or [None]
     return {
         "network": network,
         "batch": batch,
@@ -75,18 +77,24 @@ def measure(network: str, protocol: str, device: str, repeats: int) -> dict[str,
         "bytes_total": cost.bytes_sent(),
         "bytes_online": cost.bytes_sent(phase=Phase.ONLINE),
         "rounds": cost.rounds.get(Phase.ONLINE, 0),
+        "split": parts,
+        "memory": memory and {"used_bytes": memory.used_bytes, "reserved_bytes": memory.reserved_bytes},
     }
 
 
-def rows(networks: Sequence[str], devices: Sequence[str], repeats: int) -> list[dict[str, Any]]:
-    """All combinations; on the CPU one repeat is enough, as a step of VGG16 takes minutes there."""
-    found: list[dict[str, Any]] = []
-    for network in networks:
-        for protocol in PROTOCOLS:
-            for device in devices:
-                try:
-                    found.append(measure(network, protocol, device, 1 if device == "cpu" else repeats))
-                except Exception as error:  # for example out of memory: the other rows still count
-                    problem = f"{type(error).__name__}: {error}"[:300]
-                    found.append({"network": network, "protocol": protocol, "device": device, "error": problem})
-    return found
+def kernels_of(device: str) -> tuple[Launcher, Any] | None:
+    """The launcher and the array module of a device; None for the host."""
+    if device == "cpu":
+        return None
+    if device == "shim":
+        return shim_launcher(), np
+    return cupy_launcher(), require_device()
+
+
+def row(network: str, task: Task, protocol: str, device: str, repeats: int) -> dict[str, Any]:
+    """`measure`; what went wrong is a row, too: for example out of memory."""
+    try:
+        return measure(network, task, protocol, device, repeats)
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"[:300]
+        return {"network": network, "protocol": protocol, "device": device, "error": problem}

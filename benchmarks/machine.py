@@ -16,10 +16,14 @@ def describe() -> dict[str, Any]:
             model = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), model)
     except OSError:
         pass
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    try:
+        asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+        commit = asked.stdout.strip()
+    except OSError:  # no git
+        commit = ""
     return {
         "cpu": model,
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": commit or os.environ.get("WWFL_COMMIT", "unknown"),
     }

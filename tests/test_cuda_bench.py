@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from benchmarks import gpu, gpu_bench, gpu_gemm, gpu_kernels, gpu_report, gpu_training
+from torch import nn
 
 from cuda_devices import why_no_gpu
 from test_kernels import words
@@ -18,14 +21,75 @@ from wwfl_core.kernels import cuda
 
 
 def test_every_measurement_runs_and_every_product_is_exact() -> None:
-    bench = gpu_bench.on_shim()
-    result = gpu.kernels_and_products(bench, 300, 1, 16, {"small": (9, 40, 17)})
+    run, bench = gpu.Run(), gpu_bench.on_shim()
+    gpu.kernels_and_products(bench, 300, 1, 16, {"small": (9, 40, 17)}, run)
+    gpu.training(run, {"tiny": TINY}, "shim", 1)
+    result = run.result
     assert json.loads(json.dumps(result)) == result
+    assert not any("error" in row for key in ("kernels", "products", "training") for row in result[key])
+    assert "errors" not in result and not result["left_out"]
     row = result["products"][0]
     assert all(row[name]["exact"] for name in gpu_gemm.methods(bench)), row
     text = gpu_report.page(result)
     assert all(found["name"] in text for found in result["kernels"])
     assert "No GPU has run this" not in text
+    for row in result["training"]:
+        split = row["split"]
+        assert row["seconds"] > 0 and row["bytes_total"] > 0
+        assert all(split[kind] > 0 for kind in ("local", "packing", "transfer"))
+        assert sum(split[kind] for kind in ("local", "packing", "transfer", "rest")) >= split["seconds"] * (1 - 1e-9)
+        assert split["parties"] == {"3pc": 3, "4pc": 4}[row["protocol"]]
+
+
+TINY: gpu_training.Task = (
+    lambda: nn.Sequential(nn.Flatten(), nn.Linear(6, 3), nn.ReLU(), nn.Linear(3, 10)),
+    (1, 2, 3),
+    2,
+)
+
+
+def test_a_run_that_ends_early_keeps_its_rows_and_goes_on_later(tmp_path: Path) -> None:
+    """One row fails, the time is up before another, and a later run measures only what is missing."""
+    file = tmp_path / "out" / "gpu.json"
+
+    def rows(made: list[str]) -> Iterator[dict[str, Any]]:
+        for name in ("a", "b", "c"):
+            made.append(name)
+            yield {"name": name}
+
+    first, made = gpu.Run(file), []
+    first.once("int8_peak", lambda: 1 // 0)
+    assert "ZeroDivisionError" in json.loads(file.read_text())["errors"]["int8_peak"]
+    first._until = 0.0
+    first.rows("kernels", rows(made))
+    first.row("training", ("n", "3pc", "cuda"), lambda: {})
+    kept = json.loads(file.read_text())
+    assert kept["kernels"] == [{"name": "a"}] and made == ["a"]
+    assert kept["left_out"] == ["the rest of kernels", "n 3pc cuda"]
+    assert "Not measured: int8_peak" in gpu_report.page(kept | {"kernels": []})
+
+    second = gpu.Run(file, resume=True)
+    assert second.once("int8_peak", lambda: {"size": 1}) == {"size": 1}
+    second.rows("kernels", rows(made))
+    second.row("training", ("n", "3pc", "cuda"), lambda: {"network": "n", "protocol": "3pc", "device": "cuda"})
+    assert made == ["a", "a", "b", "c"]
+    third = gpu.Run(file, resume=True)
+    third.rows("kernels", rows(made))
+    third.row("training", ("n", "3pc", "cuda"), lambda: {"must": "not run"})
+    assert len(made) == 4 and len(third.result["training"]) == 1
+    assert third.result["left_out"] == [] and not third.result["errors"]
+
+
+def test_a_kernel_that_fails_is_a_row_and_the_others_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no such kernel")
+
+    monkeypatch.setattr(cuda, "wrap_message", broken)
+    monkeypatch.setattr(gpu_kernels, "plane_cases", broken)
+    rows = list(gpu_kernels.measure(gpu_bench.on_shim(), 40, 1))
+    failed = [row for row in rows if "error" in row]
+    assert [row["name"] for row in failed] == ["truncation, wrap message", "operands of a group"]
+    assert sum("bytes_per_s" in row for row in rows) > 20
 
 
 def test_bytes_of_the_carry_tree_are_those_of_its_arrays() -> None:

@@ -21,6 +21,7 @@ from wwfl_core.kernels.cuda import launch, shim
 
 PYTHON_FILES = sorted(Path(launch.__file__).parent.glob("*.py"))
 TARGETS = ["sm_90"]
+CUPY_OPTIONS = ("--device-as-default-execution-space",)  # what CuPy adds to ours
 
 
 def entries(ptx: str) -> set[str]:
@@ -30,7 +31,9 @@ def entries(ptx: str) -> set[str]:
 @cache
 def compiled(source: str, target: str) -> tuple[str, bytes]:
     """PTX and machine code of a file of kernels."""
-    return nvrtc().compile(launch.source_text(source), source, (f"--gpu-architecture={target}", *launch.OPTIONS))
+    return nvrtc().compile(
+        launch.source_text(source), source, (f"--gpu-architecture={target}", *launch.OPTIONS, *CUPY_OPTIONS)
+    )
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -68,7 +71,7 @@ def test_a_source_that_does_not_compile_is_reported() -> None:
 @pytest.fixture
 def own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory of sources of its own, with the header and common.cuh."""
-    for name in ("shim.h", "common.cuh"):
+    for name in (*shim.HEADERS, "common.cuh"):
         shutil.copy(launch.SOURCE_DIR / name, tmp_path)
     monkeypatch.setattr(launch, "SOURCE_DIR", tmp_path)
     monkeypatch.setattr(shim, "SOURCE_DIR", tmp_path)
@@ -163,9 +166,11 @@ SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover
 
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("flags", [SANITIZED, ("-DSHIM_REVERSED",)], ids=["sanitizers", "opposite order"])
+@pytest.mark.parametrize(
+    "flags", [SANITIZED, ("-DSHIM_REVERSED",), shim.RACES[len(shim.FLAGS) :]], ids=["sanitizers", "reversed", "races"]
+)
 def test_kernels_give_the_same_in_other_builds(flags: tuple[str, ...], tmp_path: Path) -> None:
-    """Their tests once more: with checks of addresses and undefined behaviour; and in the opposite order (races)."""
+    """Their tests once more: with checks of addresses and undefined behaviour; in the opposite order; without races."""
     runtime = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
     program = (
         "import sys, pytest\n"

@@ -28,6 +28,7 @@ from wwfl_core.arrays import beside, on_host, to_host
 from wwfl_core.device import HOST, named
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.kernels._lazy import Kernel
+from wwfl_core.kernels.cuda import ShimArray
 from wwfl_core.prg import Draw, Prg
 from wwfl_core.testing import correctness
 from wwfl_core.transcript import Transcript
@@ -66,6 +67,23 @@ def _launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(fused, "_kernel", kernel)
     return used
+
+
+@pytest.fixture(autouse=True)
+def no_silent_copies_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NumPy takes the emulated device's arrays for its own where it makes arrays; CuPy's it refuses. So do we here."""
+    for name in ("array", "asarray", "ascontiguousarray"):
+        monkeypatch.setattr(np, name, _refusing(getattr(np, name)))
+
+
+def _refusing(make: Any) -> Any:
+    def refused(value: Any, *args: Any, **kwargs: Any) -> Any:
+        held = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(item, ShimArray) for item in held):
+            raise TypeError("Implicit conversion to a NumPy array is not allowed")
+        return make(value, *args, **kwargs)
+
+    return refused
 
 
 @pytest.fixture(params=PROTOCOLS)
@@ -278,8 +296,13 @@ def test_public_values_go_where_the_share_is_and_nothing_else_moves() -> None:
     assert beside(share, share) is share
     assert not on_host(beside(public, share))
     assert device.put(share) is share
-    with pytest.raises(TypeError, match="move one of them first"):
-        np.add(public, share)
+    for host in (public, np.zeros((), np.uint64)):
+        with pytest.raises(TypeError, match="move one of them first"):
+            np.add(host, share)
+    with pytest.raises(TypeError):
+        np.add.reduce(share)  # CuPy's arrays take functions (np.sum), not the methods of ufuncs
+    with pytest.raises(TypeError, match="Implicit conversion"):
+        np.asarray(share)
 
 
 # ---------------------------------------------------------------------- what cannot be

@@ -43,6 +43,12 @@ class Stream:
         self.recorded: list[Event] = []
         self.synchronized = 0
 
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, *error: object) -> None:
+        return
+
     def wait_event(self, event: Event) -> None:
         self.waits.append(event)
 
@@ -67,17 +73,57 @@ class Block:
     ptr = 4096
 
 
+class OutOfMemoryError(MemoryError):
+    pass
+
+
+class Pool:
+    """A pool whose limit is reached until everything that lies free is given back."""
+
+    def __init__(self) -> None:
+        self.full, self.freed = False, []
+
+    def malloc(self, nbytes: int) -> Any:
+        if self.full:
+            raise OutOfMemoryError
+        return nbytes
+
+    def free_all_blocks(self, stream: Any = None) -> None:
+        self.full = False
+        self.freed.append(stream)
+
+    def set_limit(self, fraction: float) -> None:
+        assert 0 < fraction < 1
+
+    def used_bytes(self) -> int:
+        return 64
+
+    def total_bytes(self) -> int:
+        return 512
+
+    def get_limit(self) -> int:
+        return 4096
+
+
+class Device(nullcontext[None]):
+    def __init__(self, number: int) -> None:
+        super().__init__()
+
+    def synchronize(self) -> None:
+        return
+
+
 @pytest.fixture
 def cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     fake: Any = ModuleType("cupy")
     fake.ndarray, fake.asnumpy, fake.asarray = ndarray, lambda a: np.zeros(a.shape, a.dtype), lambda a: a
     ndarray.__module__ = "cupy"
     fake.cuda = SimpleNamespace(
-        MemoryPool=lambda: SimpleNamespace(
-            set_limit=lambda fraction: None, used_bytes=lambda: 64, total_bytes=lambda: 512, get_limit=lambda: 4096
-        ),
+        MemoryPool=Pool,
+        memory=SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
+        using_allocator=lambda allocator: nullcontext(),
         runtime=SimpleNamespace(getDeviceCount=lambda: 1),
-        Device=lambda number: nullcontext(),
+        Device=Device,
         Stream=Stream,
         Event=Event,
         UnownedMemory=lambda ptr, size, owner, device: SimpleNamespace(ptr=ptr, owner=owner),
@@ -169,3 +215,20 @@ def test_the_pool_of_a_gpu_is_bounded_and_reported(cupy: Any) -> None:
     first, second = gpu.Cuda(), gpu.Cuda()
     assert first._pool is second._pool, "parties of one process share a pool"
     assert first.memory() == Memory("cuda:0", used_bytes=64, reserved_bytes=512, limit_bytes=4096)
+
+
+def test_at_the_pools_limit_free_memory_of_all_streams_is_released_before_giving_up(cupy: Any) -> None:
+    party = gpu.Cuda()
+    party._pool.full = True
+    assert party._malloc(100) == 100
+    assert party._pool.freed == [None]
+    assert party._malloc(8) == 8
+    assert party._pool.freed == [None]
+
+
+def test_a_party_that_stops_leaves_no_memory_that_only_its_stream_could_use(cupy: Any) -> None:
+    party = gpu.Cuda()
+    with party.working():
+        assert not party._pool.freed
+    assert party._pool.freed == [party._stream]
+    assert party._stream.synchronized == 1

@@ -110,8 +110,21 @@ class Cuda(Kernels):
     @contextmanager
     def _working(self) -> Generator[None]:
         cuda = self._cupy.cuda
-        with cuda.Device(self._number), cuda.using_allocator(self._pool.malloc), self._stream:
+        with cuda.Device(self._number), cuda.using_allocator(self._malloc), self._stream:
             yield
+            self.finish()
+            self._pool.free_all_blocks(self._stream)  # nobody else can use what this stream has left
+
+    def _malloc(self, nbytes: int) -> Any:
+        """From the pool. Its limit also counts the blocks that lie free for other streams, and CuPy gives up there: so
+        let go of what is free, and ask again."""
+        try:
+            return self._pool.malloc(nbytes)
+        except self._cupy.cuda.memory.OutOfMemoryError:
+            self._cupy.cuda.Device(self._number).synchronize()
+            self._release()
+            self._pool.free_all_blocks()
+            return self._pool.malloc(nbytes)
 
     def mark(self, array: Array) -> Any:
         return None if on_host(array) else self._event()

@@ -127,7 +127,10 @@ class Server:
         outcome.cost = party.endpoint.cost()
         outcome.openings = tuple(party.ledger)[started:]
         outcome.guarantee = party.guarantee
-        outcome.memory = party.device.memory()
+        try:
+            outcome.memory = party.device.memory()
+        except Exception as error:  # a device that broke; the coordinator must hear of it all the same
+            outcome.error = outcome.error or error
         return outcome
 
     def close(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..algebra import BITS
-from ..arrays import Array, Shape, numel
+from ..arrays import Array, Shape, numel, to_host
 from ..backend import MPCBackend
 from ..bilinear import MatMul, Mul
 from ..kernels import expand
@@ -90,7 +90,7 @@ def everything(mpc: MPCBackend, x: Share, y: Share) -> list[Share]:
 
 def parts_of(shares: list[Share]) -> list[dict[int, Array]]:
     """Copies of the components that this party holds, per share."""
-    return [{c: np.array(a) for c, a in s.parts.items()} for s in shares]
+    return [{c: np.array(to_host(a)) for c, a in s.parts.items()} for s in shares]
 
 
 def matmul(mpc: MPCBackend, x: Share, y: Share) -> list[Share]:

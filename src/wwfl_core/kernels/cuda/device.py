@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wwfl_core.errors import ConfigError, Misuse
+from wwfl_core.errors import ConfigError
 
-from .launch import OPTIONS, WORD, DeviceArray, Dim3, Launcher, source_text
+from .launch import OPTIONS, DeviceArray, Dim3, Launcher, source_text
 
 
 def cupy() -> Any:
@@ -51,8 +51,11 @@ def require_device() -> Any:
 class CupyLauncher(Launcher):
     """Compiles a source at its first launch (NVRTC; CuPy keeps the binaries on disk) and launches on a stream."""
 
+    called = "CuPy array"
+
     def __init__(self) -> None:
         self._cupy = require_device()
+        self.kind = self._cupy.ndarray
         self._kernels: dict[tuple[str, str], Any] = {}
         self._modules: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -68,11 +71,17 @@ class CupyLauncher(Launcher):
         stream: Any = None,
     ) -> None:
         function = self._kernels.get((source, kernel)) or self._load(source, kernel)
-        words = tuple(self._argument(a, kernel) for a in args)
+        # As 8-byte scalars, which CuPy copies as they are: every parameter of our kernels is that wide.
+        words = tuple(np.uint64(word) for word in self.words(args, kernel))
         with nullcontext() if stream is None else stream:
             function(grid, block, words, shared_mem=shared_bytes)
 
-    def _load(self, source: str, kernel: str) -> Any:
+    def prepare(self, source: str) -> Any:
+        """The compiled module of a file of kernels, for the current device.
+
+        Raises:
+            ConfigError: where it cannot be compiled.
+        """
         with self._lock:
             module = self._modules.get(source)
             if module is None:
@@ -82,15 +91,11 @@ class CupyLauncher(Launcher):
                 except self._cupy.cuda.compiler.CompileException as error:
                     raise ConfigError(f"NVRTC cannot compile {source} for this device: {error}") from error
                 self._modules[source] = module
-            function = self._kernels[source, kernel] = module.get_function(kernel)
-            return function
+            return module
 
-    def _argument(self, value: Any, kernel: str) -> Any:
-        if isinstance(value, self._cupy.ndarray):
-            return value
-        if isinstance(value, (int, np.integer)):
-            return np.uint64(int(value) & WORD)
-        raise Misuse(f"{kernel}: an argument must be a CuPy array or an integer, not {type(value).__name__}")
+    def _load(self, source: str, kernel: str) -> Any:
+        function = self._kernels[source, kernel] = self.prepare(source).get_function(kernel)
+        return function
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> DeviceArray:
         return self._cupy.empty(shape, dtype)

@@ -30,7 +30,10 @@ WORD = (1 << 64) - 1
 
 
 class Launcher(ABC):
-    """Starts kernels and allocates arrays in one place."""
+    """Starts kernels and allocates arrays in one place. `kind` is the type of its arrays, `called` what to call one."""
+
+    kind: type[Any]
+    called: str
 
     @abstractmethod
     def launch(
@@ -63,6 +66,22 @@ class Launcher(ABC):
     @abstractmethod
     def address(self, array: DeviceArray) -> int:
         """Address of the first element."""
+
+    def words(self, args: Sequence[Any], kernel: str) -> list[int]:
+        """Kernel arguments as 64-bit words: addresses of arrays, and integers in two's complement.
+
+        Raises:
+            Misuse: for an array of another kind, or anything else.
+        """
+        found: list[int] = []
+        for value in args:
+            if isinstance(value, self.kind):
+                found.append(self.address(value))
+            elif isinstance(value, (int, np.integer)):
+                found.append(int(value) & WORD)
+            else:
+                raise Misuse(f"{kernel}: an argument must be a {self.called} or an integer, not {type(value).__name__}")
+        return found
 
 
 def sources() -> list[str]:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from wwfl_core.errors import ConfigError, Misuse, WwflError
 
-from .launch import SOURCE_DIR, WORD, DeviceArray, Dim3, Launcher, source_text
+from .launch import SOURCE_DIR, DeviceArray, Dim3, Launcher, source_text
 
 FLAGS = (
     *("-std=c++17", "-O2", "-fPIC", "-shared", "-fno-strict-aliasing"),
@@ -33,6 +33,11 @@ FLAGS = (
     "-U_FORTIFY_SOURCE",  # it takes the jumps between fibres for errors
     *("-Wall", "-Wno-unused-function", "-Wno-unknown-pragmas"),
 )
+RACES = (  # of a build that finds races (csrc/races.h); the sanitizer's own library stays out
+    *(*FLAGS, "-DSHIM_RACES", "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0"),
+    *("-nodefaultlibs", "-Wl,--no-as-needed", "-lstdc++", "-lm", "-lc", "-lgcc_s"),
+)
+HEADERS = ("shim.h", "races.h")
 _ALIGN = 64
 
 
@@ -40,6 +45,8 @@ class ShimArray(np.ndarray[Any, Any]):
     """A NumPy array that plays a device array."""
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **kwargs: Any) -> Any:
+        if method != "__call__":
+            return NotImplemented  # CuPy has no ufunc.reduce and the like; its functions (`np.sum`) do
         _refuse_host_arrays(inputs, ufunc.__name__)
         if out:
             kwargs["out"] = tuple(asnumpy(o) if isinstance(o, ShimArray) else o for o in out)
@@ -71,11 +78,11 @@ def _dressed(result: Any) -> Any:
 
 
 def _refuse_host_arrays(values: Any, what: str) -> None:
-    """Raise where an ordinary array with dimensions meets a ShimArray; CuPy would."""
+    """Raise where an ordinary array meets a ShimArray, one without dimensions included; CuPy would."""
     for value in values:
         if isinstance(value, (list, tuple)):
             _refuse_host_arrays(value, what)
-        elif isinstance(value, np.ndarray) and not isinstance(value, ShimArray) and value.ndim:
+        elif isinstance(value, np.ndarray) and not isinstance(value, ShimArray):
             raise TypeError(f"{what}: a device array and a NumPy array of shape {value.shape}; move one of them first")
 
 
@@ -118,8 +125,8 @@ def build(source: str, flags: Sequence[str] = FLAGS) -> Path:
         ConfigError: without g++, or when it reports an error.
     """
     text = source_text(source)
-    header = SOURCE_DIR / "shim.h"
-    key = hashlib.sha256("\0".join([text, header.read_text(), *flags, platform.machine()]).encode())
+    headers = [(SOURCE_DIR / name).read_text() for name in HEADERS]
+    key = hashlib.sha256("\0".join([text, *headers, *flags, platform.machine()]).encode())
     directory = cache_dir()
     library = directory / f"{source.removesuffix('.cu')}-{key.hexdigest()[:24]}.so"
     if library.exists():
@@ -131,7 +138,7 @@ def build(source: str, flags: Sequence[str] = FLAGS) -> Path:
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         unit, made = Path(scratch) / "unit.cpp", Path(scratch) / "unit.so"
         unit.write_text(text)
-        command = [compiler, *flags, "-include", str(header), str(unit), "-o", str(made)]
+        command = [compiler, *flags, "-include", str(SOURCE_DIR / HEADERS[0]), str(unit), "-o", str(made)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
             raise ConfigError(f"g++ cannot compile {source} for a CPU:\n{result.stderr[:4000]}")
@@ -141,6 +148,8 @@ def build(source: str, flags: Sequence[str] = FLAGS) -> Path:
 
 class ShimLauncher(Launcher):
     """Runs kernels block after block in the calling thread, on ShimArrays."""
+
+    kind, called = ShimArray, "ShimArray"
 
     def __init__(self, flags: Sequence[str] = FLAGS) -> None:
         self._flags = tuple(flags)
@@ -160,25 +169,19 @@ class ShimLauncher(Launcher):
         if shared_bytes or stream is not None:
             raise Misuse(f"{kernel}: the CPU launcher has no dynamic shared memory and no streams")
         library = self._libraries.get(source) or self._load(source)
-        words = (ctypes.c_ulonglong * max(1, len(args)))(*(self._word(a, kernel) for a in args))
+        words = (ctypes.c_ulonglong * max(1, len(args)))(*self.words(args, kernel))
         function = ctypes.cast(getattr(library, kernel), ctypes.c_void_p)
         code = library.shim_launch(function, (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*block), words, len(args))
         if code:
+            library.shim_report.restype = ctypes.c_char_p
             reasons = {1: "not all threads of a block reached a barrier", 2: "too many arguments"}
-            raise WwflError(f"{source}: {kernel}: {reasons[code]}")
+            raise WwflError(f"{source}: {kernel}: {reasons.get(code) or library.shim_report().decode()}")
 
     def _load(self, source: str) -> ctypes.CDLL:
         with self._lock:  # parties in threads ask for the same file at the same time; one compiles it
             if source not in self._libraries:
                 self._libraries[source] = ctypes.CDLL(str(build(source, self._flags)))
             return self._libraries[source]
-
-    def _word(self, value: Any, kernel: str) -> int:
-        if isinstance(value, ShimArray):
-            return self.address(value)
-        if isinstance(value, (int, np.integer)):
-            return int(value) & WORD
-        raise Misuse(f"{kernel}: an argument must be a ShimArray or an integer, not {type(value).__name__}")
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> ShimArray:
         out = _allocate(shape, dtype)

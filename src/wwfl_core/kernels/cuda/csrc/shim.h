@@ -3,15 +3,17 @@
 // A block's threads run one after another on one fibre until one of them meets a barrier; that fibre then waits, and
 // another one takes up the remaining threads. A barrier opens when all live threads of its block (or warp) have come.
 // Blocks run one after another; all state is per OS thread, so parties may launch at the same time. A barrier that not
-// all threads reach is an error. With -DSHIM_REVERSED blocks and threads run in the opposite order: a kernel whose
-// results then change has a race (one whose results do not change may have one).
+// all threads reach is an error. Shared memory is filled with rubbish before every block. With -DSHIM_REVERSED blocks and
+// threads run in the opposite order; with -DSHIM_RACES (see races.h) accesses without a barrier between them are errors.
 #pragma once
+#include <algorithm>
 #include <cmath>
 #include <csetjmp>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <link.h>
 #include <memory>
 #include <string>
 #include <ucontext.h>
@@ -81,10 +83,13 @@ struct Exchange {
     unsigned turn[WARP] = {};
 };
 
+struct Turn { unsigned block = 0, warp = 0; };  // barriers that a thread has passed
+
 struct Block {
     void (*body)(void*, unsigned long long*) = nullptr;
     void* kernel = nullptr;
     unsigned long long* arguments = nullptr;
+    int count = 0;  // of arguments
     dim3 grid{}, size{};
     uint3 index{};
     unsigned threads = 0, started = 0, finished = 0;
@@ -98,44 +103,105 @@ struct Block {
     std::vector<Fibre*> idle;
 };
 
-inline thread_local Block block;
+inline thread_local Block* block = nullptr;  // of this OS thread; a plain pointer, as kernels read it
+inline thread_local std::unique_ptr<Block> owned;
 
 inline unsigned linear() {
-    const uint3& t = block.running->thread;
-    return t.x + block.size.x * (t.y + block.size.y * t.z);
+    const uint3& t = block->running->thread;
+    return t.x + block->size.x * (t.y + block->size.y * t.z);
 }
+
+// Where this OS thread has the variables of kernels that are __shared__: this library's thread-local storage.
+struct Range {
+    char *begin = nullptr, *end = nullptr;
+    bool watching = false;  // whether code of a kernel runs (races.h)
+};
+inline int find_shared(dl_phdr_info* info, std::size_t, void* found) {
+    Range& range = *(Range*)found;
+    char *start = (char*)info->dlpi_tls_data, *state = (char*)&block;
+    for (int i = 0; start && i < info->dlpi_phnum; i++)
+        if (info->dlpi_phdr[i].p_type == PT_TLS && state >= start && state < start + info->dlpi_phdr[i].p_memsz)
+            range.begin = start, range.end = start + info->dlpi_phdr[i].p_memsz;
+    return range.begin != nullptr;
+}
+inline thread_local Range shared_range;
+inline const Range& shared_memory() {
+    if (!shared_range.begin) dl_iterate_phdr(find_shared, &shared_range);
+    return shared_range;
+}
+inline bool is_shared(std::uintptr_t address) {
+    return address - (std::uintptr_t)shared_memory().begin < (std::size_t)(shared_memory().end - shared_memory().begin);
+}
+using Kept = std::pair<char*, char*>;
+template <class T> Kept kept(T& object) { return {(char*)&object, (char*)(&object + 1)}; }
+
+}  // namespace shim
+
+#ifdef SHIM_RACES
+#include "races.h"
+#else
+namespace shim {
+struct Pause {  // code of the emulation, not of a kernel
+    ~Pause() {}
+};
+inline void begin_watch() {}
+inline void begin_block(unsigned, unsigned) {}
+inline void begin_thread() {}
+inline void end_thread() {}
+inline void passed_barrier(bool) {}
+inline void note_atomic(const void*) {}
+inline const char* report() { return ""; }
+inline Kept watched() { return kept(shared_range); }
+}  // namespace shim
+#endif
+
+namespace shim {
+
+inline void spoil_shared_memory() {  // all of it but the emulation's own state
+    Kept states[] = {kept(block), kept(owned), kept(shared_range), watched()};
+    std::sort(std::begin(states), std::end(states));
+    char* at = shared_memory().begin;
+    for (const Kept& state : states) {
+        if (state.first > at) std::memset(at, 0xA5, state.first - at);
+        at = std::max(at, state.second);
+    }
+    std::memset(at, 0xA5, shared_memory().end - at);
+}
+
 inline void open_if_full(Gate& gate) {
     if (gate.live == 0 || gate.waiting.size() < gate.live) return;
-    for (Fibre* fibre : gate.waiting) block.ready.push_back(fibre);
+    for (Fibre* fibre : gate.waiting) block->ready.push_back(fibre);
     gate.waiting.clear();
 }
 inline void wait(Gate& gate) {
-    Fibre* self = block.running;
+    Fibre* self = block->running;
     gate.waiting.push_back(self);
     open_if_full(gate);
-    switch_to(self->context, block.scheduler);
+    switch_to(self->context, block->scheduler);
 }
 inline void run_threads() {  // a fibre's life: threads that nobody has started yet
     for (;;) {
-        while (block.started < block.threads) {
-            unsigned id = in_order(block.started++, block.threads);
-            block.running->thread = {id % block.size.x, id / block.size.x % block.size.y,
-                                     id / (block.size.x * block.size.y)};
-            block.body(block.kernel, block.arguments);
-            block.finished++;
+        while (block->started < block->threads) {
+            unsigned id = in_order(block->started++, block->threads);
+            block->running->thread = {id % block->size.x, id / block->size.x % block->size.y,
+                                     id / (block->size.x * block->size.y)};
+            begin_thread();
+            block->body(block->kernel, block->arguments);
+            end_thread();
+            block->finished++;
         }
-        block.idle.push_back(block.running);
-        switch_to(block.running->context, block.scheduler);
+        block->idle.push_back(block->running);
+        switch_to(block->running->context, block->scheduler);
     }
 }
 inline Fibre* fresh() {
-    if (!block.idle.empty()) {
-        Fibre* fibre = block.idle.back();
-        block.idle.pop_back();
+    if (!block->idle.empty()) {
+        Fibre* fibre = block->idle.back();
+        block->idle.pop_back();
         return fibre;
     }
-    block.all.emplace_back(new Fibre);
-    Fibre* fibre = block.all.back().get();
+    block->all.emplace_back(new Fibre);
+    Fibre* fibre = block->all.back().get();
     ucontext_t& start = fibre->context.start;
     getcontext(&start);
     start.uc_stack.ss_sp = fibre->stack.get();
@@ -145,39 +211,41 @@ inline Fibre* fresh() {
     return fibre;
 }
 inline bool run_block() {  // false: some threads wait at a barrier that the others never reach
-    block.started = block.finished = 0;
-    block.whole.live = block.threads;
-    unsigned warps = (block.threads + WARP - 1) / WARP;
-    block.warps.assign(warps, Gate{});
-    block.exchanges.resize(warps);
+    spoil_shared_memory();
+    block->started = block->finished = 0;
+    block->whole.live = block->threads;
+    unsigned warps = (block->threads + WARP - 1) / WARP;
+    block->warps.assign(warps, Gate{});
+    block->exchanges.resize(warps);
     for (unsigned w = 0; w < warps; w++)
-        block.warps[w].live = block.threads - w * WARP < WARP ? block.threads - w * WARP : WARP;
-    while (!block.ready.empty() || block.started < block.threads) {
+        block->warps[w].live = block->threads - w * WARP < WARP ? block->threads - w * WARP : WARP;
+    while (!block->ready.empty() || block->started < block->threads) {
         Fibre* next;
-        if (block.ready.empty()) {
+        if (block->ready.empty()) {
             next = fresh();
         } else {
-            next = REVERSED ? block.ready.back() : block.ready.front();
-            if (REVERSED) block.ready.pop_back();
-            else block.ready.pop_front();
+            next = REVERSED ? block->ready.back() : block->ready.front();
+            if (REVERSED) block->ready.pop_back();
+            else block->ready.pop_front();
         }
-        block.running = next;
-        switch_to(block.scheduler, next->context);
+        block->running = next;
+        switch_to(block->scheduler, next->context);
     }
-    bool complete = block.finished == block.threads;
+    bool complete = block->finished == block->threads;
     if (!complete) {  // the stuck fibres are lost; start over with new ones
-        block.whole.waiting.clear();
-        block.idle.clear();
-        block.all.clear();
+        block->whole.waiting.clear();
+        block->idle.clear();
+        block->all.clear();
     }
     return complete;
 }
 
-inline Gate& my_warp() { return block.warps[linear() / WARP]; }
-inline Exchange& my_exchange() { return block.exchanges[linear() / WARP]; }
+inline Gate& my_warp() { return block->warps[linear() / WARP]; }
+inline Exchange& my_exchange() { return block->exchanges[linear() / WARP]; }
 inline unsigned lane() { return linear() % WARP; }
 
 template <class T, class Choose> T exchange(T value, Choose choose) {  // every lane shows a value, then reads
+    Pause pause;
     Exchange& all = my_exchange();
     unsigned self = lane();
     unsigned long long* shown = all.value[all.turn[self]++ & 1];
@@ -194,6 +262,7 @@ template <class T, class Choose> T exchange(T value, Choose choose) {  // every 
 // a[e]: row g + 8 (e % 2), k = 4 t + 16 (e / 2) ..+3; b[e]: column g, k = 4 t + 16 e ..+3; c[e]: row g + 8 (e / 2),
 // column 2 t + e % 2.
 inline void mma_m16n8k32(int c[4], const unsigned a[4], const unsigned b[2]) {
+    Pause pause;
     Exchange& all = my_exchange();
     unsigned self = lane(), g = self / 4, t = self % 4;
     unsigned(*shown)[6] = all.fragments[all.turn[self]++ & 1];
@@ -224,13 +293,21 @@ template <std::size_t... N> Caller caller(int count, std::index_sequence<N...>) 
 
 }  // namespace shim
 
-#define threadIdx (shim::block.running->thread)
-#define blockIdx (shim::block.index)
-#define blockDim (shim::block.size)
-#define gridDim (shim::block.grid)
+#define threadIdx (shim::block->running->thread)
+#define blockIdx (shim::block->index)
+#define blockDim (shim::block->size)
+#define gridDim (shim::block->grid)
 
-inline void __syncthreads() { shim::wait(shim::block.whole); }
-inline void __syncwarp(unsigned = 0xffffffffu) { shim::wait(shim::my_warp()); }
+inline void __syncthreads() {
+    shim::Pause pause;
+    shim::wait(shim::block->whole);
+    shim::passed_barrier(true);
+}
+inline void __syncwarp(unsigned = 0xffffffffu) {
+    shim::Pause pause;
+    shim::wait(shim::my_warp());
+    shim::passed_barrier(false);
+}
 template <class T> T __shfl_xor_sync(unsigned, T value, int mask) {
     unsigned from = shim::lane() ^ mask;
     return shim::exchange(value, [=](const unsigned long long* shown) { return shown[from]; });
@@ -246,13 +323,19 @@ inline unsigned __ballot_sync(unsigned, int predicate) {
         return all;
     });
 }
+// A launch runs in one OS thread, so nothing interrupts these.
+template <class Change> unsigned long long atomically(unsigned long long* address, Change change) {
+    shim::note_atomic(address);
+    shim::Pause pause;
+    unsigned long long old = *address;
+    *address = change(old);
+    return old;
+}
 inline unsigned long long atomicAdd(unsigned long long* address, unsigned long long value) {
-    return __atomic_fetch_add(address, value, __ATOMIC_RELAXED);
+    return atomically(address, [=](unsigned long long old) { return old + value; });
 }
 inline unsigned long long atomicMin(unsigned long long* address, unsigned long long value) {
-    unsigned long long old = *address;
-    if (value < old) *address = value;
-    return old;
+    return atomically(address, [=](unsigned long long old) { return std::min(old, value); });
 }
 inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
     unsigned long long both = (unsigned long long)y << 32 | x;
@@ -260,22 +343,28 @@ inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
     for (int i = 0; i < 4; i++) result |= (unsigned)(both >> 8 * (selector >> 4 * i & 7) & 255) << 8 * i;
     return result;
 }
-// Returns 0, 1: a barrier was not reached by all threads, 2: too many arguments.
+// Returns 0, 1: a barrier was not reached by all threads, 2: too many arguments, 3: what shim_report says.
 extern "C" int shim_launch(void* kernel, const unsigned* grid, const unsigned* size, unsigned long long* arguments,
                            int count) {
     using namespace shim;
     if (count > MAX_ARGUMENTS) return 2;
-    block.body = caller(count, std::make_index_sequence<MAX_ARGUMENTS + 1>{});
-    block.kernel = kernel;
-    block.arguments = arguments;
-    block.grid = {grid[0], grid[1], grid[2]};
-    block.size = {size[0], size[1], size[2]};
-    block.threads = size[0] * size[1] * size[2];
+    if (!owned) owned.reset(block = new Block);
+    block->body = caller(count, std::make_index_sequence<MAX_ARGUMENTS + 1>{});
+    block->kernel = kernel;
+    block->arguments = arguments;
+    block->count = count;
+    block->grid = {grid[0], grid[1], grid[2]};
+    block->size = {size[0], size[1], size[2]};
+    block->threads = size[0] * size[1] * size[2];
+    begin_watch();
+    unsigned number = 0;
     for (unsigned z = 0; z < grid[2]; z++)
         for (unsigned y = 0; y < grid[1]; y++)
             for (unsigned x = 0; x < grid[0]; x++) {
-                block.index = {in_order(x, grid[0]), in_order(y, grid[1]), in_order(z, grid[2])};
+                block->index = {in_order(x, grid[0]), in_order(y, grid[1]), in_order(z, grid[2])};
+                begin_block(number++, block->threads);
                 if (!run_block()) return 1;
             }
-    return 0;
+    return report()[0] ? 3 : 0;
 }
+extern "C" const char* shim_report() { return shim::report(); }
