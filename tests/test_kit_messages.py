@@ -79,7 +79,7 @@ class ReceivesFirst(Replicated3PC):
 def test_of_parties_that_wait_for_each_other_the_first_operation_is_named() -> None:
     with LocalCluster(ReceivesFirst(), deadline_s=0.5) as c:
         x = c.share(np.ones(2))
-        with pytest.raises(DeadlineExceeded, match="did not send .* 'swap' .*: send before you receive"):
+        with pytest.raises(DeadlineExceeded, match=r"did not send .* 'swap' .*: send before you receive"):
             c.run(lambda mpc, x: x * x, x)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import U64, Array
+from ..arrays import U8, U64, Array
 from ..backend import MPCBackend
 from ..cost import Phase
 from ..tensor import SharedTensor
