@@ -306,8 +306,9 @@ def test_no_stream_is_drawn_twice() -> None:
     first = prg.draw(5, "a", RING, (4,))
     assert not np.array_equal(first, prg.draw(5, "b", RING, (4,)))
     for op, label in ((5, "a"), (5, "b"), (4, "a"), (4, "new"), (0, "")):
-        with pytest.raises(Misuse, match="masks are never reused"):
+        with pytest.raises(Misuse, match="masks are never reused") as refused:
             prg.draw(op, label, BITS, (1,))
+        assert ("comes too late: operation 5" if op < 5 else "was already used") in str(refused.value)
     assert not np.array_equal(first, prg.draw(6, "a", RING, (4,)))
     with pytest.raises(Misuse, match="longer than 4"):
         prg.draw(7, "abcde", RING, (1,))

@@ -24,7 +24,7 @@ from .channel.tcp import HostPort
 from .client import Revealed, accept, client_shares, combine, hand_over, links_to_client
 from .cost import Cost, Link, NetworkModel, Phase
 from .device import HOST, Memory, named
-from .errors import Misuse, PeerAborted, PeerLost, ProtocolError, VerificationFailed
+from .errors import DeadlineExceeded, Misuse, PeerAborted, PeerLost, ProtocolError, VerificationFailed
 from .handle import Handle, PerParty, checked_hosts, guarantees_in
 from .ledger import Ledger
 from .prg import derive_key, fresh_key
@@ -232,7 +232,7 @@ class LocalCluster:
 
     def _failure(self, outcomes: Sequence[Outcome]) -> BaseException:
         failed = [(i, o) for i, o in enumerate(outcomes) if o.error is not None]
-        first, cause = min(failed, key=lambda item: (_rank(item[1].error), item[1].at))
+        first, cause = min(failed, key=lambda item: (*_rank(item[1].error), item[1].at))
         error = cause.error
         assert error is not None
         for i, outcome in failed:
@@ -361,15 +361,18 @@ def _usable(device: str, protocol: MPCBackend) -> str:
     return device
 
 
-def _rank(error: BaseException | None) -> int:
-    """How close an error is to the root cause: own errors, then lost peers and deadlines, then reactions."""
+def _rank(error: BaseException | None) -> tuple[int, int]:
+    """How close an error is to the root cause: own errors, then lost peers and deadlines, then reactions.
+
+    Of parties whose deadlines pass together, the one that waits in the earliest operation keeps the others waiting.
+    """
     if isinstance(error, PeerAborted):
-        return 3
+        return 3, 0
     if isinstance(error, PeerLost):
-        return 2
+        return 2, 0
     if isinstance(error, TimeoutError):
-        return 1
-    return 0
+        return 1, error.op if isinstance(error, DeadlineExceeded) else 0
+    return 0, 0
 
 
 def _reveal(mpc: MPCBackend, tensor: SharedTensor, reason: str) -> Any:

@@ -52,7 +52,11 @@ class PeerAborted(ProtocolError):
 
 
 class DeadlineExceeded(ProtocolError, TimeoutError):
-    """A message did not arrive before its deadline."""
+    """A message did not arrive before its deadline; `op` is the number of the operation that waited for it, if any."""
+
+    def __init__(self, message: str, op: int = 0) -> None:
+        super().__init__(message)
+        self.op = op
 
 
 class VerificationFailed(ProtocolError):

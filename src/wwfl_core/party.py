@@ -159,7 +159,13 @@ class Op:
         self.name = name
 
     def random(self, subset: Iterable[int], label: str, algebra: Algebra, shape: Shape) -> Array:
-        """Uniform elements known to exactly the parties of `subset`; `label` tells the draws of one operation apart."""
+        """Uniform elements known to exactly the parties of `subset`, of which this is one.
+
+        `label` (at most 4 ASCII characters) tells the draws of one operation apart.
+
+        Raises:
+            Misuse: if this was drawn before, or if a later operation has drawn from the same parties' key already.
+        """
         party = self.party
         return party.prg(frozenset(subset)).draw(self.number, label, algebra, shape, party.device)
 

@@ -54,7 +54,13 @@ class Prg:
             raise Misuse(f"PRG label {label!r} is longer than {MAX_LABEL} characters")
         if op > self._op:
             self._op, self._labels = op, set()
-        elif op < self._op or label in self._labels:
+        elif op < self._op:
+            raise Misuse(
+                f"PRG stream (operation {op}, label {label!r}) comes too late: operation {self._op}, which began after "
+                "it, has drawn from the same key; masks are never reused, so their order is that of the operations. "
+                "Draw all masks of an operation before you start another one (party.op, deal, truncate, a product)"
+            )
+        elif label in self._labels:
             raise Misuse(f"PRG stream (operation {op}, label {label!r}) was already used; masks are never reused")
         self._labels.add(label)
         return op.to_bytes(8, "little") + code.ljust(MAX_LABEL, b"\0")

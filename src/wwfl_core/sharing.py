@@ -104,12 +104,18 @@ class SharingSemantics:
     offline: Parties = frozenset()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "holders", tuple(frozenset(h) for h in self.holders))  # lists and sets will do
+        object.__setattr__(self, "coefficients", tuple(self.coefficients))
+        object.__setattr__(self, "offline", frozenset(self.offline))
         if len(self.holders) != len(self.coefficients) or not self.holders:
             raise Misuse(f"sharing {self.name!r}: every component needs holders and a coefficient")
         self._check_coefficients()
         known = set(range(self.parties))
         if any(not h or not h <= known for h in self.holders):
             raise Misuse(f"sharing {self.name!r}: holders must be non-empty subsets of parties 0..{self.parties - 1}")
+        if not self.offline <= set(self.components):
+            last = len(self.holders) - 1
+            raise Misuse(f"sharing {self.name!r}: offline are components 0..{last}, got {sorted(self.offline)}")
         for coalition in combinations(range(self.parties), self.security.corruptions):
             if self.parties > 1 and self.reveals(coalition):
                 raise Misuse(f"sharing {self.name!r}: parties {coalition} together hold every component")

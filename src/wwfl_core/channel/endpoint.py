@@ -248,7 +248,9 @@ class Endpoint:
                 if left <= 0:
                     raise DeadlineExceeded(
                         f"{self.address}: {frm} did not send {_where(run.run, tag.op, tag.name)} "
-                        f"within {run.deadline_s:g} s; look for the cause at {frm} or raise the deadline"
+                        f"within {run.deadline_s:g} s; look for the cause at {frm} (if it waits in turn: "
+                        "send before you receive) or raise the deadline",
+                        tag.op,
                     )
                 self._awaited = frm
                 self._changed.wait(min(left, patience))

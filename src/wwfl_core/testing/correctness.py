@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..algebra import RING
-from ..arrays import Array
+from ..arrays import Array, Shape
 from ..backend import MPCBackend
 from ..bilinear import Bilinear, Conv2d, MatMul, Mul
 from ..cluster import LocalCluster
@@ -60,7 +60,26 @@ def linear(bench: Bench) -> str:
 
 def _apply(mpc: MPCBackend, f: Bilinear, x: SharedTensor, y: SharedTensor, cut: Any = None) -> Array | None:
     operand = x if cut is None else x[cut]
-    return programs.open_words(mpc, mpc.bilinear(f, operand.data, y.data))
+    product = mpc.bilinear(f, operand.data, y.data)
+    _expect_share(mpc, product, f.shape(operand.shape, y.shape), f.name)
+    return programs.open_words(mpc, product)
+
+
+def _expect_share(mpc: MPCBackend, product: Any, shape: Shape, name: str) -> None:
+    """At every party, before a product that is none is opened, and fails far from its cause."""
+    held = list(mpc.sharing.held_by(mpc.me))
+    if not isinstance(product, Share):
+        found = type(product).__name__
+    elif product.shape != shape or any(part.shape != shape for part in product.parts.values()):
+        found = f"a Share of shape {product.shape} with parts of shapes {[a.shape for a in product.parts.values()]}"
+    elif sorted(product.parts) != held:
+        found = f"a Share with components {sorted(product.parts)}"
+    else:
+        return
+    raise Failed(
+        f"bilinear({name!r}) returned {found} at party {mpc.me}, not a Share of shape {shape} with the components "
+        f"{held} that this party holds"
+    )
 
 
 def _product_of(c: LocalCluster, f: Bilinear, x: Array, y: Array, cut: Any = None) -> Array:

@@ -44,7 +44,10 @@ def openings(bench: Bench) -> str:
         for party, (seen, _) in enumerate(values):
             extra = [entry for entry in seen if entry not in want]
             if extra:
-                raise Failed(f"party {party} opened what the program did not ask for: {extra}")
+                count = f", {len(extra)} in all" if len(extra) > 1 else ""
+                raise Failed(
+                    f"party {party} opened what the program did not ask for: (reason, to whom, shape) {extra[0]}{count}"
+                )
             if seen != want:
                 raise Failed(f"the ledger of party {party} is {seen}, the program opens {want}")
         messages = {frame.tag.op for _, _, _, frame in tap.frames if frame.tag.name == "open"}

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..errors import WwflError
+
 _LONGEST = 400
+_SOURCES = Path(__file__).parents[2]
+_NOT_THE_PROTOCOL = (_SOURCES / "wwfl_core", _SOURCES / "reshare", _SOURCES / "wwfl", Path(np.__file__).parent)
 
 
 class Failed(AssertionError):
@@ -16,6 +24,18 @@ class Failed(AssertionError):
 
 class NotPromised(Exception):
     """Raised inside a check that does not apply: the protocol does not promise this; the message says why."""
+
+
+def _where(error: Exception) -> str:
+    """The last line of the protocol's own that an unforeseen error went through, if any."""
+    if isinstance(error, WwflError):  # its message says what to do
+        return ""
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(Path(frame.filename).is_relative_to(folder) for folder in _NOT_THE_PROTOCOL)
+    ]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno}, in {own[-1].name})" if own else ""
 
 
 @dataclass(frozen=True)
@@ -73,7 +93,7 @@ class Check:
         except Failed as finding:
             passed, detail = False, str(finding)
         except Exception as error:
-            passed, detail = False, f"{type(error).__name__}: {error}"
+            passed, detail = False, f"{type(error).__name__}: {error}{_where(error)}"
         detail = detail.strip().replace("\n", " ")
         if len(detail) > _LONGEST:
             detail = detail[: _LONGEST - 3] + "..."
