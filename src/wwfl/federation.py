@@ -263,9 +263,9 @@ class Federation:
         self.aggregation.affords(play.record.number)
         model, record = play.run()
         self._model = model
-        self._setting.tell(record)
         self.history.append(record)
         record.drawn_by(self._batches)
+        self._setting.tell(record)
         if test is not None:
             record.accuracy = self.evaluate(test, f"hits on the test set after round {record.number}", progress)
         spent = ((stage, n - before.get(stage, 0)) for stage, n in self._books.bytes_by_stage().items())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from wwfl_core.errors import ProtocolError
 from wwfl_core.prg import derive_key
 
 from . import policy, programs, sampling
@@ -89,13 +90,20 @@ class Setting:
 
     def tell(self, record: Round) -> None:
         """Tells the global servers and the clusters who took part in a round, where a policy wants to know. Groups
-        count the rounds that they aggregate, and hear of no clients."""
+        count the rounds that they aggregate, and hear of no clients. Servers below the global ones that cannot hear
+        any more are replaced before the next round."""
         if self.reveal_policy is None:
             return
         nodes = [p.node for p in self.places if p.name not in record.absent]
         told = [p.node for p in self.places if p is self.tree or not isinstance(p.spec, Group)]
         counts = [len(people) for people in record.participants]
-        policy.tell(self.reveal_policy, [node for node in told if node in nodes], record.number, counts)
+        for node in (node for node in told if node in nodes):
+            try:
+                policy.tell(self.reveal_policy, [node], record.number, counts)
+            except ProtocolError as error:
+                if node is self.tree.node:
+                    raise
+                _log.warning("round %d is not reported to %s: %s", record.number, node.name, error)
 
     def open(self, place: Place) -> None:
         """Starts the servers of a place."""
