@@ -6,6 +6,7 @@ initial model, which is public; it never holds a share of anything trained.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -320,17 +321,24 @@ class Federation:
     def evaluate(self, test: Dataset, reason: str = "hits on the test set", progress: Progress = silent) -> float:
         """Share of the test images that the model classifies right. Opens only the number of hits."""
         servers = self.global_servers
-        self._share_test(test)
         progress(servers.name, "evaluate", 0, 1)
-        args = (self.layers, self.int_bits, self.current_model, *self._tests[test.sha256], EVALUATION_BATCH, reason)
+        args = (self.layers, self.int_bits, self.current_model, *self._share_test(test), EVALUATION_BATCH, reason)
         hits: int = self._run(servers, "evaluate", programs.evaluate, *args)
         progress(servers.name, "evaluate", 1, 1)
         return hits / len(test)
 
-    def _share_test(self, test: Dataset) -> None:
+    def _share_test(self, test: Dataset) -> tuple[Any, Any]:
+        """The test set at the global servers, shared once. Its content is its key: two sets can bear one name."""
         self._check_data(test)
-        if test.sha256 not in self._tests:
-            self._tests[test.sha256] = share_rows(self._setting, self.global_servers, test)
+        if not len(test):
+            raise ConfigError(f"{test.name}: a test set without images says nothing")
+        digest = hashlib.sha256(repr((test.images.shape, test.images.dtype)).encode())
+        digest.update(np.ascontiguousarray(test.images))
+        digest.update(np.ascontiguousarray(test.labels))
+        key = digest.hexdigest()
+        if key not in self._tests:
+            self._tests[key] = share_rows(self._setting, self.global_servers, test)
+        return self._tests[key]
 
     def predict(self, images: npt.ArrayLike, *, client: str = "coordinator") -> npt.NDArray[np.int64]:
         """Labels [n] of images [n, c, h, w], by private inference at the global servers. Only the client, whom the
