@@ -7,6 +7,7 @@ initial model, which is public; it never holds a share of anything trained.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -17,7 +18,7 @@ from torch import nn
 
 from wwfl_core.backend import MPCBackend
 from wwfl_core.cost import Cost, NetworkModel
-from wwfl_core.errors import ConfigError, Misuse
+from wwfl_core.errors import ConfigError, Misuse, Refused
 from wwfl_core.sharing import Security
 
 from . import downgrade, policy, programs, state, topology
@@ -52,6 +53,8 @@ __all__ = [
 ]
 
 EVALUATION_BATCH = 100
+
+_log = logging.getLogger("wwfl.federation")
 
 
 class Federation:
@@ -163,7 +166,8 @@ class Federation:
         """Runs rounds up to number `rounds` (already finished or restored ones count) and returns the history.
 
         Every client's data is shared with its cluster once, when it is first sampled. With `test`, the global
-        servers classify the (secret-shared) test set after every round and open only the number of hits. With
+        servers classify the (secret-shared) test set after every round and open only the number of hits, where the
+        reveal policy lets them. With
         `checkpoint`, every party writes its shares to that folder after every round, and after that `on_round` is
         called. `partition[k][client]` are the rows of `train` that a client of leaf k (in the order of the tree) holds,
         by default `samples_per_client` random ones. `available` says which clients are there in a round.
@@ -268,10 +272,20 @@ class Federation:
         record.drawn_by(self._batches)
         self._setting.tell(record)
         if test is not None:
-            record.accuracy = self.evaluate(test, f"hits on the test set after round {record.number}", progress)
+            record.accuracy = self._accuracy(test, record.number, progress)
         spent = ((stage, n - before.get(stage, 0)) for stage, n in self._books.bytes_by_stage().items())
         record.bytes_sent = {stage: n for stage, n in spent if n}
         record.seconds = time.monotonic() - begun
+
+    def _accuracy(self, test: Dataset, number: int, progress: Progress) -> float | None:
+        """None where the reveal policy does not open it after this round."""
+        try:
+            return self.evaluate(test, f"hits on the test set after round {number}", progress)
+        except Refused as refusal:
+            if not refusal.rule.startswith("accuracy."):
+                raise
+            _log.info("round %d: %s", number, refusal)
+            return None
 
     # ------------------------------------------------------------------ use of the model
 

@@ -107,7 +107,7 @@ class Play:
                     raise
         if place is self.setting.tree:
             raise ProtocolError(f"the global servers cannot go on: {place.node.broken}; restore from a checkpoint")
-        self.setting.rebuild(place)
+        self.setting.rebuild(place, self.record.number - 1)
         self.setting.engine.align(place.node, run)
 
     def _hand_down(self, place: Place, model: Any) -> None:

@@ -86,7 +86,7 @@ class Setting:
     def _guard(self, place: Place) -> None:
         if self.reveal_policy is not None:
             addresses = [address for p in self.places for address in p.node.addresses]
-            policy.enforce(self.reveal_policy, [place.node], addresses)
+            policy.enforce(self.reveal_policy, [place.node], addresses, place is self.tree)
 
     def tell(self, record: Round) -> None:
         """Tells the global servers and the clusters who took part in a round, where a policy wants to know. Groups
@@ -112,9 +112,9 @@ class Setting:
         name = f"{place.name}.{place.generation + 1}" if place.generation else place.name
         place.node = self.engine.open(spec_.protocol, name, spec_.network, spec_.hosts, spec_.device)
 
-    def rebuild(self, place: Place) -> None:
+    def rebuild(self, place: Place, rounds: int) -> None:
         """New servers, with new names and keys, for a place whose old ones cannot go on. Its clients will share their
-        data again; what a rule kept there is forgotten."""
+        data again; what a rule kept there is forgotten, but not that `rounds` are over."""
         place.node.close()
         place.generation += 1
         place.memory = {}
@@ -123,6 +123,12 @@ class Setting:
                 _log.warning("%s lost added data %s; add it again", place.name, key)
         self.open(place)
         self._guard(place)
+        self.remind(place, rounds)
+
+    def remind(self, place: Place, rounds: int) -> None:
+        """Tells servers that aggregate, and have no share file that says so, how many rounds are over."""
+        if isinstance(place.spec, Group):
+            place.node.run(policy.note_restored, rounds)
 
     def coin(self, node: Node, who: str, label: str) -> bytes:
         """A joint coin of a node's servers. A run from a public seed tosses it all the same, so that it costs what a

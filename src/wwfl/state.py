@@ -133,13 +133,15 @@ def restore(federation: Federation, folder: str) -> None:
         wanted = body["generations"].get(place.name, 0)
         if place.generation != wanted:
             place.generation = wanted - 1
-            setting.rebuild(place)
+            setting.rebuild(place, len(body["history"]))
     found: dict[str, dict[str, Any]] = {}
     for place in setting.places:
         if place.name in body["files"]:
             name = body["files"][place.name]
             found[place.name], stamp = place.node.run(programs.load, str(folder), name)
             _same_stamp(folder, body["stamp"], stamp)
+        else:
+            setting.remind(place, len(body["history"]))
     shares: list[dict[str, Any]] = [_load_data(place, folder, body["data"]) for place in setting.leaves]
     history = [Round.from_json(record) for record in body["history"]]
     federation._model = found[setting.tree.name].pop("model")
