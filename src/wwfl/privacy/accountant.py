@@ -29,9 +29,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         if not (0 < self.epsilon < math.inf and 0 < self.delta < 1):
-            raise ConfigError(
-                f"Budget({self.epsilon}, {self.delta}): 0 < epsilon < inf and 0 < delta < 1 are needed"
-            )
+            raise ConfigError(f"Budget({self.epsilon}, {self.delta}): 0 < epsilon < inf and 0 < delta < 1 are needed")
 
 
 @dataclass(frozen=True)
