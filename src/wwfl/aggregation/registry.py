@@ -9,10 +9,11 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from wwfl_core.cost import NetworkModel
 from wwfl_core.errors import ConfigError
+from wwfl_core.ops.exchange import Method
 from wwfl_core.registry import Entry, Registry
 
 from .clipping import NormClipping
@@ -86,18 +87,30 @@ def rule(name: str, **options: Any) -> Aggregation:
         raise ConfigError(f"rule {name!r} refuses {options}: {error}") from error
 
 
-def _options(make: Factory) -> dict[str, Any]:
-    """Names of options and their defaults (`inspect.Parameter.empty` where there is none)."""
-    return {name: p.default for name, p in inspect.signature(make).parameters.items()}
+def _options(make: Factory) -> dict[str, tuple[type | None, Any]]:
+    """Names of options with the simple type that each has (None: another one) and its default
+    (`inspect.Parameter.empty` where there is none)."""
+    try:
+        hints = get_type_hints(make)
+    except Exception:  # names that a plug-in imports for type checkers only
+        hints = {}
+    found = {}
+    for name, p in inspect.signature(make).parameters.items():
+        kinds = {hints.get(name), *get_args(hints.get(name))}
+        simple = [kind for kind in (bool, int, float) if kind in kinds or type(p.default) is kind]
+        found[name] = (simple[0] if simple else None), p.default
+    return found
 
 
-def _check_type(name: str, option: str, default: Any, given: Any) -> None:
-    """A number where the default is one, true or false where it is one of these."""
-    wanted = {bool: bool, int: int, float: (int, float)}.get(type(default))
-    if wanted is not None and (not isinstance(given, wanted) or isinstance(given, bool) != (wanted is bool)):
-        raise ConfigError(
-            f"rule {name!r}: {option} is {given!r}, but it is like {default!r} ({type(default).__name__})"
-        )
+def _check_type(name: str, option: str, known: tuple[type | None, Any], given: Any) -> None:
+    """A number where the option is one, true or false where it is one of these."""
+    kind, default = known
+    wanted = {bool: bool, int: int, float: (int, float)}.get(kind) if kind is not None else None
+    if wanted is None or (given is None and default is None):
+        return
+    if not isinstance(given, wanted) or isinstance(given, bool) != (wanted is bool):
+        like = "" if default in (None, inspect.Parameter.empty) else f" like {default!r}"
+        raise ConfigError(f"rule {name!r}: {option} is {given!r}, but it is{like} ({kind.__name__ if kind else ''})")
 
 
 def _value(option: str, given: Any) -> Any:
@@ -107,6 +120,10 @@ def _value(option: str, given: Any) -> Any:
     if option == "base" and isinstance(given, Mapping):
         table = dict(given)
         return rule(str(table.pop("name", "fedavg")), **table)
+    if option == "base" and not isinstance(given, Aggregation):
+        raise ConfigError(f"base is {given!r}: name a rule")
     if option == "by" and isinstance(given, Mapping):
         return NetworkModel(**given)
+    if option == "by" and not isinstance(given, NetworkModel) and given not in get_args(Method):
+        raise ConfigError(f"by is {given!r}: it can be {', '.join(get_args(Method))}, or a network")
     return given
