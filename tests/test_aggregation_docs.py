@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from wwfl.aggregation import FedAvg, FedAvgM, Krum, MultiKrum, TrimmedMean, plain, registry
+from wwfl.options import options_of
 from wwfl_core import NetworkModel
 from wwfl_core.errors import ConfigError
 
@@ -71,7 +72,7 @@ def test_every_built_in_rule_is_documented_with_its_options() -> None:
     rows = dict(re.findall(r"^\| `([a-z-]+)` \| `\w+` \|.*\|([^|]*)\|$", PAGE, re.MULTILINE))
     assert list(rows) == list(registry.OWN)
     for name, make in registry.OWN.items():
-        options = list(registry._options(make))
+        options = list(options_of(make))
         assert re.findall(r"`(\w+)`", rows[name]) == [o for o in options if (name, o) != ("krum", "selected")]
 
 

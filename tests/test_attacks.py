@@ -443,6 +443,11 @@ def test_attacks_are_known_by_name() -> None:
         attack("tlf", sorce=3)
     with pytest.raises(ConfigError, match="no attack is called 'rlf'"):
         model_attack("rlf")
+    with pytest.raises(ConfigError, match=r"source is 1\.5, but it is like 0 \(int\)"):
+        attack("tlf", source=1.5)  # no label is 1.5: it would change nothing
+    with pytest.raises(ConfigError, match="z is '2'"):
+        model_attack("lie", z="2")
+    assert attack("dlf", epochs=3, lr=1).epochs == 3  # type: ignore[attr-defined]
 
 
 class Swap(DataAttack):

@@ -20,7 +20,7 @@ from wwfl.aggregation import Inputs
 from wwfl.engine.plain import load_flat, train_flat
 from wwfl.nn.trace import parameters
 from wwfl_core import SharedTensor
-from wwfl_core.errors import ConfigError, ProtocolError
+from wwfl_core.errors import ConfigError, Misuse, ProtocolError
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples" / "topologies").glob("*.py"))
 
@@ -250,6 +250,10 @@ def test_an_ensemble_keeps_models_apart_and_votes() -> None:
         stacked = np.frombuffer(weights(fed)).reshape(3, -1)
         labels, accuracy = fed.predict(test.images), fed.history[-1].accuracy
         layers = fed.layers
+        before = len(fed.global_servers.ledger)
+        with pytest.raises(Misuse, match="several models"):
+            fed.reveal()
+        assert len(fed.global_servers.ledger) == before  # nothing was opened for it
     assert min(np.abs(stacked[i] - stacked[j]).max() for i in range(3) for j in range(i)) > 1e-2
     votes = np.zeros((len(test), 10))
     close = np.zeros(len(test), bool)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import nn
 
-from wwfl_core.errors import ProtocolError
+from wwfl_core.errors import Misuse, ProtocolError
 from wwfl_core.prg import derive_key
 
 from . import policy, programs, sampling
 from .books import Books
-from .clients import Parcel, Rows, Shelf, one_hot
+from .clients import Parcel, Rows, Shelf, content_key, count_classes, one_hot
 from .data.datasets import Dataset
 from .engine import Engine, Node
 from .nn import spec
@@ -60,6 +60,7 @@ class Setting:
     root_size: int = 0
     classes: int = 0
     reveal_policy: policy.RevealPolicy | None = None
+    tests: dict[str, Rows] = field(default_factory=dict)
 
     @property
     def engine(self) -> Engine:
@@ -69,6 +70,25 @@ class Setting:
     def leaves(self) -> list[Place]:
         """Clusters and sets of local trainers, in order."""
         return [place for place in self.tree.walk() if place.leaf is not None]
+
+    def leaf(self, which: int | str) -> Place:
+        """The leaf of a number or a name. Raises Misuse if there is none."""
+        for place in self.leaves:
+            if which in (place.leaf, place.name):
+                return place
+        raise Misuse(f"there is no leaf {which!r}; there are {', '.join(f'{p.leaf} ({p.name})' for p in self.leaves)}")
+
+    def check(self, data: Dataset) -> None:
+        """Takes note of how many classes there are. Raises ConfigError for data that does not fit the model."""
+        self.classes = count_classes(self.layers, data)
+
+    def share_test(self, test: Dataset) -> Rows:
+        """A test set at the global servers, shared once."""
+        self.check(test)
+        key = content_key(test)
+        if key not in self.tests:
+            self.tests[key] = share_rows(self, self.tree.node, test)
+        return self.tests[key]
 
     @property
     def places(self) -> list[Place]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 from wwfl_core.cost import NetworkModel
 from wwfl_core.errors import ConfigError
 from wwfl_core.ops.exchange import Method
 from wwfl_core.registry import Entry, Registry
 
+from ..options import check_option, options_of
 from .clipping import NormClipping
 from .fedavg import FedAvg, FedAvgM
 from .fltrust import FLTrust
@@ -72,7 +73,7 @@ def rule(name: str, **options: Any) -> Aggregation:
         ConfigError: an unknown rule or option, each with the nearest known one, or values that the rule refuses.
     """
     make = RULES.resolve(name)
-    known = _options(make)
+    known = options_of(make)
     for option in options:
         if option not in known:
             near = difflib.get_close_matches(option, known, n=1, cutoff=0.4)
@@ -80,37 +81,11 @@ def rule(name: str, **options: Any) -> Aggregation:
             raise ConfigError(
                 f"rule {name!r} has no option {option!r}; {hint}its options are {', '.join(known) or 'none'}"
             )
-        _check_type(name, option, known[option], options[option])
+        check_option(f"rule {name!r}", option, known[option], options[option])
     try:
         return make(**{option: _value(option, given) for option, given in options.items()})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"rule {name!r} refuses {options}: {error}") from error
-
-
-def _options(make: Factory) -> dict[str, tuple[type | None, Any]]:
-    """Names of options with the simple type that each has (None: another one) and its default
-    (`inspect.Parameter.empty` where there is none)."""
-    try:
-        hints = get_type_hints(make)
-    except Exception:  # names that a plug-in imports for type checkers only
-        hints = {}
-    found = {}
-    for name, p in inspect.signature(make).parameters.items():
-        kinds = {hints.get(name), *get_args(hints.get(name))}
-        simple = [kind for kind in (bool, int, float) if kind in kinds or type(p.default) is kind]
-        found[name] = (simple[0] if simple else None), p.default
-    return found
-
-
-def _check_type(name: str, option: str, known: tuple[type | None, Any], given: Any) -> None:
-    """A number where the option is one, true or false where it is one of these."""
-    kind, default = known
-    wanted = {bool: bool, int: int, float: (int, float)}.get(kind) if kind is not None else None
-    if wanted is None or (given is None and default is None):
-        return
-    if not isinstance(given, wanted) or isinstance(given, bool) != (wanted is bool):
-        like = "" if default in (None, inspect.Parameter.empty) else f" like {default!r}"
-        raise ConfigError(f"rule {name!r}: {option} is {given!r}, but it is{like} ({kind.__name__ if kind else ''})")
 
 
 def _value(option: str, given: Any) -> Any:
