@@ -388,6 +388,12 @@ def test_the_variant_opens_only_what_it_was_asked_to() -> None:
         (MultiKrum(1, selected=6), 5, "cannot select 6 of 5"),
         (FedAvg(), 0, "at least one model"),
         (FedAvgM(Krum(2)), 6, "at least 7 models"),
+        (TrimmedMean(1, bits=65), 4, "2 to 64"),
+        (Median(bits=1), 4, "2 to 64"),
+        (TrimmedMeanVariant(1, bits=0), 4, "2 to 64"),
+        (Krum(1, norm_bound=-1), 5, "norm bound"),
+        (NormClipping(norm_bound=0), 3, "norm bound"),
+        (FLTrust(norm_bound=float("nan")), 3, "norm bound"),
     ],
 )
 def test_a_rule_that_does_not_fit_says_so(rule: Aggregation, inputs: int, says: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from wwfl.aggregation import FedAvg, FedAvgM, Krum, MultiKrum, TrimmedMean, plain, registry
+from wwfl.options import options_of
 from wwfl_core import NetworkModel
 from wwfl_core.errors import ConfigError
 
@@ -71,7 +72,7 @@ def test_every_built_in_rule_is_documented_with_its_options() -> None:
     rows = dict(re.findall(r"^\| `([a-z-]+)` \| `\w+` \|.*\|([^|]*)\|$", PAGE, re.MULTILINE))
     assert list(rows) == list(registry.OWN)
     for name, make in registry.OWN.items():
-        options = list(registry._options(make))
+        options = list(options_of(make))
         assert re.findall(r"`(\w+)`", rows[name]) == [o for o in options if (name, o) != ("krum", "selected")]
 
 
@@ -92,6 +93,11 @@ def test_rules_are_made_by_name_with_options_as_a_configuration_gives_them() -> 
         ("fedavg", {"trim": 1}, "its options are none"),
         ("krum", {"byzantine": "2"}, "byzantine is '2'"),
         ("krum", {"byzantine": True}, "byzantine is True"),
+        ("multi-krum", {"selected": 2.5}, "selected is 2.5, but it is (int)"),
+        ("fltrust", {"norm_bound": "big"}, "norm_bound is 'big'"),
+        ("fedavgm", {"base": 3}, "base is 3: name a rule"),
+        ("fedavgm", {"rate": float("inf")}, "rate above 0 and finite"),
+        ("median", {"by": "sorting"}, "by is 'sorting': it can be pairs, exchange, or a network"),
         ("norm-clipping", {"clip": -1.0}, "clip must be"),
         ("trimmed-mean", {"by": {"latency": 1}}, "refuses"),
         ("wwfl.aggregation:Inputs", {}, "not a class of aggregation rules"),

@@ -410,6 +410,14 @@ def test_a_federation_of_malicious_clients_learns_their_labels(digits: tuple[Dat
         assert plaintext.accuracy(module, wanted) > 0.7 and plaintext.accuracy(module, other) < 0.1
 
 
+def test_the_goal_of_an_attack_is_another_data_set_than_its_samples() -> None:
+    data = labelled(50)
+    wanted = TargetedLabelFlip(2, 5).goal(data)
+    same = data.take(np.flatnonzero(data.labels == 2))
+    assert np.array_equal(wanted.images, same.images) and wanted.sha256 != same.sha256
+    assert wanted.sha256 != TargetedLabelFlip(2, 6).goal(data).sha256
+
+
 def test_success_rates() -> None:
     data = labelled(50)
     assert rate_of_success(TargetedLabelFlip(2, 5), data, lambda images: np.full(len(images), 5)) == 1.0
@@ -435,6 +443,11 @@ def test_attacks_are_known_by_name() -> None:
         attack("tlf", sorce=3)
     with pytest.raises(ConfigError, match="no attack is called 'rlf'"):
         model_attack("rlf")
+    with pytest.raises(ConfigError, match=r"source is 1\.5, but it is like 0 \(int\)"):
+        attack("tlf", source=1.5)  # no label is 1.5: it would change nothing
+    with pytest.raises(ConfigError, match="z is '2'"):
+        model_attack("lie", z="2")
+    assert attack("dlf", epochs=3, lr=1).epochs == 3  # type: ignore[attr-defined]
 
 
 class Swap(DataAttack):

@@ -93,6 +93,7 @@ def test_topologies_nest_and_know_their_leaves() -> None:
         ),
         ("[federation]\nclusters = []", "federation.clusters: list should have at least 1 item"),
         ("[schedule]\nclients_per_round = 9", "clients_per_round is 9, but a cluster of protocol '2pc' has 4 clients"),
+        ("[privacy]\nepsilon = 8.0", "privacy: epsilon is a budget of differential privacy, but there is none"),
         ("[grid]\nseeds = []", "grid.seeds: list should have at least 1 item"),
         ("[schedule", "is not valid TOML"),
     ],

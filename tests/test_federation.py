@@ -272,3 +272,16 @@ def test_the_demo_command_writes_all_its_figures(tmp_path: Path) -> None:
     assert figures["opened"] == {"global": {"hits on the test set after round 1": 1}}
     bad = CliRunner().invoke(app, ["demo", "--rounds", "0"])
     assert bad.exit_code == 1 and "--rounds" in bad.output
+
+
+@pytest.mark.parametrize("engine", ["plain", "simulate"])
+def test_two_test_sets_of_one_name_are_not_confused(engine: Any) -> None:
+    train, test = digits()
+    with Federation(model(), Plain(), [Cluster(Plain(), 3)], schedule=SMALL, engine=engine, insecure_seed=1) as f:
+        f.fit(train, rounds=1)
+        found = f.predict(test.images)
+        right = dataclasses.replace(test, labels=found)
+        wrong = dataclasses.replace(test, labels=(found + 1) % 10)
+        assert [f.evaluate(data) for data in (right, wrong, right)] == [1.0, 0.0, 1.0]
+        with pytest.raises(ConfigError, match="without images"):
+            f.evaluate(test[:0])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from reshare import reshare
-from wwfl import SGD, Cluster, Federation, Group, LocalTrainers, Schedule, policy
+from wwfl import SGD, Cluster, Federation, Group, LocalTrainers, Schedule, policy, programs
 from wwfl.data.datasets import Dataset, mnist
 from wwfl.inference import InferenceService
 from wwfl.nn.models import mlp
@@ -109,6 +109,71 @@ def test_a_coordinator_cannot_talk_the_servers_round_it() -> None:
         with pytest.raises(Misuse, match="guard already"):
             servers.run(policy.install, RevealPolicy(), [])
         assert not any(len(c.ledger) for c in everywhere)
+
+
+def plus_nothing(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+    return x + 0
+
+
+def test_only_predictions_are_handed_over_as_such() -> None:
+    train, test = digits()
+    with fed(RevealPolicy(model=Permission("never"))) as f:
+        f.fit(train, rounds=1)
+        model, servers = f.current_model, f.global_servers
+        refused("predictions.what", lambda: servers.reveal_to_client(model, "mallory", "please", policy.hand_over))
+        shared = servers.share(test.images[:2])
+        labels = servers.run(programs.labels, f.layers, f.int_bits, model, shared, 10)
+        twice = servers.run(plus_nothing, labels)
+        refused("predictions.what", lambda: servers.reveal_to_client(twice, "mallory", "please", policy.hand_over))
+        found = servers.reveal_to_client(labels, "alice", "predicted labels", policy.hand_over).value
+        assert np.array_equal(found, f.predict(test.images[:2]))
+        with pytest.raises(Misuse, match=r"labels of shape \(650,\)"):  # else it would add parameters up
+            servers.run(programs.evaluate, f.layers, f.int_bits, model, shared, model, 10, "hits")
+        assert [o.to for o in servers.ledger] == ["client alice", "client coordinator"]
+
+
+def test_the_model_is_opened_at_one_place_only_so_that_contributors_are_counted_there() -> None:
+    train, _ = digits()
+    with fed(RevealPolicy(model=Permission(min_clusters=2))) as f:
+        f.fit(train, rounds=1)
+        at_cluster = reshare(f.current_model, to=f.clusters[0], allow_weaker=True)
+        refused("model.where", lambda: f.clusters[0].run(policy.open_model, at_cluster, "owner", "the first model"))
+        f.reveal()
+        f.fit(train, rounds=2, available=lambda number, leaf, client: leaf == "3pc-1")
+        refused("model.min_clusters", f.reveal)
+
+
+@pytest.mark.parametrize("servers", [Additive2PC, Tetrad4PC])
+def test_a_run_measures_its_accuracy_in_the_rounds_in_which_it_may(servers: Any) -> None:
+    train, test = digits()
+    with fed(RevealPolicy(accuracy=Permission("every:2")), servers(), 1) as f:
+        f.fit(train, test, rounds=2)
+        assert [r.accuracy is None for r in f.history] == [True, False]
+        assert [o.reason for o in f.global_servers.ledger] == ["hits on the test set after round 2"]
+        before = f.costs["global", "evaluate"].bytes_sent()
+        f.fit(train, test, rounds=3)
+        assert f.costs["global", "evaluate"].bytes_sent() == before  # refused before anything was sent
+
+
+def rounds_of(mpc: MPCBackend) -> tuple[int, int]:
+    return mpc.party.notes.get(policy.ROUNDS, 0), mpc.party.notes.get(policy.RELEASES, 0)
+
+
+def test_servers_of_a_group_count_on_after_a_restart_and_those_that_replace_them_too(tmp_path: Path) -> None:
+    train, _ = digits()
+
+    def grouped() -> Federation:
+        members = [Group(Plain(), [Cluster(Plain(), clients=2)], name="g")]
+        return Federation(mlp(64, [], 10, seed=1), Plain(), members, schedule=SMALL)
+
+    with grouped() as f:
+        f.fit(train, rounds=2, checkpoint=str(tmp_path))
+        f.clusters[0].close()
+        f.fit(train, rounds=3)
+        assert f.clusters[0].run(rounds_of) == (3, 2)
+    with grouped() as f:
+        f.restore(str(tmp_path))
+        assert f.clusters[0].run(rounds_of) == (2, 2)
 
 
 def test_without_a_policy_everything_is_as_before() -> None:
@@ -211,6 +276,10 @@ def test_a_policy_that_cannot_be_decided_is_refused() -> None:
         RevealPolicy(model=Permission("final"))
     with pytest.raises(ConfigError, match="negative"):
         Permission(min_clients=-1)
+    with pytest.raises(ConfigError, match="every:k"):
+        Permission("every:\u00b2")
+    with pytest.raises(ConfigError, match="set of names"):
+        Permission(who="owner")  # type: ignore[arg-type]
     assert Permission(who=["a"]).who == frozenset({"a"})  # type: ignore[arg-type]
     assert np.all([RevealPolicy().decide(k, "me", Facts()) for k in ("model", "accuracy", "predictions")])
 

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends import Additive2PC, Replicated3PC
+from backends import Additive2PC, Plain, Replicated3PC
 from helpers import EVERY, rng
 from wwfl import SGD, Cluster, FedAvg, Federation, Schedule, TrimmedMean, policy, programs
+from wwfl.aggregation import Inputs
 from wwfl.data.datasets import mnist
 from wwfl.nn.models import mlp
-from wwfl.privacy import Budget, Private, gaussian_epsilon, releases_within
+from wwfl.privacy import Budget, Guarantee, Private, gaussian_epsilon, releases_within
 from wwfl.privacy.accountant import delta_of, epsilon_of, excess
 from wwfl.privacy.discrete_gaussian import Source, bernoulli, exp_bernoulli, sample
 from wwfl.privacy.rule import clip_rows, clip_target, coordinate_bound, joint_noise, server_sigma2
@@ -231,6 +232,22 @@ def test_the_wrapped_rule_sees_clipped_updates_and_the_stated_noise(protocol: st
     assert abs((loud - quiet).std() / (each * factor) - 1) < 0.12
 
 
+def words_of_mean(mpc: MPCBackend, rule: Private, models: list[SharedTensor], current: SharedTensor) -> np.ndarray:
+    """What the rule gives before the mean is brought back to the format, minus the current model."""
+    mean = rule.aggregate(Inputs(models, [1.0] * len(models), current))
+    return (mean - current).data.parts[0].view(np.int64)
+
+
+def test_the_mean_is_a_multiple_of_the_noisy_sum_and_tells_nothing_else() -> None:
+    g, size = rng(), 50
+    current = g.normal(size=size)
+    with LocalCluster(Plain()) as c:
+        models = [c.share(current + 0.01 * g.normal(size=size)) for _ in range(3)]
+        words = c.run(words_of_mean, Private(FedAvg(), 1.0, 1.0), models, c.share(current))
+    portion = -(-(2**24) // 3)  # weights are integers that add up to 2^24: they differ by one
+    assert not (words % portion).any() and len(set(words // portion)) == size
+
+
 def test_servers_refuse_the_release_that_would_exceed_the_budget() -> None:
     budget = Budget(epsilon=8.0, delta=1e-5)
     rule = Private(FedAvg(), clip=1.0, noise_multiplier=1.0, budget=budget)
@@ -347,8 +364,19 @@ def test_sums_of_discrete_gaussians_obey_the_bound_with_tau(sigma2: float, serve
         excess(servers, 0.4)
 
 
+def test_a_stated_epsilon_is_never_rounded_down() -> None:
+    for epsilon, said in (
+        (3.4601, "(3.47, "),
+        (3.46, "(3.46, "),
+        (0.012301, "(0.0124, "),
+        (1234.0, "(1.24e+03, "),
+        (0.0, "(0, "),
+    ):
+        assert str(Guarantee(epsilon, 1.5e-5, 1, 1.0)).startswith(said + "1.5e-05)")
+
+
 def test_budgets_that_mean_nothing_are_refused() -> None:
-    for epsilon, delta in ((0, 1e-5), (1, 0), (1, 1), (math.nan, 0.1)):
+    for epsilon, delta in ((0, 1e-5), (1, 0), (1, 1), (math.nan, 0.1), (math.inf, 0.1)):
         with pytest.raises(ConfigError):
             Budget(epsilon, delta)
     assert releases_within(0.1, Budget(1, 1e-5)) == 0

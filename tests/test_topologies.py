@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import runpy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,12 @@ import torch
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from small_federations import SMALL, digits, make, model, weights
-from wwfl import Cluster, Ensemble, Federation, Group, LocalTrainers, Round, Schedule, TrimmedMean, plaintext
+from wwfl import Cluster, Ensemble, FedAvg, Federation, Group, LocalTrainers, Round, Schedule, TrimmedMean, plaintext
+from wwfl.aggregation import Inputs
 from wwfl.engine.plain import load_flat, train_flat
 from wwfl.nn.trace import parameters
-from wwfl_core.errors import ConfigError
+from wwfl_core import SharedTensor
+from wwfl_core.errors import ConfigError, Misuse, ProtocolError
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples" / "topologies").glob("*.py"))
 
@@ -188,6 +192,54 @@ def test_a_model_that_does_not_fit_the_format_is_not_taken() -> None:
     assert record.participants == [[0]] and "RangeError" in record.absent["clients-1/1"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Noting(FedAvg):
+    """FedAvg that notes its weights."""
+
+    weights: list[Sequence[float]] = dataclasses.field(default_factory=list)
+
+    def aggregate(self, inputs: Inputs) -> SharedTensor:
+        self.weights.append(inputs.weights)
+        return super().aggregate(inputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class TooLarge:
+    """Submits numbers that no format holds."""
+
+    needs: int = 1
+
+    def craft(self, honest: Any, current: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+        return [np.full_like(current, 1e30) for _ in honest]
+
+
+def test_a_model_that_is_not_taken_has_no_weight_and_is_no_answer() -> None:
+    train, _ = digits(200)
+    rule = Noting()
+    members = [Group(Plain(), [LocalTrainers(2, "t", TooLarge(), (1,))], name="g"), Cluster(Plain(), 2)]
+    options: dict[str, Any] = {"engine": "simulate", "insecure_seed": 1, "schedule": SMALL}
+    with Federation(model(), Plain(), members, rule, **options) as fed:
+        fed.fit(train, rounds=1)
+    assert rule.weights == [[20.0, 40.0]]
+    members = [LocalTrainers(2, "t", TooLarge(), (0, 1)), Cluster(Plain(), 2)]
+    options["schedule"] = dataclasses.replace(SMALL, min_clusters=2)
+    with (
+        Federation(model(), Plain(), members, **options) as fed,
+        pytest.raises(ProtocolError, match=r"1 clusters answered.* no client of t submitted a model that fits"),
+    ):
+        fed.fit(train, rounds=1)
+
+
+def test_an_attack_that_needs_company_waits_for_it() -> None:
+    train, _ = digits(200)
+    lie = TooLarge(needs=2)
+    options: dict[str, Any] = {"engine": "simulate", "insecure_seed": 2, "schedule": SMALL}
+    with Federation(model(), Plain(), [LocalTrainers(4, "t", lie, (0, 1))], **options) as fed:
+        history = fed.fit(train, rounds=3, available=lambda number, leaf, client: client != 0)
+    people = [set(r.participants[0]) for r in history]
+    assert any(1 in who for who in people) and all(len(who) == 2 for who in people)  # no model was too large
+
+
 # ---------------------------------------------------------------------- ensembles
 
 
@@ -198,6 +250,10 @@ def test_an_ensemble_keeps_models_apart_and_votes() -> None:
         stacked = np.frombuffer(weights(fed)).reshape(3, -1)
         labels, accuracy = fed.predict(test.images), fed.history[-1].accuracy
         layers = fed.layers
+        before = len(fed.global_servers.ledger)
+        with pytest.raises(Misuse, match="several models"):
+            fed.reveal()
+        assert len(fed.global_servers.ledger) == before  # nothing was opened for it
     assert min(np.abs(stacked[i] - stacked[j]).max() for i in range(3) for j in range(i)) > 1e-2
     votes = np.zeros((len(test), 10))
     close = np.zeros(len(test), bool)

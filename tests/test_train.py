@@ -168,6 +168,8 @@ def test_a_finished_run_takes_more_rounds_but_no_other_change(done: Path, tmp_pa
         go(tmp_path / "a", "schedule.lr=0.9", config=None, resume=True)
     with pytest.raises(ConfigError, match=r"model\.seed differ"):
         go(tmp_path / "a", "model.seed=4", resume=True)
+    with pytest.raises(ConfigError, match=r"has 2 rounds; schedule\.rounds=1 would be fewer"):
+        go(tmp_path / "a", "schedule.rounds=1", config=None, resume=True)
     metrics = go(tmp_path / "a", "schedule.rounds=3", config=None, resume=True)
     assert [line["round"] for line in metrics] == [1, 2, 3]
     assert metrics[:2] == RunFolder.open(done).metrics()
@@ -329,6 +331,25 @@ def test_some_trainers_of_plain_federated_learning_can_be_malicious() -> None:
     with build.federation(config, build.setting(config)) as federation:
         (trainers,) = federation.members
     assert isinstance(trainers, LocalTrainers) and len(trainers.malicious) == 3 and trainers.attack is not None
+
+
+def test_sets_of_trainers_that_are_alike_have_malicious_members_of_their_own() -> None:
+    config = parse(
+        """
+        [[federation.clusters]]
+        kind = "trainers"
+        count = 3
+        clients = 20
+        attack = "sign-flip"
+        rate = 0.25
+        """
+    )
+    made = build._members(config.federation.clusters, 0, iter(range(9)))
+    malicious = [member.malicious for member in made if isinstance(member, LocalTrainers)]
+    assert len(set(malicious)) == 3 and {len(who) for who in malicious} == {5}
+    few = config.federation.clusters[0].model_copy(update={"rate": 0.02})
+    with pytest.raises(ConfigError, match="makes none of 20 clients malicious"):
+        build._members([few], 0, iter(range(9)))
 
 
 @pytest.mark.parametrize("engine", ["mpc", "simulate"])

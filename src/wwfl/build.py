@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from importlib import import_module
@@ -23,6 +24,7 @@ from wwfl_core.registry import resolve
 from . import attacks, sampling
 from . import federation as fl
 from .aggregation import Aggregation, registry
+from .attacks.placement import malicious_count
 from .config import sections
 from .config.sections import Config, nearest
 from .data import datasets, partition, readers
@@ -203,7 +205,7 @@ def federation(config: Config, setting: Setting) -> fl.Federation:
     return fl.Federation(
         model(config, setting.train),
         protocol(section.servers.protocol),
-        [made for member in section.clusters for made in _members(member, config.run.seed)],
+        _members(section.clusters, config.run.seed, itertools.count()),
         rule(config.aggregation, config.privacy),
         **options,
     )
@@ -228,38 +230,43 @@ def network(section: sections.Network) -> NetworkModel:
     return NetworkModel(section.latency_s, section.bandwidth_mbps * 1e6)
 
 
-def _members(section: sections.Cluster | sections.Group | sections.Trainers, seed: int) -> list[Member]:
-    """`count` members alike; a name that is given gets a number behind it where there are several."""
-    names = [section.name] * section.count
-    if section.name is not None and section.count > 1:
-        names = [f"{section.name}-{i + 1}" for i in range(section.count)]
-    return [_member(section, name, seed) for name in names]
+def _members(listed: Sequence[sections.Member], seed: int, numbers: Iterator[int]) -> list[Member]:
+    """All members, each as often as it is wanted; a name that is given gets a number behind it where there are
+    several. `numbers` numbers the members of the whole tree."""
+    found: list[Member] = []
+    for section in listed:
+        names = [section.name] * section.count
+        if section.name is not None and section.count > 1:
+            names = [f"{section.name}-{i + 1}" for i in range(section.count)]
+        found += [_member(section, name, seed, numbers) for name in names]
+    return found
 
 
-def _member(section: sections.Cluster | sections.Group | sections.Trainers, name: str | None, seed: int) -> Member:
+def _member(section: sections.Member, name: str | None, seed: int, numbers: Iterator[int]) -> Member:
+    number = next(numbers)
     if isinstance(section, sections.Trainers):
-        return _trainers(section, name, seed)
+        return _trainers(section, name, f"{seed} {number}")
     where = {
         "name": name,
         "network": network(section.network),
         "hosts": None if section.hosts is None else tuple(section.hosts),
     }
     if isinstance(section, sections.Group):
-        members = [made for member in section.members for made in _members(member, seed)]
+        members = _members(section.members, seed, numbers)
         return fl.Group(protocol(section.protocol), members, rule(section.aggregation), **where)
     return fl.Cluster(protocol(section.protocol), clients=section.clients, **where)
 
 
-def _trainers(section: sections.Trainers, name: str | None, seed: int) -> fl.LocalTrainers:
-    """Clients who train; which of them are malicious is drawn from the public seed."""
+def _trainers(section: sections.Trainers, name: str | None, seed: str) -> fl.LocalTrainers:
+    """Clients who train; which of them are malicious is drawn from a public seed."""
     if section.attack is None:
         return fl.LocalTrainers(section.clients, name)
     attack = attacks.model_attack(section.attack, **section.options)
-    count = round(section.rate * section.clients)
-    if not count:
+    bad = malicious_count(section.clients, section.rate)
+    if not bad:
         return fl.LocalTrainers(section.clients, name)
-    key = hashlib.sha256(f"malicious trainers {seed} {name}".encode()).digest()
-    malicious = tuple(sampling.choose(key, section.clients, count, "malicious"))
+    key = hashlib.sha256(f"malicious trainers {seed}".encode()).digest()
+    malicious = tuple(sampling.choose(key, section.clients, bad, "malicious"))
     return fl.LocalTrainers(section.clients, name, attack, malicious)
 
 

@@ -6,6 +6,7 @@ initial model, which is public; it never holds a share of anything trained.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -16,20 +17,21 @@ from torch import nn
 
 from wwfl_core.backend import MPCBackend
 from wwfl_core.cost import Cost, NetworkModel
-from wwfl_core.errors import ConfigError, Misuse
+from wwfl_core.errors import ConfigError, Misuse, Refused
 from wwfl_core.sharing import Security
 
 from . import downgrade, policy, programs, state, topology
 from .aggregation import Aggregation, FedAvg
 from .books import Books
-from .clients import Shelf, check_partition, count_classes, fingerprint, one_hot
+from .clients import Shelf, check_partition, fingerprint, one_hot
 from .data.datasets import Dataset
 from .data.partition import Partition, iid
 from .engine import EngineName, make
+from .engine.plain import load_flat
 from .inference import InferenceService
 from .nn import spec
 from .nn.layers import DEFAULT_INT_BITS
-from .nn.trace import load_parameters, pool_first, trace
+from .nn.trace import pool_first, trace
 from .round import Play
 from .schedule import Round, Schedule
 from .setting import RUNS_PER_ROUND, Available, Progress, Setting, everybody, share_rows, silent
@@ -51,6 +53,8 @@ __all__ = [
 ]
 
 EVALUATION_BATCH = 100
+
+_log = logging.getLogger("wwfl.federation")
 
 
 class Federation:
@@ -136,7 +140,6 @@ class Federation:
         self._next_row = 0
         self._fingerprint: str | None = None
         self._written: state.Written = {}
-        self._tests: dict[str, tuple[Any, Any]] = {}
         self._closed = False
         try:
             self._setting.open_all()
@@ -162,7 +165,8 @@ class Federation:
         """Runs rounds up to number `rounds` (already finished or restored ones count) and returns the history.
 
         Every client's data is shared with its cluster once, when it is first sampled. With `test`, the global
-        servers classify the (secret-shared) test set after every round and open only the number of hits. With
+        servers classify the (secret-shared) test set after every round and open only the number of hits, where the
+        reveal policy lets them. With
         `checkpoint`, every party writes its shares to that folder after every round, and after that `on_round` is
         called. `partition[k][client]` are the rows of `train` that a client of leaf k (in the order of the tree) holds,
         by default `samples_per_client` random ones. `available` says which clients are there in a round.
@@ -172,7 +176,7 @@ class Federation:
             ProtocolError: a round cannot be finished; the model is that of the round before, and fit() can be called
                 again.
         """
-        self._check_data(train)
+        self._setting.check(train)
         self._take_data(train, partition, partition_seed)
         self._set_up(test)
         while len(self.history) < rounds:
@@ -191,11 +195,11 @@ class Federation:
         Raises:
             Misuse: no such leaf or client, or no training set yet. ConfigError: data that does not fit the model.
         """
-        place = self._leaf(leaf)
+        place = self._setting.leaf(leaf)
         assert place.leaf is not None and not isinstance(place.spec, Group)
         if not 0 <= client < place.spec.clients:
             raise Misuse(f"{place.name} has clients 0..{place.spec.clients - 1}, not {client}")
-        self._check_data(data)
+        self._setting.check(data)
         shelf = self._setting.shelves[place.leaf]
         if shelf.give_again(client, data):
             return
@@ -206,16 +210,6 @@ class Federation:
         if place.node is not None:
             self._setting.engine.align(place.node, (len(self.history) + 1) * RUNS_PER_ROUND + RUNS_PER_ROUND // 2)
             shelf.shares[parcel.key] = share_rows(self._setting, place.node, data)
-
-    def _leaf(self, leaf: int | str) -> Place:
-        leaves = self._setting.leaves
-        for place in leaves:
-            if leaf in (place.leaf, place.name):
-                return place
-        raise Misuse(f"there is no leaf {leaf!r}; there are {', '.join(f'{p.leaf} ({p.name})' for p in leaves)}")
-
-    def _check_data(self, data: Dataset) -> None:
-        self._setting.classes = count_classes(self.layers, data)
 
     def _take_data(self, train: Dataset, partition: Partition | None, seed: int) -> None:
         """Who holds which rows; a run goes on with the data that it began with."""
@@ -248,9 +242,9 @@ class Federation:
             self._model = self._books.share(servers, flat)
         setting.engine.align(servers, RUNS_PER_ROUND)
         if test is not None:
-            self._share_test(test)
+            self._setting.share_test(test)
         if self.root is not None and setting.root is not None and setting.root_rows is None:
-            self._check_data(self.root)
+            self._setting.check(self.root)
             node = setting.root.node
             if node is not servers:
                 setting.engine.align(node, RUNS_PER_ROUND)
@@ -263,14 +257,24 @@ class Federation:
         self.aggregation.affords(play.record.number)
         model, record = play.run()
         self._model = model
-        self._setting.tell(record)
         self.history.append(record)
         record.drawn_by(self._batches)
+        self._setting.tell(record)
         if test is not None:
-            record.accuracy = self.evaluate(test, f"hits on the test set after round {record.number}", progress)
+            record.accuracy = self._accuracy(test, record.number, progress)
         spent = ((stage, n - before.get(stage, 0)) for stage, n in self._books.bytes_by_stage().items())
         record.bytes_sent = {stage: n for stage, n in spent if n}
         record.seconds = time.monotonic() - begun
+
+    def _accuracy(self, test: Dataset, number: int, progress: Progress) -> float | None:
+        """None where the reveal policy does not open it after this round."""
+        try:
+            return self.evaluate(test, f"hits on the test set after round {number}", progress)
+        except Refused as refusal:
+            if not refusal.rule.startswith("accuracy."):
+                raise
+            _log.info("round %d: %s", number, refusal)
+            return None
 
     # ------------------------------------------------------------------ use of the model
 
@@ -320,17 +324,18 @@ class Federation:
     def evaluate(self, test: Dataset, reason: str = "hits on the test set", progress: Progress = silent) -> float:
         """Share of the test images that the model classifies right. Opens only the number of hits."""
         servers = self.global_servers
-        self._share_test(test)
         progress(servers.name, "evaluate", 0, 1)
-        args = (self.layers, self.int_bits, self.current_model, *self._tests[test.sha256], EVALUATION_BATCH, reason)
-        hits: int = self._run(servers, "evaluate", programs.evaluate, *args)
+        args = (
+            self.layers,
+            self.int_bits,
+            self.current_model,
+            *self._setting.share_test(test),
+            EVALUATION_BATCH,
+            reason,
+        )
+        hits: int = self._books.run(servers, "evaluate", programs.evaluate, *args)
         progress(servers.name, "evaluate", 1, 1)
         return hits / len(test)
-
-    def _share_test(self, test: Dataset) -> None:
-        self._check_data(test)
-        if test.sha256 not in self._tests:
-            self._tests[test.sha256] = share_rows(self._setting, self.global_servers, test)
 
     def predict(self, images: npt.ArrayLike, *, client: str = "coordinator") -> npt.NDArray[np.int64]:
         """Labels [n] of images [n, c, h, w], by private inference at the global servers. Only the client, whom the
@@ -348,22 +353,12 @@ class Federation:
         """Opens the global model and loads it into the torch module: the only way to see it; the ledger tells.
 
         Raises:
-            Refused: by the reveal policy, which knows `who` asks.
+            Refused: by the reveal policy, which knows `who` asks. Misuse: an ensemble is several models, not one.
         """
+        if isinstance(self.aggregation, Ensemble):
+            raise Misuse("an ensemble is several models, which one torch module cannot hold; ask it with predict()")
         flat = self.global_servers.run_agreed(policy.open_model, self.current_model, who, reason)
-        params, at = {}, 0
-        for name, shape in spec.parameter_shapes(self.layers).items():
-            size = int(np.prod(shape))
-            params[name] = flat[at : at + size].reshape(shape)
-            at += size
-        load_parameters(self.model, params)
-        return self.model
-
-    # ------------------------------------------------------------------ commands and their costs
-
-    def _run(self, node: Any, stage: str, fn: Callable[..., Any], *args: Any) -> Any:
-        """Runs a program whose public results all servers report alike, and books its cost under a stage."""
-        return self._books.run(node, stage, fn, *args)
+        return load_flat(self.model, self.layers, flat)
 
     # ------------------------------------------------------------------ checkpoints
 

@@ -146,10 +146,11 @@ class Leaves:
     def _attack(
         self, trainers: LocalTrainers, people: Sequence[int], models: list[Any], current: Any, coin: bytes
     ) -> None:
-        """Replaces the models of malicious clients. Its randomness is the experiment's, not a secret."""
+        """Replaces the models of malicious clients. Its randomness is the experiment's, not a secret. Where an attack
+        needs more of them than were sampled, they have nothing to hide among, and submit what they trained."""
         assert trainers.attack is not None
         at = [i for i, client in enumerate(people) if client in trainers.malicious]
-        if not at:
+        if len(at) < getattr(trainers.attack, "needs", 1):
             return
         rng = np.random.default_rng(np.frombuffer(derive_key(coin, "attack"), np.uint32))
         crafted = trainers.attack.craft([models[i] for i in at], current, rng)

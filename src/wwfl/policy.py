@@ -16,6 +16,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
+from weakref import WeakValueDictionary
 
 from wwfl_core.arrays import Shape
 from wwfl_core.backend import MPCBackend
@@ -53,6 +54,8 @@ class Permission:
             raise ConfigError(f'Permission.when={self.when!r}: choose "always", "never", "final" or "every:k", k >= 1')
         if self.min_clients < 0 or self.min_clusters < 0:
             raise ConfigError("Permission: min_clients and min_clusters must not be negative")
+        if isinstance(self.who, str):
+            raise ConfigError(f"Permission.who is the text {self.who!r}: give a set of names, {{{self.who!r}}}")
         if self.who is not None:
             object.__setattr__(self, "who", frozenset(self.who))
 
@@ -60,7 +63,7 @@ class Permission:
     def period(self) -> int:
         """k of "every:k", otherwise 0."""
         text = self.when.removeprefix(EVERY)
-        return int(text) if self.when.startswith(EVERY) and text.isdigit() else 0
+        return int(text) if self.when.startswith(EVERY) and text.isdecimal() else 0
 
 
 @dataclass(frozen=True)
@@ -132,12 +135,15 @@ def _place(address: str) -> str:
 
 
 class PolicyGuard:
-    """A policy at one server, with what this server knows."""
+    """A policy at one server, with what this server knows. `top`: it is one of the global servers, the only ones that
+    open the model: contributors since the last opening can be counted at one place only."""
 
-    def __init__(self, policy: RevealPolicy, servers: Sequence[str]) -> None:
+    def __init__(self, policy: RevealPolicy, servers: Sequence[str], top: bool = True) -> None:
         self.policy = policy
         self.servers = frozenset(map(_place, servers))
+        self.top = top
         self.facts = Facts()
+        self._predictions: WeakValueDictionary[int, SharedTensor] = WeakValueDictionary()
         self._asked: tuple[Kind, str] | None = None
         self._opened = False  # the model was, and no round was aggregated since
         self._aggregates = False
@@ -146,6 +152,9 @@ class PolicyGuard:
         """The policy's decision about an opening in the current purpose."""
         kind, who = self._asked or ("other", to)
         grounds = self.policy.decide(kind, who, self.facts)
+        if kind == "model" and not self.top:
+            why = "only the global servers open it"
+            raise Refused(f"the reveal policy refuses model to {who} (model.where): {why}", "model.where")
         self._opened = self._opened or kind in ("model", "trainers")
         return grounds
 
@@ -154,6 +163,18 @@ class PolicyGuard:
         strangers = sorted(address for address in to if _place(address) not in self.servers)
         if strangers:
             raise Refused(f"shares are not converted to servers outside of the federation: {strangers}", "servers")
+
+    def predicted(self, x: SharedTensor) -> None:
+        """This server computed predictions: they, and nothing else, may be handed over as such."""
+        self._predictions[id(x)] = x
+
+    def admit_prediction(self, x: SharedTensor | SharedBits, who: str) -> None:
+        """Refuses to hand over what is no prediction of this server's."""
+        if self._predictions.get(id(x)) is not x:
+            why = "this server did not compute it as a prediction"
+            raise Refused(
+                f"the reveal policy refuses predictions to {who} (predictions.what): {why}", "predictions.what"
+            )
 
     @contextmanager
     def purpose(self, kind: Kind, who: str) -> Generator[None]:
@@ -167,7 +188,7 @@ class PolicyGuard:
     def aggregating(self, rounds: int, clusters: int) -> None:
         """This server takes part in the aggregation of a round, the `rounds`-th, of so many models."""
         last = self.policy.last_round
-        if last is not None and rounds > last:
+        if self.top and last is not None and rounds > last:  # a group may have been asked again in a round that failed
             raise Refused(f"round {last} was the last one that the reveal policy allows", "last_round")
         self._aggregates = True
         self._round(Facts(rounds, clusters, self.facts.clients))
@@ -198,8 +219,8 @@ class PolicyGuard:
 # ---------------------------------------------------------------------- programs, and their parts
 
 
-def install(mpc: MPCBackend, policy: RevealPolicy, servers: Sequence[str]) -> None:
-    """Makes a policy this server's guard, for good.
+def install(mpc: MPCBackend, policy: RevealPolicy, servers: Sequence[str], top: bool = True) -> None:
+    """Makes a policy this server's guard, for good; `top` as in `PolicyGuard`.
 
     Raises:
         Misuse: when there is another one.
@@ -208,7 +229,7 @@ def install(mpc: MPCBackend, policy: RevealPolicy, servers: Sequence[str]) -> No
     if guard is not None and not (isinstance(guard, PolicyGuard) and guard.policy == policy):
         raise Misuse(f"{mpc.party.addresses[mpc.me]} has a guard already; it stays until the server stops")
     if guard is None:
-        mpc.party.guard = PolicyGuard(policy, servers)
+        mpc.party.guard = PolicyGuard(policy, servers, top)
 
 
 def report(mpc: MPCBackend, facts: Facts) -> None:
@@ -244,6 +265,19 @@ def purpose(mpc: MPCBackend, kind: Kind, who: str) -> Generator[None]:
         yield
 
 
+def consent(mpc: MPCBackend, kind: Kind, who: str) -> None:
+    """Refuses at the start of a program what would be refused at its end."""
+    if isinstance(mpc.party.guard, PolicyGuard):
+        mpc.party.guard.policy.decide(kind, who, mpc.party.guard.facts)
+
+
+def predicted(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+    """The same tensor, which from now on `hand_over` knows as predictions."""
+    if isinstance(mpc.party.guard, PolicyGuard):
+        mpc.party.guard.predicted(x)
+    return x
+
+
 def open_model(mpc: MPCBackend, flat: SharedTensor, who: str, reason: str) -> object:
     """The model in clear, at every server and the caller."""
     with purpose(mpc, "model", who):
@@ -258,6 +292,8 @@ def open_for_trainers(mpc: MPCBackend, flat: SharedTensor, who: str, reason: str
 
 def hand_over(mpc: MPCBackend, x: SharedTensor | SharedBits, client: str, reason: str) -> object:
     """Predictions for a client (`wwfl_core.client`)."""
+    if isinstance(mpc.party.guard, PolicyGuard):
+        mpc.party.guard.admit_prediction(x, client)
     with purpose(mpc, "predictions", client):
         return hand_over_components(mpc, x, client, reason)
 
@@ -266,16 +302,19 @@ def hand_over(mpc: MPCBackend, x: SharedTensor | SharedBits, client: str, reason
 
 
 def enforce(
-    policy: RevealPolicy | None, clusters: Sequence[LocalCluster], servers: Sequence[str] | None = None
+    policy: RevealPolicy | None,
+    clusters: Sequence[LocalCluster],
+    servers: Sequence[str] | None = None,
+    top: bool = True,
 ) -> None:
     """Installs a policy at every server of these clusters; None changes nothing: whoever commands servers may open.
 
-    `servers` are all addresses of the federation, by default those of the clusters.
+    `servers` are all addresses of the federation, by default those of the clusters; `top` as in `PolicyGuard`.
     """
     if policy is not None:
         addresses = servers or [address for cluster in clusters for address in cluster.addresses]
         for cluster in clusters:
-            cluster.run(install, policy, addresses)
+            cluster.run(install, policy, addresses, top)
 
 
 def tell(

@@ -9,6 +9,7 @@ import numpy as np
 
 from wwfl_core import checkpoint
 from wwfl_core.backend import MPCBackend
+from wwfl_core.errors import Misuse
 from wwfl_core.ops import argmax, one_hot_argmax
 from wwfl_core.tensor import SharedTensor, concatenate, stack_tensors
 
@@ -138,6 +139,10 @@ def evaluate(
     reason: str,
 ) -> int | None:
     """How many test images the model classifies right; only this number is opened."""
+    wanted = (len(images), *spec.output_shape(layers, images.shape[1:]))
+    if one_hot.shape != wanted:
+        raise Misuse(f"labels of shape {one_hot.shape} for images of shape {images.shape}: {wanted} are needed")
+    policy.consent(mpc, "accuracy", "everybody")
     with mpc.scope("evaluate"):
         network = Network(list(layers), int_bits)
         models = [network.freeze(params) for params in voters(flat, layers)]
@@ -164,7 +169,7 @@ def logits(
 ) -> SharedTensor:
     """The model's outputs, or an ensemble's votes [n, classes]; nothing is opened."""
     with mpc.scope("predict"):
-        return _scores(layers, int_bits, flat, images, batch)[0]
+        return policy.predicted(mpc, _scores(layers, int_bits, flat, images, batch)[0])
 
 
 def labels(
@@ -178,7 +183,7 @@ def labels(
     """The classes [n] of the images, as shared integers; nothing is opened."""
     with mpc.scope("predict"):
         scores, bits = _scores(layers, int_bits, flat, images, batch)
-        return argmax(scores, axis=1, bits=bits)
+        return policy.predicted(mpc, argmax(scores, axis=1, bits=bits))
 
 
 def _scores(

@@ -107,7 +107,7 @@ class Play:
                     raise
         if place is self.setting.tree:
             raise ProtocolError(f"the global servers cannot go on: {place.node.broken}; restore from a checkpoint")
-        self.setting.rebuild(place)
+        self.setting.rebuild(place, self.record.number - 1)
         self.setting.engine.align(place.node, run)
 
     def _hand_down(self, place: Place, model: Any) -> None:
@@ -238,13 +238,20 @@ class Play:
     def _receive_uploads(self, place: Place, child: Place, trained: Trained) -> dict[int, tuple[Any, float]]:
         """Local trainers share their models with the servers above; one that does not fit the format is not taken."""
         found: dict[int, tuple[Any, float]] = {}
-        for slot, (client, model) in enumerate(zip(list(trained.people), trained.models, strict=True)):
+        uploads = list(zip(trained.people, trained.models, trained.weights, strict=True))
+        trained.people, trained.models, trained.weights = [], [], []
+        for slot, (client, model, weight) in enumerate(uploads):
             number = child.first + (client if _apart(place) else slot)
             try:
-                found[number] = self.books.share(place.node, model), trained.weights[slot]
+                found[number] = self.books.share(place.node, model), weight
             except RangeError as error:
                 self.record.absent[f"{child.name}/{client}"] = f"RangeError: {error}"
-                trained.people.remove(client)
+                continue
+            trained.people.append(client)
+            trained.models.append(model)
+            trained.weights.append(weight)
+        if not found:
+            raise ProtocolError(f"no client of {child.name} submitted a model that fits the format")
         return found
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import nn
 
+from wwfl_core.errors import Misuse, ProtocolError
 from wwfl_core.prg import derive_key
 
 from . import policy, programs, sampling
 from .books import Books
-from .clients import Parcel, Rows, Shelf, one_hot
+from .clients import Parcel, Rows, Shelf, content_key, count_classes, one_hot
 from .data.datasets import Dataset
 from .engine import Engine, Node
 from .nn import spec
@@ -59,6 +60,7 @@ class Setting:
     root_size: int = 0
     classes: int = 0
     reveal_policy: policy.RevealPolicy | None = None
+    tests: dict[str, Rows] = field(default_factory=dict)
 
     @property
     def engine(self) -> Engine:
@@ -68,6 +70,25 @@ class Setting:
     def leaves(self) -> list[Place]:
         """Clusters and sets of local trainers, in order."""
         return [place for place in self.tree.walk() if place.leaf is not None]
+
+    def leaf(self, which: int | str) -> Place:
+        """The leaf of a number or a name. Raises Misuse if there is none."""
+        for place in self.leaves:
+            if which in (place.leaf, place.name):
+                return place
+        raise Misuse(f"there is no leaf {which!r}; there are {', '.join(f'{p.leaf} ({p.name})' for p in self.leaves)}")
+
+    def check(self, data: Dataset) -> None:
+        """Takes note of how many classes there are. Raises ConfigError for data that does not fit the model."""
+        self.classes = count_classes(self.layers, data)
+
+    def share_test(self, test: Dataset) -> Rows:
+        """A test set at the global servers, shared once."""
+        self.check(test)
+        key = content_key(test)
+        if key not in self.tests:
+            self.tests[key] = share_rows(self, self.tree.node, test)
+        return self.tests[key]
 
     @property
     def places(self) -> list[Place]:
@@ -85,17 +106,24 @@ class Setting:
     def _guard(self, place: Place) -> None:
         if self.reveal_policy is not None:
             addresses = [address for p in self.places for address in p.node.addresses]
-            policy.enforce(self.reveal_policy, [place.node], addresses)
+            policy.enforce(self.reveal_policy, [place.node], addresses, place is self.tree)
 
     def tell(self, record: Round) -> None:
         """Tells the global servers and the clusters who took part in a round, where a policy wants to know. Groups
-        count the rounds that they aggregate, and hear of no clients."""
+        count the rounds that they aggregate, and hear of no clients. Servers below the global ones that cannot hear
+        any more are replaced before the next round."""
         if self.reveal_policy is None:
             return
         nodes = [p.node for p in self.places if p.name not in record.absent]
         told = [p.node for p in self.places if p is self.tree or not isinstance(p.spec, Group)]
         counts = [len(people) for people in record.participants]
-        policy.tell(self.reveal_policy, [node for node in told if node in nodes], record.number, counts)
+        for node in (node for node in told if node in nodes):
+            try:
+                policy.tell(self.reveal_policy, [node], record.number, counts)
+            except ProtocolError as error:
+                if node is self.tree.node:
+                    raise
+                _log.warning("round %d is not reported to %s: %s", record.number, node.name, error)
 
     def open(self, place: Place) -> None:
         """Starts the servers of a place."""
@@ -104,9 +132,9 @@ class Setting:
         name = f"{place.name}.{place.generation + 1}" if place.generation else place.name
         place.node = self.engine.open(spec_.protocol, name, spec_.network, spec_.hosts, spec_.device)
 
-    def rebuild(self, place: Place) -> None:
+    def rebuild(self, place: Place, rounds: int) -> None:
         """New servers, with new names and keys, for a place whose old ones cannot go on. Its clients will share their
-        data again; what a rule kept there is forgotten."""
+        data again; what a rule kept there is forgotten, but not that `rounds` are over."""
         place.node.close()
         place.generation += 1
         place.memory = {}
@@ -115,6 +143,12 @@ class Setting:
                 _log.warning("%s lost added data %s; add it again", place.name, key)
         self.open(place)
         self._guard(place)
+        self.remind(place, rounds)
+
+    def remind(self, place: Place, rounds: int) -> None:
+        """Tells servers that aggregate, and have no share file that says so, how many rounds are over."""
+        if isinstance(place.spec, Group):
+            place.node.run(policy.note_restored, rounds)
 
     def coin(self, node: Node, who: str, label: str) -> bytes:
         """A joint coin of a node's servers. A run from a public seed tosses it all the same, so that it costs what a

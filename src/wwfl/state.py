@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import secrets
 from dataclasses import asdict
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wwfl_core.errors import ConfigError, DataError
+from wwfl_core.errors import ConfigError, DataError, ProtocolError
 
 from . import programs
 from .clients import Parcel
@@ -30,12 +31,20 @@ if TYPE_CHECKING:
 
 STATE = "state.json"
 
+_log = logging.getLogger("wwfl.federation")
+
 Written = dict[str, dict[str, list[str]]]
 """Folder -> file (without its party) -> parcels that it holds, for clients' data that lies there already."""
 
 
 def save(federation: Federation, folder: str) -> None:
-    """Writes share files under a new stamp, then the state that names them: a crash leaves the old checkpoint whole."""
+    """Writes share files under a new stamp, then the state that names them: a crash leaves the old checkpoint whole.
+
+    Servers below the global ones that cannot go on write nothing: they will be replaced, and what they kept with them.
+
+    Raises:
+        ProtocolError: the global servers cannot write.
+    """
     Path(folder).mkdir(parents=True, exist_ok=True)
     stamp = f"round-{len(federation.history)}-{secrets.token_hex(4)}"
     setting, files = federation._setting, {}
@@ -45,9 +54,9 @@ def save(federation: Federation, folder: str) -> None:
         tensors = {f"memory.{key}": value for key, value in place.memory.items()}
         if place is setting.tree:
             tensors["model"] = federation.current_model
-        if tensors:
-            files[place.name] = f"{'model' if place is setting.tree else place.name}.{stamp}"
-            place.node.run(programs.save, str(folder), files[place.name], tensors, stamp)
+        name = f"{'model' if place is setting.tree else place.name}.{stamp}"
+        if tensors and _wrote(federation, place, folder, name, tensors, stamp):
+            files[place.name] = name
     written = _save_data(federation, folder, stamp)
     shelves = setting.shelves
     body = {
@@ -82,11 +91,24 @@ def _save_data(federation: Federation, folder: str, stamp: str) -> dict[str, lis
         new = {key: rows for key, rows in shares.items() if key not in there}
         if new:
             tensors = {f"{key}.{part}": x for key, rows in new.items() for part, x in zip(_PARTS, rows, strict=True)}
-            mine[f"{_files_of(place)}.{stamp}"] = list(new)
-            place.node.run(programs.save, str(folder), f"{_files_of(place)}.{stamp}", tensors, stamp)
+            name = f"{_files_of(place)}.{stamp}"
+            if _wrote(federation, place, folder, name, tensors, stamp):
+                mine[name] = list(new)
         written |= mine
     federation._written[str(Path(folder).resolve())] = written
     return written
+
+
+def _wrote(federation: Federation, place: Place, folder: str, name: str, tensors: dict[str, Any], stamp: str) -> bool:
+    """Whether the servers of a place wrote their shares."""
+    try:
+        place.node.run(programs.save, str(folder), name, tensors, stamp)
+    except ProtocolError as error:
+        if place is federation._setting.tree:
+            raise
+        _log.warning("the checkpoint goes without %s: %s", place.name, error)
+        return False
+    return True
 
 
 _PARTS = ("images", "labels")
@@ -111,13 +133,15 @@ def restore(federation: Federation, folder: str) -> None:
         wanted = body["generations"].get(place.name, 0)
         if place.generation != wanted:
             place.generation = wanted - 1
-            setting.rebuild(place)
+            setting.rebuild(place, len(body["history"]))
     found: dict[str, dict[str, Any]] = {}
     for place in setting.places:
         if place.name in body["files"]:
             name = body["files"][place.name]
             found[place.name], stamp = place.node.run(programs.load, str(folder), name)
             _same_stamp(folder, body["stamp"], stamp)
+        else:
+            setting.remind(place, len(body["history"]))
     shares: list[dict[str, Any]] = [_load_data(place, folder, body["data"]) for place in setting.leaves]
     history = [Round.from_json(record) for record in body["history"]]
     federation._model = found[setting.tree.name].pop("model")

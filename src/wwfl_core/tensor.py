@@ -30,7 +30,7 @@ class SharedTensor(Functions):
     """
 
     __array_priority__ = 1000  # so that ndarray + SharedTensor comes here
-    __slots__ = ("data", "frac_bits", "mpc")
+    __slots__ = ("__weakref__", "data", "frac_bits", "mpc")
 
     def __init__(self, mpc: MPCBackend, data: Share, frac_bits: int) -> None:
         self.mpc = mpc

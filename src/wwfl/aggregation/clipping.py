@@ -11,7 +11,7 @@ from wwfl_core.ops.wide import exact_product, wide_inv_sqrt
 from wwfl_core.tensor import SharedTensor
 
 from .rules import Aggregation, Inputs
-from .updates import NORM_BITS, diagonal, gram, mixture, scaled, updates
+from .updates import NORM_BITS, check_norm_bound, diagonal, gram, mixture, scaled, updates
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class NormClipping(Aggregation):
     def __post_init__(self) -> None:
         if not 2.0**-16 <= self.clip < 2.0**NORM_BITS:
             raise ConfigError(f"{self!r}: clip must be in [2^-16, 2^{NORM_BITS})")
+
+    def check(self, inputs: int) -> None:
+        super().check(inputs)
+        check_norm_bound(self.norm_bound)
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         self.check(len(inputs.models))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
@@ -65,8 +66,8 @@ class FedAvgM(Aggregation):
     rate: float = 1.0
 
     def __post_init__(self) -> None:
-        if not (0 <= self.momentum < 1 and self.rate > 0):
-            raise ConfigError(f"{self!r}: momentum must be in [0, 1), rate above 0")
+        if not (0 <= self.momentum < 1 and 0 < self.rate < math.inf):
+            raise ConfigError(f"{self!r}: momentum must be in [0, 1), rate above 0 and finite")
 
     @property
     def needs_root(self) -> bool:  # type: ignore[override]

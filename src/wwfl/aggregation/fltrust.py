@@ -12,7 +12,7 @@ from wwfl_core.ops.wide import exact_product, product, wide_inv_sqrt, wide_recip
 from wwfl_core.tensor import SharedTensor, concatenate
 
 from .rules import Aggregation, Inputs
-from .updates import NORM_BITS, at_scale, diagonal, gram, mixture, updates
+from .updates import NORM_BITS, at_scale, check_norm_bound, diagonal, gram, mixture, updates
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class FLTrust(Aggregation):
 
     needs_root: ClassVar[bool] = True
     norm_bound: float | None = None
+
+    def check(self, inputs: int) -> None:
+        super().check(inputs)
+        check_norm_bound(self.norm_bound)
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         n = len(inputs.models)

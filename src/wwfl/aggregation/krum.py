@@ -12,7 +12,7 @@ from wwfl_core.ops import sum_of_ranks_between, top_k_mask
 from wwfl_core.tensor import SharedTensor
 
 from .rules import Aggregation, Inputs
-from .updates import SHARE_BITS, diagonal, gram, mixture, scaled, updates
+from .updates import SHARE_BITS, check_norm_bound, diagonal, gram, mixture, scaled, updates
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,18 @@ class MultiKrum(Aggregation):
             raise ConfigError(f"{self!r} needs at least {least} models (2 byzantine + 3), got {inputs}")
         if not 1 <= self._count(inputs) <= inputs:
             raise ConfigError(f"{self!r} cannot select {self.selected} of {inputs} models")
+        check_norm_bound(self._bound(inputs))
 
     def _count(self, inputs: int) -> int:
         return inputs - self.byzantine if self.selected is None else self.selected
 
+    def _bound(self, inputs: int) -> float | None:
+        return None if self.norm_bound is None else 2 * self.norm_bound * math.sqrt(inputs)
+
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         n = len(inputs.models)
         self.check(n)
-        bound = None if self.norm_bound is None else 2 * self.norm_bound * math.sqrt(n)
-        gaps = updates(inputs.models, inputs.current, bound)
+        gaps = updates(inputs.models, inputs.current, self._bound(n))
         chosen = top_k_mask(-self.scores(gaps), self._count(n))
         if self._count(n) > 1:
             chosen = scaled(chosen, 1.0 / self._count(n), SHARE_BITS)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from wwfl_core.cost import NetworkModel
 from wwfl_core.errors import ConfigError
+from wwfl_core.ops.exchange import Method
 from wwfl_core.registry import Entry, Registry
 
+from ..options import check_option, options_of
 from .clipping import NormClipping
 from .fedavg import FedAvg, FedAvgM
 from .fltrust import FLTrust
@@ -71,7 +73,7 @@ def rule(name: str, **options: Any) -> Aggregation:
         ConfigError: an unknown rule or option, each with the nearest known one, or values that the rule refuses.
     """
     make = RULES.resolve(name)
-    known = _options(make)
+    known = options_of(make)
     for option in options:
         if option not in known:
             near = difflib.get_close_matches(option, known, n=1, cutoff=0.4)
@@ -79,25 +81,11 @@ def rule(name: str, **options: Any) -> Aggregation:
             raise ConfigError(
                 f"rule {name!r} has no option {option!r}; {hint}its options are {', '.join(known) or 'none'}"
             )
-        _check_type(name, option, known[option], options[option])
+        check_option(f"rule {name!r}", option, known[option], options[option])
     try:
         return make(**{option: _value(option, given) for option, given in options.items()})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"rule {name!r} refuses {options}: {error}") from error
-
-
-def _options(make: Factory) -> dict[str, Any]:
-    """Names of options and their defaults (`inspect.Parameter.empty` where there is none)."""
-    return {name: p.default for name, p in inspect.signature(make).parameters.items()}
-
-
-def _check_type(name: str, option: str, default: Any, given: Any) -> None:
-    """A number where the default is one, true or false where it is one of these."""
-    wanted = {bool: bool, int: int, float: (int, float)}.get(type(default))
-    if wanted is not None and (not isinstance(given, wanted) or isinstance(given, bool) != (wanted is bool)):
-        raise ConfigError(
-            f"rule {name!r}: {option} is {given!r}, but it is like {default!r} ({type(default).__name__})"
-        )
 
 
 def _value(option: str, given: Any) -> Any:
@@ -107,6 +95,10 @@ def _value(option: str, given: Any) -> Any:
     if option == "base" and isinstance(given, Mapping):
         table = dict(given)
         return rule(str(table.pop("name", "fedavg")), **table)
+    if option == "base" and not isinstance(given, Aggregation):
+        raise ConfigError(f"base is {given!r}: name a rule")
     if option == "by" and isinstance(given, Mapping):
         return NetworkModel(**given)
+    if option == "by" and not isinstance(given, NetworkModel) and given not in get_args(Method):
+        raise ConfigError(f"by is {given!r}: it can be {', '.join(get_args(Method))}, or a network")
     return given

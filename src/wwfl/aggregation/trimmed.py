@@ -10,7 +10,7 @@ from wwfl_core.ops.exchange import By
 from wwfl_core.tensor import SharedTensor, stack_tensors
 
 from .rules import WAN, Aggregation, Inputs
-from .updates import divided, updates
+from .updates import check_width, divided, updates
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class TrimmedMean(Aggregation):
     def check(self, inputs: int) -> None:
         if self.trim < 0 or inputs <= 2 * self.trim:
             raise ConfigError(f"TrimmedMean(trim={self.trim}) needs more than {2 * self.trim} models, got {inputs}")
+        check_width(self, self.bits)
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         n = len(inputs.models)
@@ -48,6 +49,10 @@ class Median(Aggregation):
 
     bits: int = 64
     by: By = WAN
+
+    def check(self, inputs: int) -> None:
+        super().check(inputs)
+        check_width(self, self.bits)
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         self.check(len(inputs.models))

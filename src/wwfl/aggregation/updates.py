@@ -33,11 +33,22 @@ def updates(models: Sequence[SharedTensor], current: SharedTensor, norm_bound: f
         ConfigError: a bound that is not positive, or so large that no fractional bit would be left.
     """
     gaps = stack_tensors([model - current for model in models])
+    check_norm_bound(norm_bound)
     if norm_bound is None:
         return gaps
-    if not 0 < norm_bound < 2.0 ** (NORM_BITS - 1):
-        raise ConfigError(f"a norm bound of {norm_bound} is not in (0, 2^{NORM_BITS - 1}); scale the models down")
     return gaps.rescale(min(gaps.frac_bits, NORM_BITS - max(0, math.ceil(math.log2(norm_bound)))))
+
+
+def check_norm_bound(bound: float | None) -> None:
+    """Raises ConfigError for a bound that `updates` cannot keep."""
+    if bound is not None and not 0 < bound < 2.0 ** (NORM_BITS - 1):
+        raise ConfigError(f"a norm bound of {bound} is not in (0, 2^{NORM_BITS - 1}); scale the models down")
+
+
+def check_width(rule: object, bits: int) -> None:
+    """Raises ConfigError for a comparison width that words do not have."""
+    if not 2 <= bits <= 64:
+        raise ConfigError(f"{rule!r}: bits is the width of comparisons, 2 to 64")
 
 
 def gram(matrix: SharedTensor) -> SharedTensor:

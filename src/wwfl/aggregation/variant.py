@@ -13,7 +13,7 @@ from wwfl_core.tensor import SharedTensor, stack_tensors
 
 from ..sampling import distinct
 from .rules import Aggregation, Inputs
-from .updates import SHARE_BITS, divided, mixture, scaled, updates
+from .updates import SHARE_BITS, check_width, divided, mixture, scaled, updates
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class TrimmedMeanVariant(Aggregation):
     def check(self, inputs: int) -> None:
         if self.trim < 0 or self.beta < 1 or inputs <= 2 * self.trim:
             raise ConfigError(f"{self!r} needs beta >= 1, trim >= 0 and more than {2 * self.trim} models, got {inputs}")
+        check_width(self, self.bits)
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         n = len(inputs.models)

@@ -60,10 +60,12 @@ class DataAttack(ABC):
 class ModelAttack(ABC):
     """Replaces the models that malicious clients of plain federated learning submit.
 
-    In WW-FL a client submits data and never a model, so that nothing of this kind can be mounted there.
+    In WW-FL a client submits data and never a model, so that nothing of this kind can be mounted there. `needs` is how
+    many honest models it must know; in a round with fewer malicious clients they submit what they trained.
     """
 
     name: ClassVar[str]
+    needs: ClassVar[int] = 1
 
     @abstractmethod
     def craft(self, honest: Sequence[np.ndarray], current: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:

@@ -42,7 +42,12 @@ class TargetedLabelFlip(DataAttack):
         """The samples of class `source`, labelled `target`."""
         self._check(test)
         wanted = test.take(np.flatnonzero(test.labels == self.source))
-        return replace(wanted, labels=np.full_like(wanted.labels, self.target), name=f"{wanted.name}, goal of tlf")
+        return replace(
+            wanted,
+            labels=np.full_like(wanted.labels, self.target),
+            name=f"{wanted.name}, goal of tlf",
+            sha256=wanted.derived_sha256(repr(self).encode()),
+        )
 
     def _check(self, data: Dataset) -> None:
         if self.source == self.target or not all(0 <= label < data.classes for label in (self.source, self.target)):

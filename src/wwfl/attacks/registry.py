@@ -17,6 +17,7 @@ from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
 from wwfl.attacks.api import DataAttack, ModelAttack
+from wwfl.options import check_option, options_of
 from wwfl_core.errors import ConfigError
 
 DATA_GROUP = "wwfl.attacks"
@@ -106,13 +107,15 @@ def _make(known: Mapping[str, Entry[Kind]], name: str, options: Mapping[str, Any
         raise ConfigError(f"no attack is called {name!r}; {_nearest(name, known)}known are {', '.join(known)}")
     if entry.made_by is None:
         raise ConfigError(f"attack {name!r} of {entry.distribution} cannot be loaded: {entry.error}")
-    accepted = list(inspect.signature(entry.made_by).parameters)
-    for option in options:
+    known_options = options_of(entry.made_by)
+    accepted = list(known_options)
+    for option, given in options.items():
         if option not in accepted:
             raise ConfigError(
                 f"attack {name!r} has no option {option!r}; {_nearest(option, accepted)}"
                 f"it has {', '.join(accepted) or 'none'}"
             )
+        check_option(f"attack {name!r}", option, known_options[option], given)
     return entry.made_by(**options)
 
 

@@ -84,6 +84,8 @@ def _resumed(config_path: str | None, overrides: Sequence[str], folder: str | No
             f"{folder} was made with another configuration ({', '.join(different)} differ); only schedule.rounds may "
             f"change with --resume"
         )
+    if wanted.schedule.rounds < (done := len(kept.metrics())):
+        raise ConfigError(f"{folder} has {done} rounds; schedule.rounds={wanted.schedule.rounds} would be fewer")
     with kept.locked():
         kept.extend(wanted)
     return kept

@@ -209,6 +209,14 @@ class Privacy(Section):
     delta: Annotated[float, Field(gt=0, lt=1)] = Field(1e-5, description="delta of the stated guarantee")
     epsilon: Positive | None = Field(None, description="budget: the run stops before it would be exceeded")
 
+    @model_validator(mode="after")
+    def _not_in_vain(self) -> Privacy:
+        if self.epsilon is not None and self.clip is None:
+            raise PydanticCustomError(
+                "budget_without_clip", "epsilon is a budget of differential privacy, but there is none: give a clip"
+            )
+        return self
+
 
 class Reveal(Section):
     """Who may see the model, and when. By default nobody, ever."""

@@ -301,6 +301,7 @@ PROGRAMS: dict[Callable[..., Any], Callable[..., Any]] = {
     programs.logits: _outputs,
     policy.open_model: _open_model,
     policy.open_for_trainers: _open_model,
+    policy.note_restored: lambda node, rounds: None,  # nobody counts here
     programs.save: _save,
     programs.load: _load,
 }

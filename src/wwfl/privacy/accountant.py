@@ -28,8 +28,8 @@ class Budget:
     delta: float
 
     def __post_init__(self) -> None:
-        if not (self.epsilon > 0 and 0 < self.delta < 1):
-            raise ConfigError(f"Budget({self.epsilon}, {self.delta}): epsilon > 0 and 0 < delta < 1 are needed")
+        if not (0 < self.epsilon < math.inf and 0 < self.delta < 1):
+            raise ConfigError(f"Budget({self.epsilon}, {self.delta}): 0 < epsilon < inf and 0 < delta < 1 are needed")
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,16 @@ class Guarantee:
 
     def __str__(self) -> str:
         return (
-            f"({self.epsilon:.3g}, {self.delta:.1g})-differential privacy of {self.unit}; {self.releases} "
+            f"({_rounded_up(self.epsilon):.3g}, {self.delta:g})-differential privacy of {self.unit}; {self.releases} "
             f"releases with noise multiplier {self.noise_multiplier:g}, neighbours: a contribution or none; no "
             f"amplification by sampling is claimed"
         )
+
+
+def _rounded_up(x: float) -> float:
+    """x >= 0 with three digits, and never less than x: a promise must not be rounded down."""
+    unit = 10.0 ** (math.floor(math.log10(x)) - 2) if x > 0 else 1.0
+    return math.ceil(x / unit - 1e-9) * unit
 
 
 def delta_of(rho: float, epsilon: float) -> float:

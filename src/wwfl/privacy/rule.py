@@ -95,20 +95,22 @@ class Private(Aggregation):
         self.check(n)
         releases = mpc.party.notes.get(policy.RELEASES, 0) + 1
         self.affords(releases)
-        updates = stack_tensors(models) - current.reshape(1, size)
-        noisy = clip_rows(updates, self.clip) + self._noise(mpc, n, size)
+        updates = (stack_tensors(models) - current.reshape(1, size)).rescale(mpc.fixed.frac_bits)
+        released = self._released(clip_rows(updates, self.clip))
         mpc.party.notes[policy.RELEASES] = releases
-        private = [current + noisy[i] for i in range(n)]
+        # What is not released is no input: the rule sees functions of noisy values and of public numbers only.
+        private = [current + released[i] for i in range(released.shape[0])] + [current] * (n - released.shape[0])
         return self.rule.aggregate(Inputs(private, [1.0] * n, current, inputs.root, inputs.coin, inputs.memory))
 
-    def _noise(self, mpc: MPCBackend, n: int, size: int) -> SharedTensor:
-        """Noise [n, size]: on the first row only where the rule adds up all rows."""
+    def _released(self, rows: SharedTensor) -> SharedTensor:
+        """Clipped rows [n, size] with noise; for the mean, their noisy sum [1, size], as whole words: of rows with
+        weights that differ in the last bit, the sum's remainder would tell what the noise does not hide."""
+        mpc, (n, size) = rows.mpc, rows.shape
         sigma2 = server_sigma2(mpc.sharing, self.noise_multiplier * self.clip * 2.0**mpc.fixed.frac_bits, size)
         with mpc.scope("noise"):
-            if not isinstance(self.rule, FedAvg):
-                return joint_noise(mpc, sigma2, (n, size))
-            first = joint_noise(mpc, sigma2, (1, size))
-            return first if n == 1 else concatenate([first, mpc.public_tensor(np.zeros((n - 1, size)))])
+            if type(self.rule) is FedAvg:
+                return rows.sum(0).reshape(1, size) + joint_noise(mpc, sigma2, (1, size))
+            return rows + joint_noise(mpc, sigma2, (n, size))
 
 
 # ---------------------------------------------------------------------- noise
@@ -195,14 +197,15 @@ def clip_target(clip: float, size: int, frac_bits: int) -> float:
     """The norm to scale to so that the result, with all errors, has norm at most `clip`.
 
     With u = 2^-frac_bits and norms up to G = sqrt(size) bound, the inverse root is off by 2e-6 relative and 2 u, the
-    target's encoding by u relative, the product of both by u, and every coordinate's product by u:
-        norm <= t (1 + u) (1 + 2e-6) / sqrt(1 - u / t^2) + G (2 t (1 + u) + 1) u + sqrt(size) u.
+    target's encoding by u, a squared norm and the encoded t^2 by u each, the product of both by u, and every
+    coordinate's product by u:
+        norm <= (t + u) (1 + 2e-6) / sqrt(1 - 2 u / t^2) + G (2 (t + u) + 1) u + sqrt(size) u.
     """
     u, root = 2.0**-frac_bits, math.sqrt(size)
     largest = root * coordinate_bound(size, frac_bits)
 
     def worst(t: float) -> float:
-        return t * (1 + u) * (1 + 2e-6) / math.sqrt(1 - u / t**2) + largest * (2 * t * (1 + u) + 1) * u + root * u
+        return (t + u) * (1 + 2e-6) / math.sqrt(1 - 2 * u / t**2) + largest * (2 * (t + u) + 1) * u + root * u
 
     low, high = math.sqrt(2.0**7 * u), clip
     if high <= low or worst(low) > clip:
