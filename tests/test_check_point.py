@@ -141,29 +141,23 @@ def test_without_a_lie_all_that_a_check_point_shows_follows_from_what_a_party_kn
     assert told(shown) == list(CANDIDATES)  # which do not matter then
 
 
-@pytest.mark.parametrize("liar", range(4))
-@pytest.mark.parametrize("step", ["check", "check.ok"])
-def test_who_alters_its_messages_of_a_check_point_ends_the_run_at_whom_it_deceives(step: str, liar: int) -> None:
-    """Another commitment, another opening: what was committed to before the others' sums were seen must fit."""
-    for change in ({0}, {1}, {2}, {0, 1, 2}):
-        deceived: set[int] = set()
-
-        def alter(sender: int, i: int, frame: Frame, change: set[int] = change, deceived: set[int] = deceived) -> Any:
-            if sender != liar or frame.tag.name != step:
-                return frame
-            position = len(deceived) + len(passed)
-            passed.append(i) if position not in change else deceived.add(i)
-            return dataclasses.replace(frame, payload=frame.payload ^ np.uint8(1)) if position in change else frame
-
-        passed: list[int] = []
-        with LocalCluster(Tetrad4PC(), name="poisoned", deadline_s=20.0) as c:
-            c.memory.tamper = tap = Wiretap(alter)
-            outcomes = c.submit(checked).outcomes()
-        victims = {r for s, r, i, _ in tap.frames if s == liar and i in deceived}
-        assert len(victims) == len(change)
-        assert all(isinstance(outcomes[v].error, VerificationFailed) for v in victims)
-
-
 def checked(mpc: MPCBackend) -> None:
     mpc.share(np.zeros(2) if mpc.me == CS1 else None, CS1, shape=(2,))
     mpc.checkpoint()
+
+
+@pytest.mark.parametrize("liar", range(4))
+@pytest.mark.parametrize("step", ["check", "check.ok"])
+def test_who_alters_its_messages_of_a_check_point_ends_the_run_at_whom_it_deceives(step: str, liar: int) -> None:
+    """Another commitment, or another opening: what was committed to before the others' sums were seen must fit."""
+    others = [p for p in range(4) if p != liar]
+    for victims in ([others[0]], [others[2]], others):
+
+        def alter(sender: str, receiver: str, frame: Frame, victims: list[int] = victims) -> Frame:
+            deceived = sender == f"poisoned/{liar}" and frame.tag.name == step and int(receiver[-1]) in victims
+            return dataclasses.replace(frame, payload=frame.payload ^ np.uint8(1)) if deceived else frame
+
+        with LocalCluster(Tetrad4PC(), name="poisoned", deadline_s=20.0) as c:
+            c.memory.tamper = alter
+            outcomes = c.submit(checked).outcomes()
+        assert all(isinstance(outcomes[v].error, VerificationFailed) for v in victims)
