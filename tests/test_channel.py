@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from wwfl_core.channel.endpoint import Endpoint
-from wwfl_core.channel.frames import Abort, Decoder, Frame, Hello, Tag, encode
+from wwfl_core.channel.endpoint import MAX_ABORTED_RUNS, Endpoint
+from wwfl_core.channel.frames import MAX_ROUND, MAX_SECONDS, Abort, Decoder, Frame, Hello, Tag, encode
 from wwfl_core.channel.memory import MemoryNetwork
 from wwfl_core.cost import Cost, NetworkModel, Phase
 from wwfl_core.errors import (
@@ -59,8 +59,8 @@ FRAMES = st.builds(
     Frame,
     st.builds(Tag, st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.text(max_size=9), st.sampled_from(Phase)),
     st.text(max_size=9),
-    st.integers(0, 2**64 - 1),
-    st.floats(0, 1e12),
+    st.integers(0, MAX_ROUND),
+    st.floats(0, MAX_SECONDS),
     ARRAYS.map(lambda array: array.T) | ARRAYS | ARRAYS.map(lambda array: array[..., ::2] if array.ndim else array),
 )
 OTHERS = st.builds(Abort, st.integers(0, 2**64 - 1), st.text(), st.text()) | st.builds(Hello, st.text(), st.text())
@@ -342,3 +342,47 @@ def test_phases_are_independent_and_control_is_free() -> None:
     assert cost.rounds == {OFF: 6, ON: 1} and cost.messages(phase=ON) == 1 and cost.bytes_sent(phase=ON) == 8
     a.begin(2, deadline_s=1)
     assert a.cost() == Cost(), "every run starts from zero"
+
+
+def test_only_who_takes_part_in_a_run_can_abort_it() -> None:
+    a, b, stranger = memory(3, deadline_s=0.2)
+    for run in (2, 3):
+        stranger._transport.post("3pc/1", Abort(run, "3pc/0", "says the stranger"))
+    b.begin(2, deadline_s=0.2, members=["3pc/0", "3pc/1"])
+    a.begin(2, deadline_s=0.2)
+    with pytest.raises(DeadlineExceeded):
+        recv(b, "3pc/0", 1)
+    a.abort("says a member", peers=["3pc/1"])
+    with pytest.raises(PeerAborted, match="says a member"):
+        recv(b, "3pc/0", 1)
+    b.begin(3, deadline_s=0.2, members=["3pc/0", "3pc/1"])
+    b.invite(["3pc/2"])
+    with pytest.raises(PeerAborted, match=r"told by 3pc/2.*says the stranger"):
+        recv(b, "3pc/2", 1)
+
+
+def test_a_peer_cannot_fill_the_memory_with_aborts_of_runs_to_come() -> None:
+    a, b = memory(deadline_s=5)
+    for run in range(1, 10_000):
+        a._transport.post("3pc/1", Abort(run, "3pc/0", "x" * 4000))
+    assert len(b._aborts) <= MAX_ABORTED_RUNS
+    b.begin(2, deadline_s=5)
+    with pytest.raises(PeerAborted):
+        recv(b, "3pc/0", 1)
+    b.begin(MAX_ABORTED_RUNS + 1, deadline_s=5)
+    a._transport.post("3pc/1", Abort(MAX_ABORTED_RUNS + 1, "3pc/0", "the room is used again"))
+    with pytest.raises(PeerAborted, match="used again"):
+        recv(b, "3pc/0", 1)
+
+
+def test_a_stamp_at_the_limit_does_not_spoil_the_frames_of_who_received_it() -> None:
+    """It spoils the accounting, nothing else: the next stamp is no larger, and no frame is refused for it."""
+    tag = Tag(1, 1, "mul", Phase.ONLINE)
+    for round, seconds in ((MAX_ROUND, MAX_SECONDS), (MAX_ROUND + 1, MAX_SECONDS * 2)):
+        frame = Frame(tag, "test", round, seconds, np.zeros(1, np.uint64))
+        (arrived,) = Decoder().feed(b"".join(encode(frame)))
+        assert isinstance(arrived, Frame) and (arrived.stamp_round, arrived.stamp_s) == (MAX_ROUND, MAX_SECONDS)
+    raw = bytearray(b"".join(encode(Frame(tag, "test", 1, 0.0, np.zeros(1, np.uint64)))))
+    raw[16 + 16 : 16 + 24] = (2**64 - 1).to_bytes(8, "little")
+    with pytest.raises(Desync, match="round 18446744073709551615"):
+        Decoder().feed(raw)

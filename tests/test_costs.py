@@ -202,7 +202,7 @@ def test_a_reveal_costs_a_check_point_more_where_the_protocol_is_malicious(c: Lo
     malicious = c.sharing.security.malicious
     assert c.last_cost.rounds[ON] == (3 if malicious else 1)
     assert c.last_cost.bytes_sent(label="check") == (parties * (parties - 1) * 32 if malicious else 0)
-    assert c.last_cost.bytes_sent(label="check.ok") == (parties * (parties - 1) if malicious else 0)
+    assert c.last_cost.bytes_sent(label="check.ok") == (parties * (parties - 1) * 32 if malicious else 0)
 
 
 def test_sharing_costs_by_owner(c: LocalCluster) -> None:

@@ -178,7 +178,7 @@ def test_no_altered_message_makes_an_honest_party_accept_a_wrong_value() -> None
     assert unnoticed <= {"check.ok", "open"}
 
 
-def test_a_lie_in_a_product_is_named() -> None:
+def test_a_lie_in_a_product_is_noticed() -> None:
     _, frames = execute(None)
     s, i = next((s, i) for s, _, i, f in frames if f.tag.name == "mul")
     outcomes, _ = execute((s, i))

@@ -209,3 +209,32 @@ def test_another_servers_name_is_refused(authority: Authority) -> None:
         with pytest.raises(PeerLost, match="x wants c, but this is b"):
             with nodes("x", connect=False) as (x,):
                 x.connect({"c": b.host_port})
+
+
+def test_what_a_peer_sends_ahead_is_bounded_and_nothing_of_it_is_lost() -> None:
+    """A peer that floods this one is slowed down by its connection, at whatever it sends; another peer is not."""
+    limit, count, words = 1 << 18, 300, 4096
+    flooded = TcpNode("b", insecure_plaintext=True, max_waiting_bytes=limit)
+    with nodes("a", "c", connect=False) as (a, c):
+        try:
+            for node in (a, c):
+                node.connect({"b": flooded.host_port})
+            flooded.endpoint.begin(1, deadline_s=10)
+            for op in range(count):
+                a.endpoint.send("b", op, "mul", ON, np.full(words, op, np.uint64), label="test")
+            for op in range(20_000):  # small frames count, too
+                send(c.endpoint, "b", op)
+            time.sleep(0.5)
+            here = {peer: sum(f.payload.nbytes for f in frames) for peer, frames in flooded.endpoint._inbox.items()}
+            assert 0 < here["a"] < limit + 8 * words + 65536
+            assert len(flooded.endpoint._inbox["c"]) < 2000
+            for op in range(count):
+                assert recv(flooded.endpoint, "a", op, shape=(words,))[0] == op
+            for op in range(20_000):
+                recv(flooded.endpoint, "c", op)
+            for op in range(count):  # left unread: closing does not wait for it
+                a.endpoint.send("b", op, "mul", ON, np.zeros(words, np.uint64), label="test")
+        finally:
+            begun = time.monotonic()
+            flooded.close()
+            assert time.monotonic() - begun < 5

@@ -6,7 +6,7 @@ CS2 and CS3 evaluate online, CS1 verifies them, CS4 only takes part in the (inpu
 The holders of l1, l2, l3 share the PRG keys K1, K2, K3. Over GF(2) the same code gives the Boolean world.
 
 Security: every value on a wire is a joint send (a second party vouches for it), or enters CS1's check value v with a
-unit coefficient; digests are compared, and verdicts exchanged, before anything is opened (MPCBackend.checkpoint).
+unit coefficient; all that was vouched for is compared before anything is opened (MPCBackend.checkpoint).
 CS4's words w have no second owner: they are safe because an error in w reaches v multiplied by +-1 only. Summing
 several w, or scaling one by a secret, would let CS4 learn a bit from abort or no abort; no gate here does that.
 

@@ -89,7 +89,7 @@ class _Dealt:
 
 def send_shares(mpc: MPCBackend, x: SharedTensor | SharedBits, plan: Plan, change: Change) -> int:
     """The source's program: a check point (malicious sources only), then the plan's; returns host-internal bytes."""
-    mpc.party.guests = plan.targets
+    mpc.party.invite(plan.targets)
     mpc.party.admit_move(plan.targets)
     mpc.checkpoint()
     return plan.send(mpc, x.data, change)
@@ -163,7 +163,7 @@ def receive_shares(
     Raises:
         VerificationFailed: when dealers contradict each other and nobody can be outvoted.
     """
-    mpc.party.guests = plan.sources
+    mpc.party.invite(plan.sources)
     total, outvoted = plan.receive(mpc, change)
     if frac_bits is None:
         return SharedBits(mpc, total, change.shape), outvoted

@@ -1,7 +1,7 @@
 """What every operation costs in a protocol, measured on the wire.
 
-Bits per 64-bit element, all directed links together, payload only; digests and verdicts of malicious-secure protocols
-(32 bytes per channel and check point) are left out, but for those that accompany a reveal. Costs depend on shapes only.
+Bits per 64-bit element, all directed links together, payload only; check points of malicious-secure protocols
+(64 bytes per channel and check point) are left out, but for those that accompany a reveal. Costs depend on shapes only.
 What is sent once per cluster (keys, base transfers) is apart: `set_up`.
 """
 

@@ -32,7 +32,7 @@ class DeclaredCost:
         }
 
     `links` may add, for directed pairs of parties, the online and offline bits of each; pairs not named send nothing.
-    The two rounds and the 32-byte digests of a check point are counted apart: they do not depend on the operation.
+    The two rounds and the messages of a check point are counted apart: they do not depend on the operation.
     """
 
     offline: Formula

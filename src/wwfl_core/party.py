@@ -142,6 +142,11 @@ class Party:
         label = self.label(op.name)
         self.ledger.record(run=self.run, op=op.number, label=label, reason=reason, to=to, shape=shape, grounds=grounds)
 
+    def invite(self, guests: Sequence[str]) -> None:
+        """Servers of another cluster take part in the current run: they may abort it, and learn if this one does."""
+        self.guests = tuple(guests)
+        self.endpoint.invite(guests)
+
     def abort(self, reason: str) -> None:
         """Tells all other parties of the run why this one stops."""
         others = [a for i, a in enumerate(self.addresses) if i != self.index]

@@ -14,7 +14,7 @@ from .backend import MPCBackend
 from .channel.endpoint import Endpoint
 from .cost import Cost, NetworkModel
 from .device import HOST, Device, Memory
-from .errors import Misuse
+from .errors import DeadlineExceeded, Desync, Misuse, PeerAborted, PeerLost, VerificationFailed
 from .ledger import Opening
 from .party import Party
 from .sharing import Security
@@ -82,6 +82,18 @@ def home(item: Any) -> Any:
     return to_host(item) if hasattr(item, "dtype") and hasattr(item, "nbytes") else item
 
 
+TOLD = (Desync, PeerLost, PeerAborted, DeadlineExceeded, VerificationFailed)
+"""Errors of the channels and checks, whose messages name servers and operations only."""
+
+
+def for_peers(error: BaseException) -> str:
+    """What the other servers are told of an error here. Messages of other errors may show values (a number of a
+    party's input that is out of range, whatever a program puts into an exception), so they go to the coordinator
+    only."""
+    name = type(error).__name__
+    return f"{name}: {error}" if type(error) in TOLD else f"{name} (its own report says more)"
+
+
 class Server:
     """Party `index` of a cluster: its end of the protocol and the shares that it keeps between commands."""
 
@@ -104,7 +116,9 @@ class Server:
         outcome = Outcome()
         begun = time.thread_time()
         try:
-            party.endpoint.begin(command.run, deadline_s=command.deadline_s, network=command.network)
+            party.endpoint.begin(
+                command.run, deadline_s=command.deadline_s, network=command.network, members=party.addresses
+            )
             party.run, party.guests, party.guarantee = command.run, (), command.guarantee
             # Operation numbers never repeat, whatever became of earlier runs: they are part of every PRG nonce, and
             # two parties that drew one stream for two secrets would reveal their difference.
@@ -122,7 +136,7 @@ class Server:
             outcome.at = time.time()
             error.add_note("".join(traceback.format_exception(error)).rstrip())
             outcome.error = error
-            party.abort(f"{type(error).__name__}: {error}")
+            party.abort(for_peers(error))
         outcome.compute_s = time.thread_time() - begun
         outcome.cost = party.endpoint.cost()
         outcome.openings = tuple(party.ledger)[started:]

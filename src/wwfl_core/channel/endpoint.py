@@ -27,6 +27,12 @@ from wwfl_core.device import HOST, Device
 from wwfl_core.errors import DeadlineExceeded, Desync, Misuse, PeerAborted, PeerLost
 
 PATIENCE_S = 1.0
+MAX_WAITING_BYTES = 1 << 30
+"""What may wait from one peer for the party to take it; a transport that reads ahead pauses there."""
+MAX_ABORTED_RUNS = 64
+"""Of how many runs a peer may say ahead that they are aborted."""
+FRAME_BYTES = 1 << 10
+"""What a waiting frame counts beside its payload."""
 
 
 class Transport(Protocol):
@@ -48,17 +54,17 @@ class _Run:
     run: int
     deadline_s: float
     clock: Clock
+    members: set[str] | None
     cost: Cost = field(default_factory=Cost)
 
 
-@dataclass
-class _Aborts:
-    """Who aborted a run; the first one counts."""
+@dataclass(frozen=True)
+class _Told:
+    """An abort, who told of it, and when."""
 
     teller: str
-    first: Abort
+    abort: Abort
     at: float
-    tellers: set[str] = field(default_factory=set[str])
 
 
 class Endpoint:
@@ -68,25 +74,35 @@ class Endpoint:
     thread of the party; `close` may be called from any thread and wakes a waiting `recv`.
     """
 
-    def __init__(self, address: str, transport: Transport) -> None:
+    def __init__(self, address: str, transport: Transport, *, max_waiting_bytes: int = MAX_WAITING_BYTES) -> None:
         self.address = address
+        self._max_waiting = max_waiting_bytes
         self.device: Device = HOST  # where the party works
         self._transport = transport
         self._changed = Condition()
         # Written under _changed. `send` reads them without: what it does not know yet, it could as well have missed.
         self._inbox: dict[str, deque[Frame]] = {}
+        self._waiting: dict[str, int] = {}  # bytes per peer in the inbox
         self._lost: dict[str, str] = {}
-        self._aborts: dict[int, _Aborts] = {}
+        self._aborts: dict[int, list[_Told]] = {}  # by run, at most one of each teller, in order of arrival
         self._awaited: str | None = None  # from whom the party waits for a frame; others need not wake it
         self._closed = False
         self._run: _Run | None = None
 
     # The party's side.
 
-    def begin(self, run: int, *, deadline_s: float, network: NetworkModel | None = None) -> None:
+    def begin(
+        self,
+        run: int,
+        *,
+        deadline_s: float,
+        network: NetworkModel | None = None,
+        members: Iterable[str] | None = None,
+    ) -> None:
         """Start a run: fresh meters and clocks; whatever is left of older runs is dropped.
 
-        `deadline_s` bounds each wait of `recv`. Run numbers only increase; all parties of a run use the same.
+        `deadline_s` bounds each wait of `recv`. Run numbers only increase; all parties of a run use the same. Only
+        `members` (and who is invited later) can abort the run; by default everybody who is connected.
         """
         if self._run is not None and run <= self._run.run:
             raise Misuse(f"{self.address}: run {run} after run {self._run.run}; run numbers must increase")
@@ -94,11 +110,18 @@ class Endpoint:
             raise Misuse(f"{self.address}: run {run}, deadline {deadline_s} s; give run >= 0, deadline > 0")
         with self._changed:
             self._check_open()
-            self._run = _Run(run, deadline_s, Clock(network))
-            for frames in self._inbox.values():
+            self._run = _Run(run, deadline_s, Clock(network), None if members is None else set(members))
+            for frm, frames in self._inbox.items():
                 while frames and frames[0].tag.run < run:
-                    frames.popleft()
+                    self._take(frm, frames)
             self._aborts = {of: abort for of, abort in self._aborts.items() if of >= run}
+
+    def invite(self, guests: Iterable[str]) -> None:
+        """These peers take part in the current run, too, and can abort it."""
+        run = self._current("invite peers")
+        with self._changed:
+            if run.members is not None:
+                run.members |= set(guests)
 
     def send(
         self,
@@ -177,8 +200,8 @@ class Endpoint:
         if run is None:
             return
         with self._changed:
-            known = self._aborts.get(run.run)
-            abort = known.first if known else Abort(run.run, self.address, reason)
+            told = self._told(run)
+            abort = told[0].abort if told else Abort(run.run, self.address, reason)
         for peer in peers:
             if peer != self.address:
                 # A peer that cannot be told is gone already, whatever the transport says about it.
@@ -211,14 +234,23 @@ class Endpoint:
         """Called by the transport: `frame` arrived from `frm`."""
         with self._changed:
             if isinstance(frame, Abort):
-                # The first abort of a run wins, so that everybody reports the same cause where possible.
-                known = self._aborts.setdefault(frame.run, _Aborts(frm, frame, time.monotonic()))
-                known.tellers.add(frm)
+                self._note(frm, frame)
                 self._changed.notify_all()
             else:
                 self._inbox.setdefault(frm, deque()).append(frame)
+                self._waiting[frm] = self._waiting.get(frm, 0) + frame.payload.nbytes + FRAME_BYTES
                 if frm == self._awaited:
                     self._changed.notify_all()
+
+    def wait_for_room(self, frm: str) -> None:
+        """Called by a transport that reads ahead, before it reads more from `frm`: returns when what waits from it is
+        below the limit, or the endpoint was closed. A peer that floods this one is then slowed down by its connection.
+
+        No party waits for ever: it takes messages from one peer in their order, so the one that it waits for is either
+        here or what the transport reads next.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._waiting.get(frm, 0) < self._max_waiting)
 
     def lost(self, frm: str, reason: str) -> None:
         """Called by the transport: nothing more will arrive from `frm`, because of `reason`."""
@@ -228,6 +260,19 @@ class Endpoint:
 
     # Internals.
 
+    def _note(self, frm: str, abort: Abort) -> None:
+        """Keeps an abort, if it can matter: the first of a peer for a run, and of no more than a few runs."""
+        if self._run is not None and abort.run < self._run.run:
+            return
+        runs = [of for of, told in self._aborts.items() if any(t.teller == frm for t in told)]
+        if abort.run not in runs and len(runs) < MAX_ABORTED_RUNS:
+            self._aborts.setdefault(abort.run, []).append(_Told(frm, abort, time.monotonic()))
+
+    def _told(self, run: _Run) -> list[_Told]:
+        """Aborts of a run by those who take part in it. The first one counts, so that everybody reports the same cause
+        where possible."""
+        return [t for t in self._aborts.get(run.run, ()) if run.members is None or t.teller in run.members]
+
     def _next(self, frm: str, run: _Run, tag: Tag) -> Frame:
         """The next frame of this run (or a newer one) from `frm`."""
         until = time.monotonic() + run.deadline_s
@@ -236,7 +281,7 @@ class Endpoint:
             while True:
                 self._check_open()
                 while frames:
-                    frame = frames.popleft()
+                    frame = self._take(frm, frames)
                     if frame.tag.run >= run.run:
                         return frame
                 # Only now, and with a little patience for peers that did not abort themselves: parties that fail
@@ -254,6 +299,14 @@ class Endpoint:
                     )
                 self._awaited = frm
                 self._changed.wait(min(left, patience))
+
+    def _take(self, frm: str, frames: deque[Frame]) -> Frame:
+        frame = frames.popleft()
+        before = self._waiting[frm]
+        self._waiting[frm] = after = before - frame.payload.nbytes - FRAME_BYTES
+        if after < self._max_waiting <= before:
+            self._changed.notify_all()
+        return frame
 
     def _desync(self, frm: str, tag: Tag, dtype: np.dtype[Any], shape: tuple[int, ...], frame: Frame) -> Desync:
         got = frame.tag
@@ -279,16 +332,17 @@ class Endpoint:
 
     def _patience(self, run: _Run, frm: str) -> float:
         """How much longer to wait for `frm` although somebody aborted; raises PeerAborted when it is time to stop."""
-        aborts = self._aborts.get(run.run)
-        if aborts is None:
+        told = self._told(run)
+        if not told:
             return math.inf
-        patience = aborts.at + PATIENCE_S - time.monotonic()
-        if frm not in aborts.tellers and frm not in self._lost and patience > 0:
+        first = told[0]
+        patience = first.at + PATIENCE_S - time.monotonic()
+        if all(t.teller != frm for t in told) and frm not in self._lost and patience > 0:
             return patience
-        abort = aborts.first
-        told = "" if aborts.teller == abort.origin else f" (told by {aborts.teller})"
+        abort = first.abort
+        by = "" if first.teller == abort.origin else f" (told by {first.teller})"
         raise PeerAborted(
-            f"{self.address}: run {run.run} was aborted by {abort.origin}{told}: {abort.reason}",
+            f"{self.address}: run {run.run} was aborted by {abort.origin}{by}: {abort.reason}",
             abort.origin,
             abort.reason,
         )

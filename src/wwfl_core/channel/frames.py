@@ -35,6 +35,9 @@ VERSION: Final = 1
 MAX_HEADER: Final = 16 * 1024
 MAX_PAYLOAD: Final = 1 << 33
 MAX_DIMENSIONS: Final = 16
+MAX_ROUND: Final = 1 << 48
+MAX_SECONDS: Final = 1e12
+"""Where the stamps of messages stop: a peer that lies about its own must not spoil the frames of those who believe it."""
 
 _PREFIX: Final = struct.Struct("<4sBBHQ")
 _DATA: Final = struct.Struct("<QQQdBBB")
@@ -122,8 +125,8 @@ def _data_header(frame: Frame) -> bytes:
     fixed = _DATA.pack(
         tag.run,
         tag.op,
-        frame.stamp_round,
-        frame.stamp_s,
+        min(frame.stamp_round, MAX_ROUND),
+        min(frame.stamp_s, MAX_SECONDS),
         _PHASES.index(tag.phase),
         _DTYPES.index(payload.dtype),
         payload.ndim,
@@ -269,8 +272,8 @@ def _parse_data(fields: _Fields, payload_size: int) -> Frame:
     if phase >= len(_PHASES) or dtype >= len(_DTYPES) or ndim > MAX_DIMENSIONS:
         raise Desync(f"malformed frame: phase code {phase}, dtype code {dtype}, {ndim} dimensions")
     element = _DTYPES[dtype]
-    if not (math.isfinite(stamp_s) and stamp_s >= 0):
-        raise Desync(f"malformed frame: arrival stamp of {stamp_s} seconds")
+    if not 0 <= stamp_s <= MAX_SECONDS or stamp_round > MAX_ROUND:
+        raise Desync(f"malformed frame: arrival stamp of {stamp_s} seconds, round {stamp_round}")
     shape = tuple(fields.u64() for _ in range(ndim))
     tag = Tag(run, op, fields.text(), _PHASES[phase])
     label = fields.text()

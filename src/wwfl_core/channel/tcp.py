@@ -23,7 +23,7 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from typing import Final
 
-from wwfl_core.channel.endpoint import Endpoint
+from wwfl_core.channel.endpoint import MAX_WAITING_BYTES, Endpoint
 from wwfl_core.channel.frames import Abort, AnyFrame, Decoder, Frame, Hello, encode
 from wwfl_core.channel.pki import Identity, certified_address
 from wwfl_core.errors import InsecureNotAllowed, Misuse, PeerLost, ProtocolError
@@ -39,7 +39,8 @@ class TcpNode:
 
     Pass the `identity` that an `Authority` issued for `address`; unencrypted and unauthenticated connections
     need `insecure_plaintext=True`. `port` 0 picks a free one; the directory for `connect` is made of every
-    node's `host_port`.
+    node's `host_port`. Of what a peer sends ahead, at most about `max_waiting_bytes` and one message are kept here: then
+    nothing more is read from it until the party has taken some.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class TcpNode:
         insecure_plaintext: bool = False,
         flush_s: float = 5.0,
         handshake_s: float = 10.0,
+        max_waiting_bytes: int = MAX_WAITING_BYTES,
     ) -> None:
         if identity is None and not insecure_plaintext:
             raise InsecureNotAllowed(
@@ -75,7 +77,7 @@ class TcpNode:
         self._listener = socket.create_server((host, port))
         self.host_port: HostPort = self._listener.getsockname()[:2]
         self._stop_listening, self._stopped = socket.socketpair()
-        self.endpoint = Endpoint(address, self)
+        self.endpoint = Endpoint(address, self, max_waiting_bytes=max_waiting_bytes)
         self._listening = self._spawn(self._listen, f"{address} listens")
 
     def connect(self, directory: Mapping[str, HostPort]) -> None:
@@ -280,6 +282,7 @@ class TcpNode:
                     if isinstance(frame, Hello):
                         return "it sent a second greeting"
                     self.endpoint.deliver(peer, frame)
+                self.endpoint.wait_for_room(peer)
         except (OSError, ProtocolError) as error:
             return f"reading from it failed ({error})"
 
