@@ -22,7 +22,7 @@ from wwfl_core.sharing import Security
 from . import downgrade, policy, programs, state, topology
 from .aggregation import Aggregation, FedAvg
 from .books import Books
-from .clients import Shelf, check_partition, count_classes, fingerprint, one_hot
+from .clients import Shelf, check_equal_rows, check_partition, count_classes, fingerprint, one_hot
 from .data.datasets import Dataset
 from .data.partition import Partition, iid
 from .engine import EngineName, make
@@ -161,11 +161,12 @@ class Federation:
     ) -> list[Round]:
         """Runs rounds up to number `rounds` (already finished or restored ones count) and returns the history.
 
-        Every client's data is shared with its cluster once, when it is first sampled. With `test`, the global
-        servers classify the (secret-shared) test set after every round and open only the number of hits. With
-        `checkpoint`, every party writes its shares to that folder after every round, and after that `on_round` is
-        called. `partition[k][client]` are the rows of `train` that a client of leaf k (in the order of the tree) holds,
-        by default `samples_per_client` random ones. `available` says which clients are there in a round.
+        Every client's data is shared with its cluster once, when it is first sampled (with hidden sampling, when it is
+        first there). With `test`, the global servers classify the (secret-shared) test set after every round and open
+        only the number of hits. With `checkpoint`, every party writes its shares to that folder after every round, and
+        after that `on_round` is called. `partition[k][client]` are the rows of `train` that a client of leaf k (in the
+        order of the tree) holds, by default `samples_per_client` random ones. `available` says which clients are there
+        in a round.
 
         Raises:
             ConfigError: data that does not fit the model, the partition, or the checkpoint that was restored.
@@ -195,6 +196,8 @@ class Federation:
         assert place.leaf is not None and not isinstance(place.spec, Group)
         if not 0 <= client < place.spec.clients:
             raise Misuse(f"{place.name} has clients 0..{place.spec.clients - 1}, not {client}")
+        if self.schedule.hidden:
+            raise ConfigError("with hidden sampling all clients have equally many rows: give them more in a new run")
         self._check_data(data)
         shelf = self._setting.shelves[place.leaf]
         if shelf.give_again(client, data):
@@ -223,7 +226,10 @@ class Federation:
         clients = [leaf.spec.clients for leaf in leaves if not isinstance(leaf.spec, Group)]
         if partition is None:
             partition = iid(train, len(leaves), max(clients), self.schedule.samples_per_client, seed)
-        check_partition(partition, [leaf.name for leaf in leaves], clients, len(train))
+        names = [leaf.name for leaf in leaves]
+        check_partition(partition, names, clients, len(train))
+        if self.schedule.hidden:
+            check_equal_rows(partition, names, clients)
         found = fingerprint(train, partition)
         if self.history and self._fingerprint is not None and found != self._fingerprint:
             raise ConfigError("this federation began with another training set or partition; give fit() the same ones")

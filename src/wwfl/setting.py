@@ -94,8 +94,7 @@ class Setting:
             return
         nodes = [p.node for p in self.places if p.name not in record.absent]
         told = [p.node for p in self.places if p is self.tree or not isinstance(p.spec, Group)]
-        counts = [len(people) for people in record.participants]
-        policy.tell(self.reveal_policy, [node for node in told if node in nodes], record.number, counts)
+        policy.tell(self.reveal_policy, [node for node in told if node in nodes], record.number, record.contributors)
 
     def open(self, place: Place) -> None:
         """Starts the servers of a place."""
@@ -124,9 +123,17 @@ class Setting:
 
     def pool(self, leaf: int, number: int, people: Sequence[int], history: Sequence[Round]) -> list[Parcel]:
         """The data that a cluster trains on in round `number`."""
+        past = ((r.number, r.participants[leaf]) for r in self._past(number, history))
+        return self.shelves[leaf].pool([*past, (number, people)])
+
+    def hidden_rounds(self, leaf: int, number: int, history: Sequence[Round]) -> list[int]:
+        """The rounds before `number` whose hidden samples a cluster trains on as well."""
+        return [r.number for r in self._past(number, history) if r.hidden[leaf]]
+
+    def _past(self, number: int, history: Sequence[Round]) -> list[Round]:
+        """The rounds before `number` in the window."""
         window = self.schedule.window
-        past = [r for r in history if r.number < number and (window is None or r.number > number - window)]
-        return self.shelves[leaf].pool([*((r.number, r.participants[leaf]) for r in past), (number, people)])
+        return [r for r in history if r.number < number and (window is None or r.number > number - window)]
 
     def client_batches(self, leaf: int, client: int, number: int, coin: bytes) -> tuple[list[Parcel], list[list[int]]]:
         """What a local trainer has, and the batches that it draws."""
@@ -145,7 +152,7 @@ class Setting:
                 for client in people:
                     parcels, batches = self.client_batches(place.leaf, client, record.number, bytes.fromhex(coin))
                     mine += _as_rows(parcels, batches)
-            elif coin:
+            elif coin and not plan.hidden:
                 parcels = self.pool(place.leaf, record.number, people, history)
                 rows = sum(len(p.rows) for p in parcels)
                 mine = _as_rows(parcels, sampling.batches(bytes.fromhex(coin), rows, plan.batch, plan.epochs))
