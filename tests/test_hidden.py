@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks import hidden_sampling
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
+from backends.additive2pc_ot import Additive2PCOT
+from backends.crypten import CrypTen
+from backends.shamir import Shamir
 from helpers import EVERY, SECURE, Wiretap, cluster, flip_first
 from small_federations import SMALL, digits, model, weights
 from test_views import chi_square
@@ -56,6 +61,25 @@ def test_what_is_selected_is_the_data_of_different_clients_with_their_labels(nam
             assert len(set(who)) == k
             assert np.array_equal(got, np.concatenate([data[i][0] for i in who]))  # exactly: nothing was rounded
             assert np.array_equal(hot, np.concatenate([data[i][1] for i in who]))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "needs"),
+    [
+        pytest.param(Additive2PCOT, "numpy", id="2pc-ot"),
+        pytest.param(CrypTen, "crypten", id="crypten", marks=pytest.mark.slow),
+        pytest.param(Shamir, "mpyc", id="shamir", marks=pytest.mark.slow),
+    ],
+)
+def test_other_protocols_select_as_well(protocol: type[MPCBackend], needs: str) -> None:
+    if find_spec(needs) is None:
+        pytest.skip(f"{needs} is not installed")
+    with LocalCluster(protocol(), deadline_s=60) as c:
+        images, labels = c.run(programs.select, shared(c, blocks(4, 2)), 2, COIN)
+        who = np.floor(c.reveal(images, "test")[::2, 0, 0] + 1e-3).astype(int)
+        hot = np.rint(c.reveal(labels, "test")).astype(int)
+    assert len(set(who)) == 2
+    assert [row.tolist() for row in hot] == [row.tolist() for i in who for row in blocks(4, 2)[i][1]]
 
 
 def many_selections(mpc: MPCBackend, draws: int, n: int, k: int) -> Any:
@@ -160,6 +184,11 @@ def test_a_selection_costs_what_its_formula_says(name: str, n: int, k: int, rows
         cost = c.last_cost
     measured = (cost.bytes_sent(phase=Phase.OFFLINE), cost.bytes_sent(phase=Phase.ONLINE), cost.rounds[Phase.ONLINE])
     assert measured == COSTS[name](n, k, rows * (4 + 3))
+
+
+def test_the_benchmark_measures_what_the_formula_says() -> None:
+    row = hidden_sampling.measure("3pc", clients=4, sampled=2, rows=1, repeats=1)
+    assert (row["bytes_offline"], row["bytes_online"], row["rounds_online"]) == COSTS["3pc"](4, 2, 32 * 32 + 10)
 
 
 @pytest.mark.parametrize("sender", [0, 2])

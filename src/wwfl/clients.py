@@ -7,7 +7,7 @@ once. All of it is counted in *parcels*: the client's part of the partition, and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,11 +119,12 @@ class Shelf:
         return train.take(parcel.rows)
 
 
-def check_partition(partition: Partition, names: Sequence[str], clients: Sequence[int], rows: int) -> None:
-    """Raises ConfigError unless a partition has every client of every leaf, with rows that exist."""
-    if len(partition) != len(names):
-        raise ConfigError(f"the partition is for {len(partition)} clusters, the federation has {len(names)}")
-    for name, parts, count in zip(names, partition, clients, strict=True):
+def check_partition(partition: Partition, clients: Mapping[str, int], rows: int) -> None:
+    """Raises ConfigError unless a partition has every client of every leaf, with rows that exist. `clients` says how
+    many a leaf has, by its name, in order."""
+    if len(partition) != len(clients):
+        raise ConfigError(f"the partition is for {len(partition)} clusters, the federation has {len(clients)}")
+    for parts, (name, count) in zip(partition, clients.items(), strict=True):
         if len(parts) < count:
             raise ConfigError(f"the partition has {len(parts)} clients for {name}, which has {count}")
         for client, part in enumerate(parts):
@@ -133,10 +134,10 @@ def check_partition(partition: Partition, names: Sequence[str], clients: Sequenc
                 )
 
 
-def check_equal_rows(partition: Partition, names: Sequence[str], clients: Sequence[int]) -> None:
+def check_equal_rows(partition: Partition, clients: Mapping[str, int]) -> None:
     """Raises ConfigError unless all clients of a leaf have equally many rows: whoever has more or fewer would be known
     by the size of what is selected."""
-    for name, parts, count in zip(names, partition, clients, strict=True):
+    for parts, (name, count) in zip(partition, clients.items(), strict=True):
         sizes = [len(part) for part in parts[:count]]
         if len(set(sizes)) > 1:
             few, many = int(np.argmin(sizes)), int(np.argmax(sizes))

@@ -222,14 +222,12 @@ class Federation:
 
     def _take_data(self, train: Dataset, partition: Partition | None, seed: int) -> None:
         """Who holds which rows; a run goes on with the data that it began with."""
-        leaves = self._setting.leaves
-        clients = [leaf.spec.clients for leaf in leaves if not isinstance(leaf.spec, Group)]
+        clients = self._setting.clients
         if partition is None:
-            partition = iid(train, len(leaves), max(clients), self.schedule.samples_per_client, seed)
-        names = [leaf.name for leaf in leaves]
-        check_partition(partition, names, clients, len(train))
+            partition = iid(train, len(clients), max(clients.values()), self.schedule.samples_per_client, seed)
+        check_partition(partition, clients, len(train))
         if self.schedule.hidden:
-            check_equal_rows(partition, names, clients)
+            check_equal_rows(partition, clients)
         found = fingerprint(train, partition)
         if self.history and self._fingerprint is not None and found != self._fingerprint:
             raise ConfigError("this federation began with another training set or partition; give fit() the same ones")

@@ -70,6 +70,11 @@ class Setting:
         return [place for place in self.tree.walk() if place.leaf is not None]
 
     @property
+    def clients(self) -> dict[str, int]:
+        """How many clients every leaf has, in order."""
+        return {leaf.name: leaf.spec.clients for leaf in self.leaves if not isinstance(leaf.spec, Group)}
+
+    @property
     def places(self) -> list[Place]:
         """All places that have servers; a trainer of the root set that is no cluster of the tree comes last."""
         mine = [place for place in self.tree.walk() if not isinstance(place.spec, LocalTrainers)]
