@@ -19,7 +19,8 @@ from backends.shamir import Shamir
 from helpers import EVERY, SECURE, Wiretap, cluster, flip_first
 from small_federations import SMALL, digits, model, weights
 from test_views import chi_square
-from wwfl import Cluster, Federation, Group, LocalTrainers, Round, Schedule, programs
+from wwfl import Cluster, Federation, Group, LocalTrainers, Round, Schedule, build, programs
+from wwfl.config import parse
 from wwfl.policy import Permission, RevealPolicy
 from wwfl_core import LocalCluster, MPCBackend, SharedTensor
 from wwfl_core.cost import Phase
@@ -109,6 +110,7 @@ def test_every_coalition_lacks_the_key_of_a_permuter() -> None:
     assert permuters(Additive2PC().sharing) == permuters(Replicated3PC().sharing) == ((0,), (1,))
     assert permuters(Tetrad4PC().sharing) == ((0, 1), (2, 3))
     assert permuters(shamir(5)) == ((0,), (1,), (2,))
+    assert permuters(shamir(15)) == tuple((party,) for party in range(8))
     assert permuters(Plain().sharing) == ((0,),)
     deviating = dataclasses.replace(REPLICATED_3PC, name="malicious 3PC", security=Security(malicious=True))
     assert permuters(deviating) == ((0, 1), (0, 2), (1, 2))
@@ -352,6 +354,11 @@ def test_local_trainers_cannot_be_hidden() -> None:
 def test_a_sample_of_everybody_hides_nothing() -> None:
     with pytest.raises(ConfigError, match="hidden sampling of 2 of 2 clients in cluster 3pc-1 would hide nothing"):
         hidden("mpc", Cluster(Replicated3PC(), 2))
+
+
+def test_a_configuration_asks_for_it() -> None:
+    assert build.schedule(parse("[schedule]\nsampling = 'hidden'").schedule).hidden
+    assert not build.schedule(parse("").schedule).hidden
 
 
 def test_there_are_two_kinds_of_sampling() -> None:

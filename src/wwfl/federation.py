@@ -59,8 +59,8 @@ class Federation:
     `model` is an ordinary torch module of supported layers. Members are `Cluster`s, `Group`s of members, and
     `LocalTrainers`. `engine` says what carries the federation out: "mpc" (the protocols), "simulate" (their fixed-point
     arithmetic, without secrecy) or "plain" (floats). `insecure_seed` makes the whole run reproducible, and therefore
-    insecure (all keys are derived from it), and makes all engines draw the same clients and batches; leave it None for
-    fresh keys. `processes=True` runs every server as its own process over mutual TLS. `global_hosts` says who operates
+    insecure (all keys are derived from it), and makes all engines draw the same batches and (public) clients; None is
+    for fresh keys. `processes=True` runs every server as its own process over mutual TLS. `global_hosts` says who operates
     the global servers; clusters may share hosts with them. Use as a context manager, or call `close`.
 
     `root` is the servers' own data set, for rules that need one; it is trained by `root_trainer`: the global servers,
@@ -161,12 +161,11 @@ class Federation:
     ) -> list[Round]:
         """Runs rounds up to number `rounds` (already finished or restored ones count) and returns the history.
 
-        Every client's data is shared with its cluster once, when it is first sampled (with hidden sampling, when it is
-        first there). With `test`, the global servers classify the (secret-shared) test set after every round and open
-        only the number of hits. With `checkpoint`, every party writes its shares to that folder after every round, and
-        after that `on_round` is called. `partition[k][client]` are the rows of `train` that a client of leaf k (in the
-        order of the tree) holds, by default `samples_per_client` random ones. `available` says which clients are there
-        in a round.
+        Every client's data is shared with its cluster once, when it is first sampled (with hidden sampling: first
+        there). With `test`, the global servers classify the (secret-shared) test set after every round and open only
+        the number of hits. With `checkpoint`, every party writes its shares to that folder after every round, and after
+        that `on_round` is called. `partition[k][client]` are the rows of `train` that a client of leaf k (in the order
+        of the tree) holds, by default `samples_per_client` random ones. `available` says who is there in a round.
 
         Raises:
             ConfigError: data that does not fit the model, the partition, or the checkpoint that was restored.

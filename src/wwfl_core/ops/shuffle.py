@@ -38,7 +38,7 @@ def permuters(sharing: SharingSemantics) -> tuple[tuple[int, ...], ...]:
     size = corruptions + 1 if sharing.security.malicious else 1
     sets = list(combinations(sharing.evaluators, size))
     coalitions = list(combinations(sharing.evaluators, corruptions))
-    for count in range(1, len(coalitions) + 1):
+    for count in range(corruptions + 1, len(coalitions) + 1):  # fewer sets are met by a member of each
         for family in combinations(sets, count):
             if all(any(not {*chosen} & {*coalition} for chosen in family) for coalition in coalitions):
                 return family
@@ -50,8 +50,8 @@ def secret_selection(mpc: MPCBackend, n: int, k: int) -> SharedTensor:
 
     Distance from uniform, for every permitted coalition: 0, but for the PRG. (Ranks of n secret random keys of b bits
     would cost n (n - 1) / 2 comparisons, their conversion to integers, k n tests for equality, and ties: a distance of
-    up to n (n - 1) / 2^(b + 1).) Security of the protocol: what a corrupt permuter deals instead of a permutation is
-    caught at the next check point where the sharing is malicious-secure.
+    up to n (n - 1) / 2^(b + 1).) Security is the protocol's: in a malicious-secure one, what a corrupt permuter deals
+    instead of its permutation is caught at the next check point.
 
     Cost: the matrices are dealt offline ([k, n] and, by every further permuter, [n, n]), then as many products of
     matrices less one, each of k n elements, online. Opens nothing.
