@@ -7,6 +7,7 @@ trains with checkpoints in FOLDER (going on where the last one stopped) and dies
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import sys
@@ -54,6 +55,12 @@ def flat(kind: dict[str, Any]) -> Federation:
     return Federation(model(), Additive2PC(), members, **({"schedule": SMALL} | kind))
 
 
+def hidden(kind: dict[str, Any]) -> Federation:
+    members = [Cluster(Replicated3PC(), 4), Cluster(Tetrad4PC(), 4)]
+    schedule = dataclasses.replace(SMALL, epochs=1, sampling="hidden", data_policy="window:2")
+    return Federation(model(), Additive2PC(), members, **({"schedule": schedule} | kind))
+
+
 def deep(kind: dict[str, Any]) -> Federation:
     inner = Group(Replicated3PC(), [Cluster(Replicated3PC(), 3), LocalTrainers(3)], name="inner")
     outer = Group(Additive2PC(), [inner, Cluster(Additive2PC(), 3)], name="outer")
@@ -76,7 +83,7 @@ def single(kind: dict[str, Any]) -> Federation:
 
 
 KINDS: dict[str, Callable[[dict[str, Any]], Federation]] = {
-    f.__name__: f for f in (flat, deep, remembering, voting, single)
+    f.__name__: f for f in (flat, hidden, deep, remembering, voting, single)
 }
 
 

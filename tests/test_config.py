@@ -94,6 +94,13 @@ def test_topologies_nest_and_know_their_leaves() -> None:
         ("[federation]\nclusters = []", "federation.clusters: list should have at least 1 item"),
         ("[schedule]\nclients_per_round = 9", "clients_per_round is 9, but a cluster of protocol '2pc' has 4 clients"),
         ("[privacy]\nepsilon = 8.0", "privacy: epsilon is a budget of differential privacy, but there is none"),
+        ("[schedule]\nsampling = 'secret'", "schedule.sampling: input should be 'public' or 'hidden', got 'secret'"),
+        ("[schedule]\nsamplng = 'hidden'", "schedule: 'samplng' is no key here, did you mean 'sampling'?"),
+        ("[schedule]\nsampling = 'hidden'\nclients_per_round = 4", "all 4 clients of a cluster of protocol '2pc' are"),
+        (
+            "[schedule]\nsampling = 'hidden'\n[[federation.clusters]]\nkind = 'trainers'",
+            "schedule.sampling is 'hidden', but trainers cannot be sampled in secret",
+        ),
         ("[grid]\nseeds = []", "grid.seeds: list should have at least 1 item"),
         ("[schedule", "is not valid TOML"),
     ],

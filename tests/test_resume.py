@@ -27,6 +27,9 @@ CASES = [
     ("remembering", "mpc"),
     ("voting", "mpc"),
     ("single", "simulate"),
+    ("hidden", "plain"),
+    ("hidden", "simulate"),
+    ("hidden", "mpc"),
 ]
 
 
@@ -39,7 +42,7 @@ def whole(kind: str, engine: str, rounds: int = ROUNDS) -> tuple[bytes, list[Rou
         return weights(fed), fed.history, time.monotonic() - begun
 
 
-QUICK = {("flat", "mpc"), ("deep", "plain"), ("remembering", "simulate"), ("voting", "mpc")}
+QUICK = {("flat", "mpc"), ("deep", "plain"), ("remembering", "simulate"), ("voting", "mpc"), ("hidden", "mpc")}
 
 
 @pytest.mark.parametrize(

@@ -220,7 +220,7 @@ def public_seed(config: Config) -> int | None:
 def schedule(section: sections.Schedule) -> fl.Schedule:
     """The schedule of a section."""
     steps = {key: getattr(section, key) for key in ("lr", "momentum", "weight_decay", "prox")}
-    same = ("samples_per_client", "clients_per_round", "epochs", "batch", "data_policy")
+    same = ("samples_per_client", "clients_per_round", "epochs", "batch", "data_policy", "sampling")
     late = ("cluster_deadline_s", "min_clusters")
     return fl.Schedule(sgd=SGD(**steps), **{key: getattr(section, key) for key in (*same, *late)})
 

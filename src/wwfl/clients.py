@@ -7,7 +7,7 @@ once. All of it is counted in *parcels*: the client's part of the partition, and
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,10 @@ Rows = tuple[Any, Any]
 """Images [n, c, h, w] and one-hot labels [n, classes], shared at a node."""
 
 
+DRAWN = "drawn-"
+"""Data under this name and the number of a round is a hidden sample, and no parcel of a client."""
+
+
 @dataclass(frozen=True)
 class Parcel:
     """Data of one client. `rows` are its row numbers in the training set; added rows count on from its end. It takes
@@ -37,8 +41,8 @@ class Parcel:
 
 @dataclass
 class Shelf:
-    """The data of one leaf. `shares` are uploads that its servers keep, by parcel; `sources` is what the clients that
-    added data have of it themselves."""
+    """The data of one leaf. `shares` are uploads that its servers keep, by parcel, and hidden samples (`DRAWN`);
+    `sources` is what the clients that added data have of it themselves."""
 
     parts: Sequence[npt.NDArray[np.int64]] = ()
     added: list[Parcel] = field(default_factory=list)
@@ -58,6 +62,24 @@ class Shelf:
             for client in people:
                 found |= {p.key: p for p in self.parcels(client, number) if len(p.rows) and p.key not in found}
         return list(found.values())
+
+    def has(self, client: int) -> bool:
+        """Whether a client has shared its part of the partition before, so that it need not be there."""
+        return str(client) in self.uploaded
+
+    def keep_drawn(self, number: int, rows: Rows, window: int | None) -> None:
+        """Keeps the data that round `number` drew, nobody knows whose, and forgets what no pool needs any more."""
+        self.shares[f"{DRAWN}{number}"] = rows
+        if window is None:
+            return
+        for key in [key for key in self.shares if key.startswith(DRAWN)]:
+            if int(key.removeprefix(DRAWN)) <= number - window:
+                del self.shares[key]
+
+    def drawn(self, rounds: Iterable[int]) -> list[Rows]:
+        """The data that these rounds drew, as far as the servers still have it."""
+        found = (self.shares.get(f"{DRAWN}{number}") for number in rounds)
+        return [rows for rows in found if rows is not None]
 
     def add(self, client: int, data: Dataset, first: int, since: int) -> Parcel:
         """A new parcel, with row numbers from `first` on."""
@@ -97,11 +119,12 @@ class Shelf:
         return train.take(parcel.rows)
 
 
-def check_partition(partition: Partition, names: Sequence[str], clients: Sequence[int], rows: int) -> None:
-    """Raises ConfigError unless a partition has every client of every leaf, with rows that exist."""
-    if len(partition) != len(names):
-        raise ConfigError(f"the partition is for {len(partition)} clusters, the federation has {len(names)}")
-    for name, parts, count in zip(names, partition, clients, strict=True):
+def check_partition(partition: Partition, clients: Mapping[str, int], rows: int) -> None:
+    """Raises ConfigError unless a partition has every client of every leaf, with rows that exist. `clients` says how
+    many a leaf has, by its name, in order."""
+    if len(partition) != len(clients):
+        raise ConfigError(f"the partition is for {len(partition)} clusters, the federation has {len(clients)}")
+    for parts, (name, count) in zip(partition, clients.items(), strict=True):
         if len(parts) < count:
             raise ConfigError(f"the partition has {len(parts)} clients for {name}, which has {count}")
         for client, part in enumerate(parts):
@@ -109,6 +132,20 @@ def check_partition(partition: Partition, names: Sequence[str], clients: Sequenc
                 raise ConfigError(
                     f"client {client} of {name}: rows {np.min(part)}..{np.max(part)}, the training set has {rows}"
                 )
+
+
+def check_equal_rows(partition: Partition, clients: Mapping[str, int]) -> None:
+    """Raises ConfigError unless all clients of a leaf have equally many rows: whoever has more or fewer would be known
+    by the size of what is selected."""
+    for parts, (name, count) in zip(partition, clients.items(), strict=True):
+        sizes = [len(part) for part in parts[:count]]
+        if len(set(sizes)) > 1:
+            few, many = int(np.argmin(sizes)), int(np.argmax(sizes))
+            raise ConfigError(
+                f"hidden sampling needs clients with equally many rows, but in {name} client {few} has {sizes[few]} "
+                f"and client {many} has {sizes[many]}: take {min(sizes)} rows of everybody, let clients fill up to "
+                f"{max(sizes)} with rows that they have already, or set sampling to 'public'"
+            )
 
 
 def fingerprint(train: Dataset, partition: Partition) -> str:

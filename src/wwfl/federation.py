@@ -23,7 +23,7 @@ from wwfl_core.sharing import Security
 from . import downgrade, policy, programs, state, topology
 from .aggregation import Aggregation, FedAvg
 from .books import Books
-from .clients import Shelf, check_partition, fingerprint, one_hot
+from .clients import Shelf, check_equal_rows, check_partition, fingerprint, one_hot
 from .data.datasets import Dataset
 from .data.partition import Partition, iid
 from .engine import EngineName, make
@@ -63,8 +63,8 @@ class Federation:
     `model` is an ordinary torch module of supported layers. Members are `Cluster`s, `Group`s of members, and
     `LocalTrainers`. `engine` says what carries the federation out: "mpc" (the protocols), "simulate" (their fixed-point
     arithmetic, without secrecy) or "plain" (floats). `insecure_seed` makes the whole run reproducible, and therefore
-    insecure (all keys are derived from it), and makes all engines draw the same clients and batches; leave it None for
-    fresh keys. `processes=True` runs every server as its own process over mutual TLS. `global_hosts` says who operates
+    insecure (all keys are derived from it), and makes all engines draw the same batches and (public) clients; None is
+    for fresh keys. `processes=True` runs every server as its own process over mutual TLS. `global_hosts` says who operates
     the global servers; clusters may share hosts with them. Use as a context manager, or call `close`.
 
     `root` is the servers' own data set, for rules that need one; it is trained by `root_trainer`: the global servers,
@@ -164,12 +164,12 @@ class Federation:
     ) -> list[Round]:
         """Runs rounds up to number `rounds` (already finished or restored ones count) and returns the history.
 
-        Every client's data is shared with its cluster once, when it is first sampled. With `test`, the global
-        servers classify the (secret-shared) test set after every round and open only the number of hits, where the
-        reveal policy lets them. With
-        `checkpoint`, every party writes its shares to that folder after every round, and after that `on_round` is
-        called. `partition[k][client]` are the rows of `train` that a client of leaf k (in the order of the tree) holds,
-        by default `samples_per_client` random ones. `available` says which clients are there in a round.
+        Every client's data is shared with its cluster once, when it is first sampled (with hidden sampling: first
+        there). With `test`, the global servers classify the (secret-shared) test set after every round and open only
+        the number of hits, where the reveal policy lets them. With `checkpoint`, every party writes its shares to that
+        folder after every round, and after that `on_round` is called. `partition[k][client]` are the rows of `train`
+        that a client of leaf k (in the order of the tree) holds, by default `samples_per_client` random ones.
+        `available` says who is there in a round.
 
         Raises:
             ConfigError: data that does not fit the model, the partition, or the checkpoint that was restored.
@@ -199,6 +199,8 @@ class Federation:
         assert place.leaf is not None and not isinstance(place.spec, Group)
         if not 0 <= client < place.spec.clients:
             raise Misuse(f"{place.name} has clients 0..{place.spec.clients - 1}, not {client}")
+        if self.schedule.hidden:
+            raise ConfigError("with hidden sampling all clients have equally many rows: give them more in a new run")
         self._setting.check(data)
         shelf = self._setting.shelves[place.leaf]
         if shelf.give_again(client, data):
@@ -213,11 +215,12 @@ class Federation:
 
     def _take_data(self, train: Dataset, partition: Partition | None, seed: int) -> None:
         """Who holds which rows; a run goes on with the data that it began with."""
-        leaves = self._setting.leaves
-        clients = [leaf.spec.clients for leaf in leaves if not isinstance(leaf.spec, Group)]
+        clients = self._setting.clients
         if partition is None:
-            partition = iid(train, len(leaves), max(clients), self.schedule.samples_per_client, seed)
-        check_partition(partition, [leaf.name for leaf in leaves], clients, len(train))
+            partition = iid(train, len(clients), max(clients.values()), self.schedule.samples_per_client, seed)
+        check_partition(partition, clients, len(train))
+        if self.schedule.hidden:
+            check_equal_rows(partition, clients)
         found = fingerprint(train, partition)
         if self.history and self._fingerprint is not None and found != self._fingerprint:
             raise ConfigError("this federation began with another training set or partition; give fit() the same ones")

@@ -20,7 +20,7 @@ from .engine import Node
 from .engine.plain import train_flat
 from .schedule import Round
 from .setting import Available, Progress, Setting, share_rows
-from .topology import Group, LocalTrainers, Place
+from .topology import Cluster, Group, LocalTrainers, Place
 
 
 @dataclass
@@ -31,6 +31,8 @@ class Trained:
     weights: list[float]
     people: list[int]
     coin: bytes
+    hidden: int = 0
+    """How many clients took part that nobody knows."""
 
 
 class Leaves:
@@ -64,19 +66,49 @@ class Leaves:
 
     def train_cluster(self, place: Place, start: Any) -> Trained:
         """Sample clients, take their data, train on the pool."""
-        begun, node, number = time.monotonic(), place.node, self.number
-        assert place.leaf is not None
-        coin = self.setting.coin(node, place.name, f"round {number}")
-        people = self.choose(place, coin)
-        parcels = self.setting.pool(place.leaf, number, people, self.history)
-        rows = sum(len(p.rows) for p in parcels)
-        if not rows:
+        begun, node, plan = time.monotonic(), place.node, self.setting.schedule
+        coin = self.setting.coin(node, place.name, f"round {self.number}")
+        people = [] if plan.hidden else self.choose(place, coin)
+        shared = self._drawn(place, coin) if plan.hidden else self._pooled(place, people)
+        if not shared:
             raise ProtocolError(f"{place.name} has no data to train on")
-        shared = [self._parcel(place, parcel) for parcel in parcels]
         data = node.run(programs.pool, shared)
-        drawn = sampling.batches(coin, rows, self.setting.schedule.batch, self.setting.schedule.epochs)
+        rows = sum(images.shape[0] for images, _ in shared)
+        drawn = sampling.batches(coin, rows, plan.batch, plan.epochs)
         model = self.fit(node, "train", start, data, drawn, begun)
-        return Trained([model], [float(rows)], people, coin)
+        return Trained([model], [float(rows)], people, coin, plan.clients_per_round if plan.hidden else 0)
+
+    def _pooled(self, place: Place, people: Sequence[int]) -> list[Rows]:
+        """The data of clients whom everybody knows."""
+        assert place.leaf is not None
+        parcels = self.setting.pool(place.leaf, self.number, people, self.history)
+        return [self._parcel(place, parcel) for parcel in parcels]
+
+    def _drawn(self, place: Place, coin: bytes) -> list[Rows]:
+        """Hidden sampling: every client that is there shares its data, if it has not before, and the servers select
+        that of some, nobody knows whose; earlier samples of the window are added.
+
+        Who is there is public, so the sample is one of those. That it is all of them would be no secret.
+        """
+        plan, number, leaf = self.setting.schedule, self.number, place.leaf
+        assert leaf is not None and isinstance(place.spec, Cluster)
+        shelf = self.setting.shelves[leaf]
+        there = [c for c in range(place.spec.clients) if shelf.has(c) or self.available(number, place.name, c)]
+        if len(there) <= plan.clients_per_round:
+            raise ProtocolError(
+                f"{place.name} has the data of {len(there)} clients, and {plan.clients_per_round} are sampled: hidden "
+                f"sampling needs more, since everybody's part would be known"
+            )
+        uploads = [self._parcel(place, p) for client in there for p in shelf.parcels(client, number) if len(p.rows)]
+        if not uploads:
+            return []
+        self.progress(place.name, "select", 0, 1)
+        rows: Rows = self.books.run(place.node, "select", programs.select, uploads, plan.clients_per_round, coin)
+        self.progress(place.name, "select", 1, 1)
+        earlier = shelf.drawn(self.setting.hidden_rounds(leaf, number, self.history))
+        if plan.window != 1:
+            shelf.keep_drawn(number, rows, plan.window)
+        return [*earlier, rows]
 
     def fit(self, node: Node, stage: str, model: Any, data: Rows, drawn: Sequence[Sequence[int]], begun: float) -> Any:
         """SGD at a node; late is as bad as failed."""

@@ -75,6 +75,7 @@ class Play:
         for place in self.setting.leaves:
             trained = self._trained.get(place.name)
             self.record.participants.append(trained.people if trained else [])
+            self.record.hidden.append(trained.hidden if trained else 0)
             self.record.coins.append(trained.coin.hex() if trained else "")
         answered = len(self._trained)
         if answered < self.setting.schedule.min_clusters:

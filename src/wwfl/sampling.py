@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import islice
 
-import numpy as np
-
 from wwfl_core.errors import ConfigError
-from wwfl_core.prg import chacha20, derive_key
-
-
-def permutation(seed: bytes, n: int, *context: str) -> list[int]:
-    """A uniform permutation of range(n): Fisher-Yates on a ChaCha20 stream, rejection sampling, no modulo bias."""
-    stream = _Words(derive_key(seed, "permutation", *context))
-    order = list(range(n))
-    for last in range(n - 1, 0, -1):
-        other = stream.below(last + 1)
-        order[last], order[other] = order[other], order[last]
-    return order
+from wwfl_core.prg import derive_key
+from wwfl_core.uniform import Uniform, permutation
 
 
 def choose(
@@ -48,7 +37,7 @@ def distinct(seed: bytes, population: int, count: int, *context: str) -> list[in
     """
     if not 0 <= count <= population:
         raise ConfigError(f"cannot sample {count} of {population} coordinates")
-    stream, found = _Words(derive_key(seed, "distinct", *context)), set[int]()
+    stream, found = Uniform(derive_key(seed, "distinct", *context)), set[int]()
     for last in range(population - count, population):
         drawn = stream.below(last + 1)
         found.add(last if drawn in found else drawn)
@@ -66,29 +55,4 @@ def batches(seed: bytes, rows: int, size: int, epochs: int) -> list[list[int]]:
     return drawn
 
 
-class _Words:
-    """64-bit words of a ChaCha20 stream, drawn one at a time."""
-
-    _BLOCK = 4096
-
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-        self._block = 0
-        self._words: Sequence[int] = ()
-        self._at = 0
-
-    def _next(self) -> int:
-        if self._at == len(self._words):
-            nonce = self._block.to_bytes(12, "little")
-            self._words = chacha20(self._key, nonce, self._BLOCK).view(np.uint64).tolist()
-            self._block += 1
-            self._at = 0
-        self._at += 1
-        return self._words[self._at - 1]
-
-    def below(self, bound: int) -> int:
-        """A uniform integer in [0, bound)."""
-        limit = 2**64 - 2**64 % bound
-        while (word := self._next()) >= limit:
-            pass
-        return word % bound
+__all__ = ["batches", "choose", "distinct", "permutation"]

@@ -91,6 +91,11 @@ class Setting:
         return self.tests[key]
 
     @property
+    def clients(self) -> dict[str, int]:
+        """How many clients every leaf has, in order."""
+        return {leaf.name: leaf.spec.clients for leaf in self.leaves if not isinstance(leaf.spec, Group)}
+
+    @property
     def places(self) -> list[Place]:
         """All places that have servers; a trainer of the root set that is no cluster of the tree comes last."""
         mine = [place for place in self.tree.walk() if not isinstance(place.spec, LocalTrainers)]
@@ -116,10 +121,9 @@ class Setting:
             return
         nodes = [p.node for p in self.places if p.name not in record.absent]
         told = [p.node for p in self.places if p is self.tree or not isinstance(p.spec, Group)]
-        counts = [len(people) for people in record.participants]
         for node in (node for node in told if node in nodes):
             try:
-                policy.tell(self.reveal_policy, [node], record.number, counts)
+                policy.tell(self.reveal_policy, [node], record.number, record.contributors)
             except ProtocolError as error:
                 if node is self.tree.node:
                     raise
@@ -158,9 +162,17 @@ class Setting:
 
     def pool(self, leaf: int, number: int, people: Sequence[int], history: Sequence[Round]) -> list[Parcel]:
         """The data that a cluster trains on in round `number`."""
+        past = ((r.number, r.participants[leaf]) for r in self._past(number, history))
+        return self.shelves[leaf].pool([*past, (number, people)])
+
+    def hidden_rounds(self, leaf: int, number: int, history: Sequence[Round]) -> list[int]:
+        """The rounds before `number` whose hidden samples a cluster trains on as well."""
+        return [r.number for r in self._past(number, history) if r.hidden[leaf]]
+
+    def _past(self, number: int, history: Sequence[Round]) -> list[Round]:
+        """The rounds before `number` in the window."""
         window = self.schedule.window
-        past = [r for r in history if r.number < number and (window is None or r.number > number - window)]
-        return self.shelves[leaf].pool([*((r.number, r.participants[leaf]) for r in past), (number, people)])
+        return [r for r in history if r.number < number and (window is None or r.number > number - window)]
 
     def client_batches(self, leaf: int, client: int, number: int, coin: bytes) -> tuple[list[Parcel], list[list[int]]]:
         """What a local trainer has, and the batches that it draws."""
@@ -179,7 +191,7 @@ class Setting:
                 for client in people:
                     parcels, batches = self.client_batches(place.leaf, client, record.number, bytes.fromhex(coin))
                     mine += _as_rows(parcels, batches)
-            elif coin:
+            elif coin and not plan.hidden:
                 parcels = self.pool(place.leaf, record.number, people, history)
                 rows = sum(len(p.rows) for p in parcels)
                 mine = _as_rows(parcels, sampling.batches(bytes.fromhex(coin), rows, plan.batch, plan.epochs))

@@ -15,6 +15,7 @@ import numpy as np
 from wwfl_core.backend import MPCBackend
 from wwfl_core.cost import NetworkModel
 from wwfl_core.errors import ConfigError
+from wwfl_core.ops import permuters
 from wwfl_core.sharing import Security, weaker_of
 from wwfl_core.tensor import SharedTensor, stack_tensors
 
@@ -133,8 +134,9 @@ def build(top: Group, schedule: Schedule) -> Place:
     """The tree of a federation, with names and numbers, checked.
 
     Raises:
-        ConfigError: a group without members, a leaf with fewer clients than are sampled, names that occur twice, a
-            rule that does not fit its members, an ensemble that is not at the top.
+        ConfigError: a group without members, a leaf with fewer clients than are sampled, one in which hidden
+            sampling hides nobody, names that occur twice, a rule that does not fit its members, an ensemble that is not
+            at the top.
     """
     place = _place(top, top.name or "global", schedule)
     places = list(place.walk())
@@ -158,6 +160,8 @@ def _place(spec: Member, name: str, schedule: Schedule) -> Place:
             raise ConfigError(
                 f"{schedule.clients_per_round} clients are sampled per round, but cluster {name} has {spec.clients}"
             )
+        if schedule.hidden:
+            _check_hidden(spec, name, schedule.clients_per_round)
         return Place(name, spec, [], schedule.clients_per_round if isinstance(spec, LocalTrainers) else 1)
     if not spec.members:
         raise ConfigError(f"{name} has no members: a federation needs at least one cluster")
@@ -170,6 +174,21 @@ def _place(spec: Member, name: str, schedule: Schedule) -> Place:
         child.first, first = first, first + child.inputs
         children.append(child)
     return Place(name, spec, children, 1)
+
+
+def _check_hidden(spec: Cluster | LocalTrainers, name: str, sampled: int) -> None:
+    """Refuses a leaf in which nobody's part can be hidden."""
+    if isinstance(spec, LocalTrainers):
+        raise ConfigError(
+            f"{name}: local trainers cannot be sampled in secret: whoever trains gets the model in the clear and "
+            f"submits its own under its name. Let them share their data with a Cluster, or set sampling to 'public'"
+        )
+    if spec.clients == sampled:
+        raise ConfigError(
+            f"hidden sampling of {sampled} of {spec.clients} clients in cluster {name} would hide nothing: lower "
+            f"clients_per_round, or set sampling to 'public'"
+        )
+    permuters(spec.protocol.sharing)
 
 
 def _check_rule(group: Place, top: bool, schedule: Schedule) -> None:

@@ -185,6 +185,9 @@ class Schedule(Section):
     data_policy: Annotated[str, Field(pattern=r"^(fresh|accumulate|window:[1-9]\d*)$")] = Field(
         "fresh", description="fresh, accumulate or window:k: which rounds' data a cluster trains on"
     )
+    sampling: Literal["public", "hidden"] = Field(
+        "public", description="hidden: nobody learns which clients a round uses; all share their data once"
+    )
     cluster_deadline_s: Positive | None = Field(None, description="leave a cluster out of a round after this long")
     min_clusters: Count = Field(1, description="fewest clusters that a round may go on with")
 
@@ -268,6 +271,8 @@ class Config(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         for member in trainers_and_clusters(self.federation.clusters):
+            if self.schedule.sampling == "hidden":
+                _hides(member, self.schedule.clients_per_round)
             if isinstance(member, Cluster) and member.clients < self.schedule.clients_per_round:
                 raise PydanticCustomError(
                     "too_few_clients",
@@ -279,6 +284,23 @@ class Config(Section):
                     },
                 )
         return self
+
+
+def _hides(member: Cluster | Trainers, sampled: int) -> None:
+    """Refuses hidden sampling where it cannot hide anybody."""
+    if isinstance(member, Trainers):
+        raise PydanticCustomError(
+            "trainers_are_known",
+            "schedule.sampling is 'hidden', but trainers cannot be sampled in secret: they get the model in the clear "
+            "and submit theirs by name; let them share data with a cluster (kind = 'cluster')",
+        )
+    if member.clients == sampled:
+        raise PydanticCustomError(
+            "nobody_hidden",
+            "schedule.sampling is 'hidden', but all {have} clients of a cluster of protocol {protocol} are sampled "
+            "(schedule.clients_per_round), which hides nobody",
+            {"have": member.clients, "protocol": repr(member.protocol)},
+        )
 
 
 def trainers_and_clusters(members: list[Any]) -> list[Cluster | Trainers]:

@@ -27,6 +27,7 @@ from wwfl_core.ledger import Ledger
 from wwfl_core.prg import fresh_key
 from wwfl_core.server import map_tree
 from wwfl_core.sharing import Security
+from wwfl_core.uniform import permutation
 
 from .. import plaintext, policy, programs
 from ..aggregation import Aggregation
@@ -142,6 +143,12 @@ def _toss(node: FloatNode, reason: str) -> bytes:
 
 def _pool(node: FloatNode, clients: Sequence[tuple[Any, Any]]) -> tuple[_Kept, _Kept]:
     return _Kept(np.concatenate([c[0] for c in clients])), _Kept(np.concatenate([c[1] for c in clients]))
+
+
+def _select(node: FloatNode, clients: Sequence[tuple[Any, Any]], count: int, coin: bytes) -> tuple[_Kept, _Kept]:
+    """Nothing is hidden here: by the coin."""
+    chosen = permutation(coin, len(clients), "hidden")[:count]
+    return _pool(node, [clients[i] for i in chosen])
 
 
 def _train(
@@ -292,6 +299,7 @@ def _path(folder: str, name: str) -> Path:
 PROGRAMS: dict[Callable[..., Any], Callable[..., Any]] = {
     programs.toss: _toss,
     programs.pool: _pool,
+    programs.select: _select,
     programs.train_batch: _train,
     programs.aggregate: _aggregate,
     programs.stack: _stack,
