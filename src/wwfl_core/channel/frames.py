@@ -37,7 +37,7 @@ MAX_PAYLOAD: Final = 1 << 33
 MAX_DIMENSIONS: Final = 16
 MAX_ROUND: Final = 1 << 48
 MAX_SECONDS: Final = 1e12
-"""Where the stamps of messages stop: a peer that lies about its own must not spoil the frames of those who believe it."""
+"""Where the stamps of messages stop: a peer that lies about its own must not spoil the frames of its believers."""
 
 _PREFIX: Final = struct.Struct("<4sBBHQ")
 _DATA: Final = struct.Struct("<QQQdBBB")
