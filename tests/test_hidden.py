@@ -18,7 +18,7 @@ from backends.crypten import CrypTen
 from backends.shamir import Shamir
 from helpers import EVERY, SECURE, Wiretap, cluster, flip_first
 from small_federations import SMALL, digits, model, weights
-from test_views import chi_square
+from test_views import N, chi_square, span_of, to_int, watch
 from wwfl import Cluster, Federation, Group, LocalTrainers, Round, Schedule, build, programs
 from wwfl.config import parse
 from wwfl.policy import Permission, RevealPolicy
@@ -31,6 +31,8 @@ from wwfl_core.sharing import ADDITIVE_2PC_NO_HELPER, REPLICATED_3PC, Security
 from wwfl_core.tensor import concatenate
 
 COIN = bytes(32)
+SIDE = 64
+"""Of a square matrix with as many entries as `test_views.py` has bits in a row."""
 HIDDEN = dataclasses.replace(SMALL, sampling="hidden")
 
 # ---------------------------------------------------------------------- the selection
@@ -154,6 +156,33 @@ def test_every_message_of_a_selection_is_uniform(name: str) -> None:
     words = [frame.payload for *_, frame in tap.frames if frame.payload.nbytes >= 8 * n]
     assert len(words) >= 4
     assert all(abs(chi_square(payload)) < 9 for payload in words)
+
+
+def selected_components(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, what: str) -> list[Any]:
+    """This party's components of a secret permutation matrix, which has moved the rows of x."""
+    matrix = secret_selection(mpc, SIDE, SIDE)
+    select_rows(matrix, SharedTensor(mpc, x.data.reshape(SIDE, SIDE), 0))
+    return [(matrix.data.algebra, {c: np.array(a) for c, a in matrix.data.parts.items()})]
+
+
+@pytest.mark.parametrize("name", SECURE)
+def test_what_one_server_sees_together_does_not_span_the_matrix(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `test_views.py` shows it for every gate: no linear combination over GF(2) of messages, masks and components
+    gives the entries of the matrix. All servers together have them, which is the control."""
+    with cluster(name) as c:
+        zero = np.zeros(N, np.uint64)
+        view = watch(c, monkeypatch, "selection", zero, zero, selected_components)
+        sharing = c.sharing
+    seen = {p: [(what, a) for what, a in arrays if a.nbytes >= 8 * N] for p, arrays in view.items()}
+    parts = {int(what.split()[1]): a for arrays in seen.values() for what, a in arrays if what.startswith("component")}
+    matrix = sum(
+        (np.int64(sharing.coefficients[i]).view(np.uint64) * a for i, a in parts.items()), zero.reshape(SIDE, -1)
+    )
+    assert (matrix.sum(0) == 1).all() and (matrix.sum(1) == 1).all()
+    secret = to_int(matrix.reshape(-1))
+    for party in range(sharing.parties):
+        assert span_of(seen.get(party, [])).reduce(secret) != 0, party
+    assert span_of([row for arrays in seen.values() for row in arrays]).reduce(secret) == 0
 
 
 @pytest.mark.parametrize("name", SECURE)

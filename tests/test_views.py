@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -57,8 +57,16 @@ OPERATIONS = [
 ]  # fmt: skip
 
 
-def watch(c: LocalCluster, monkeypatch: pytest.MonkeyPatch, what: str, x: np.ndarray, y: np.ndarray) -> View:
-    """Everything that each party sees while a client's x and y are shared and used once."""
+def watch(
+    c: LocalCluster,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    program: Callable[..., list[Any]] = operations,
+) -> View:
+    """Everything that each party sees while a client's x and y are shared and used once, by `program` (mpc, x, y,
+    what); it returns algebra and components of shares."""
     view: View = defaultdict(list)
     draw = Prg.draw
 
@@ -72,7 +80,7 @@ def watch(c: LocalCluster, monkeypatch: pytest.MonkeyPatch, what: str, x: np.nda
     monkeypatch.setattr(Prg, "draw", recorded)
     c.memory.tamper = tap = Wiretap()
     a, b = c.share_ring(x, 0), c.share_ring(y, 0)
-    outcomes = c.submit(operations, a, b, what).outcomes()
+    outcomes = c.submit(program, a, b, what).outcomes()
     monkeypatch.undo()
     c.memory.tamper = None
     for _, receiver, i, frame in tap.frames:
