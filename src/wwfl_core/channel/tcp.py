@@ -39,8 +39,8 @@ class TcpNode:
 
     Pass the `identity` that an `Authority` issued for `address`; unencrypted and unauthenticated connections
     need `insecure_plaintext=True`. `port` 0 picks a free one; the directory for `connect` is made of every
-    node's `host_port`. Of what a peer sends ahead, at most about `max_waiting_bytes` and one message are kept here: then
-    nothing more is read from it until the party has taken some.
+    node's `host_port`. Of what a peer sends ahead, at most about `max_waiting_bytes` and one message are kept here:
+    then nothing more is read from it until the party has taken some.
     """
 
     def __init__(
