@@ -247,6 +247,6 @@ def test_servers_refuse_a_clients_components_that_are_none(protocol: str) -> Non
 
 def test_a_field_has_no_elements_beyond_its_prime() -> None:
     field = PrimeField()
-    assert _are_elements(np.array([0, field.modulus - 1], object), field)
+    assert _are_elements(np.array([0, field.modulus - 1], object), field, (2,))
     for wrong in (field.modulus, -1, 1.5, None):
-        assert not _are_elements(np.array([0, wrong], object), field)
+        assert not _are_elements(np.array([0, wrong], object), field, (2,))

@@ -96,23 +96,24 @@ def accept(mpc: MPCBackend, parts: dict[int, Array | bytes], shape: Shape, frac_
 def _refuse_others(mpc: MPCBackend, parts: Any, shape: Shape) -> None:
     """Clients may send anything."""
     sharing, held = mpc.sharing, mpc.sharing.held_by(mpc.me)
-    if not isinstance(parts, dict) or parts.keys() != set(held):
+    if not isinstance(parts, dict) or set(parts) != set(held):  # pyright: ignore[reportUnknownArgumentType]
         raise Misuse(f"a client sent other components than {held} to {mpc.party.addresses[mpc.me]}; nothing was shared")
     for c in held:
-        piece: Any = parts[c]
+        piece: Any = parts[c]  # pyright: ignore[reportUnknownVariableType]
         seed = isinstance(piece, bytes) and len(piece) == KEY_BYTES and c in sharing.seeded
-        if not seed and not (_is_copy(piece, mpc.numbers, shape) and _are_elements(piece, mpc.numbers)):
+        if not seed and not _are_elements(piece, mpc.numbers, shape):
             raise Misuse(
                 f"a client sent {mpc.party.addresses[mpc.me]} as component {c} neither a seed of {KEY_BYTES} bytes nor "
                 f"elements of {mpc.numbers} of shape {shape}; nothing was shared"
             )
 
 
-def _are_elements(array: Array, algebra: Algebra) -> bool:
-    """Whether an array of the right dtype holds elements: object arrays may hold anything."""
-    if not array.dtype.hasobject:
-        return True
-    return all(type(v) is int and 0 <= v < algebra.modulus for v in array.reshape(-1).tolist())
+def _are_elements(piece: Any, algebra: Algebra, shape: Shape) -> bool:
+    """Whether something is an array of elements. Object arrays may hold anything."""
+    if not _is_copy(piece, algebra, shape):
+        return False
+    array: Array = piece
+    return not array.dtype.hasobject or all(type(v) is int and 0 <= v < algebra.modulus for v in array.ravel().tolist())
 
 
 # ---------------------------------------------------------------------- a value is opened to a client
