@@ -16,7 +16,8 @@ from backends.shamir import Shamir
 from helpers import Wiretap, rng, words
 from wwfl_core import LocalCluster, MPCBackend, SharedTensor
 from wwfl_core.algebra import RING
-from wwfl_core.client import combine, duties, hand_over
+from wwfl_core.client import _are_elements, accept, client_shares, combine, duties, hand_over
+from wwfl_core.cluster import PerParty
 from wwfl_core.cost import Phase
 from wwfl_core.errors import Misuse, Refused, VerificationFailed
 from wwfl_core.field import PrimeField
@@ -211,3 +212,41 @@ def test_rounds_of_the_check_point_are_all_that_an_answer_costs_the_servers() ->
         x = c.share(np.ones(4))
         c.reveal_to_client(x, "alice", "a test")
         assert c.last_cost.rounds[Phase.ONLINE] == 2
+
+
+def unlike(parts: list[dict[int, Any]], how: str) -> list[dict[int, Any]]:
+    """What a client might send instead, to every server alike."""
+    changes: dict[str, Callable[[dict[int, Any]], dict[int, Any]]] = {
+        "a component is missing": lambda p: dict(list(p.items())[1:]),
+        "one component too many": lambda p: p | {9: bytes(32)},
+        "another shape": lambda p: {c: m if isinstance(m, bytes) else m[:-1] for c, m in p.items()},
+        "another dtype": lambda p: {c: m if isinstance(m, bytes) else m.astype(np.float64) for c, m in p.items()},
+        "a short seed": lambda p: {c: m[:-1] if isinstance(m, bytes) else m for c, m in p.items()},
+        "a seed for all": lambda p: dict.fromkeys(p, bytes(32)),
+        "no dictionary": lambda p: [*p.values()],  # type: ignore[return-value]
+    }
+    return [changes[how](p) if p else p for p in parts]
+
+
+@pytest.mark.parametrize("protocol", ["2pc", "3pc", "4pc"])
+def test_servers_refuse_a_clients_components_that_are_none(protocol: str) -> None:
+    """Before they are used; if all servers refuse them, the cluster goes on."""
+    ring = np.arange(ELEMENTS, dtype=np.uint64)
+    with LocalCluster(PROTOCOLS[protocol]()) as c:
+        parts, _ = client_shares(c.sharing, RING, ring, b"k" * 32)
+        for how in ("a component is missing", "one component too many", "no dictionary"):
+            with pytest.raises(Misuse, match="a client sent"):
+                c.run(accept, PerParty(tuple(unlike(parts, how))), ring.shape, 0)
+        assert np.array_equal(c.reveal(c.share_ring(ring, 0)), np.arange(ELEMENTS))
+    for how in ("another shape", "another dtype", "a short seed", "a seed for all"):  # some servers get only seeds
+        with LocalCluster(PROTOCOLS[protocol]()) as c:
+            outcomes = c.submit(accept, PerParty(tuple(unlike(parts, how))), ring.shape, 0).outcomes()
+        assert any(isinstance(o.error, Misuse) for o in outcomes), how
+        assert all(isinstance(o.error, Misuse | type(None)) for o in outcomes), how
+
+
+def test_a_field_has_no_elements_beyond_its_prime() -> None:
+    field = PrimeField()
+    assert _are_elements(np.array([0, field.modulus - 1], object), field, (2,))
+    for wrong in (field.modulus, -1, 1.5, None):
+        assert not _are_elements(np.array([0, wrong], object), field, (2,))

@@ -45,6 +45,9 @@ class Mask(NamedTuple):
     share: Array
     opened: Array | None
 
+    def __repr__(self) -> str:
+        return f"Mask(shape={self.share.shape}, opened={self.opened is not None})"
+
 
 class Additive2PC(MPCBackend):
     """Two computing parties and a helper who deals correlated randomness.

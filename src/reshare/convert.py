@@ -9,7 +9,7 @@ dealer is named; its value is fetched from another one. With two dealers per wor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -70,8 +70,8 @@ class _Dealt:
     plan: ResharePlan
     dealers: tuple[int, ...]
     link: _Link
-    masks: dict[int, Array]  # or their seeds
-    computed: dict[int, Array]
+    masks: dict[int, Array] = field(repr=False)  # or their seeds
+    computed: dict[int, Array] = field(repr=False)
 
     def message(self, receiver: int) -> tuple[U8, Array | None]:
         """What `receiver` is to know: its masks (or seeds), and the computed component if it holds that."""

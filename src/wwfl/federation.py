@@ -64,13 +64,8 @@ class Federation:
     `LocalTrainers`. `engine` says what carries the federation out: "mpc" (the protocols), "simulate" (their fixed-point
     arithmetic, without secrecy) or "plain" (floats). `insecure_seed` makes the whole run reproducible, and therefore
     insecure (all keys are derived from it), and makes all engines draw the same batches and (public) clients; None is
-<<<<<<< ours
-    for fresh keys. `processes=True` runs every server as its own process over mutual TLS. `global_hosts` says who
-    operates the global servers; clusters may share hosts with them. Use as a context manager, or call `close`.
-=======
     for fresh keys. `processes=True` makes every server a process, over mutual TLS. `global_hosts` says who operates
     the global servers; clusters may share hosts with them. Use as a context manager, or call `close`.
->>>>>>> theirs
 
     `root` is the servers' own data set, for rules that need one; it is trained by `root_trainer`: the global servers,
     a cluster of its own, or leaf number k. Without a `reveal_policy`, whoever holds this object may open the model;

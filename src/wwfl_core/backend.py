@@ -245,10 +245,10 @@ class MPCBackend(ABC):
         if self.sharing.security.malicious:
             mine = digest(value).tobytes()
             votes = [op.recv_bytes(h, DIGEST_BYTES) == mine for h in holders[1:]]
-            if not any(votes):  # of three copies at most one is corrupt, so one confirmation is a majority
+            if sum(votes) < self.sharing.security.corruptions:  # else the corrupt ones might be all who say so
                 raise VerificationFailed(
                     f"party {holders[0]} ({self.party.addresses[holders[0]]}) sent party {self.me} a component "
-                    f"{component} in the opening of operation {op.number} that no other holder confirms"
+                    f"{component} in the opening of operation {op.number} that too few other holders confirm"
                 )
         return value
 

@@ -27,7 +27,7 @@ from .arrays import Array, Shape, to_host
 from .backend import MPCBackend
 from .cost import Link, Phase
 from .device import HOST, Device
-from .errors import VerificationFailed
+from .errors import Misuse, VerificationFailed
 from .prg import KEY_BYTES, Prg, derive_key
 from .share import Share
 from .sharing import SharingSemantics
@@ -73,8 +73,13 @@ def expand_seed(seed: bytes, algebra: Algebra, shape: Shape, device: Device = HO
 
 
 def accept(mpc: MPCBackend, parts: dict[int, Array | bytes], shape: Shape, frac_bits: int) -> SharedTensor:
-    """A server takes its components from a client; holders of one component vouch for it to each other."""
+    """A server takes its components from a client; holders of one component vouch for it to each other.
+
+    Raises:
+        Misuse: components that are not this server's, or are not elements of this shape.
+    """
     algebra, device = mpc.numbers, mpc.party.device
+    _refuse_others(mpc, parts, shape)
     expanded = {
         c: expand_seed(m, algebra, shape, device) if isinstance(m, bytes) else device.put(np.asarray(m))
         for c, m in parts.items()
@@ -86,6 +91,29 @@ def accept(mpc: MPCBackend, parts: dict[int, Array | bytes], shape: Shape, frac_
                 mpc.party.transcript.vouch(other, op.number, array)
                 mpc.party.transcript.expect(other, op.number, array)
     return SharedTensor(mpc, Share(algebra, shape, expanded), frac_bits)
+
+
+def _refuse_others(mpc: MPCBackend, parts: Any, shape: Shape) -> None:
+    """Clients may send anything."""
+    sharing, held = mpc.sharing, mpc.sharing.held_by(mpc.me)
+    if not isinstance(parts, dict) or set(parts) != set(held):  # pyright: ignore[reportUnknownArgumentType]
+        raise Misuse(f"a client sent other components than {held} to {mpc.party.addresses[mpc.me]}; nothing was shared")
+    for c in held:
+        piece: Any = parts[c]  # pyright: ignore[reportUnknownVariableType]
+        seed = isinstance(piece, bytes) and len(piece) == KEY_BYTES and c in sharing.seeded
+        if not seed and not _are_elements(piece, mpc.numbers, shape):
+            raise Misuse(
+                f"a client sent {mpc.party.addresses[mpc.me]} as component {c} neither a seed of {KEY_BYTES} bytes nor "
+                f"elements of {mpc.numbers} of shape {shape}; nothing was shared"
+            )
+
+
+def _are_elements(piece: Any, algebra: Algebra, shape: Shape) -> bool:
+    """Whether something is an array of elements. Object arrays may hold anything."""
+    if not _is_copy(piece, algebra, shape):
+        return False
+    array: Array = piece
+    return not array.dtype.hasobject or all(type(v) is int and 0 <= v < algebra.modulus for v in array.ravel().tolist())
 
 
 # ---------------------------------------------------------------------- a value is opened to a client

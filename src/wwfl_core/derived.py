@@ -35,7 +35,8 @@ CARRY_BITS = 12
 
 def words(mpc: MPCBackend, x: Share) -> Words:
     """x as a sum of words, each with the parties who know it (the word itself at those parties)."""
-    vouchers = 2 if mpc.sharing.security.malicious else 1
+    security = mpc.sharing.security
+    vouchers = security.corruptions + 1 if security.malicious else 1
     groups = mpc.sharing.groups(vouchers)
     return [(g, mpc.partial(x, g.components) if mpc.me in g.dealers else None) for g in groups]
 

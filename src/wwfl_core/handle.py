@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .arrays import Shape
@@ -41,7 +41,7 @@ class Handle:
 class PerParty:
     """An argument that differs between parties: `values[i]` goes to party i."""
 
-    values: tuple[Any, ...]
+    values: tuple[Any, ...] = field(repr=False)
 
 
 def guarantees_in(args: tuple[Any, ...]) -> list[Security]:

@@ -42,7 +42,7 @@ class Command:
 
     run: int
     fn: Callable[..., Any]
-    args: tuple[Any, ...]
+    args: tuple[Any, ...] = field(repr=False)
     deadline_s: float
     network: NetworkModel | None
     guarantee: Security
@@ -54,7 +54,7 @@ class Command:
 class Outcome:
     """What one server reports about a command."""
 
-    value: Any = None
+    value: Any = field(default=None, repr=False)
     error: BaseException | None = None
     cost: Cost = field(default_factory=Cost)
     openings: tuple[Opening, ...] = ()

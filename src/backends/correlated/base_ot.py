@@ -50,6 +50,9 @@ class Chooser(NamedTuple):
     scalars: list[tuple[X25519PrivateKey, X25519PrivateKey]]
     public: U8
 
+    def __repr__(self) -> str:
+        return f"Chooser({len(self.scalars)} transfers)"
+
 
 def is_on_curve(u: bytes) -> bool:
     """Whether u is the coordinate of a point of Curve25519 (of its twist otherwise): u^3 + A u^2 + u is a square."""

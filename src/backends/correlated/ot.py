@@ -48,6 +48,9 @@ class Take(NamedTuple):
     choices: U8
     length: int
 
+    def __repr__(self) -> str:
+        return f"Take({self.choices.size} bytes, length={self.length})"
+
 
 @dataclass
 class _Session:

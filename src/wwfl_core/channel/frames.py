@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -37,7 +37,7 @@ MAX_PAYLOAD: Final = 1 << 33
 MAX_DIMENSIONS: Final = 16
 MAX_ROUND: Final = 1 << 48
 MAX_SECONDS: Final = 1e12
-"""Where the stamps of messages stop: a peer that lies about its own must not spoil the frames of its believers."""
+"""Where the stamps of messages stop: who lies about its own must not spoil the frames of those who believe it."""
 
 _PREFIX: Final = struct.Struct("<4sBBHQ")
 _DATA: Final = struct.Struct("<QQQdBBB")
@@ -68,7 +68,7 @@ class Frame:
     label: str
     stamp_round: int
     stamp_s: float
-    payload: Array
+    payload: Array = field(repr=False)
     mark: Any = None  # within one process: what a reader on another stream must wait for (`Device.mark`)
 
 
