@@ -16,16 +16,19 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wwfl_core.errors import ConfigError
 
-from . import gpu_gemm, gpu_kernels, gpu_report, gpu_training
+from . import gpu_gemm, gpu_kernels, gpu_report
 from .gpu_bench import Bench, describe_device, on_device
 from .machine import describe
+
+if TYPE_CHECKING:
+    from .gpu_training import Task
 
 BATCH, PEAK_SIZE = 64, 8192
 
@@ -85,6 +88,14 @@ class Run:
             self.result[key] = [row for row in kept if _name(row) != list(name)] + [made]
         self._save()
 
+    def attempt(self, key: str, section: Callable[[], None]) -> None:
+        """A section that writes its own rows; what stops it as a whole is noted."""
+        try:
+            section()
+        except Exception as error:
+            self._failed(key, error)
+            self._save()
+
     def _failed(self, key: str, error: Exception) -> None:
         self.result.setdefault("errors", {})[key] = f"{type(error).__name__}: {error}"[:300]
 
@@ -114,16 +125,16 @@ def kernels_and_products(
     bench.release()
 
 
-def training(run: Run, networks: dict[str, gpu_training.Task], device: str, repeats: int) -> None:
-    """A training step of every network in every protocol on a device."""
+def training(run: Run, networks: str | Mapping[str, Task], device: str, repeats: int) -> None:
+    """A training step of every network (names of `gpu_training.NETWORKS`, or tasks) in every protocol on a device."""
+    from . import gpu_training  # needs torch; kernels and products do not
+
+    if isinstance(networks, str):
+        networks = {name: gpu_training.NETWORKS[name] for name in networks.split(",") if name}
     for network, task in networks.items():
         for protocol in gpu_training.PROTOCOLS:
             name = (network, protocol, device)
             run.row("training", name, lambda n=name, t=task: gpu_training.row(n[0], t, n[1], n[2], repeats))
-
-
-def _chosen(names: str) -> dict[str, gpu_training.Task]:
-    return {name: gpu_training.NETWORKS[name] for name in names.split(",") if name}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -148,8 +159,8 @@ def main(argv: list[str] | None = None) -> int:
     file = Path(options.json) if options.json and options.json != "-" else None
     run = Run(file, options.seconds, options.resume)
     kernels_and_products(bench, options.elements, BATCH, PEAK_SIZE, gpu_gemm.SHAPES, run)
-    training(run, _chosen(options.networks), "cuda", options.repeats)
-    training(run, _chosen(options.cpu_networks), "cpu", 1)
+    for networks, device, repeats in ((options.networks, "cuda", options.repeats), (options.cpu_networks, "cpu", 1)):
+        run.attempt(f"training on {device}", lambda n=networks, d=device, r=repeats: training(run, n, d, r))
     print(json.dumps(run.result, indent=1) if options.json == "-" else gpu_report.page(run.result))
     return 0
 

@@ -151,6 +151,16 @@ def test_the_receiver_waits_on_its_stream_for_what_the_sender_had_started(cupy: 
     assert (received.data.ptr, received.shape, received.strides) == (sent.data.ptr, sent.shape, sent.strides)
 
 
+def test_an_array_of_another_gpu_comes_by_way_of_the_host(cupy: Any) -> None:
+    sender, receiver = gpu.Cuda(), gpu.Cuda()
+    sent = array()
+    sent.device = SimpleNamespace(id=1)
+    mark = sender.mark(sent)
+    received = receiver.adopt(sent, mark)
+    assert mark.waited_for_by_host and not receiver._stream.waits
+    assert received.shape == sent.shape and not isinstance(received, ndarray)
+
+
 def test_the_host_waits_for_what_a_device_hands_to_it(cupy: Any) -> None:
     sender, sent = gpu.Cuda(), array()
     mark = sender.mark(sent)

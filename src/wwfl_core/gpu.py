@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import Array, Shape, on_host
+from .arrays import Array, Shape, on_host, to_host
 from .device import Device, Hiding, Memory
 from .errors import ConfigError
 from .kernels.cuda import Launcher, Stream, asarray, masked, random_bytes
@@ -129,10 +129,13 @@ class Cuda(Kernels):
     def mark(self, array: Array) -> Any:
         return None if on_host(array) else self._event()
 
-    def adopt(self, array: Array, mark: Any) -> Array:
+    def adopt(self, array: Any, mark: Any) -> Array:
         self._release()
         if mark is None or on_host(array):
             return array
+        if array.device.id != self._number:  # another GPU's memory, which kernels here may not be able to reach
+            mark.synchronize()
+            return self.put(to_host(array))
         self._stream.wait_event(mark)
         return self._borrow(array)
 
