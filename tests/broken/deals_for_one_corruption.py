@@ -1,7 +1,7 @@
 """A protocol for two corrupt parties that hides what it deals from one only: a single mask, which two receivers share.
 
 Only a look at the views of two parties together finds it (tests/test_testing.py uses `Replicated5PC`, which is right,
-and the broken `DealsForOneCorruption`). Neither has what comparison needs: five parties hold no two words.
+and the broken `DealsForOneCorruption`). Comparison is derived from three words, hence slow; the test leaves it out.
 """
 
 from __future__ import annotations
