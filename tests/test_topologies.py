@@ -13,7 +13,20 @@ import torch
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from small_federations import SMALL, digits, make, model, weights
-from wwfl import Cluster, Ensemble, Federation, Group, LocalTrainers, Round, Schedule, TrimmedMean, plaintext
+from wwfl import (
+    Cluster,
+    Ensemble,
+    Federation,
+    Group,
+    LocalTrainers,
+    Round,
+    Schedule,
+    Servers,
+    TrimmedMean,
+    build,
+    plaintext,
+)
+from wwfl.config import parse
 from wwfl.engine.plain import load_flat, train_flat
 from wwfl.nn.trace import parameters
 from wwfl_core.errors import ConfigError
@@ -88,6 +101,20 @@ def test_simulation_costs_nothing_but_keeps_no_client_data() -> None:
 def test_an_unknown_engine_is_refused() -> None:
     with pytest.raises(ConfigError, match="engine 'float' is unknown; it can be mpc, simulate, plain"):
         Federation(model(), Plain(), [Cluster(Plain())], engine="float")  # type: ignore[arg-type]
+
+
+def test_servers_say_where_they_compute_at_every_node_of_the_tree() -> None:
+    elsewhere: list[tuple[Any, Any]] = [
+        (Servers(Plain(), device="nowhere"), Cluster(Plain())),
+        (Plain(), Cluster(Plain(), device="nowhere")),
+        (Plain(), Group(Plain(), [Cluster(Plain())], device="nowhere")),
+    ]
+    for servers, member in elsewhere:
+        with pytest.raises(ConfigError, match="nowhere"):
+            Federation(model(), servers, [member])
+    config = parse('federation = { servers = { device = "nowhere" } }', ())
+    with pytest.raises(ConfigError, match="nowhere"):
+        build.federation(config, build.setting(config))
 
 
 # ---------------------------------------------------------------------- groups and local trainers

@@ -194,15 +194,13 @@ def federation(config: Config, setting: Setting) -> fl.Federation:
         "schedule": schedule(config.schedule),
         "processes": section.processes,
         "insecure_seed": public_seed(config),
-        "global_network": network(section.servers.network),
         "int_bits": config.model.int_bits,
         "deadline_s": section.deadline_s,
-        "global_hosts": section.servers.hosts,
         "allow_weaker": section.allow_weaker,
     }
     return fl.Federation(
         model(config, setting.train),
-        protocol(section.servers.protocol),
+        fl.Servers(protocol(section.servers.protocol), **_where(section.servers)),
         [made for member in section.clusters for made in _members(member, config.run.seed)],
         rule(config.aggregation, config.privacy),
         **options,
@@ -239,15 +237,17 @@ def _members(section: sections.Cluster | sections.Group | sections.Trainers, see
 def _member(section: sections.Cluster | sections.Group | sections.Trainers, name: str | None, seed: int) -> Member:
     if isinstance(section, sections.Trainers):
         return _trainers(section, name, seed)
-    where = {
-        "name": name,
-        "network": network(section.network),
-        "hosts": None if section.hosts is None else tuple(section.hosts),
-    }
+    where = {"name": name, **_where(section)}
     if isinstance(section, sections.Group):
         members = [made for member in section.members for made in _members(member, seed)]
         return fl.Group(protocol(section.protocol), members, rule(section.aggregation), **where)
     return fl.Cluster(protocol(section.protocol), clients=section.clients, **where)
+
+
+def _where(section: sections.Servers | sections.Cluster | sections.Group) -> dict[str, Any]:
+    """What servers run on."""
+    hosts = None if section.hosts is None else tuple(section.hosts)
+    return {"network": network(section.network), "hosts": hosts, "device": section.device}
 
 
 def _trainers(section: sections.Trainers, name: str | None, seed: int) -> fl.LocalTrainers:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from torch import nn
 
 from wwfl_core.backend import MPCBackend
-from wwfl_core.cost import Cost, NetworkModel
+from wwfl_core.cost import Cost
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.sharing import Security
 
@@ -33,7 +33,7 @@ from .nn.trace import load_parameters, pool_first, trace
 from .round import Play
 from .schedule import Round, Schedule
 from .setting import RUNS_PER_ROUND, Available, Progress, Setting, everybody, share_rows, silent
-from .topology import CLUSTER_NETWORK, GLOBAL_NETWORK, Cluster, Ensemble, Group, LocalTrainers, Member, Place
+from .topology import CLUSTER_NETWORK, GLOBAL_NETWORK, Cluster, Ensemble, Group, LocalTrainers, Member, Place, Servers
 
 __all__ = [
     "CLUSTER_NETWORK",
@@ -47,6 +47,7 @@ __all__ = [
     "Progress",
     "Round",
     "Schedule",
+    "Servers",
     "one_hot",
 ]
 
@@ -57,11 +58,12 @@ class Federation:
     """Clusters that run different protocols train one model for global servers; nobody opens it.
 
     `model` is an ordinary torch module of supported layers. Members are `Cluster`s, `Group`s of members, and
-    `LocalTrainers`. `engine` says what carries the federation out: "mpc" (the protocols), "simulate" (their fixed-point
-    arithmetic, without secrecy) or "plain" (floats). `insecure_seed` makes the whole run reproducible, and therefore
-    insecure (all keys are derived from it), and makes all engines draw the same clients and batches; leave it None for
-    fresh keys. `processes=True` runs every server as its own process over mutual TLS. `global_hosts` says who operates
-    the global servers; clusters may share hosts with them. Use as a context manager, or call `close`.
+    `LocalTrainers`. `global_servers` are a protocol, or `Servers` that also say who operates them and on which device
+    they compute; clusters may share hosts with them. `engine` says what carries the federation out: "mpc" (the
+    protocols), "simulate" (their fixed-point arithmetic, without secrecy) or "plain" (floats). `insecure_seed` makes
+    the whole run reproducible, and therefore insecure (all keys are derived from it), and makes all engines draw the
+    same clients and batches; leave it None for fresh keys. `processes=True` runs every server as its own process over
+    mutual TLS. Use as a context manager, or call `close`.
 
     `root` is the servers' own data set, for rules that need one; it is trained by `root_trainer`: the global servers,
     a cluster of its own, or leaf number k. Without a `reveal_policy`, whoever holds this object may open the model;
@@ -78,7 +80,7 @@ class Federation:
     def __init__(
         self,
         model: nn.Module,
-        global_servers: MPCBackend,
+        global_servers: MPCBackend | Servers,
         clusters: Sequence[Member],
         aggregation: Aggregation | None = None,
         *,
@@ -88,17 +90,16 @@ class Federation:
         root_trainer: Cluster | int | None = None,
         processes: bool = False,
         insecure_seed: int | None = None,
-        global_network: NetworkModel | None = GLOBAL_NETWORK,
         int_bits: int = DEFAULT_INT_BITS,
         deadline_s: float = 120.0,
-        global_hosts: Sequence[str] | None = None,
         allow_weaker: bool = False,
         reveal_policy: policy.RevealPolicy | None = None,
     ) -> None:
         self.aggregation = aggregation or FedAvg()
         self.schedule = schedule or Schedule()
-        hosts = None if global_hosts is None else tuple(global_hosts)
-        top = Group(global_servers, tuple(clusters), self.aggregation, "global", global_network, hosts)
+        servers = global_servers if isinstance(global_servers, Servers) else Servers(global_servers)
+        where = (servers.network, servers.hosts, servers.device)
+        top = Group(servers.protocol, tuple(clusters), self.aggregation, "global", *where)
         tree = topology.build(top, self.schedule)
         trainer = topology.root_trainer(tree, None if root is None else len(root), root_trainer)
         lost = downgrade.downgrades_in(tree)

@@ -99,10 +99,8 @@ class Setting:
 
     def open(self, place: Place) -> None:
         """Starts the servers of a place."""
-        spec_ = place.spec
-        assert not isinstance(spec_, LocalTrainers)
-        name = f"{place.name}.{place.generation + 1}" if place.generation else place.name
-        place.node = self.engine.open(spec_.protocol, name, spec_.network, spec_.hosts, spec_.device)
+        assert not isinstance(place.spec, LocalTrainers)
+        place.node = self.engine.open(place.spec.servers, place.servers_name)
 
     def rebuild(self, place: Place) -> None:
         """New servers, with new names and keys, for a place whose old ones cannot go on. Its clients will share their

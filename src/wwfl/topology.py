@@ -36,10 +36,20 @@ class ModelAttack(Protocol):
 
 
 @dataclass(frozen=True)
+class Servers:
+    """The servers of one node: the protocol that they run, the network between them (modelled), who operates them (by
+    default hosts of their own), and the device that they compute on; see `LocalCluster`."""
+
+    protocol: MPCBackend
+    network: NetworkModel | None = GLOBAL_NETWORK
+    hosts: tuple[str, ...] | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
 class Cluster:
-    """One training cluster: its protocol, how many clients share data with it, who operates its servers (by default
-    hosts of their own), and the device that they compute on; see `LocalCluster`. Its clients share data and nothing
-    else: they cannot submit a model, so that there is no model poisoning here."""
+    """One training cluster: its protocol, how many clients share data with it, and what else there is to say of its
+    `Servers`. Its clients share data and nothing else: they cannot submit a model, so there is no model poisoning."""
 
     protocol: MPCBackend
     clients: int = 4
@@ -47,6 +57,11 @@ class Cluster:
     network: NetworkModel | None = CLUSTER_NETWORK
     hosts: tuple[str, ...] | None = None
     device: str = "cpu"
+
+    @property
+    def servers(self) -> Servers:
+        """Who carries the cluster out."""
+        return Servers(self.protocol, self.network, self.hosts, self.device)
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,11 @@ class Group:
     hosts: tuple[str, ...] | None = None
     device: str = "cpu"
 
+    @property
+    def servers(self) -> Servers:
+        """Who carries the group out."""
+        return Servers(self.protocol, self.network, self.hosts, self.device)
+
 
 Member = Cluster | LocalTrainers | Group
 
@@ -98,7 +118,8 @@ class Ensemble(Aggregation):
 @dataclass
 class Place:
     """A node of the tree. `node` (its servers, as the engine makes them) is None for local trainers; `first` is the
-    number of its first model among its parent's inputs, `inputs` how many it gives at most; `leaf` counts leaves."""
+    number of its first model among its parent's inputs, `inputs` how many it gives at most; `leaf` counts leaves.
+    `generation` counts servers that were replaced."""
 
     name: str
     spec: Member
@@ -109,6 +130,12 @@ class Place:
     node: Any = None
     generation: int = 0
     memory: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def servers_name(self) -> str:
+        """What the servers that are here now are called. Names of places have no "/" (`policy.PolicyGuard` counts on
+        it), so those of servers that replaced others cannot be another place's."""
+        return f"{self.name}/{self.generation + 1}" if self.generation else self.name
 
     def walk(self) -> Iterator[Place]:
         """This place and all below, parents first."""

@@ -7,17 +7,18 @@ One coordinator for all of them: it samples, distributes and collects, and asks 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import numpy.typing as npt
 from torch import nn
 
 from reshare import Reshared
-from wwfl_core.backend import MPCBackend
-from wwfl_core.cost import Cost, NetworkModel
+from wwfl_core.cost import Cost
 from wwfl_core.errors import ConfigError
 from wwfl_core.ledger import Ledger
+
+from ..topology import Servers
 
 EngineName = Literal["mpc", "simulate", "plain"]
 
@@ -73,14 +74,7 @@ class Engine(ABC):
     batches_per_command: ClassVar[int | None] = 1
 
     @abstractmethod
-    def open(
-        self,
-        protocol: MPCBackend,
-        name: str,
-        network: NetworkModel | None,
-        hosts: Sequence[str] | None,
-        device: str = "cpu",
-    ) -> Node:
+    def open(self, servers: Servers, name: str) -> Node:
         """Starts the servers of a node."""
 
     @abstractmethod

@@ -19,9 +19,8 @@ import torch
 from torch import nn
 
 from reshare import Reshared
-from wwfl_core.backend import MPCBackend
 from wwfl_core.client import Revealed
-from wwfl_core.cost import Cost, NetworkModel
+from wwfl_core.cost import Cost
 from wwfl_core.errors import DataError, Misuse
 from wwfl_core.ledger import Ledger
 from wwfl_core.prg import fresh_key
@@ -34,6 +33,7 @@ from ..aggregation.plain import aggregate
 from ..nn import spec
 from ..nn.trace import load_parameters
 from ..nn.train import SGD
+from ..topology import Servers
 from . import Engine
 
 Floats = npt.NDArray[np.float64]
@@ -220,18 +220,7 @@ def _evaluate(
     return int((_scores(node, layers, flat, images, batch).argmax(1) == one_hot.argmax(1)).sum())
 
 
-def _classes(
-    node: FloatNode,
-    layers: Sequence[spec.Layer],
-    int_bits: int,
-    flat: Floats,
-    images: npt.NDArray[Any],
-    batch: int,
-) -> _Kept:
-    return _Kept(_scores(node, layers, flat, images, batch).argmax(1))
-
-
-def _outputs(
+def _logits(
     node: FloatNode,
     layers: Sequence[spec.Layer],
     int_bits: int,
@@ -240,6 +229,10 @@ def _outputs(
     batch: int,
 ) -> _Kept:
     return _Kept(_scores(node, layers, flat, images, batch))
+
+
+def _labels(node: FloatNode, *args: Any) -> _Kept:
+    return _Kept(_logits(node, *args).value.argmax(1))
 
 
 def _open_model(node: FloatNode, flat: Floats, who: str, reason: str) -> Floats:
@@ -297,8 +290,8 @@ PROGRAMS: dict[Callable[..., Any], Callable[..., Any]] = {
     programs.stack: _stack,
     programs.part: _part,
     programs.evaluate: _evaluate,
-    programs.labels: _classes,
-    programs.logits: _outputs,
+    programs.labels: _labels,
+    programs.logits: _logits,
     policy.open_model: _open_model,
     policy.open_for_trainers: _open_model,
     programs.save: _save,
@@ -316,14 +309,7 @@ class PlainFloat(Engine):
     def __init__(self, model: nn.Module) -> None:
         self.model = model
 
-    def open(
-        self,
-        protocol: MPCBackend,
-        name: str,
-        network: NetworkModel | None,
-        hosts: Sequence[str] | None,
-        device: str = "cpu",
-    ) -> FloatNode:
+    def open(self, servers: Servers, name: str) -> FloatNode:
         return FloatNode(name, self.model)
 
     def move(self, x: Held, to: Any, allow_weaker: bool) -> Reshared:

@@ -56,11 +56,11 @@ class Private(Aggregation):
                 raise ConfigError(f"Private.{name} must be positive, got {getattr(self, name)}")
 
     @property
-    def needs_root(self) -> bool:  # type: ignore[override]
+    def needs_root(self) -> bool:
         return self.rule.needs_root
 
     @property
-    def needs_coin(self) -> bool:  # type: ignore[override]
+    def needs_coin(self) -> bool:
         return self.rule.needs_coin
 
     def check(self, inputs: int) -> None:
