@@ -6,6 +6,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import reduce
 from importlib import import_module
@@ -180,14 +181,22 @@ def protocol(name: str) -> MPCBackend:
 # ---------------------------------------------------------------------- the federation
 
 
-def federation(config: Config, setting: Setting) -> fl.Federation:
-    """The servers of a run, started.
+def federation(config: Config, setting: Setting, executor: Executor | None = None) -> fl.Federation:
+    """The servers of a run, started; `executor` is where they train in the clear.
 
     Raises:
-        ConfigError: protocols, rules or layers that do not exist, do not fit, or protect the model less than before.
+        ConfigError: protocols, rules or layers that do not exist, do not fit, or protect the model less than before; an
+            executor for a run that trains nothing in the clear.
     """
     section = config.federation
+    leaves = sections.trainers_and_clusters(section.clusters)
+    if executor is not None and section.engine != "plain" and not any(isinstance(m, sections.Trainers) for m in leaves):
+        raise ConfigError(
+            f'engine "{section.engine}" trains at its servers, not in workers: --jobs and --ray spread what is trained '
+            f'in the clear (engine "plain", trainers)'
+        )
     options: dict[str, Any] = {
+        "executor": executor,
         "engine": section.engine,
         "root": setting.root,
         "reveal_policy": reveal_policy(config),

@@ -6,8 +6,10 @@ initial model, which is public; it never holds a share of anything trained.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import Any, Self
 
 import numpy as np
@@ -26,13 +28,14 @@ from .clients import Shelf, check_partition, count_classes, fingerprint, one_hot
 from .data.datasets import Dataset
 from .data.partition import Partition, iid
 from .engine import EngineName, make
+from .engine.plain import load_flat
 from .inference import InferenceService
 from .nn import spec
 from .nn.layers import DEFAULT_INT_BITS
-from .nn.trace import load_parameters, pool_first, trace
+from .nn.trace import pool_first, trace
 from .round import Play
 from .schedule import Round, Schedule
-from .setting import RUNS_PER_ROUND, Available, Progress, Setting, everybody, share_rows, silent
+from .setting import EVALUATION_BATCH, RUNS_PER_ROUND, Available, Progress, Setting, everybody, share_rows, silent
 from .topology import CLUSTER_NETWORK, GLOBAL_NETWORK, Cluster, Ensemble, Group, LocalTrainers, Member, Place, Servers
 
 __all__ = [
@@ -51,8 +54,6 @@ __all__ = [
     "one_hot",
 ]
 
-EVALUATION_BATCH = 100
-
 
 class Federation:
     """Clusters that run different protocols train one model for global servers; nobody opens it.
@@ -67,7 +68,9 @@ class Federation:
 
     `root` is the servers' own data set, for rules that need one; it is trained by `root_trainer`: the global servers,
     a cluster of its own, or leaf number k. Without a `reveal_policy`, whoever holds this object may open the model;
-    with one, every server decides (`wwfl.policy`).
+    with one, every server decides (`wwfl.policy`). `executor` trains what is trained in the clear (all of engine
+    "plain", and `LocalTrainers`) in its workers, perhaps on other machines (`wwfl.spread`), with the same result; data
+    and models go there with every round.
 
     The model has the guarantee of the weakest cluster that it passes through (`guarantee`). A transfer that takes away
     protection is refused unless `allow_weaker=True`.
@@ -94,6 +97,7 @@ class Federation:
         deadline_s: float = 120.0,
         allow_weaker: bool = False,
         reveal_policy: policy.RevealPolicy | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self.aggregation = aggregation or FedAvg()
         self.schedule = schedule or Schedule()
@@ -117,7 +121,7 @@ class Federation:
         self.members = list(clusters)
         self.history: list[Round] = []
         options = {"processes": processes, "insecure_seed": insecure_seed, "deadline_s": deadline_s}
-        self._books = Books(make(engine, model, **options), allow_weaker)
+        self._books = Books(make(engine, model, executor, **options), allow_weaker)
         leaves = [place for place in tree.walk() if place.leaf is not None]
         self._setting = Setting(
             model=model,
@@ -131,6 +135,7 @@ class Federation:
             shelves=[Shelf() for _ in leaves],
             root=trainer,
             reveal_policy=reveal_policy,
+            executor=executor,
         )
         self._model: Any = None
         self._train: Dataset | None = None
@@ -245,7 +250,8 @@ class Federation:
         if self._model is None:
             flat = np.concatenate([self.initial[name].reshape(-1) for name in spec.parameter_shapes(self.layers)])
             if isinstance(self.aggregation, Ensemble):
-                flat = np.tile(flat, (setting.tree.capacity, 1))
+                voice = [] if self.aggregation.min_accuracy is None else [1.0]  # nobody is excluded before a round
+                flat = np.tile(np.concatenate([flat, voice]), (setting.tree.capacity, 1))
             self._model = self._books.share(servers, flat)
         setting.engine.align(servers, RUNS_PER_ROUND)
         if test is not None:
@@ -346,19 +352,20 @@ class Federation:
         return np.asarray(answer.values, np.int64)
 
     def reveal(self, reason: str = "the final model", *, who: str = "coordinator") -> nn.Module:
-        """Opens the global model and loads it into the torch module: the only way to see it; the ledger tells.
+        """Opens the global model and loads it into the torch module: the only way to see it; the ledger tells. Of an
+        ensemble, all models in the order of its members, as a new `torch.nn.ModuleList`; which of them may vote stays
+        secret.
 
         Raises:
             Refused: by the reveal policy, which knows `who` asks.
         """
-        flat = self.global_servers.run_agreed(policy.open_model, self.current_model, who, reason)
-        params, at = {}, 0
-        for name, shape in spec.parameter_shapes(self.layers).items():
-            size = int(np.prod(shape))
-            params[name] = flat[at : at + size].reshape(shape)
-            at += size
-        load_parameters(self.model, params)
-        return self.model
+        servers, model = self.global_servers, self.current_model
+        if not isinstance(self.aggregation, Ensemble):
+            flat = servers.run_agreed(policy.open_model, model, who, reason)
+            return load_flat(self.model, self.layers, flat)
+        models = servers.run_agreed(programs.members, model, self._setting.size)
+        opened = servers.run_agreed(policy.open_model, models, who, reason)
+        return nn.ModuleList(load_flat(copy.deepcopy(self.model), self.layers, flat) for flat in opened)
 
     # ------------------------------------------------------------------ commands and their costs
 

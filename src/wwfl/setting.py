@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,9 @@ Available = Callable[[int, str, int], bool]
 
 RUNS_PER_ROUND = 1 << 16
 """Command numbers that a round has for itself (see `Engine.align`)."""
+
+EVALUATION_BATCH = 100
+"""How many images servers classify at a time."""
 
 _log = logging.getLogger("wwfl.federation")
 
@@ -59,10 +63,16 @@ class Setting:
     root_size: int = 0
     classes: int = 0
     reveal_policy: policy.RevealPolicy | None = None
+    executor: Executor | None = None
 
     @property
     def engine(self) -> Engine:
         return self.books.engine
+
+    @property
+    def size(self) -> int:
+        """How many numbers one model has."""
+        return spec.parameter_count(self.layers)
 
     @property
     def leaves(self) -> list[Place]:

@@ -6,8 +6,10 @@ learning at one server, secure aggregation at several, hierarchies of any depth,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Protocol
 
 import numpy as np
@@ -109,7 +111,26 @@ Member = Cluster | LocalTrainers | Group
 class Ensemble(Aggregation):
     """Keeps its members' models apart, each one goes on training its own, and predictions are voted on in MPC (as in
     SafeNet, Chaudhari et al. 2023). The global model is all models, [members, parameters]; of equal votes the first
-    class wins. Models are not filtered by their accuracy before they may vote."""
+    class wins.
+
+    With `min_accuracy` (the paper's threshold phi), a model has a vote only if it classifies at least this share of the
+    servers' root set right. That is computed after every round and stays secret, how many models there are left, too:
+    votes are multiplied by a shared bit, which is one more number behind each model, [members, parameters + 1]. (If no
+    model is good enough, every prediction is class 0.)
+
+    Raises:
+        ConfigError: a threshold that is no share.
+    """
+
+    min_accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_accuracy is not None and not 0 <= self.min_accuracy <= 1:
+            raise ConfigError(f"Ensemble(min_accuracy={self.min_accuracy}): the threshold must be in 0..1")
+
+    def least(self, rows: int) -> int:
+        """How many of so many images a model must get right to have a vote."""
+        return math.ceil(Fraction(str(self.min_accuracy or 0.0)) * rows)
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         return stack_tensors(list(inputs.models))
@@ -228,16 +249,29 @@ def guarantee(place: Place) -> Security:
     return Security(weakest.malicious, weakest.corruptions, tuple(sorted({*weakest.caveats, *opened(place)})))
 
 
+def trained_roots(tree: Place) -> list[str]:
+    """Where rules need a model that was trained on the root set."""
+    return [p.name for p in tree.walk() if isinstance(p.spec, Group) and p.spec.aggregation.needs_root]
+
+
+def validates(tree: Place) -> bool:
+    """Whether the global servers measure models on the root set."""
+    assert isinstance(tree.spec, Group)
+    return isinstance(tree.spec.aggregation, Ensemble) and tree.spec.aggregation.min_accuracy is not None
+
+
 def root_trainer(tree: Place, rows: int | None, trainer: Cluster | int | None) -> Place | None:
     """Where a root set of so many rows (None: there is none) is trained; its own cluster stands beside the tree.
 
     Raises:
         ConfigError: a rule that needs a root set without one, a trainer without a root set, no such leaf.
     """
-    needs = [p.name for p in tree.walk() if isinstance(p.spec, Group) and p.spec.aggregation.needs_root]
+    needs = trained_roots(tree)
     if rows is None:
         if needs:
             raise ConfigError(f"the rule at {', '.join(needs)} needs a model trained on a root set: give root=Dataset")
+        if validates(tree):
+            raise ConfigError(f"the ensemble at {tree.name} measures its models on a root set: give root=Dataset")
         if trainer is not None:
             raise ConfigError("root_trainer is given, but no root set: give root=Dataset")
         return None
@@ -245,6 +279,8 @@ def root_trainer(tree: Place, rows: int | None, trainer: Cluster | int | None) -
         raise ConfigError("the root set is empty")
     if trainer is None:
         return tree
+    if validates(tree):
+        raise ConfigError("an ensemble measures its models on the root set at the global servers: give no root_trainer")
     if isinstance(trainer, Cluster):
         return Place("root", trainer, [], 0)
     for place in tree.walk():

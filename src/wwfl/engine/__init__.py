@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import numpy.typing as npt
@@ -91,8 +92,8 @@ class Engine(ABC):
         """How many leaves should train at the same time."""
 
 
-def make(name: EngineName, model: nn.Module, **options: Any) -> Engine:
-    """An engine by name.
+def make(name: EngineName, model: nn.Module, executor: Executor | None = None, **options: Any) -> Engine:
+    """An engine by name; `executor` is where it computes in the clear, other options are those of protocols.
 
     Raises:
         ConfigError: an unknown name.
@@ -101,7 +102,7 @@ def make(name: EngineName, model: nn.Module, **options: Any) -> Engine:
     from .plain import PlainFloat
 
     if name == "plain":
-        return PlainFloat(model)
+        return PlainFloat(model, executor, insecure_seed=options.get("insecure_seed"))
     if name == "simulate":
         return Simulate(**(options | {"processes": False}))
     if name == "mpc":

@@ -54,7 +54,9 @@ class Simulate(Mpc):
     keeps_uploads: ClassVar[bool] = False
 
     def open(self, servers: Servers, name: str) -> LocalCluster:
-        return super().open(Servers(Plain(frac_bits=servers.protocol.fixed.frac_bits), servers.network), name)
+        protocol = servers.protocol
+        simulated = Plain(frac_bits=protocol.fixed.frac_bits, stands_for=protocol.sharing)
+        return super().open(Servers(simulated, servers.network), name)
 
     def workers(self, leaves: int) -> int:
         return min(leaves, os.cpu_count() or 1)

@@ -103,7 +103,7 @@ class Private(Aggregation):
 
     def _noise(self, mpc: MPCBackend, n: int, size: int) -> SharedTensor:
         """Noise [n, size]: on the first row only where the rule adds up all rows."""
-        sigma2 = server_sigma2(mpc.sharing, self.noise_multiplier * self.clip * 2.0**mpc.fixed.frac_bits, size)
+        sigma2 = server_sigma2(mpc.stands_for, self.noise_multiplier * self.clip * 2.0**mpc.fixed.frac_bits, size)
         with mpc.scope("noise"):
             if not isinstance(self.rule, FedAvg):
                 return joint_noise(mpc, sigma2, (n, size))
@@ -131,12 +131,15 @@ def server_sigma2(sharing: SharingSemantics, sigma_units: float, size: int) -> F
 
 
 def joint_noise(mpc: MPCBackend, sigma2: Fraction, shape: tuple[int, ...]) -> SharedTensor:
-    """The sum of one sample per server, each dealt by the server that drew it from a key of its own. Offline, one round
-    (and bytes of one dealing per server)."""
+    """The sum of one sample per server, each dealt by the server that drew it from a key of its own; in a simulation
+    the single party draws for every server that it stands for. Offline, one round (and bytes of one dealing per
+    server)."""
     op = mpc.party.op("sample")
-    key = op.random([mpc.me], "dg", BITS, (KEY_BYTES,)).tobytes()
-    drawn = sample(Source(key), sigma2, math.prod(shape)).view(np.uint64).reshape(shape)
-    mine = mpc.numbers.from_words(drawn)
+    drawn = np.zeros(shape, np.int64)
+    for k in range(mpc.stands_for.parties // mpc.sharing.parties):
+        key = op.random([mpc.me], f"dg{k}", BITS, (KEY_BYTES,)).tobytes()
+        drawn += sample(Source(key), sigma2, math.prod(shape)).reshape(shape)
+    mine = mpc.numbers.from_words(drawn.view(np.uint64))
     jobs = [(mine if p == mpc.me else None, [p]) for p in range(mpc.sharing.parties)]
     dealt = mpc.deal_many(jobs, shape, phase=Phase.OFFLINE, name="noise")
     total = dealt[0]

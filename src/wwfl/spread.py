@@ -1,0 +1,114 @@
+"""Where independent computations run: here, in processes on this machine, or in the workers of a Ray cluster.
+
+Whatever can be spread takes any `concurrent.futures.Executor`. Functions and their arguments are pickled, so workers
+need the same packages, and files under the same paths. Nothing secret goes this way: what is spread is experiments,
+and training in the clear.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from wwfl_core.errors import ConfigError
+
+LOCAL = "local"
+"""The address of a Ray that is started here for as long as the executor lives."""
+
+
+def processes(jobs: int) -> Executor:
+    """So many worker processes on this machine. They start from nothing (a fork would copy threads that hold locks)."""
+    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+
+
+class RayExecutor(Executor):
+    """Tasks of one CPU each in a Ray cluster at `address`: "auto" (the one that this machine belongs to), "host:port"
+    or "ray://host:port"; "local" starts one here, with `cpus` (by default all), and stops it at the end.
+
+    Raises:
+        ConfigError: Ray is not installed, or there is no cluster at the address.
+    """
+
+    def __init__(self, address: str = LOCAL, *, cpus: int | None = None) -> None:
+        if find_spec("ray") is None:
+            raise ConfigError("spreading over machines needs Ray, which is not installed: `pip install wwfl[ray]`")
+        import ray  # pyright: ignore[reportMissingImports]
+
+        self._ray = ray
+        self._started = not ray.is_initialized()
+        if self._started:
+            where = {"num_cpus": cpus, "include_dashboard": False} if address == LOCAL else {"address": address}
+            try:
+                ray.init(log_to_driver=False, logging_level="warning", **where)
+            except ConnectionError as error:
+                raise ConfigError(f"no Ray cluster at {address}: {error}; start one with `ray start --head`") from error
+        self._task = ray.remote(_called)
+        self._running: dict[Future[Any], Any] = {}
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """A task; its future raises what `fn` raised, or BrokenExecutor if Ray lost it for good."""
+        future: Future[Any] = Future()
+        self._running[future] = reference = self._task.remote(fn, *args, **kwargs)
+        reference.future().add_done_callback(lambda done: self._settle(future, done))
+        return future
+
+    def _settle(self, future: Future[Any], done: Future[Any]) -> None:
+        self._running.pop(future, None)
+        if not future.set_running_or_notify_cancel():
+            return
+        error = done.exception()
+        if error is not None:
+            lost = BrokenExecutor(f"Ray: {error}")
+            lost.__cause__ = error
+            future.set_exception(lost)
+        elif isinstance(result := done.result(), _Raised):
+            future.set_exception(result.error)
+        else:
+            future.set_result(result)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Waits for all tasks, or cancels them, and leaves the cluster (stops it, if it was started here)."""
+        references = list(self._running.values())
+        if cancel_futures:
+            for future, reference in list(self._running.items()):
+                future.cancel()
+                self._ray.cancel(reference)
+        elif wait and references:
+            self._ray.wait(references, num_returns=len(references))
+        if self._started:
+            self._ray.shutdown()
+            self._started = False
+
+
+@dataclass
+class _Raised:
+    """What a function raised, as a value: Ray would wrap it in an error of its own."""
+
+    error: Exception
+
+
+def _called(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return fn(*args, **kwargs)
+    except Exception as error:
+        return _Raised(error)
+
+
+def chosen(jobs: int | None, ray: str | None) -> AbstractContextManager[Executor | None]:
+    """What the options --jobs and --ray of a command mean; None is this process alone.
+
+    Raises:
+        ConfigError: both, or fewer than one job; what `RayExecutor` raises.
+    """
+    if ray is not None:
+        if jobs is not None:
+            raise ConfigError("--jobs is for processes on this machine, --ray for a Ray cluster: say one of them")
+        return RayExecutor(ray)
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"--jobs {jobs}: at least one is needed")
+    return nullcontext() if jobs in (None, 1) else processes(jobs)
