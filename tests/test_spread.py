@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
@@ -157,6 +158,14 @@ def test_an_error_in_a_ray_worker_is_that_error(ray_workers: Executor) -> None:
     trims = parse(TINY, ["grid.rules=[{rule='trimmed-mean', options={trim=9}}]"])
     with pytest.raises(ConfigError, match=r"seed 0: .*more than 18"):
         grid.run(trims, executor=ray_workers)
+
+
+@pytest.mark.slow
+def test_a_cancelled_task_stops_in_ray(ray_workers: Executor) -> None:
+    tasks = [ray_workers.submit(time.sleep, 600) for _ in range(4)]
+    begun = time.monotonic()
+    assert all(task.cancel() for task in tasks)
+    assert ray_workers.submit(abs, -1).result() == 1 and time.monotonic() - begun < 120
 
 
 @pytest.mark.slow

@@ -250,8 +250,7 @@ class Federation:
         if self._model is None:
             flat = np.concatenate([self.initial[name].reshape(-1) for name in spec.parameter_shapes(self.layers)])
             if isinstance(self.aggregation, Ensemble):
-                voice = [] if self.aggregation.min_accuracy is None else [1.0]  # nobody is excluded before a round
-                flat = np.tile(np.concatenate([flat, voice]), (setting.tree.capacity, 1))
+                flat = self.aggregation.start(flat, setting.tree.capacity)
             self._model = self._books.share(servers, flat)
         setting.engine.align(servers, RUNS_PER_ROUND)
         if test is not None:
@@ -330,7 +329,7 @@ class Federation:
         self._share_test(test)
         progress(servers.name, "evaluate", 0, 1)
         args = (self.layers, self.int_bits, self.current_model, *self._tests[test.sha256], EVALUATION_BATCH, reason)
-        hits: int = self._run(servers, "evaluate", programs.evaluate, *args)
+        hits: int = self._books.run(servers, "evaluate", programs.evaluate, *args)
         progress(servers.name, "evaluate", 1, 1)
         return hits / len(test)
 
@@ -360,18 +359,12 @@ class Federation:
             Refused: by the reveal policy, which knows `who` asks.
         """
         servers, model = self.global_servers, self.current_model
-        if not isinstance(self.aggregation, Ensemble):
-            flat = servers.run_agreed(policy.open_model, model, who, reason)
-            return load_flat(self.model, self.layers, flat)
-        models = servers.run_agreed(programs.members, model, self._setting.size)
-        opened = servers.run_agreed(policy.open_model, models, who, reason)
+        if isinstance(self.aggregation, Ensemble):
+            model = servers.run_agreed(programs.members, model, self._setting.size)
+        opened = servers.run_agreed(policy.open_model, model, who, reason)
+        if opened.ndim == 1:
+            return load_flat(self.model, self.layers, opened)
         return nn.ModuleList(load_flat(copy.deepcopy(self.model), self.layers, flat) for flat in opened)
-
-    # ------------------------------------------------------------------ commands and their costs
-
-    def _run(self, node: Any, stage: str, fn: Callable[..., Any], *args: Any) -> Any:
-        """Runs a program whose public results all servers report alike, and books its cost under a stage."""
-        return self._books.run(node, stage, fn, *args)
 
     # ------------------------------------------------------------------ checkpoints
 

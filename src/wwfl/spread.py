@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
+from concurrent import futures
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class RayExecutor(Executor):
     or "ray://host:port"; "local" starts one here, with `cpus` (by default all), and stops it at the end.
 
     Raises:
-        ConfigError: Ray is not installed, or there is no cluster at the address.
+        ConfigError: Ray is not installed, cannot be started, or has no cluster at the address.
     """
 
     def __init__(self, address: str = LOCAL, *, cpus: int | None = None) -> None:
@@ -45,41 +46,43 @@ class RayExecutor(Executor):
             where = {"num_cpus": cpus, "include_dashboard": False} if address == LOCAL else {"address": address}
             try:
                 ray.init(log_to_driver=False, logging_level="warning", **where)
-            except ConnectionError as error:
-                raise ConfigError(f"no Ray cluster at {address}: {error}; start one with `ray start --head`") from error
+            except Exception as error:  # Ray has no class of its own for this
+                what = "cannot be started here" if address == LOCAL else f"has no cluster at {address}"
+                raise ConfigError(f"Ray {what}: {error}; `ray start --head` starts a cluster") from error
         self._task = ray.remote(_called)
-        self._running: dict[Future[Any], Any] = {}
+        self._open: set[Future[Any]] = set()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """A task; its future raises what `fn` raised, or BrokenExecutor if Ray lost it for good."""
+        """A task; its future raises what `fn` raised, or BrokenExecutor if Ray lost it for good. Cancelling the future
+        stops the task, even while it runs."""
         future: Future[Any] = Future()
-        self._running[future] = reference = self._task.remote(fn, *args, **kwargs)
+        self._open.add(future)
+        reference = self._task.remote(fn, *args, **kwargs)
+        future.add_done_callback(lambda mine: self._ray.cancel(reference) if mine.cancelled() else None)
         reference.future().add_done_callback(lambda done: self._settle(future, done))
         return future
 
     def _settle(self, future: Future[Any], done: Future[Any]) -> None:
-        self._running.pop(future, None)
-        if not future.set_running_or_notify_cancel():
-            return
-        error = done.exception()
-        if error is not None:
-            lost = BrokenExecutor(f"Ray: {error}")
-            lost.__cause__ = error
-            future.set_exception(lost)
-        elif isinstance(result := done.result(), _Raised):
-            future.set_exception(result.error)
-        else:
-            future.set_result(result)
+        if future.set_running_or_notify_cancel():
+            error = done.exception()
+            if error is not None:
+                lost = BrokenExecutor(f"Ray: {error}")
+                lost.__cause__ = error
+                future.set_exception(lost)
+            elif isinstance(result := done.result(), _Raised):
+                future.set_exception(result.error)
+            else:
+                future.set_result(result)
+        self._open.discard(future)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Waits for all tasks, or cancels them, and leaves the cluster (stops it, if it was started here)."""
-        references = list(self._running.values())
+        unsettled = list(self._open)
         if cancel_futures:
-            for future, reference in list(self._running.items()):
+            for future in unsettled:
                 future.cancel()
-                self._ray.cancel(reference)
-        elif wait and references:
-            self._ray.wait(references, num_returns=len(references))
+        if wait:
+            futures.wait(unsettled)
         if self._started:
             self._ray.shutdown()
             self._started = False

@@ -128,6 +128,11 @@ class Ensemble(Aggregation):
         if self.min_accuracy is not None and not 0 <= self.min_accuracy <= 1:
             raise ConfigError(f"Ensemble(min_accuracy={self.min_accuracy}): the threshold must be in 0..1")
 
+    def start(self, flat: np.ndarray, members: int) -> np.ndarray:
+        """The global model before the first round: every member's is the same [parameters], and all may vote."""
+        voice = [] if self.min_accuracy is None else [1.0]
+        return np.tile(np.concatenate([flat, voice]), (members, 1))
+
     def least(self, rows: int) -> int:
         """How many of so many images a model must get right to have a vote."""
         return math.ceil(Fraction(str(self.min_accuracy or 0.0)) * rows)
