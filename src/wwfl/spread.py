@@ -28,8 +28,8 @@ def processes(jobs: int) -> Executor:
 
 
 class RayExecutor(Executor):
-    """Tasks of one CPU each in a Ray cluster at `address`: "auto" (the one that this machine belongs to), "host:port"
-    or "ray://host:port"; "local" starts one here, with `cpus` (by default all), and stops it at the end.
+    """Tasks of one CPU each in a Ray cluster at `address`: "auto" (the one that this machine belongs to) or
+    "host:port"; "local" starts one here, with `cpus` (by default all), and stops it at the end.
 
     Raises:
         ConfigError: Ray is not installed, cannot be started, or has no cluster at the address.
