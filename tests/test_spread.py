@@ -50,44 +50,6 @@ def facts(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     return [tuple(row.get(name) for name in NAMES) for row in rows]
 
 
-@pytest.fixture(scope="module")
-def two() -> Iterator[Executor]:
-    """Two worker processes for all tests of this file: each takes seconds to start."""
-    with spread.processes(2) as executor:
-        yield executor
-
-
-def test_cells_in_two_processes_give_the_rows_of_one_after_another(two: Executor) -> None:
-    grids: list[tuple[Config, dict[str, Any]]] = [(parse(TINY), {"mode": "a"})]
-    seen: list[dict[str, Any]] = []
-    rows = grid.run_many(grids, executor=two, on_row=seen.append)
-    assert len({two.submit(os.getpid).result() for _ in range(20)} | {os.getpid()}) > 1
-    assert facts(rows) == facts(grid.run_many(grids)) and len(rows) == 4
-    assert sorted(map(repr, seen)) == sorted(map(repr, rows))
-
-
-def test_a_failure_is_the_first_cause_and_names_its_cell(two: Executor) -> None:
-    rules = "grid.rules=[{rule='median'}, {rule='trimmed-mean', options={trim=9}}]"
-    config = parse(TINY, [rules, "grid.seeds=[4]", "grid.attacks=['none']"])
-    for executor in (None, two):
-        with pytest.raises(ConfigError, match=r"^no attack, trimmed-mean \(trim 9\), seed 4: .*more than 18"):
-            grid.run(config, executor=executor)
-
-
-def test_a_budget_that_ends_a_cell_is_still_a_refusal(two: Executor) -> None:
-    config = parse(TINY, ["privacy.clip=1.0", "privacy.noise_multiplier=1.0", "privacy.epsilon=0.1"])
-    with pytest.raises(Refused, match="seed 0: release 1") as refusal:
-        grid.run(config, executor=two)
-    assert refusal.value.rule == "privacy budget"
-
-
-def test_a_worker_that_dies_is_reported_with_a_cell() -> None:
-    with spread.processes(1) as one:
-        one.submit(os._exit, 1)
-        with pytest.raises(WwflError, match=r"a worker died.* when it ran (no attack|rlf).*seed 0"):
-            grid.run(parse(TINY), executor=one)
-
-
 def trained(executor: Executor | None) -> bytes:
     train, test = digits()
     members = [Cluster(Plain(), 3), Cluster(Plain(), 3), LocalTrainers(3)]
@@ -97,8 +59,40 @@ def trained(executor: Executor | None) -> bytes:
         return weights(fed)
 
 
-def test_the_leaves_of_one_run_are_trained_by_workers_to_the_same_bits(two: Executor) -> None:
-    assert trained(two) == trained(None)
+def failing(executor: Executor | None) -> None:
+    rules = "grid.rules=[{rule='median'}, {rule='trimmed-mean', options={trim=9}}]"
+    config = parse(TINY, [rules, "grid.seeds=[4]", "grid.attacks=['none']"])
+    with pytest.raises(ConfigError, match=r"^no attack, trimmed-mean \(trim 9\), seed 4: .*more than 18"):
+        grid.run(config, executor=executor)
+
+
+def test_two_processes_give_the_rows_the_bits_and_the_errors_of_one() -> None:
+    """All in one test: every worker process takes seconds to start."""
+    grids: list[tuple[Config, dict[str, Any]]] = [(parse(TINY), {"mode": "a"})]
+    seen: list[dict[str, Any]] = []
+    with spread.processes(2) as two:
+        rows = grid.run_many(grids, executor=two, on_row=seen.append)
+        assert two.submit(os.getpid).result() != os.getpid()
+        assert trained(two) == trained(None)
+        failing(two)
+    assert facts(rows) == facts(grid.run_many(grids)) and len(rows) == 4
+    assert sorted(map(repr, seen)) == sorted(map(repr, rows))
+
+
+def test_a_failure_names_its_cell_and_stays_what_it_was() -> None:
+    failing(None)
+    config = parse(TINY, ["privacy.clip=1.0", "privacy.noise_multiplier=1.0", "privacy.epsilon=0.1"])
+    with pytest.raises(Refused, match="seed 0: release 1") as refusal:
+        grid.run(config)
+    assert refusal.value.rule == "privacy budget"
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_reported_with_a_cell() -> None:
+    with spread.processes(1) as one:
+        one.submit(os._exit, 1)
+        with pytest.raises(WwflError, match=r"a worker died.* when it ran (no attack|rlf).*seed 0"):
+            grid.run(parse(TINY), executor=one)
 
 
 def test_a_run_that_trains_nothing_in_the_clear_takes_no_workers(tmp_path: Path) -> None:
