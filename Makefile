@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FOREIGN := $(VENV)/.foreign
+RAY := $(VENV)-ray
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo demo-processes foreign test test-slow test-nightly test-gpu gpu-wheels gpu-session lint types bench clean
+.PHONY: demo demo-processes foreign test test-slow test-nightly test-gpu test-ray gpu-wheels gpu-session lint types bench clean
 
 demo: $(STAMP)
 	$(BIN)/wwfl demo $(ARGS)
@@ -45,6 +46,11 @@ gpu-wheels:
 gpu-session:
 	PYTHON=$(PYTHON) sh benchmarks/gpu_session.sh
 
+# The tests that need Ray, which is installed in a folder of its own: it is large, and nothing else needs it.
+test-ray: $(STAMP)
+	$(PIP) --upgrade --target $(RAY) 'ray>=2.40'
+	PYTHONPATH=$(CURDIR)/$(RAY) $(BIN)/python -m pytest -q -m slow tests/test_spread.py $(ARGS)
+
 lint: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks examples
 	$(BIN)/ruff format --check src tests benchmarks examples
@@ -67,4 +73,4 @@ $(FOREIGN): $(STAMP)
 	touch $(FOREIGN)
 
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info
+	rm -rf $(VENV) $(RAY) build dist src/*.egg-info

@@ -219,6 +219,13 @@ def test_contributors_are_counted_since_the_last_opening_of_the_model() -> None:
         guard.admit("nothing in particular", "all", ())
 
 
+def test_only_servers_that_replaced_others_take_their_place() -> None:
+    guard = PolicyGuard(RevealPolicy(), ["v1.2/0", "v1.2/1", "global/0"])
+    guard.admit_move(["v1.2/0", "v1.2/1", "v1.2/2/1", "global/7/0"])
+    for stranger in ("v1/0", "v1.3/0", "v1.2/2", "v1.2/2/2", "elsewhere/global/0"):
+        refused("servers", lambda stranger=stranger: guard.admit_move([stranger]))
+
+
 def test_a_rule_that_opens_something_needs_the_permission_for_it() -> None:
     with LocalCluster(Plain()) as c:
         policy.enforce(RevealPolicy(other=Permission("always")), [c])

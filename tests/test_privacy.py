@@ -4,7 +4,9 @@ accountant agrees with what is published and with numerical integration."""
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends import Additive2PC, Plain, Replicated3PC
+from backends.real import Real
 from helpers import EVERY, rng
 from wwfl import SGD, Cluster, FedAvg, Federation, Schedule, TrimmedMean, policy, programs
 from wwfl.aggregation import Inputs
+from wwfl.aggregation.plain import aggregate as aggregate_floats
 from wwfl.data.datasets import mnist
+from wwfl.experiment import spent
 from wwfl.nn.models import mlp
 from wwfl.privacy import Budget, Guarantee, Private, gaussian_epsilon, releases_within
 from wwfl.privacy.accountant import delta_of, epsilon_of, excess
@@ -246,6 +251,69 @@ def test_the_mean_is_a_multiple_of_the_noisy_sum_and_tells_nothing_else() -> Non
         words = c.run(words_of_mean, Private(FedAvg(), 1.0, 1.0), models, c.share(current))
     portion = -(-(2**24) // 3)  # weights are integers that add up to 2^24: they differ by one
     assert not (words % portion).any() and len(set(words // portion)) == size
+
+
+# ---------------------------------------------------------------------- in simulations
+
+
+@pytest.mark.parametrize("inner", [FedAvg(), TrimmedMean(trim=1)])
+@pytest.mark.parametrize("protocol", EVERY)
+def test_floats_get_the_clipping_and_the_noise_of_the_protocol_that_they_stand_for(protocol: str, inner: Any) -> None:
+    g, size, sharing = rng(), 1500, EVERY[protocol]().sharing
+    current = g.normal(size=size)
+    updates = rows(g, size)[[2, 4, 5]]
+    at = Real.alone(20, sharing)
+
+    def next_model(z: float) -> np.ndarray:
+        return aggregate_floats(Private(inner, 1.0, z), list(current + updates), [1.0, 5.0, 2.0], current, at=at)
+
+    quiet, loud, again = (next_model(z) for z in (1e-3, 3.0, 3.0))
+    clipped = updates * np.minimum(1, 1 / np.linalg.norm(updates, axis=1, keepdims=True))
+    expected = current + (clipped.mean(0) if isinstance(inner, FedAvg) else np.sort(clipped, axis=0)[1])
+    assert np.abs(quiet - expected).max() < 0.01
+    honest = sharing.parties - sharing.security.corruptions if sharing.parties > 1 else 1
+    each = 3.0 * math.sqrt(sharing.parties / honest)
+    factor = 1 / 3 if isinstance(inner, FedAvg) else 0.6698
+    for drawn in (loud, again):
+        assert abs((drawn - quiet).std() / (each * factor) - 1) < 0.12
+    assert abs(np.corrcoef(loud - quiet, again - quiet)[0, 1]) < 6 / math.sqrt(size)
+    assert at.party.notes[policy.RELEASES] == 3
+
+
+@pytest.mark.parametrize("protocol", EVERY)
+def test_a_simulation_in_fixed_point_has_the_noise_of_all_servers(protocol: str) -> None:
+    n, sigma, sharing = 6_000, 2.0**22, EVERY[protocol]().sharing
+    with LocalCluster(Plain(stands_for=sharing)) as c:
+        found = c.reveal(c.run(joint_noise, server_sigma2(sharing, sigma, n), (n,))) * 2.0**20
+    honest = sharing.parties - sharing.security.corruptions if sharing.parties > 1 else 1
+    assert abs(found.var() / (sharing.parties / honest * sigma**2) - 1) < 6 * math.sqrt(2 / n)
+
+
+@pytest.mark.parametrize("engine", ["plain", "simulate", "mpc"])
+def test_every_engine_promises_and_refuses_the_same(engine: Any, tmp_path: Path) -> None:
+    train = mnist()[0][:20].pooled(4)
+    rule = Private(FedAvg(), clip=1.0, noise_multiplier=2.0, budget=Budget(3.5, 1e-5))
+    schedule = Schedule(samples_per_client=5, clients_per_round=1, epochs=1, batch=5, sgd=SGD(0.1))
+
+    def made() -> Federation:
+        members = [Cluster(Replicated3PC(), clients=1) for _ in range(2)]
+        options: dict[str, Any] = {"schedule": schedule, "engine": engine, "insecure_seed": 3}
+        return Federation(mlp(64, [], 10, seed=1), Additive2PC(), members, rule, **options)
+
+    with made() as f:
+        f.fit(train, rounds=1, checkpoint=str(tmp_path))
+        f.fit(train, rounds=2)
+        whole = f.global_servers.reveal(f.current_model)
+        promised = rule.guarantee(2)
+        assert spent(f, 1e-5) == asdict(promised) | {"words": str(promised)}
+        with pytest.raises(Refused, match="release 3 would raise epsilon to"):
+            f.fit(train, rounds=3)
+    with made() as f:
+        f.restore(str(tmp_path)).fit(train, rounds=2)
+        assert np.array_equal(f.global_servers.reveal(f.current_model), whole)
+        args = (rule, [f.current_model] * 2, [1.0] * 2, f.current_model, None, {}, None)
+        with pytest.raises(Refused, match="release 3"):  # by the servers, who counted the restored rounds, too
+            f.global_servers.run(programs.aggregate, *args)
 
 
 def test_servers_refuse_the_release_that_would_exceed_the_budget() -> None:

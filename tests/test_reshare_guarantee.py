@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from helpers import EVERY, cluster
 from reshare import reshare
-from wwfl import Cluster, Federation, Schedule, programs
+from wwfl import Cluster, Federation, Schedule, Servers, programs
 from wwfl.data.datasets import mnist
 from wwfl.nn.models import mlp
 from wwfl_core import Handle, LocalCluster, MPCBackend, Security, SharedTensor
@@ -215,11 +215,10 @@ def test_clusters_of_a_federation_may_share_hosts_with_the_global_servers() -> N
     members = [Cluster(Replicated3PC(), clients=1, hosts=("alice", "bob", "carol"))]
     with Federation(
         mlp(1024, [4], 10, seed=1),
-        Replicated3PC(),
+        Servers(Replicated3PC(), hosts=("bob", "carol", "alice")),
         members,
         schedule=SMALL,
         deadline_s=60,
-        global_hosts=("bob", "carol", "alice"),
     ) as f:
         f.fit(train[:40], rounds=1)
         sent = {where: cost.bytes_sent() for (where, stage), cost in f.costs.items() if stage == "reshare"}

@@ -287,7 +287,7 @@ def test_a_cluster_whose_process_died_is_rebuilt() -> None:
         fed.fit(train, test, rounds=3, progress=kill)
         assert killed and [set(r.absent) for r in fed.history] == [set(), {"a"}, set()]
         assert "PeerLost" in fed.history[1].absent["a"]
-        assert fed.clusters[0].name == "a.2" and len(fed.history[2].participants[0]) == 2
+        assert fed.clusters[0].name == "a/2" and len(fed.history[2].participants[0]) == 2
 
 
 # ---------------------------------------------------------------------- the servers' root set
@@ -296,7 +296,9 @@ def test_a_cluster_whose_process_died_is_rebuilt() -> None:
 class TowardsRoot(FedAvg):
     """Half the mean, half the root's model: enough to see that a root model arrives."""
 
-    needs_root = True
+    @property
+    def needs_root(self) -> bool:
+        return True
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         assert inputs.root is not None

@@ -19,7 +19,7 @@ from wwfl_core.bilinear import Bilinear
 from wwfl_core.declared import DeclaredCost
 from wwfl_core.derived import check_window
 from wwfl_core.share import Share
-from wwfl_core.sharing import PLAIN
+from wwfl_core.sharing import PLAIN, SharingSemantics
 from wwfl_core.truncation import low_mask
 
 OPERATIONS = (
@@ -34,6 +34,15 @@ class Plain(MPCBackend):
     name = "plain"
     sharing = PLAIN
     declared_costs: ClassVar[Mapping[str, DeclaredCost]] = dict.fromkeys(OPERATIONS, DeclaredCost(0, 0, 0))
+
+    def __init__(self, *, frac_bits: int = 20, stands_for: SharingSemantics = PLAIN) -> None:
+        super().__init__(frac_bits=frac_bits)
+        self._stands_for = stands_for
+
+    @property
+    def stands_for(self) -> SharingSemantics:
+        """The sharing that is simulated."""
+        return self._stands_for
 
     def bilinear(self, f: Bilinear, x: Share, y: Share, truncate: int = 0) -> Share:
         """f(x, y): 0 bytes, 0 rounds."""

@@ -27,7 +27,7 @@ from wwfl_core.derived import check_window
 from wwfl_core.errors import Misuse
 from wwfl_core.party import Party
 from wwfl_core.share import Share
-from wwfl_core.sharing import PLAIN
+from wwfl_core.sharing import PLAIN, SharingSemantics
 from wwfl_core.tensor import SharedBits, SharedTensor
 
 from .plain import Plain
@@ -79,11 +79,24 @@ class Real(MPCBackend):
     numbers = REALS
     declared_costs: ClassVar[Mapping[str, DeclaredCost]] = Plain.declared_costs
 
+    def __init__(self, *, frac_bits: int = 20, stands_for: SharingSemantics = PLAIN) -> None:
+        super().__init__(frac_bits=frac_bits)
+        self._stands_for = stands_for
+
+    @property
+    def stands_for(self) -> SharingSemantics:
+        """The sharing that is simulated."""
+        return self._stands_for
+
     @classmethod
-    def alone(cls, frac_bits: int = 20) -> Real:
-        """A bound instance, without a cluster around it."""
+    def alone(
+        cls, frac_bits: int = 20, stands_for: SharingSemantics = PLAIN, insecure_seed: bytes | None = None
+    ) -> Real:
+        """A bound instance, without a cluster around it. Its party draws from a fresh key, or from a public seed."""
         address = "real/0"
-        return cls(frac_bits=frac_bits).at(Party(0, [address], MemoryNetwork().endpoint(address)))
+        party = Party(0, [address], MemoryNetwork().endpoint(address))
+        party.agree_on_keys(cls.sharing, insecure_seed)
+        return cls(frac_bits=frac_bits, stands_for=stands_for).at(party)
 
     def bilinear(self, f: Bilinear, x: Share, y: Share, truncate: int = 0) -> Share:
         z = f.apply(x.algebra, [(x.parts[0], y.parts[0])])

@@ -7,6 +7,7 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import reduce
 from importlib import import_module
@@ -182,29 +183,35 @@ def protocol(name: str) -> MPCBackend:
 # ---------------------------------------------------------------------- the federation
 
 
-def federation(config: Config, setting: Setting) -> fl.Federation:
-    """The servers of a run, started.
+def federation(config: Config, setting: Setting, executor: Executor | None = None) -> fl.Federation:
+    """The servers of a run, started; `executor` is where they train in the clear.
 
     Raises:
-        ConfigError: protocols, rules or layers that do not exist, do not fit, or protect the model less than before.
+        ConfigError: protocols, rules or layers that do not exist, do not fit, or protect the model less than before; an
+            executor for a run that trains nothing in the clear.
     """
     section = config.federation
+    leaves = sections.trainers_and_clusters(section.clusters)
+    if executor is not None and section.engine != "plain" and not any(isinstance(m, sections.Trainers) for m in leaves):
+        raise ConfigError(
+            f'engine "{section.engine}" trains at its servers, not in workers: --jobs and --ray spread what is trained '
+            f'in the clear (engine "plain", trainers)'
+        )
     options: dict[str, Any] = {
+        "executor": executor,
         "engine": section.engine,
         "root": setting.root,
         "reveal_policy": reveal_policy(config),
         "schedule": schedule(config.schedule),
         "processes": section.processes,
         "insecure_seed": public_seed(config),
-        "global_network": network(section.servers.network),
         "int_bits": config.model.int_bits,
         "deadline_s": section.deadline_s,
-        "global_hosts": section.servers.hosts,
         "allow_weaker": section.allow_weaker,
     }
     return fl.Federation(
         model(config, setting.train),
-        protocol(section.servers.protocol),
+        fl.Servers(protocol(section.servers.protocol), **_where(section.servers)),
         _members(section.clusters, config.run.seed, itertools.count()),
         rule(config.aggregation, config.privacy),
         **options,
@@ -246,15 +253,17 @@ def _member(section: sections.Member, name: str | None, seed: int, numbers: Iter
     number = next(numbers)
     if isinstance(section, sections.Trainers):
         return _trainers(section, name, f"{seed} {number}")
-    where = {
-        "name": name,
-        "network": network(section.network),
-        "hosts": None if section.hosts is None else tuple(section.hosts),
-    }
+    where = {"name": name, **_where(section)}
     if isinstance(section, sections.Group):
         members = _members(section.members, seed, numbers)
         return fl.Group(protocol(section.protocol), members, rule(section.aggregation), **where)
     return fl.Cluster(protocol(section.protocol), clients=section.clients, **where)
+
+
+def _where(section: sections.Servers | sections.Cluster | sections.Group) -> dict[str, Any]:
+    """What servers run on."""
+    hosts = None if section.hosts is None else tuple(section.hosts)
+    return {"network": network(section.network), "hosts": hosts, "device": section.device}
 
 
 def _trainers(section: sections.Trainers, name: str | None, seed: str) -> fl.LocalTrainers:

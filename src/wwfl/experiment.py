@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -39,8 +40,11 @@ def start(config: Config, folder: str | Path) -> RunFolder:
     return RunFolder.create(folder, config, {"data": {"train": train.describe(), "test": test.describe()}})
 
 
-def run(folder: RunFolder, *, progress: Progress = _quiet, on_round: OnRound = _quiet) -> list[dict[str, Any]]:
-    """Runs a folder's configuration up to its last round and returns the metrics, one entry per round.
+def run(
+    folder: RunFolder, *, progress: Progress = _quiet, on_round: OnRound = _quiet, executor: Executor | None = None
+) -> list[dict[str, Any]]:
+    """Runs a folder's configuration up to its last round and returns the metrics, one entry per round; `executor` is
+    where it trains in the clear.
 
     Goes on from the folder's checkpoint if there is one. With a public `insecure_seed` (or an engine that computes in
     the clear) a run that was interrupted ends exactly like one that was not, measured seconds apart.
@@ -52,7 +56,7 @@ def run(folder: RunFolder, *, progress: Progress = _quiet, on_round: OnRound = _
     config = folder.config
     with folder.locked():
         setting = build.setting(config)
-        with build.federation(config, setting) as federation:
+        with build.federation(config, setting, executor) as federation:
             resumed = _restore(federation, folder)
             folder.begin(resumed, _setup_bytes(federation))
             folder.note(

@@ -6,9 +6,11 @@ initial model, which is public; it never holds a share of anything trained.
 
 from __future__ import annotations
 
+import copy
 import logging
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +18,7 @@ import numpy.typing as npt
 from torch import nn
 
 from wwfl_core.backend import MPCBackend
-from wwfl_core.cost import Cost, NetworkModel
+from wwfl_core.cost import Cost
 from wwfl_core.errors import ConfigError, Misuse, Refused
 from wwfl_core.sharing import Security
 
@@ -34,8 +36,8 @@ from .nn.layers import DEFAULT_INT_BITS
 from .nn.trace import pool_first, trace
 from .round import Play
 from .schedule import Round, Schedule
-from .setting import RUNS_PER_ROUND, Available, Progress, Setting, everybody, share_rows, silent
-from .topology import CLUSTER_NETWORK, GLOBAL_NETWORK, Cluster, Ensemble, Group, LocalTrainers, Member, Place
+from .setting import EVALUATION_BATCH, RUNS_PER_ROUND, Available, Progress, Setting, everybody, share_rows, silent
+from .topology import CLUSTER_NETWORK, GLOBAL_NETWORK, Cluster, Ensemble, Group, LocalTrainers, Member, Place, Servers
 
 __all__ = [
     "CLUSTER_NETWORK",
@@ -49,10 +51,9 @@ __all__ = [
     "Progress",
     "Round",
     "Schedule",
+    "Servers",
     "one_hot",
 ]
-
-EVALUATION_BATCH = 100
 
 _log = logging.getLogger("wwfl.federation")
 
@@ -61,15 +62,18 @@ class Federation:
     """Clusters that run different protocols train one model for global servers; nobody opens it.
 
     `model` is an ordinary torch module of supported layers. Members are `Cluster`s, `Group`s of members, and
-    `LocalTrainers`. `engine` says what carries the federation out: "mpc" (the protocols), "simulate" (their fixed-point
-    arithmetic, without secrecy) or "plain" (floats). `insecure_seed` makes the whole run reproducible, and therefore
-    insecure (all keys are derived from it), and makes all engines draw the same batches and (public) clients; None is
-    for fresh keys. `processes=True` makes every server a process, over mutual TLS. `global_hosts` says who operates
-    the global servers; clusters may share hosts with them. Use as a context manager, or call `close`.
+    `LocalTrainers`. `global_servers` are a protocol, or `Servers` that also say who operates them and on which device
+    they compute; clusters may share hosts with them. `engine` says what carries the federation out: "mpc" (the
+    protocols), "simulate" (their fixed-point arithmetic, without secrecy) or "plain" (floats). `insecure_seed` makes
+    the whole run reproducible, and therefore insecure (all keys are derived from it), and makes all engines draw the
+    same batches and (public) clients; leave it None for fresh keys. `processes=True` runs every server as its own
+    process over mutual TLS. Use as a context manager, or call `close`.
 
     `root` is the servers' own data set, for rules that need one; it is trained by `root_trainer`: the global servers,
     a cluster of its own, or leaf number k. Without a `reveal_policy`, whoever holds this object may open the model;
-    with one, every server decides (`wwfl.policy`).
+    with one, every server decides (`wwfl.policy`). `executor` trains what is trained in the clear (all of engine
+    "plain", and `LocalTrainers`) in its workers, perhaps on other machines (`wwfl.spread`), with the same result; data
+    and models go there with every round.
 
     The model has the guarantee of the weakest cluster that it passes through (`guarantee`). A transfer that takes away
     protection is refused unless `allow_weaker=True`.
@@ -82,7 +86,7 @@ class Federation:
     def __init__(
         self,
         model: nn.Module,
-        global_servers: MPCBackend,
+        global_servers: MPCBackend | Servers,
         clusters: Sequence[Member],
         aggregation: Aggregation | None = None,
         *,
@@ -92,17 +96,17 @@ class Federation:
         root_trainer: Cluster | int | None = None,
         processes: bool = False,
         insecure_seed: int | None = None,
-        global_network: NetworkModel | None = GLOBAL_NETWORK,
         int_bits: int = DEFAULT_INT_BITS,
         deadline_s: float = 120.0,
-        global_hosts: Sequence[str] | None = None,
         allow_weaker: bool = False,
         reveal_policy: policy.RevealPolicy | None = None,
+        executor: Executor | None = None,
     ) -> None:
         self.aggregation = aggregation or FedAvg()
         self.schedule = schedule or Schedule()
-        hosts = None if global_hosts is None else tuple(global_hosts)
-        top = Group(global_servers, tuple(clusters), self.aggregation, "global", global_network, hosts)
+        servers = global_servers if isinstance(global_servers, Servers) else Servers(global_servers)
+        where = (servers.network, servers.hosts, servers.device)
+        top = Group(servers.protocol, tuple(clusters), self.aggregation, "global", *where)
         tree = topology.build(top, self.schedule)
         trainer = topology.root_trainer(tree, None if root is None else len(root), root_trainer)
         lost = downgrade.downgrades_in(tree)
@@ -120,7 +124,7 @@ class Federation:
         self.members = list(clusters)
         self.history: list[Round] = []
         options = {"processes": processes, "insecure_seed": insecure_seed, "deadline_s": deadline_s}
-        self._books = Books(make(engine, model, **options), allow_weaker)
+        self._books = Books(make(engine, model, executor, **options), allow_weaker)
         leaves = [place for place in tree.walk() if place.leaf is not None]
         self._setting = Setting(
             model=model,
@@ -134,6 +138,7 @@ class Federation:
             shelves=[Shelf() for _ in leaves],
             root=trainer,
             reveal_policy=reveal_policy,
+            executor=executor,
         )
         self._model: Any = None
         self._train: Dataset | None = None
@@ -241,7 +246,7 @@ class Federation:
         if self._model is None:
             flat = np.concatenate([self.initial[name].reshape(-1) for name in spec.parameter_shapes(self.layers)])
             if isinstance(self.aggregation, Ensemble):
-                flat = np.tile(flat, (setting.tree.capacity, 1))
+                flat = self.aggregation.start(flat, setting.tree.capacity)
             self._model = self._books.share(servers, flat)
         setting.engine.align(servers, RUNS_PER_ROUND)
         if test is not None:
@@ -328,14 +333,8 @@ class Federation:
         """Share of the test images that the model classifies right. Opens only the number of hits."""
         servers = self.global_servers
         progress(servers.name, "evaluate", 0, 1)
-        args = (
-            self.layers,
-            self.int_bits,
-            self.current_model,
-            *self._setting.share_test(test),
-            EVALUATION_BATCH,
-            reason,
-        )
+        tests = self._setting.share_test(test)
+        args = (self.layers, self.int_bits, self.current_model, *tests, EVALUATION_BATCH, reason)
         hits: int = self._books.run(servers, "evaluate", programs.evaluate, *args)
         progress(servers.name, "evaluate", 1, 1)
         return hits / len(test)
@@ -353,15 +352,20 @@ class Federation:
         return np.asarray(answer.values, np.int64)
 
     def reveal(self, reason: str = "the final model", *, who: str = "coordinator") -> nn.Module:
-        """Opens the global model and loads it into the torch module: the only way to see it; the ledger tells.
+        """Opens the global model and loads it into the torch module: the only way to see it; the ledger tells. Of an
+        ensemble, all models in the order of its members, as a new `torch.nn.ModuleList`; which of them may vote stays
+        secret.
 
         Raises:
-            Refused: by the reveal policy, which knows `who` asks. Misuse: an ensemble is several models, not one.
+            Refused: by the reveal policy, which knows `who` asks.
         """
+        servers, model = self.global_servers, self.current_model
         if isinstance(self.aggregation, Ensemble):
-            raise Misuse("an ensemble is several models, which one torch module cannot hold; ask it with predict()")
-        flat = self.global_servers.run_agreed(policy.open_model, self.current_model, who, reason)
-        return load_flat(self.model, self.layers, flat)
+            model = servers.run_agreed(programs.members, model, self._setting.size)
+        opened = servers.run_agreed(policy.open_model, model, who, reason)
+        if opened.ndim == 1:
+            return load_flat(self.model, self.layers, opened)
+        return nn.ModuleList(load_flat(copy.deepcopy(self.model), self.layers, flat) for flat in opened)
 
     # ------------------------------------------------------------------ checkpoints
 

@@ -17,7 +17,7 @@ from . import programs, sampling
 from .clients import Parcel, Rows
 from .data.datasets import Dataset
 from .engine import Node
-from .engine.plain import train_flat
+from .engine.plain import train_all
 from .schedule import Round
 from .setting import Available, Progress, Setting, share_rows
 from .topology import Cluster, Group, LocalTrainers, Place
@@ -156,24 +156,29 @@ class Leaves:
         spec_, leaf = place.spec, place.leaf
         assert isinstance(spec_, LocalTrainers) and leaf is not None
         people = self.choose(place, coin)
-        models, weights, heard = [], [], []
-        for at, client in enumerate(people):
-            self.progress(place.name, "train", at, len(people))
-            parcels, drawn = self.setting.client_batches(leaf, client, self.number, coin)
-            if not drawn:
-                continue
-            heard.append(client)
-            parts = [self.setting.shelves[leaf].data(p, self.train_set) for p in parcels]
-            images, labels = (np.concatenate([getattr(p, name) for p in parts]) for name in ("images", "labels"))
-            start, sgd = starts[client % len(starts)], self.setting.schedule.sgd
-            models.append(train_flat(self.setting.model, self.setting.layers, start, images, labels, drawn, sgd))
-            weights.append(float(len(labels)))
+        drawn = {client: self.setting.client_batches(leaf, client, self.number, coin) for client in people}
+        heard = [client for client, (_, batches) in drawn.items() if batches]
+        jobs = (self._job(leaf, starts[client % len(starts)], *drawn[client]) for client in heard)
+        models: list[Any] = []
+        self.progress(place.name, "train", 0, len(people))
+        for model in train_all(jobs, self.setting.executor):
+            models.append(model)
+            self.progress(place.name, "train", len(models), len(people))
+        weights = [float(sum(len(p.rows) for p in drawn[client][0])) for client in heard]
         if not heard:
             raise ProtocolError(f"no client of {place.name} has data")
         if spec_.attack is not None:
             self._attack(spec_, heard, models, starts[0], coin)
         self.progress(place.name, "train", len(people), len(people))
         return Trained(models, weights, heard, coin)
+
+    def _job(
+        self, leaf: int, start: npt.NDArray[np.float64], parcels: Sequence[Parcel], batches: Sequence[Sequence[int]]
+    ) -> tuple[Any, ...]:
+        """What one client trains: arguments of `train_flat`."""
+        parts = [self.setting.shelves[leaf].data(p, self.train_set) for p in parcels]
+        images, labels = (np.concatenate([getattr(p, name) for p in parts]) for name in ("images", "labels"))
+        return self.setting.model, self.setting.layers, start, images, labels, batches, self.setting.schedule.sgd
 
     def _attack(
         self, trainers: LocalTrainers, people: Sequence[int], models: list[Any], current: Any, coin: bytes

@@ -11,7 +11,6 @@ No torch here: server processes stay small.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -129,9 +128,11 @@ class RevealPolicy:
         return None
 
 
-def _place(address: str) -> str:
-    """A server's place in the federation: servers that replace others there have a number behind the cluster's name."""
-    return re.sub(r"\.\d+(?=/\d+$)", "", address)
+def _seat(address: str) -> tuple[str, str]:
+    """A server's place in the federation and its number there, by its address: "place/number", or for servers that
+    replaced others "place/generation/number" (`topology.Place.servers_name`; names of places have no "/")."""
+    parts = address.split("/")
+    return parts[0], parts[-1]
 
 
 class PolicyGuard:
@@ -140,7 +141,7 @@ class PolicyGuard:
 
     def __init__(self, policy: RevealPolicy, servers: Sequence[str], top: bool = True) -> None:
         self.policy = policy
-        self.servers = frozenset(map(_place, servers))
+        self.servers = frozenset(map(_seat, servers))
         self.top = top
         self.facts = Facts()
         self._predictions: WeakValueDictionary[int, SharedTensor] = WeakValueDictionary()
@@ -160,7 +161,7 @@ class PolicyGuard:
 
     def admit_move(self, to: Sequence[str]) -> None:
         """Shares stay at the federation's servers."""
-        strangers = sorted(address for address in to if _place(address) not in self.servers)
+        strangers = sorted(address for address in to if _seat(address) not in self.servers)
         if strangers:
             raise Refused(f"shares are not converted to servers outside of the federation: {strangers}", "servers")
 

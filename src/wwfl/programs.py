@@ -53,9 +53,38 @@ def stack(mpc: MPCBackend, models: Sequence[SharedTensor]) -> SharedTensor:
     return stack_tensors(list(models))
 
 
-def part(mpc: MPCBackend, stacked: SharedTensor, index: int) -> SharedTensor:
-    """One model of an ensemble."""
-    return stacked[index]
+def part(mpc: MPCBackend, stacked: SharedTensor, index: int, size: int) -> SharedTensor:
+    """One model of an ensemble, [parameters]; `size` is their number."""
+    return stacked[index, :size]
+
+
+def members(mpc: MPCBackend, stacked: SharedTensor, size: int) -> SharedTensor:
+    """All models of an ensemble [models, parameters], without what else is kept of them."""
+    return stacked[:, :size]
+
+
+def validate(
+    mpc: MPCBackend,
+    layers: Sequence[spec.Layer],
+    int_bits: int,
+    models: Sequence[SharedTensor],
+    images: SharedTensor,
+    one_hot: SharedTensor,
+    batch: int,
+    least: int,
+) -> SharedTensor:
+    """Models of an ensemble with their voices [models, parameters + 1]: 1 for a model that gets at least `least` of the
+    images right, else 0. Nothing is opened.
+
+    Per model what `evaluate` costs for these images; then one comparison of all counts, and one conversion of bits.
+    """
+    with mpc.scope("validate"):
+        network = Network(list(layers), int_bits)
+        counts = [_hits(network, voters(model, layers), images, one_hot, batch) for model in models]
+        found = stack_tensors(counts) - least
+        short = found.negative(min(64, len(images).bit_length() + 2 + found.frac_bits))
+        voices = (~short).to_integers().rescale(models[0].frac_bits)
+        return concatenate([stack_tensors(list(models)), voices.reshape(len(models), 1)], axis=1)
 
 
 def pool(mpc: MPCBackend, clients: Sequence[Rows]) -> Rows:
@@ -132,23 +161,53 @@ def aggregate(
         return model.rescale(mpc.fixed.frac_bits), inputs.memory
 
 
-def voters(flat: SharedTensor, layers: Sequence[spec.Layer]) -> list[Params]:
-    """The models that decide: one [parameters], or those of an ensemble [models, parameters]."""
-    models = [flat] if len(flat.shape) == 1 else [flat[i] for i in range(flat.shape[0])]
-    return [unflatten(model, layers) for model in models]
+Voters = tuple[list[Params], SharedTensor | None]
+"""Models that decide, and their voices [models, 1, 1], 1 or 0, where not all of them may vote."""
 
 
-def decide(network: Network, models: Sequence[Params], images: SharedTensor) -> tuple[SharedTensor, int]:
+def voters(flat: SharedTensor, layers: Sequence[spec.Layer]) -> Voters:
+    """Of one model [parameters], or of an ensemble [models, parameters] or [models, parameters + 1] (`validate`)."""
+    if flat.ndim == 1:
+        return [unflatten(flat, layers)], None
+    count, size = flat.shape[0], spec.parameter_count(layers)
+    voices = flat[:, size].reshape(count, 1, 1) if flat.shape[1] > size else None
+    return [unflatten(flat[i], layers) for i in range(count)], voices
+
+
+def freeze(network: Network, voters: Voters) -> Voters:
+    """The same, in evaluation mode."""
+    models, voices = voters
+    return [network.freeze(params) for params in models], voices
+
+
+def decide(network: Network, voters: Voters, images: SharedTensor) -> tuple[SharedTensor, int]:
     """Scores [n, classes], the largest of which is the prediction, and the bits to compare them with: one model's
-    logits, or several models' votes, as integers."""
+    logits, or the sum of several models' votes."""
+    models, voices = voters
     ballots = []
     for params in models:
         logits, _ = network.forward(images, params)
         bits = min(64, logits.frac_bits + network.int_bits)
-        if len(models) == 1:
+        if len(models) == 1 and voices is None:
             return logits, bits
         ballots.append(one_hot_argmax(logits, bits=bits))
-    return stack_tensors(ballots).sum(axis=0), len(models).bit_length() + 2
+    votes = stack_tensors(ballots)
+    if voices is not None:
+        votes = votes * voices.broadcast_to(votes.shape)
+    return votes.sum(axis=0), len(models).bit_length() + 2 + votes.frac_bits
+
+
+def _hits(network: Network, voters: Voters, images: SharedTensor, one_hot: SharedTensor, batch: int) -> SharedTensor:
+    """How many images are classified right: an integer, whatever its scale."""
+    frozen, total = freeze(network, voters), None
+    for start in range(0, len(images), batch):
+        rows = slice(start, start + batch)
+        scores, bits = decide(network, frozen, images[rows])
+        with images.mpc.scope("argmax"):
+            correct = (one_hot_argmax(scores, bits=bits) * one_hot[rows]).sum()
+        total = correct if total is None else total + correct
+    assert total is not None
+    return total
 
 
 def evaluate(
@@ -167,16 +226,7 @@ def evaluate(
         raise Misuse(f"labels of shape {one_hot.shape} for images of shape {images.shape}: {wanted} are needed")
     policy.consent(mpc, "accuracy", "everybody")
     with mpc.scope("evaluate"):
-        network = Network(list(layers), int_bits)
-        models = [network.freeze(params) for params in voters(flat, layers)]
-        total: SharedTensor | None = None
-        for start in range(0, len(images), batch):
-            rows = slice(start, start + batch)
-            scores, bits = decide(network, models, images[rows])
-            with mpc.scope("argmax"):
-                correct = (one_hot_argmax(scores, bits=bits) * one_hot[rows]).sum()
-            total = correct if total is None else total + correct
-        assert total is not None
+        total = _hits(Network(list(layers), int_bits), voters(flat, layers), images, one_hot, batch)
         with policy.purpose(mpc, "accuracy", "everybody"):
             opened = mpc.reveal(total, reason)  # an exact integer, whatever its scale
         return None if opened is None else round(float(opened))
@@ -213,8 +263,8 @@ def _scores(
     layers: Sequence[spec.Layer], int_bits: int, flat: SharedTensor, images: SharedTensor, batch: int
 ) -> tuple[SharedTensor, int]:
     network = Network(list(layers), int_bits)
-    models = [network.freeze(params) for params in voters(flat, layers)]
-    found = [decide(network, models, images[at : at + batch]) for at in range(0, len(images), batch)]
+    frozen = freeze(network, voters(flat, layers))
+    found = [decide(network, frozen, images[at : at + batch]) for at in range(0, len(images), batch)]
     return concatenate([scores for scores, _ in found]), found[0][1]
 
 
@@ -226,6 +276,11 @@ def save(mpc: MPCBackend, folder: str, name: str, tensors: dict[str, SharedTenso
 def load(mpc: MPCBackend, folder: str, name: str) -> tuple[dict[str, SharedTensor], str]:
     """Reads this party's shares; their stamp tells this server how many rounds its model went through."""
     tensors, stamp = checkpoint.load(mpc, folder, name)
+    note_stamp(mpc, stamp)
+    return tensors, stamp
+
+
+def note_stamp(mpc: MPCBackend, stamp: str) -> None:
+    """A server continues from files with this stamp."""
     if found := re.match(r"round-(\d+)-", stamp):
         policy.note_restored(mpc, int(found[1]))
-    return tensors, stamp

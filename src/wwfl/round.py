@@ -15,11 +15,12 @@ from wwfl_core.errors import ConfigError, ProtocolError, RangeError
 from wwfl_core.prg import derive_key
 
 from . import policy, programs, sampling
+from .aggregation import Aggregation
 from .data.datasets import Dataset
 from .leaves import Leaves, Trained
 from .schedule import Round
-from .setting import RUNS_PER_ROUND, Available, Progress, Setting
-from .topology import Cluster, Ensemble, Group, LocalTrainers, Place
+from .setting import EVALUATION_BATCH, RUNS_PER_ROUND, Available, Progress, Setting
+from .topology import Cluster, Ensemble, Group, LocalTrainers, Place, trained_roots
 
 _log = logging.getLogger("wwfl.federation")
 
@@ -153,7 +154,7 @@ class Play:
         ]
 
     def _part(self, stacked: Any, index: int) -> Any:
-        return self.books.run(stacked.cluster, "ensemble", programs.part, stacked, index)
+        return self.books.run(stacked.cluster, "ensemble", programs.part, stacked, index, self.setting.size)
 
     # ------------------------------------------------------------------ leaves
 
@@ -169,7 +170,7 @@ class Play:
     def _train_root(self) -> Any:
         """The current model, trained on the servers' own root set where this is done."""
         setting, place = self.setting, self.setting.root
-        if place is None or setting.root_rows is None:
+        if place is None or setting.root_rows is None or not trained_roots(setting.tree):
             return None
         if place.name in self.record.absent:
             self._give_up(f"the root set is trained at {place.name}")
@@ -189,7 +190,7 @@ class Play:
         rule = place.spec.aggregation
         if _apart(place):
             models = [found[i][0] if i in found else self._part(current, i) for i in range(place.capacity)]
-            return self.books.run(place.node, "aggregate", programs.stack, models)
+            return self._keep_apart(place, rule, models)
         models, weights = [m for m, _ in found.values()], [w for _, w in found.values()]
         try:
             rule.check(len(models))
@@ -206,6 +207,17 @@ class Play:
         self.progress(place.name, "aggregate", 1, 1)
         self.memories.append((place, memory))
         return model
+
+    def _keep_apart(self, place: Place, rule: Aggregation, models: list[Any]) -> Any:
+        """The models of an ensemble, and which of them may vote, where that is measured on the servers' own data."""
+        assert isinstance(rule, Ensemble)
+        setting = self.setting
+        if rule.min_accuracy is None:
+            return self.books.run(place.node, "aggregate", programs.stack, models)
+        assert setting.root_rows is not None
+        least = rule.least(setting.root_size)
+        args = (setting.layers, setting.int_bits, models, *setting.root_rows, EVALUATION_BATCH, least)
+        return self.books.run(place.node, "validate", programs.validate, *args)
 
     def _refuse(self, place: Place, error: ConfigError) -> None:
         raise ProtocolError(f"{place.name}: {error}")

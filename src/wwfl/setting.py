@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +30,9 @@ Available = Callable[[int, str, int], bool]
 
 RUNS_PER_ROUND = 1 << 16
 """Command numbers that a round has for itself (see `Engine.align`)."""
+
+EVALUATION_BATCH = 100
+"""How many images servers classify at a time."""
 
 _log = logging.getLogger("wwfl.federation")
 
@@ -61,10 +65,16 @@ class Setting:
     classes: int = 0
     reveal_policy: policy.RevealPolicy | None = None
     tests: dict[str, Rows] = field(default_factory=dict)
+    executor: Executor | None = None
 
     @property
     def engine(self) -> Engine:
         return self.books.engine
+
+    @property
+    def size(self) -> int:
+        """How many numbers one model has."""
+        return spec.parameter_count(self.layers)
 
     @property
     def leaves(self) -> list[Place]:
@@ -131,10 +141,8 @@ class Setting:
 
     def open(self, place: Place) -> None:
         """Starts the servers of a place."""
-        spec_ = place.spec
-        assert not isinstance(spec_, LocalTrainers)
-        name = f"{place.name}.{place.generation + 1}" if place.generation else place.name
-        place.node = self.engine.open(spec_.protocol, name, spec_.network, spec_.hosts, spec_.device)
+        assert not isinstance(place.spec, LocalTrainers)
+        place.node = self.engine.open(place.spec.servers, place.servers_name)
 
     def rebuild(self, place: Place, rounds: int) -> None:
         """New servers, with new names and keys, for a place whose old ones cannot go on. Its clients will share their

@@ -6,8 +6,10 @@ learning at one server, secure aggregation at several, hierarchies of any depth,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,10 +39,20 @@ class ModelAttack(Protocol):
 
 
 @dataclass(frozen=True)
+class Servers:
+    """The servers of one node: the protocol that they run, the network between them (modelled), who operates them (by
+    default hosts of their own), and the device that they compute on; see `LocalCluster`."""
+
+    protocol: MPCBackend
+    network: NetworkModel | None = GLOBAL_NETWORK
+    hosts: tuple[str, ...] | None = None
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
 class Cluster:
-    """One training cluster: its protocol, how many clients share data with it, who operates its servers (by default
-    hosts of their own), and the device that they compute on; see `LocalCluster`. Its clients share data and nothing
-    else: they cannot submit a model, so that there is no model poisoning here."""
+    """One training cluster: its protocol, how many clients share data with it, and what else there is to say of its
+    `Servers`. Its clients share data and nothing else: they cannot submit a model, so there is no model poisoning."""
 
     protocol: MPCBackend
     clients: int = 4
@@ -48,6 +60,11 @@ class Cluster:
     network: NetworkModel | None = CLUSTER_NETWORK
     hosts: tuple[str, ...] | None = None
     device: str = "cpu"
+
+    @property
+    def servers(self) -> Servers:
+        """Who carries the cluster out."""
+        return Servers(self.protocol, self.network, self.hosts, self.device)
 
 
 @dataclass(frozen=True)
@@ -82,6 +99,11 @@ class Group:
     hosts: tuple[str, ...] | None = None
     device: str = "cpu"
 
+    @property
+    def servers(self) -> Servers:
+        """Who carries the group out."""
+        return Servers(self.protocol, self.network, self.hosts, self.device)
+
 
 Member = Cluster | LocalTrainers | Group
 
@@ -90,7 +112,31 @@ Member = Cluster | LocalTrainers | Group
 class Ensemble(Aggregation):
     """Keeps its members' models apart, each one goes on training its own, and predictions are voted on in MPC (as in
     SafeNet, Chaudhari et al. 2023). The global model is all models, [members, parameters]; of equal votes the first
-    class wins. Models are not filtered by their accuracy before they may vote."""
+    class wins.
+
+    With `min_accuracy` (the paper's threshold phi), a model has a vote only if it classifies at least this share of the
+    servers' root set right. That is computed after every round and stays secret, how many models there are left, too:
+    votes are multiplied by a shared bit, which is one more number behind each model, [members, parameters + 1]. (If no
+    model is good enough, every prediction is class 0.)
+
+    Raises:
+        ConfigError: a threshold that is no share.
+    """
+
+    min_accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_accuracy is not None and not 0 <= self.min_accuracy <= 1:
+            raise ConfigError(f"Ensemble(min_accuracy={self.min_accuracy}): the threshold must be in 0..1")
+
+    def start(self, flat: np.ndarray, members: int) -> np.ndarray:
+        """The global model before the first round: every member's is the same [parameters], and all may vote."""
+        voice = [] if self.min_accuracy is None else [1.0]
+        return np.tile(np.concatenate([flat, voice]), (members, 1))
+
+    def least(self, rows: int) -> int:
+        """How many of so many images a model must get right to have a vote."""
+        return math.ceil(Fraction(str(self.min_accuracy or 0.0)) * rows)
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         return stack_tensors(list(inputs.models))
@@ -99,7 +145,8 @@ class Ensemble(Aggregation):
 @dataclass
 class Place:
     """A node of the tree. `node` (its servers, as the engine makes them) is None for local trainers; `first` is the
-    number of its first model among its parent's inputs, `inputs` how many it gives at most; `leaf` counts leaves."""
+    number of its first model among its parent's inputs, `inputs` how many it gives at most; `leaf` counts leaves.
+    `generation` counts servers that were replaced."""
 
     name: str
     spec: Member
@@ -110,6 +157,12 @@ class Place:
     node: Any = None
     generation: int = 0
     memory: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def servers_name(self) -> str:
+        """What the servers that are here now are called. Names of places have no "/" (`policy.PolicyGuard` counts on
+        it), so those of servers that replaced others cannot be another place's."""
+        return f"{self.name}/{self.generation + 1}" if self.generation else self.name
 
     def walk(self) -> Iterator[Place]:
         """This place and all below, parents first."""
@@ -220,16 +273,29 @@ def guarantee(place: Place) -> Security:
     return Security(weakest.malicious, weakest.corruptions, tuple(sorted({*weakest.caveats, *opened(place)})))
 
 
+def trained_roots(tree: Place) -> list[str]:
+    """Where rules need a model that was trained on the root set."""
+    return [p.name for p in tree.walk() if isinstance(p.spec, Group) and p.spec.aggregation.needs_root]
+
+
+def validates(tree: Place) -> bool:
+    """Whether the global servers measure models on the root set."""
+    assert isinstance(tree.spec, Group)
+    return isinstance(tree.spec.aggregation, Ensemble) and tree.spec.aggregation.min_accuracy is not None
+
+
 def root_trainer(tree: Place, rows: int | None, trainer: Cluster | int | None) -> Place | None:
     """Where a root set of so many rows (None: there is none) is trained; its own cluster stands beside the tree.
 
     Raises:
         ConfigError: a rule that needs a root set without one, a trainer without a root set, no such leaf.
     """
-    needs = [p.name for p in tree.walk() if isinstance(p.spec, Group) and p.spec.aggregation.needs_root]
+    needs = trained_roots(tree)
     if rows is None:
         if needs:
             raise ConfigError(f"the rule at {', '.join(needs)} needs a model trained on a root set: give root=Dataset")
+        if validates(tree):
+            raise ConfigError(f"the ensemble at {tree.name} measures its models on a root set: give root=Dataset")
         if trainer is not None:
             raise ConfigError("root_trainer is given, but no root set: give root=Dataset")
         return None
@@ -237,6 +303,8 @@ def root_trainer(tree: Place, rows: int | None, trainer: Cluster | int | None) -
         raise ConfigError("the root set is empty")
     if trainer is None:
         return tree
+    if validates(tree):
+        raise ConfigError("an ensemble measures its models on the root set at the global servers: give no root_trainer")
     if isinstance(trainer, Cluster):
         return Place("root", trainer, [], 0)
     for place in tree.walk():

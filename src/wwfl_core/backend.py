@@ -129,6 +129,12 @@ class MPCBackend(ABC):
     def me(self) -> int:
         return self.party.index
 
+    @property
+    def stands_for(self) -> SharingSemantics:
+        """Whose servers this computation shows: those of its own sharing, but in a simulation by a single party those
+        that are simulated. What every server does by itself (drawing noise) this party does for all of them."""
+        return self.sharing
+
     def coefficient(self, component: int) -> int:
         return self.sharing.coefficients[component]
 

@@ -70,11 +70,11 @@ class FedAvgM(Aggregation):
             raise ConfigError(f"{self!r}: momentum must be in [0, 1), rate above 0 and finite")
 
     @property
-    def needs_root(self) -> bool:  # type: ignore[override]
+    def needs_root(self) -> bool:
         return self.base.needs_root
 
     @property
-    def needs_coin(self) -> bool:  # type: ignore[override]
+    def needs_coin(self) -> bool:
         return self.base.needs_coin
 
     def check(self, inputs: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from wwfl_core.errors import Misuse
 from wwfl_core.ops import relu
@@ -26,12 +25,15 @@ class FLTrust(Aggregation):
     there are one inner product and one product with |g_0|.
     """
 
-    needs_root: ClassVar[bool] = True
     norm_bound: float | None = None
 
     def check(self, inputs: int) -> None:
         super().check(inputs)
         check_norm_bound(self.norm_bound)
+
+    @property
+    def needs_root(self) -> bool:
+        return True
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         n = len(inputs.models)

@@ -23,11 +23,13 @@ def aggregate(
     root: npt.ArrayLike | None = None,
     coin: bytes | None = None,
     memory: MutableMapping[str, F64] | None = None,
+    at: Real | None = None,
 ) -> F64:
     """The next global model by `rule`, from flat models [parameters].
 
     Nothing is rounded to fixed point; what a rule computes by a polynomial (norms, reciprocals) has a relative error of
-    1e-6, as on shares. `memory` is updated in place.
+    1e-6, as on shares. `memory` is updated in place. `at` is the server that computes, by default a new one: a rule
+    that counts what it released, or draws noise as servers do (`wwfl.privacy`), needs the same one every time.
 
     Raises:
         ConfigError: models that are not flat arrays of one length, a rule that does not fit their number, a missing
@@ -38,7 +40,7 @@ def aggregate(
         given["root"] = root
     arrays = {name: as_float(value, name) for name, value in given.items()}
     _check(rule, arrays, len(models), weights, coin)
-    mpc = Real.alone()
+    mpc = at or Real.alone()
     tensors = {name: mpc.public_tensor(a) for name, a in arrays.items()}
     kept = {} if memory is None else {k: mpc.public_tensor(v) for k, v in memory.items()}
     inputs = Inputs(

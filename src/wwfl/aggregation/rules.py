@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from wwfl_core.cost import NetworkModel
 from wwfl_core.errors import ConfigError
@@ -36,8 +35,15 @@ class Inputs:
 class Aggregation(ABC):
     """Combines flat models of equal shape into one. Instances are immutable and picklable."""
 
-    needs_root: ClassVar[bool] = False
-    needs_coin: ClassVar[bool] = False
+    @property
+    def needs_root(self) -> bool:
+        """Whether it compares with a model that was trained on the servers' root set (`Inputs.root`)."""
+        return False
+
+    @property
+    def needs_coin(self) -> bool:
+        """Whether it needs public randomness (`Inputs.coin`)."""
+        return False
 
     @abstractmethod
     def aggregate(self, inputs: Inputs) -> SharedTensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -25,11 +24,14 @@ class TrimmedMeanVariant(Aggregation):
     servers, which makes the last step local but for one truncation. `bits` as in `TrimmedMean`, for updates.
     """
 
-    needs_coin: ClassVar[bool] = True
     trim: int = 2
     beta: int = 100
     reveal_outliers: bool = False
     bits: int = 64
+
+    @property
+    def needs_coin(self) -> bool:
+        return True
 
     def check(self, inputs: int) -> None:
         if self.trim < 0 or self.beta < 1 or inputs <= 2 * self.trim:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from .. import build, grid
+from .. import build, grid, spread
 from ..config import load
 from ..report.plots import grouped_bars, require
 from .backends import write_json
@@ -21,7 +21,14 @@ KEYS = ("attack", "placement", "rate", "rule")
 
 
 def attack(
-    *, config_path: str, overrides: Sequence[str], plot_path: str | None, json_path: str | None, console: Console
+    *,
+    config_path: str,
+    overrides: Sequence[str],
+    plot_path: str | None,
+    json_path: str | None,
+    console: Console,
+    jobs: int | None = None,
+    ray: str | None = None,
 ) -> list[dict[str, Any]]:
     """Runs the grid of a configuration; prints mean and deviation over seeds and returns one row per run."""
     config = load(config_path, overrides)
@@ -32,9 +39,9 @@ def attack(
         console.print(escape(line), highlight=False)
     count = len(grid.cells(config))
     console.print(f"{count} runs of {config.schedule.rounds} rounds, engine {config.federation.engine}")
-    with Progress(console=console, transient=True) as bars:
+    with spread.chosen(jobs, ray) as executor, Progress(console=console, transient=True) as bars:
         task = bars.add_task("runs", total=count)
-        rows = grid.run(config, on_row=lambda _: bars.advance(task))
+        rows = grid.run(config, executor=executor, on_row=lambda _: bars.advance(task))
     found = grid.summary(rows, KEYS)
     console.print(table(found))
     if plot_path is not None:

@@ -51,6 +51,16 @@ Set = Annotated[
 ]
 
 
+Jobs = Annotated[int | None, typer.Option("--jobs", help="Spread the work over so many processes of this machine.")]
+
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray", metavar="ADDRESS", help="Spread it over a Ray cluster (auto, host:port); local starts one here."
+    ),
+]
+
+
 @app.callback()
 def root() -> None:
     """Exit codes: 0 done, 1 an error that the message explains, 2 wrong usage of the command line, 3 a party was lost
@@ -150,6 +160,8 @@ def train(
     run: Annotated[str | None, typer.Option(help="The run's folder; runs/NAME-TIME by default.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run.")] = False,
     json: Json = None,
+    jobs: Jobs = None,
+    ray: Ray = None,
 ) -> None:
     """Run a configuration into a run folder: metrics, ledger, costs, plots and every party's checkpoint."""
     from .train import train as run_train
@@ -162,6 +174,8 @@ def train(
             resume=resume,
             json_path=json,
             console=Console(stderr=json == "-"),
+            jobs=jobs,
+            ray=ray,
         )
 
 
@@ -185,6 +199,8 @@ def attack(
     set_: Set = None,
     plot: Annotated[str | None, typer.Option(help="Write a plot with error bars over seeds to this SVG file.")] = None,
     json: Json = None,
+    jobs: Jobs = None,
+    ray: Ray = None,
 ) -> None:
     """Run attacks x placements x rates x rules x seeds of one configuration."""
     from .attack import attack as run_attack
@@ -196,6 +212,8 @@ def attack(
             plot_path=plot,
             json_path=json,
             console=Console(stderr=json == "-"),
+            jobs=jobs,
+            ray=ray,
         )
 
 
@@ -218,12 +236,23 @@ def reproduce(
     data: Annotated[str | None, typer.Option(help="Folder with the full data set.")] = None,
     plot: Annotated[str | None, typer.Option(help="Write the plot, where there is one, to this SVG file.")] = None,
     json: Json = None,
+    jobs: Jobs = None,
+    ray: Ray = None,
 ) -> None:
     """Tables and figures of the WW-FL paper (arXiv 2302.09904), with what was run and where it differs."""
     from .reproduce import reproduce as run_reproduce
 
     with _explained():
-        run_reproduce(name, full=full, folder=data, plot_path=plot, json_path=json, console=Console(stderr=json == "-"))
+        run_reproduce(
+            name,
+            full=full,
+            folder=data,
+            plot_path=plot,
+            json_path=json,
+            console=Console(stderr=json == "-"),
+            jobs=jobs,
+            ray=ray,
+        )
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,20 @@ from rich.table import Table
 from wwfl_core.errors import ConfigError
 
 from .. import reproduce as catalogue
+from .. import spread
 from .backends import write_json
 
 
 def reproduce(
-    name: str | None, *, full: bool, folder: str | None, plot_path: str | None, json_path: str | None, console: Console
+    name: str | None,
+    *,
+    full: bool,
+    folder: str | None,
+    plot_path: str | None,
+    json_path: str | None,
+    console: Console,
+    jobs: int | None = None,
+    ray: str | None = None,
 ) -> dict[str, Any] | None:
     """Runs one reproduction and returns its result; without a name lists what there is.
 
@@ -35,7 +45,10 @@ def reproduce(
     options = catalogue.accepted(name, found, {"data": folder})
     if plot_path is not None and not hasattr(found, "plot"):
         raise ConfigError(f"`wwfl reproduce {name}` is a table; it has no plot")
-    result = found.run(console, full=full, **options)
+    if not (jobs is ray is None or "executor" in inspect.signature(found.run).parameters):
+        raise ConfigError(f"`wwfl reproduce {name}` is one computation: it takes neither --jobs nor --ray")
+    with spread.chosen(jobs, ray) as executor:
+        result = found.run(console, full=full, **options, **({} if executor is None else {"executor": executor}))
     if plot_path is not None:
         Path(plot_path).write_text(found.plot(result))
     write_json(result, json_path)

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from wwfl_core.errors import ConfigError
 
+from .. import spread
 from ..accounting import STAGE_KEYS, total
 from ..config import Config, load, parse, to_toml
 from ..experiment import run, start, use
@@ -34,6 +35,8 @@ def train(
     resume: bool,
     json_path: str | None,
     console: Console,
+    jobs: int | None = None,
+    ray: str | None = None,
 ) -> list[dict[str, Any]]:
     """Runs a configuration, or goes on with a run; prints and returns its metrics.
 
@@ -48,13 +51,13 @@ def train(
     console.print(_who(config))
     if config.federation.insecure_seed is not None:
         console.print("[yellow]all keys are derived from federation.insecure_seed: reproducible, not secure[/yellow]")
-    with Bars(console, config.schedule.rounds, len(kept.metrics())) as bars:
+    with spread.chosen(jobs, ray) as executor, Bars(console, config.schedule.rounds, len(kept.metrics())) as bars:
 
         def show(line: dict[str, Any]) -> None:
             bars.finished(line["round"])
             console.print(_sentence(line))
 
-        metrics = run(kept, progress=bars.stage, on_round=show)
+        metrics = run(kept, progress=bars.stage, on_round=show, executor=executor)
     console.print(_costs(metrics))
     if available():
         write_plots(metrics, kept.path / "plots")

@@ -88,6 +88,7 @@ class Servers(Section):
 
     protocol: str = Field("2pc", description="a registered protocol (`wwfl backends`) or package.module:Class")
     hosts: list[str] | None = Field(None, description="who operates each server; by default hosts of their own")
+    device: str = Field("cpu", description="where the servers compute: cpu, cuda, cuda:N")
     network: Network = Field(
         Network(latency_s=0.1, bandwidth_mbps=100.0), description="modelled network of the global servers"
     )
@@ -105,6 +106,7 @@ class Cluster(_Member):
     protocol: str = Field("2pc", description="as for the global servers")
     clients: Count = Field(4, description="clients that share their data with this cluster")
     hosts: list[str] | None = Field(None, description="who operates each server")
+    device: str = Field("cpu", description="where the servers compute: cpu, cuda, cuda:N")
     network: Network = Field(Network(), description="modelled network of the cluster")
 
 
@@ -133,6 +135,7 @@ class Group(_Member):
     members: Annotated[list[Member], Field(min_length=1)] = Field(description="clusters, trainers or groups below")
     aggregation: Aggregation = Field(Aggregation(), description="how this layer combines its members")
     hosts: list[str] | None = Field(None, description="who operates each server")
+    device: str = Field("cpu", description="where the servers compute: cpu, cuda, cuda:N")
     network: Network = Field(Network(), description="modelled network of the group")
 
 

@@ -7,17 +7,19 @@ One coordinator for all of them: it samples, distributes and collects, and asks 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import Any, ClassVar, Literal, Protocol, get_args
 
 import numpy.typing as npt
 from torch import nn
 
 from reshare import Reshared
-from wwfl_core.backend import MPCBackend
-from wwfl_core.cost import Cost, NetworkModel
+from wwfl_core.cost import Cost
 from wwfl_core.errors import ConfigError
 from wwfl_core.ledger import Ledger
+
+from ..topology import Servers
 
 EngineName = Literal["mpc", "simulate", "plain"]
 
@@ -73,14 +75,7 @@ class Engine(ABC):
     batches_per_command: ClassVar[int | None] = 1
 
     @abstractmethod
-    def open(
-        self,
-        protocol: MPCBackend,
-        name: str,
-        network: NetworkModel | None,
-        hosts: Sequence[str] | None,
-        device: str = "cpu",
-    ) -> Node:
+    def open(self, servers: Servers, name: str) -> Node:
         """Starts the servers of a node."""
 
     @abstractmethod
@@ -97,8 +92,8 @@ class Engine(ABC):
         """How many leaves should train at the same time."""
 
 
-def make(name: EngineName, model: nn.Module, **options: Any) -> Engine:
-    """An engine by name.
+def make(name: EngineName, model: nn.Module, executor: Executor | None = None, **options: Any) -> Engine:
+    """An engine by name; `executor` is where it computes in the clear, other options are those of protocols.
 
     Raises:
         ConfigError: an unknown name.
@@ -107,7 +102,7 @@ def make(name: EngineName, model: nn.Module, **options: Any) -> Engine:
     from .plain import PlainFloat
 
     if name == "plain":
-        return PlainFloat(model)
+        return PlainFloat(model, executor, insecure_seed=options.get("insecure_seed"))
     if name == "simulate":
         return Simulate(**(options | {"processes": False}))
     if name == "mpc":

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import ClassVar, cast
 
 from backends import Plain
 from reshare import Reshared, reshare_with_report
-from wwfl_core.backend import MPCBackend
 from wwfl_core.channel.pki import Authority
 from wwfl_core.cluster import Handle, LocalCluster
-from wwfl_core.cost import NetworkModel
 
 from .. import programs
+from ..topology import Servers
 from . import Engine, Node
 
 
@@ -26,24 +24,17 @@ class Mpc(Engine):
         self.deadline_s = deadline_s
         self.authority = Authority() if processes else None
 
-    def open(
-        self,
-        protocol: MPCBackend,
-        name: str,
-        network: NetworkModel | None,
-        hosts: Sequence[str] | None,
-        device: str = "cpu",
-    ) -> LocalCluster:
+    def open(self, servers: Servers, name: str) -> LocalCluster:
         return LocalCluster(
-            protocol,
+            servers.protocol,
             name=name,
-            network=network,
-            hosts=hosts,
+            network=servers.network,
+            hosts=servers.hosts,
             processes=self.processes,
             insecure_seed=self.insecure_seed,
             deadline_s=self.deadline_s,
             authority=self.authority,
-            device=device,
+            device=servers.device,
         )
 
     def move(self, x: Handle, to: Node, allow_weaker: bool) -> Reshared:
@@ -62,15 +53,10 @@ class Simulate(Mpc):
 
     keeps_uploads: ClassVar[bool] = False
 
-    def open(
-        self,
-        protocol: MPCBackend,
-        name: str,
-        network: NetworkModel | None,
-        hosts: Sequence[str] | None,
-        device: str = "cpu",
-    ) -> LocalCluster:
-        return super().open(Plain(frac_bits=protocol.fixed.frac_bits), name, network, None)
+    def open(self, servers: Servers, name: str) -> LocalCluster:
+        protocol = servers.protocol
+        simulated = Plain(frac_bits=protocol.fixed.frac_bits, stands_for=protocol.sharing)
+        return super().open(Servers(simulated, servers.network), name)
 
     def workers(self, leaves: int) -> int:
         return min(leaves, os.cpu_count() or 1)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import hashlib
-import io
 import os
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,13 +15,14 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from backends.real import Real
 from reshare import Reshared
 from wwfl_core.backend import MPCBackend
 from wwfl_core.client import Revealed
-from wwfl_core.cost import Cost, NetworkModel
-from wwfl_core.errors import DataError, Misuse
+from wwfl_core.cost import Cost
+from wwfl_core.errors import Misuse, WwflError
 from wwfl_core.ledger import Ledger
-from wwfl_core.prg import fresh_key
+from wwfl_core.prg import derive_key, fresh_key
 from wwfl_core.server import map_tree
 from wwfl_core.sharing import Security
 from wwfl_core.uniform import permutation
@@ -35,7 +33,8 @@ from ..aggregation.plain import aggregate
 from ..nn import spec
 from ..nn.trace import load_parameters
 from ..nn.train import SGD
-from . import Engine
+from ..topology import Servers
+from . import Engine, files
 
 Floats = npt.NDArray[np.float64]
 UNPROTECTED = Security(corruptions=0)
@@ -69,6 +68,34 @@ def train_flat(
     return np.concatenate([params[name].reshape(-1) for name in spec.parameter_shapes(layers)])
 
 
+def train_all(jobs: Iterable[tuple[Any, ...]], executor: Executor | None) -> Iterator[Floats]:
+    """`train_flat` of every job, in order: here, one after another, or by an executor's workers at the same time. The
+    models have the same bits: workers compute with as many threads as this process does.
+
+    Raises:
+        WwflError: a worker died.
+    """
+    if executor is None:
+        for job in jobs:
+            yield train_flat(*job)
+        return
+    threads = torch.get_num_threads()
+    futures = [executor.submit(_train_there, threads, *job) for job in jobs]
+    try:
+        for future in futures:
+            yield future.result()
+    except BrokenExecutor as error:
+        raise WwflError(f"a worker that trained in the clear died, perhaps for want of memory: {error}") from error
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _train_there(threads: int, *job: Any) -> Floats:
+    torch.set_num_threads(threads)
+    return train_flat(*job)
+
+
 @dataclass
 class Held:
     """A value at a float node."""
@@ -83,13 +110,26 @@ class Held:
 
 
 class FloatNode:
-    """A node that computes with ordinary floats; it carries out the programs of `wwfl.programs` by its own means."""
+    """A node that computes with ordinary floats; it carries out the programs of `wwfl.programs` by its own means.
+
+    Rules run at `server`, which draws the noise that the servers of the protocol would draw, in their number format."""
 
     broken: str | None = None
 
-    def __init__(self, name: str, model: nn.Module) -> None:
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        protocol: MPCBackend,
+        executor: Executor | None = None,
+        insecure_seed: int | None = None,
+    ) -> None:
         self.name = name
         self.model = model
+        self.executor = executor
+        seed = None if insecure_seed is None else derive_key(b"wwfl", name, str(insecure_seed))
+        self.server = Real.alone(protocol.fixed.frac_bits, protocol.sharing, seed)
+        self._command = 0
         self.ledger = Ledger()
         self.cost = Cost()
         self.last_cost = Cost()
@@ -107,10 +147,16 @@ class FloatNode:
             raise Misuse(
                 f"{fn.__module__}.{fn.__qualname__} has no counterpart in floats; use engine='simulate' or 'mpc'"
             ) from None
+        self.begin()
         result = program(self, *map_tree(args, lambda x: x.array if isinstance(x, Held) else x))
         return map_tree(result, lambda x: Held(self, x.value) if isinstance(x, _Kept) else x)
 
     run_agreed = run
+
+    def begin(self, number: int = 0) -> None:
+        """The next command, or the one of this number if that is later: no two of them draw the same randomness."""
+        self._command = max(self._command + 1, number)
+        self.server.party.run, self.server.party.ops = self._command, self._command << 32
 
     def reveal(self, handle: Held, reason: str = "reveal") -> Floats:
         """The value; the ledger tells, as it would in MPC."""
@@ -163,7 +209,8 @@ def _train(
     momentum: None,
     anchor: Floats | None = None,
 ) -> tuple[_Kept, None]:
-    return _Kept(train_flat(node.model, layers, flat, images, one_hot.argmax(1), batches, sgd)), None
+    (trained,) = train_all([(node.model, layers, flat, images, one_hot.argmax(1), batches, sgd)], node.executor)
+    return _Kept(trained), None
 
 
 def _aggregate(
@@ -179,7 +226,7 @@ def _aggregate(
     kept = dict(memory)
     if rule.needs_coin and coin is None:
         coin = fresh_key()
-    new = aggregate(rule, models, weights, current, root, coin, kept)
+    new = aggregate(rule, models, weights, current, root, coin, kept, at=node.server)
     return _Kept(np.asarray(new, np.float64)), {key: _Kept(value) for key, value in kept.items()}
 
 
@@ -187,30 +234,63 @@ def _stack(node: FloatNode, models: Sequence[Floats]) -> _Kept:
     return _Kept(np.stack(models))
 
 
-def _part(node: FloatNode, stacked: Floats, index: int) -> _Kept:
-    return _Kept(stacked[index])
+def _part(node: FloatNode, stacked: Floats, index: int, size: int) -> _Kept:
+    return _Kept(stacked[index, :size])
+
+
+def _members(node: FloatNode, stacked: Floats, size: int) -> _Kept:
+    return _Kept(stacked[:, :size])
+
+
+def _validate(
+    node: FloatNode,
+    layers: Sequence[spec.Layer],
+    int_bits: int,
+    models: Sequence[Floats],
+    images: npt.NDArray[Any],
+    one_hot: npt.NDArray[Any],
+    batch: int,
+    least: int,
+) -> _Kept:
+    hits = [_hits(node, layers, model, images, one_hot, batch) for model in models]
+    return _Kept(np.stack([np.append(model, float(n >= least)) for model, n in zip(models, hits, strict=True)]))
 
 
 def _scores(
     node: FloatNode, layers: Sequence[spec.Layer], flat: Floats, images: npt.NDArray[Any], batch: int
 ) -> npt.NDArray[Any]:
-    """A model's logits, or the votes of an ensemble [models, parameters], as in `programs.decide`."""
-    votes: npt.NDArray[Any] | None = None
-    for one in np.atleast_2d(flat):
-        module = load_flat(copy.deepcopy(node.model), layers, one).eval()
-        dtype = next(module.parameters()).dtype
-        with torch.no_grad():
-            outputs = [
-                module(torch.as_tensor(images[at : at + batch]).to(dtype)).numpy()
-                for at in range(0, len(images), batch)
-            ]
-        logits = np.concatenate(outputs)
-        if flat.ndim == 1:
-            return logits
-        mine = np.eye(logits.shape[1], dtype=np.int64)[logits.argmax(1)]
-        votes = mine if votes is None else votes + mine
-    assert votes is not None
-    return votes
+    """A model's logits, or the votes of an ensemble, as in `programs.decide`."""
+    if flat.ndim == 1:
+        return _outputs(node, layers, flat, images, batch)
+    size = spec.parameter_count(layers)
+    voices = flat[:, size] if flat.shape[1] > size else np.ones(len(flat))
+    votes = [_outputs(node, layers, model, images, batch).argmax(1) for model in flat]
+    classes = spec.output_shape(layers, images.shape[1:])[0]
+    return np.asarray(sum(voice * np.eye(classes)[mine] for voice, mine in zip(voices, votes, strict=True)))
+
+
+def _outputs(
+    node: FloatNode, layers: Sequence[spec.Layer], flat: Floats, images: npt.NDArray[Any], batch: int
+) -> npt.NDArray[Any]:
+    """One model's logits."""
+    module = load_flat(copy.deepcopy(node.model), layers, flat).eval()
+    dtype = next(module.parameters()).dtype
+    with torch.no_grad():
+        parts = [
+            module(torch.as_tensor(images[at : at + batch]).to(dtype)).numpy() for at in range(0, len(images), batch)
+        ]
+    return np.concatenate(parts)
+
+
+def _hits(
+    node: FloatNode,
+    layers: Sequence[spec.Layer],
+    flat: Floats,
+    images: npt.NDArray[Any],
+    one_hot: npt.NDArray[Any],
+    batch: int,
+) -> int:
+    return int((_scores(node, layers, flat, images, batch).argmax(1) == one_hot.argmax(1)).sum())
 
 
 def _evaluate(
@@ -224,21 +304,10 @@ def _evaluate(
     reason: str,
 ) -> int:
     node.opened(reason)
-    return int((_scores(node, layers, flat, images, batch).argmax(1) == one_hot.argmax(1)).sum())
+    return _hits(node, layers, flat, images, one_hot, batch)
 
 
-def _classes(
-    node: FloatNode,
-    layers: Sequence[spec.Layer],
-    int_bits: int,
-    flat: Floats,
-    images: npt.NDArray[Any],
-    batch: int,
-) -> _Kept:
-    return _Kept(_scores(node, layers, flat, images, batch).argmax(1))
-
-
-def _outputs(
+def _logits(
     node: FloatNode,
     layers: Sequence[spec.Layer],
     int_bits: int,
@@ -249,51 +318,23 @@ def _outputs(
     return _Kept(_scores(node, layers, flat, images, batch))
 
 
+def _labels(node: FloatNode, *args: Any) -> _Kept:
+    return _Kept(_logits(node, *args).value.argmax(1))
+
+
 def _open_model(node: FloatNode, flat: Floats, who: str, reason: str) -> Floats:
     node.opened(reason, flat.shape)
     return np.array(flat, np.float64)
 
 
 def _save(node: FloatNode, folder: str, name: str, tensors: dict[str, npt.NDArray[Any]], stamp: str) -> str:
-    """One file per node: an npz archive and its SHA-256."""
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **{f"tensor {key}": value for key, value in tensors.items()})
-    body = stamp.encode().ljust(_STAMP, b"\0") + buffer.getvalue()
-    digest = hashlib.sha256(body)
-    path = _path(folder, name)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(digest.digest() + body)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return digest.hexdigest()
+    return files.save(folder, name, tensors, stamp)
 
 
 def _load(node: FloatNode, folder: str, name: str) -> tuple[dict[str, _Kept], str]:
-    path = _path(folder, name)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot read this file ({error.strerror}); give the checkpoint's folder") from error
-    if hashlib.sha256(data[32:]).digest() != data[:32]:
-        raise DataError(f"{path} is truncated or altered: its SHA-256 does not match; restore it from a copy")
-    try:
-        with np.load(io.BytesIO(data[32 + _STAMP :]), allow_pickle=False) as archive:
-            tensors = {key.removeprefix("tensor "): _Kept(archive[key]) for key in archive.files}
-    except (ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is not a checkpoint of wwfl: {error}") from error
-    return tensors, data[32 : 32 + _STAMP].rstrip(b"\0").decode()
-
-
-_STAMP = 64
-
-
-def _path(folder: str, name: str) -> Path:
-    return Path(folder) / f"{name}.float.share"
+    tensors, stamp = files.load(folder, name)
+    programs.note_stamp(node.server, stamp)
+    return {key: _Kept(value) for key, value in tensors.items()}, stamp
 
 
 PROGRAMS: dict[Callable[..., Any], Callable[..., Any]] = {
@@ -304,9 +345,11 @@ PROGRAMS: dict[Callable[..., Any], Callable[..., Any]] = {
     programs.aggregate: _aggregate,
     programs.stack: _stack,
     programs.part: _part,
+    programs.members: _members,
+    programs.validate: _validate,
     programs.evaluate: _evaluate,
-    programs.labels: _classes,
-    programs.logits: _outputs,
+    programs.labels: _labels,
+    programs.logits: _logits,
     policy.open_model: _open_model,
     policy.open_for_trainers: _open_model,
     policy.note_restored: lambda node, rounds: None,  # nobody counts here
@@ -317,30 +360,25 @@ PROGRAMS: dict[Callable[..., Any], Callable[..., Any]] = {
 
 
 class PlainFloat(Engine):
-    """Every node computes with floats; nothing is shared, sent or hidden."""
+    """Every node computes with floats; nothing is shared, sent or hidden. `executor` trains, if there is one."""
 
     keeps_uploads: ClassVar[bool] = False
     batches_per_command: ClassVar[int | None] = None
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, executor: Executor | None = None, *, insecure_seed: int | None = None) -> None:
         self.model = model
+        self.executor = executor
+        self.insecure_seed = insecure_seed
 
-    def open(
-        self,
-        protocol: MPCBackend,
-        name: str,
-        network: NetworkModel | None,
-        hosts: Sequence[str] | None,
-        device: str = "cpu",
-    ) -> FloatNode:
-        return FloatNode(name, self.model)
+    def open(self, servers: Servers, name: str) -> FloatNode:
+        return FloatNode(name, self.model, servers.protocol, self.executor, self.insecure_seed)
 
     def move(self, x: Held, to: Any, allow_weaker: bool) -> Reshared:
         moved: Any = Held(to, x.array)
         return Reshared(moved, Cost(), (), "copy", 0)
 
     def align(self, node: Any, run: int) -> None:
-        """Floats draw no randomness."""
+        node.begin(run)
 
     def workers(self, leaves: int) -> int:
-        return min(leaves, os.cpu_count() or 1)
+        return leaves if self.executor is not None else min(leaves, os.cpu_count() or 1)

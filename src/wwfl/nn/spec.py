@@ -246,6 +246,11 @@ def parameter_shapes(layers: Iterable[Layer]) -> dict[str, tuple[int, ...]]:
     return {name: shape for layer in layers for name, shape in layer.parameters().items()}
 
 
+def parameter_count(layers: Iterable[Layer]) -> int:
+    """How many numbers a flat model has."""
+    return sum(math.prod(shape) for shape in parameter_shapes(layers).values())
+
+
 def _after(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
     match layer:
         case ReLU() | Add():

@@ -56,11 +56,11 @@ class Private(Aggregation):
                 raise ConfigError(f"Private.{name} must be positive, got {getattr(self, name)}")
 
     @property
-    def needs_root(self) -> bool:  # type: ignore[override]
+    def needs_root(self) -> bool:
         return self.rule.needs_root
 
     @property
-    def needs_coin(self) -> bool:  # type: ignore[override]
+    def needs_coin(self) -> bool:
         return self.rule.needs_coin
 
     def check(self, inputs: int) -> None:
@@ -106,7 +106,7 @@ class Private(Aggregation):
         """Clipped rows [n, size] with noise; for the mean, their noisy sum [1, size], as whole words: of rows with
         weights that differ in the last bit, the sum's remainder would tell what the noise does not hide."""
         mpc, (n, size) = rows.mpc, rows.shape
-        sigma2 = server_sigma2(mpc.sharing, self.noise_multiplier * self.clip * 2.0**mpc.fixed.frac_bits, size)
+        sigma2 = server_sigma2(mpc.stands_for, self.noise_multiplier * self.clip * 2.0**mpc.fixed.frac_bits, size)
         with mpc.scope("noise"):
             if type(self.rule) is FedAvg:
                 return rows.sum(0).reshape(1, size) + joint_noise(mpc, sigma2, (1, size))
@@ -133,12 +133,15 @@ def server_sigma2(sharing: SharingSemantics, sigma_units: float, size: int) -> F
 
 
 def joint_noise(mpc: MPCBackend, sigma2: Fraction, shape: tuple[int, ...]) -> SharedTensor:
-    """The sum of one sample per server, each dealt by the server that drew it from a key of its own. Offline, one round
-    (and bytes of one dealing per server)."""
+    """The sum of one sample per server, each dealt by the server that drew it from a key of its own; in a simulation
+    the single party draws for every server that it stands for. Offline, one round (and bytes of one dealing per
+    server)."""
     op = mpc.party.op("sample")
-    key = op.random([mpc.me], "dg", BITS, (KEY_BYTES,)).tobytes()
-    drawn = sample(Source(key), sigma2, math.prod(shape)).view(np.uint64).reshape(shape)
-    mine = mpc.numbers.from_words(drawn)
+    drawn = np.zeros(shape, np.int64)
+    for k in range(mpc.stands_for.parties // mpc.sharing.parties):
+        key = op.random([mpc.me], f"dg{k}", BITS, (KEY_BYTES,)).tobytes()
+        drawn += sample(Source(key), sigma2, math.prod(shape)).reshape(shape)
+    mine = mpc.numbers.from_words(drawn.view(np.uint64))
     jobs = [(mine if p == mpc.me else None, [p]) for p in range(mpc.sharing.parties)]
     dealt = mpc.deal_many(jobs, shape, phase=Phase.OFFLINE, name="noise")
     total = dealt[0]

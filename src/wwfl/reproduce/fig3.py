@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import Any
 
 from rich.console import Console
@@ -19,7 +20,9 @@ DIFFERENCES = (
 KEYS = ("mode",)
 
 
-def run(console: Console, *, full: bool, data: str | None = None, small: Size = SMALL) -> dict[str, Any]:
+def run(
+    console: Console, *, full: bool, data: str | None = None, executor: Executor | None = None, small: Size = SMALL
+) -> dict[str, Any]:
     """The three curves."""
     chosen = size(full, data, small)
     configs = {
@@ -28,7 +31,7 @@ def run(console: Console, *, full: bool, data: str | None = None, small: Size = 
         f"FL, control, rate {LR}": fl(chosen, LR, data),
     }
     lines = head(console, "Figure 3: WW-FL and federated learning", next(iter(configs.values())), chosen, DIFFERENCES)
-    found = result(lines, chosen, DIFFERENCES, run_all(console, configs), KEYS, "fig3")
+    found = result(lines, chosen, DIFFERENCES, run_all(console, configs, executor), KEYS, "fig3")
     print_summary(console, found, f"test accuracy after {chosen.rounds} rounds")
     return found
 

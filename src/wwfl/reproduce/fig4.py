@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import Any
 
 from rich.console import Console
@@ -21,7 +22,9 @@ KEYS = ("mode", "attack")
 FEWER = shortened(SMALL, rounds=5)
 
 
-def run(console: Console, *, full: bool, data: str | None = None, small: Size = FEWER) -> dict[str, Any]:
+def run(
+    console: Console, *, full: bool, data: str | None = None, executor: Executor | None = None, small: Size = FEWER
+) -> dict[str, Any]:
     """Every attack in both modes."""
     chosen = size(full, data, small)
     configs = {
@@ -29,7 +32,7 @@ def run(console: Console, *, full: bool, data: str | None = None, small: Size = 
         "FL": gridded(fl(chosen, LR, data), attacks=ATTACKS),
     }
     lines = head(console, "Figure 4: attacks with FedAvg", configs["WW-FL"], chosen, DIFFERENCES)
-    found = result(lines, chosen, DIFFERENCES, run_all(console, configs), KEYS, "fig4")
+    found = result(lines, chosen, DIFFERENCES, run_all(console, configs, executor), KEYS, "fig4")
     print_summary(console, found, f"test accuracy after {chosen.rounds} rounds, 20 % malicious")
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import Any
 
 from rich.console import Console
@@ -32,7 +33,9 @@ def rules(inputs: int) -> tuple[Aggregation, ...]:
     )
 
 
-def run(console: Console, *, full: bool, data: str | None = None, small: Size = FEWER) -> dict[str, Any]:
+def run(
+    console: Console, *, full: bool, data: str | None = None, executor: Executor | None = None, small: Size = FEWER
+) -> dict[str, Any]:
     """Every rule at every rate in both modes."""
     chosen = size(full, data, small)
     inputs = {"WW-FL": chosen.clusters, "FL": chosen.clusters * chosen.per_round}
@@ -41,7 +44,7 @@ def run(console: Console, *, full: bool, data: str | None = None, small: Size = 
         for mode, make in (("WW-FL", ww_fl), ("FL", fl))
     }
     lines = head(console, "Figure 5: robust rules", configs["WW-FL"], chosen, DIFFERENCES)
-    found = result(lines, chosen, DIFFERENCES, run_all(console, configs), KEYS, "fig5")
+    found = result(lines, chosen, DIFFERENCES, run_all(console, configs, executor), KEYS, "fig5")
     print_summary(console, found, f"test accuracy after {chosen.rounds} rounds under SLF")
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import Any
 
 from rich.console import Console
@@ -35,14 +36,16 @@ def rules(trim: int) -> tuple[Aggregation, ...]:
     )
 
 
-def run(console: Console, *, full: bool, data: str | None = None, small: Size = FEWER) -> dict[str, Any]:
+def run(
+    console: Console, *, full: bool, data: str | None = None, executor: Executor | None = None, small: Size = FEWER
+) -> dict[str, Any]:
     """Every rule in every placement, and without an attack."""
     chosen = size(full, data, small)
     rate = PAPER_RATE if full else FEW_ROUNDS_RATE
     grid = {"attacks": ("none", "slf"), "placements": PLACEMENTS, "rates": (rate,)}
     config = gridded(ww_fl(chosen, LR, data), rules=rules(round(rate * chosen.clusters)), **grid)
     lines = head(console, "Figure 6: placements", config, chosen, DIFFERENCES)
-    found = result(lines, chosen, DIFFERENCES, run_all(console, {"WW-FL": config}), KEYS, "fig6")
+    found = result(lines, chosen, DIFFERENCES, run_all(console, {"WW-FL": config}, executor), KEYS, "fig6")
     print_summary(console, found, f"test accuracy after {chosen.rounds} rounds")
     return found
 

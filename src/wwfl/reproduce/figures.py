@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -131,15 +132,13 @@ def gridded(
     )
 
 
-def run_all(console: Console, configs: dict[str, Config]) -> list[dict[str, Any]]:
-    """The grids of several configurations; every row has the `mode` (their key) and says on which data it ran."""
-    total = sum(len(grid.cells(config)) for config in configs.values())
-    rows: list[dict[str, Any]] = []
+def run_all(console: Console, configs: dict[str, Config], executor: Executor | None = None) -> list[dict[str, Any]]:
+    """The grids of several configurations, on `executor`'s workers if there is one; every row has the `mode`, their
+    key."""
+    grids: list[tuple[Config, dict[str, Any]]] = [(config, {"mode": mode}) for mode, config in configs.items()]
     with Progress(console=console, transient=True) as bars:
-        task = bars.add_task("runs", total=total)
-        for mode, config in configs.items():
-            rows += grid.run(config, on_row=lambda _: bars.advance(task), mode=mode)
-    return rows
+        task = bars.add_task("runs", total=sum(len(grid.cells(config)) for config in configs.values()))
+        return grid.run_many(grids, executor=executor, on_row=lambda _: bars.advance(task))
 
 
 def head(console: Console, title: str, config: Config, size: Size, differences: Sequence[str]) -> list[str]:
