@@ -106,19 +106,19 @@ SESSION = """
 
 A machine that is lent for half an hour has no network, and each call on it ends after ten minutes. Before, where there
 is a network, `make gpu-wheels` collects into `.gpu-wheels/` (8 MB, not in git) what such a machine lacks beside CuPy,
-torch, numba and pytest. Every call carries that folder and the working tree, and runs
+torch, numba and pytest. Every call carries that folder beside the working tree, and runs
 
     WWFL_COMMIT=<commit> sh benchmarks/gpu_session.sh
 
 which installs the wheels outside the tree, says what is there and whether the kernels compile, runs the tests that
 need a GPU for at most half of its 560 s, and measures with what is left. Nothing that fails stops what follows;
-`gpu.json` is written after every row into `$OUT` (by default `build/gpu`). A second call goes on where the first one
-stopped if its `gpu.json` is carried back as `build/gpu/gpu.json`; `TESTS=no` then leaves out the tests. At last, at
-home, copy the file to `benchmarks/results/gpu.json` and run `python -m benchmarks.gpu --docs`. Worth a call of their
-own, if time remains:
+`gpu.json` is written after every row into `$OUT` (by default `build/gpu`). Copied to `build/gpu/gpu.json` and carried
+along, it is continued by the next call, for which `TESTS=no` leaves out the tests. Last, at home, copy it to
+`benchmarks/results/gpu.json` and run `python -m benchmarks.gpu --docs`. Worth the time that remains, while the machine
+is warm:
 
-    TESTS=no sh benchmarks/gpu_session.sh 300
-    compute-sanitizer --tool racecheck python3 -m pytest -q -m gpu tests/test_cuda_kernels.py
+    PYTHONPATH=/tmp/wwfl-gpu-site:src compute-sanitizer --tool racecheck \\
+        python3 -m pytest -q -m gpu tests/test_cuda_kernels.py
 """
 
 NOT_YET = f"""

@@ -157,15 +157,17 @@ inline Kept watched() { return kept(shared_range); }
 
 namespace shim {
 
+constexpr int RUBBISH = 1;  // in every byte; the compiler's flags of what is initialised are there too, and stay true
+
 inline void spoil_shared_memory() {  // all of it but the emulation's own state
     Kept states[] = {kept(block), kept(owned), kept(shared_range), watched()};
     std::sort(std::begin(states), std::end(states));
     char* at = shared_memory().begin;
     for (const Kept& state : states) {
-        if (state.first > at) std::memset(at, 0xA5, state.first - at);
+        if (state.first > at) std::memset(at, RUBBISH, state.first - at);
         at = std::max(at, state.second);
     }
-    std::memset(at, 0xA5, shared_memory().end - at);
+    std::memset(at, RUBBISH, shared_memory().end - at);
 }
 
 inline void open_if_full(Gate& gate) {
