@@ -50,7 +50,7 @@ def run(folder: RunFolder, *, progress: Progress = _quiet, on_round: OnRound = _
         ConfigError: another process writes the folder.
     """
     config = folder.config
-    with folder.locked():
+    with folder.locked(), folder.unless_refused():
         setting = build.setting(config)
         with build.federation(config, setting) as federation:
             resumed = _restore(federation, folder)
