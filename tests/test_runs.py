@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from wwfl.config import Config, parse
+from wwfl.experiment import run, start
 from wwfl.runs import RunFolder, versions
 from wwfl_core.errors import ConfigError, DataError
 
@@ -51,6 +52,18 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
         folder(tmp_path / "b")
     (tmp_path / "c").mkdir()
     folder(tmp_path / "c")  # an empty folder is fine
+
+
+def test_a_refused_configuration_leaves_a_folder_for_the_corrected_one(tmp_path: Path) -> None:
+    wrong = parse('[federation]\nengine = "plain"\nclusters = [{}]\n[aggregation]\nrule = "trimmed-mean"')
+    made = start(wrong, tmp_path / "a")
+    with pytest.raises(ConfigError, match="needs more than"):
+        run(made)
+    again = folder(tmp_path / "a")
+    again.begin(0, {})
+    with pytest.raises(ConfigError), again.unless_refused():
+        raise ConfigError("later")
+    assert RunFolder.open(tmp_path / "a").facts["sessions"], "a run that began is kept"
 
 
 def test_only_one_process_writes_a_folder(tmp_path: Path) -> None:

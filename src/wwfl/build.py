@@ -308,6 +308,24 @@ def _rules(config: Config) -> list[sections.Aggregation]:
     return found
 
 
+def names(config: Config) -> None:
+    """Finds what a configuration names, without reading data or starting servers.
+
+    Raises:
+        ConfigError: a protocol, a rule or its options, or a model of one's own that does not exist.
+    """
+    members: list[Any] = [config.federation.servers, *config.federation.clusters]
+    while members:
+        member = members.pop(0)
+        members += getattr(member, "members", ())
+        if name := getattr(member, "protocol", None):
+            protocol(name)
+    for section in _rules(config):
+        rule(section)
+    if ":" in config.model.name:
+        _imported(config.model.name, "model.name")
+
+
 def _imported(what: str, option: str) -> Callable[..., Any]:
     _here(what)
     module, _, path = what.partition(":")

@@ -54,7 +54,7 @@ def run(
         ConfigError: another process writes the folder.
     """
     config = folder.config
-    with folder.locked():
+    with folder.locked(), folder.unless_refused():
         setting = build.setting(config)
         with build.federation(config, setting, executor) as federation:
             resumed = _restore(federation, folder)

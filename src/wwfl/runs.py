@@ -51,7 +51,7 @@ class RunFolder:
             ConfigError: the folder exists and is not empty.
         """
         folder = Path(path)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(p.name != ".lock" for p in folder.iterdir())):
             what = "holds a run already: continue it with --resume, or" if (folder / "run.json").exists() else "exists:"
             raise ConfigError(f"{folder} {what} name another folder with --run")
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,6 +101,17 @@ class RunFolder:
             yield
         finally:
             lock.release()
+
+    @contextmanager
+    def unless_refused(self) -> Iterator[None]:
+        """A configuration that cannot run leaves no run behind, so that the folder takes the corrected one."""
+        try:
+            yield
+        except ConfigError:
+            if not self.facts["sessions"]:
+                for name in ("run.json", "config.toml"):
+                    (self.path / name).unlink(missing_ok=True)
+            raise
 
     # ------------------------------------------------------------------ writing
 

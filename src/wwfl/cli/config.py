@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 
+from .. import build
 from ..config import Config, load, to_toml
 from ..config import example as example_text
 
@@ -19,5 +20,7 @@ def show(*, example: bool, schema: bool, check: str | None, overrides: Sequence[
     elif schema:
         sys.stdout.write(json.dumps(Config.model_json_schema(), indent=1) + "\n")
     else:
-        sys.stdout.write(to_toml(load(str(check), overrides)))
+        config = load(str(check), overrides)
+        build.names(config)
+        sys.stdout.write(to_toml(config))
     return True
