@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -401,6 +402,19 @@ def test_a_rule_that_does_not_fit_says_so(rule: Aggregation, inputs: int, says: 
         rule.check(inputs)
     with pytest.raises(ConfigError, match=says):
         plain.aggregate(rule, [np.zeros(3)] * inputs, [1.0] * inputs, np.zeros(3), np.zeros(3), COIN)
+
+
+@pytest.mark.parametrize("length", [10.0, 3000.0, 1e9, 1e60])
+def test_in_the_clear_an_update_may_be_as_long_as_it_likes(length: float) -> None:
+    far = np.array([0.6, 0.0, 0.8])
+    models = [np.full(3, 0.3), np.full(3, 0.4), length * far]
+    norm = math.sqrt(0.27)
+    clipped = (models[0] * 0.5 / norm + models[1] * 0.5 / (norm * 4 / 3) + 0.5 * far) / 3
+    assert np.allclose(plain.aggregate(NormClipping(0.5), models, [1.0] * 3, np.zeros(3)), clipped, rtol=1e-5)
+    alike, cosine = np.full(3, 0.5 / math.sqrt(3)), 1.4 / math.sqrt(3)
+    trusted = (2 * alike + cosine * 0.5 * far) / (2 + cosine)
+    found = plain.aggregate(FedAvgM(FLTrust(), 0.0), models, [1.0] * 3, np.zeros(3), alike)
+    assert np.allclose(found, trusted, rtol=1e-5)
 
 
 def test_wrong_inputs_are_explained() -> None:

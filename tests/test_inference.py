@@ -149,6 +149,8 @@ def test_bad_queries_are_refused_before_anything_is_sent_and_cost_no_tokens() ->
         service.ask("alice", queries(1))
         with pytest.raises(ConfigError, match="burst"):
             RateLimit(burst=0)
+        with pytest.raises(ConfigError, match="burst"):
+            RateLimit(burst=float("nan"))  # type: ignore[arg-type]
 
 
 def test_an_answer_that_cannot_be_encoded_is_noted_as_refused() -> None:

@@ -153,4 +153,4 @@ def test_model_attack_errors() -> None:
         with pytest.raises(ConfigError, match=f"{name} needs to know at least 2 honest models, got 1"):
             model_attack(name).craft(honest[:1], current, g)
     with pytest.raises(ConfigError, match="perturbation must be std, unit or sign"):
-        MinMax("sideways").craft(honest, current, g)  # type: ignore[arg-type]
+        MinMax("sideways")  # type: ignore[arg-type]

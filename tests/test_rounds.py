@@ -152,6 +152,7 @@ def test_a_partition_decides_who_holds_what() -> None:
         (partition[:1], "is for 1 clusters, the federation has 2"),
         ([partition[0], partition[1][:1]], "has 1 clients for plain-2, which has 2"),
         ([partition[0], [np.arange(3), np.array([400])]], "rows 400..400, the training set has 400"),
+        ([partition[0], [np.arange(3), np.array([0.5])]], "client 1 of plain-2: rows are integers, not float64"),
     ):
         with Federation(model(), Plain(), members, schedule=schedule, engine="plain") as fed:
             with pytest.raises(ConfigError, match=why):

@@ -437,6 +437,23 @@ def test_every_example_configuration_runs_in_small_form(path: Path, tmp_path: Pa
     assert len(metrics) == 1
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", SMALL, "--run", "{}/r", "--json", "{}/none/x.json"],
+        ["attack", SMALL, "--plot", "{}/none/x.svg"],
+        ["reproduce", "fig3", "--json", "{}"],
+        ["train", SMALL, "--run", "{}/file/r"],
+    ],
+)
+def test_what_cannot_be_written_is_said_before_anything_runs(arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    found = CliRunner().invoke(app, [a.format(tmp_path) for a in arguments])
+    assert found.exit_code == 1 and isinstance(found.exception, SystemExit)
+    assert "Error:" in found.stderr and found.stdout == ""
+    assert not (tmp_path / "r").exists()
+
+
 def test_the_command_starts_without_what_only_some_commands_need() -> None:
     heavy = ("torch", "pydantic", "matplotlib", "jinja2", "wwfl.federation")
     code = f"import sys, wwfl.cli.main; print([m for m in {heavy} if m in sys.modules])"

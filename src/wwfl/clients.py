@@ -128,6 +128,8 @@ def check_partition(partition: Partition, clients: Mapping[str, int], rows: int)
         if len(parts) < count:
             raise ConfigError(f"the partition has {len(parts)} clients for {name}, which has {count}")
         for client, part in enumerate(parts):
+            if len(part) and not np.issubdtype(np.asarray(part).dtype, np.integer):
+                raise ConfigError(f"client {client} of {name}: rows are integers, not {np.asarray(part).dtype}")
             if len(part) and not (0 <= int(np.min(part)) and int(np.max(part)) < rows):
                 raise ConfigError(
                     f"client {client} of {name}: rows {np.min(part)}..{np.max(part)}, the training set has {rows}"

@@ -54,7 +54,7 @@ class RateLimit:
     per_s: float = 10.0
 
     def __post_init__(self) -> None:
-        if self.burst < 1 or not 0 <= self.per_s < float("inf"):
+        if not self.burst >= 1 or not 0 <= self.per_s < float("inf"):
             raise ConfigError(
                 f"RateLimit(burst={self.burst}, per_s={self.per_s}): burst >= 1 and per_s >= 0 are needed"
             )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from wwfl_core.arrays import F64
 from wwfl_core.errors import ConfigError
 from wwfl_core.ops.approx import INNER
 from wwfl_core.ops.wide import exact_product, wide_inv_sqrt
 from wwfl_core.tensor import SharedTensor
 
 from .rules import Aggregation, Inputs
-from .updates import NORM_BITS, check_norm_bound, diagonal, gram, mixture, scaled, updates
+from .updates import NORM_BITS, check_norm_bound, diagonal, gram, mixture, scaled, shortened, updates
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class NormClipping(Aggregation):
     def check(self, inputs: int) -> None:
         super().check(inputs)
         check_norm_bound(self.norm_bound)
+
+    def in_range(self, update: F64, frac_bits: int) -> F64:
+        return shortened(update, self.norm_bound, frac_bits)
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         self.check(len(inputs.models))

@@ -10,6 +10,7 @@ from operator import add
 
 import numpy as np
 
+from wwfl_core.arrays import F64
 from wwfl_core.errors import ConfigError
 from wwfl_core.tensor import SharedTensor
 
@@ -79,6 +80,9 @@ class FedAvgM(Aggregation):
 
     def check(self, inputs: int) -> None:
         self.base.check(inputs)
+
+    def in_range(self, update: F64, frac_bits: int) -> F64:
+        return self.base.in_range(update, frac_bits)
 
     def affords(self, round_number: int) -> None:
         self.base.affords(round_number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from wwfl_core.arrays import F64
 from wwfl_core.errors import Misuse
 from wwfl_core.ops import relu
 from wwfl_core.ops.approx import INNER
@@ -11,7 +12,7 @@ from wwfl_core.ops.wide import exact_product, product, wide_inv_sqrt, wide_recip
 from wwfl_core.tensor import SharedTensor, concatenate
 
 from .rules import Aggregation, Inputs
-from .updates import NORM_BITS, at_scale, check_norm_bound, diagonal, gram, mixture, updates
+from .updates import NORM_BITS, at_scale, check_norm_bound, diagonal, gram, mixture, shortened, updates
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class FLTrust(Aggregation):
     @property
     def needs_root(self) -> bool:
         return True
+
+    def in_range(self, update: F64, frac_bits: int) -> F64:
+        return shortened(update, self.norm_bound, frac_bits)
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         n = len(inputs.models)

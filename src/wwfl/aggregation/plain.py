@@ -41,6 +41,11 @@ def aggregate(
     arrays = {name: as_float(value, name) for name, value in given.items()}
     _check(rule, arrays, len(models), weights, coin)
     mpc = at or Real.alone()
+    for name in given.keys() - {"current", "root"}:
+        update = arrays[name] - arrays["current"]
+        short = rule.in_range(update, mpc.fixed.frac_bits)
+        if short is not update:  # otherwise it stays what it is, to the bit
+            arrays[name] = arrays["current"] + short
     tensors = {name: mpc.public_tensor(a) for name, a in arrays.items()}
     kept = {} if memory is None else {k: mpc.public_tensor(v) for k, v in memory.items()}
     inputs = Inputs(

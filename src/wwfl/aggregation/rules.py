@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from wwfl_core.arrays import F64
 from wwfl_core.cost import NetworkModel
 from wwfl_core.errors import ConfigError
 from wwfl_core.tensor import SharedTensor
@@ -53,6 +54,11 @@ class Aggregation(ABC):
         """Raises ConfigError if the rule cannot work with this many inputs."""
         if inputs < 1:
             raise ConfigError(f"{type(self).__name__} needs at least one model")
+
+    def in_range(self, update: F64, frac_bits: int) -> F64:
+        """An update [parameters] in the clear that the rule treats as this one, within the range of its arithmetic at
+        `frac_bits`. Only float64 asks: there a longer one is known to be longer, on shares it wraps around."""
+        return update
 
     def affords(self, round_number: int) -> None:  # noqa: B027 (an optional hook)
         """Raises Refused before a round whose result the rule would not release (a spent privacy budget)."""

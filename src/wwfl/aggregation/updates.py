@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wwfl_core.arrays import contiguous
+from wwfl_core.arrays import F64, contiguous
 from wwfl_core.bilinear import MatMul
 from wwfl_core.errors import ConfigError
 from wwfl_core.tensor import SharedTensor, stack_tensors
@@ -37,6 +37,13 @@ def updates(models: Sequence[SharedTensor], current: SharedTensor, norm_bound: f
     if norm_bound is None:
         return gaps
     return gaps.rescale(min(gaps.frac_bits, NORM_BITS - max(0, math.ceil(math.log2(norm_bound)))))
+
+
+def shortened(update: F64, norm_bound: float | None, frac_bits: int) -> F64:
+    """An update in the clear, shortened to 99 % of the bound of norms where it is longer."""
+    limit = 0.99 * (2.0 ** (NORM_BITS - frac_bits) if norm_bound is None else norm_bound)
+    norm = float(np.linalg.norm(update))
+    return update if norm <= limit else update * (limit / norm)
 
 
 def check_norm_bound(bound: float | None) -> None:

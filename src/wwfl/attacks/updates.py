@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self, get_args
 
 import numpy as np
 
@@ -115,6 +115,10 @@ class _Bounded(_Colluding):
 
     perturbation: Perturbation
 
+    def __post_init__(self) -> None:
+        if self.perturbation not in get_args(Perturbation):
+            raise ConfigError(f"{self.name}: perturbation must be std, unit or sign, got {self.perturbation!r}")
+
     @abstractmethod
     def gamma(self, from_mean: np.ndarray, squared: np.ndarray, p: np.ndarray) -> float:
         """The largest gamma. from_mean: mean - g_i [n, d]; squared: the distances ‖g_i - g_j‖² [n, n]."""
@@ -160,10 +164,8 @@ def _direction(kind: Perturbation, mean: np.ndarray, known: np.ndarray) -> np.nd
         return -known.std(0)
     if kind == "sign":
         return -np.sign(mean)
-    if kind == "unit":
-        norm = float(np.linalg.norm(mean))
-        return -mean / norm if norm else np.zeros_like(mean)
-    raise ConfigError(f"perturbation must be std, unit or sign, got {kind!r}")
+    norm = float(np.linalg.norm(mean))
+    return -mean / norm if norm else np.zeros_like(mean)
 
 
 def _squared_distances(known: np.ndarray) -> np.ndarray:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from wwfl_core.errors import ProtocolError, VerificationFailed, WwflError
+from wwfl_core.errors import ConfigError, ProtocolError, VerificationFailed, WwflError
 
 app = typer.Typer(
     help="Clusters that run different MPC protocols train one model together; nobody ever sees it.",
@@ -25,18 +27,34 @@ EXIT_INTERRUPTED = 130
 
 
 @contextmanager
-def _explained() -> Generator[None]:
-    """An error that wwfl raises on purpose becomes its message and an exit code (see `root`)."""
+def _explained(*outputs: str | None) -> Generator[None]:
+    """An error that wwfl raises on purpose, or that the operating system has, becomes its message and an exit code (see
+    `root`). Files that the command will write at its end are tried first: it may run for hours."""
     try:
+        for path in outputs:
+            _check_writable(path)
         yield
     except WwflError as error:
         Console(stderr=True).print(f"[red]{type(error).__name__}:[/red] {escape(str(error))}", highlight=False)
         cheating = isinstance(error, VerificationFailed)
         code = EXIT_CHEATING if cheating else EXIT_PROTOCOL if isinstance(error, ProtocolError) else EXIT_ERROR
         raise typer.Exit(code) from error
+    except OSError as error:
+        Console(stderr=True).print(f"[red]{type(error).__name__}:[/red] {escape(str(error))}", highlight=False)
+        raise typer.Exit(EXIT_ERROR) from error
     except KeyboardInterrupt as error:
         Console(stderr=True).print("interrupted; `wwfl train --resume` goes on with a run")
         raise typer.Exit(EXIT_INTERRUPTED) from error
+
+
+def _check_writable(path: str | None) -> None:
+    if path is None or path == "-":
+        return
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():
+        raise ConfigError(f"{path} cannot be written: there is no folder {folder}")
+    if Path(path).is_dir() or not os.access(path if Path(path).exists() else folder, os.W_OK):
+        raise ConfigError(f"{path} cannot be written: name a file in a folder that you may write to")
 
 
 Json = Annotated[str | None, typer.Option("--json", help="Write the rows to this file ('-' for standard output).")]
@@ -88,7 +106,7 @@ def demo(
     from .demo import demo as run_demo
 
     console = Console(stderr=json == "-")
-    with _explained():
+    with _explained(json):
         run_demo(
             rounds=rounds,
             processes=processes,
@@ -123,7 +141,7 @@ def conformance(
     """Is this protocol correct, private, as cheap as declared, and safe against tampering if it claims to be?"""
     from .conformance import judge
 
-    with _explained():
+    with _explained(json):
         ok = judge(protocol, thorough=thorough, only=only, json_path=json, console=Console(stderr=json == "-"))
     if not ok:
         raise typer.Exit(EXIT_ERROR)
@@ -141,7 +159,7 @@ def matrix(
     """Convert shares between every ordered pair of protocols: bytes, rounds and guarantee, every value checked."""
     from .matrix import matrix as run_matrix
 
-    with _explained():
+    with _explained(json, markdown):
         rows = run_matrix(
             json_path=json,
             markdown_path=markdown,
@@ -166,7 +184,7 @@ def train(
     """Run a configuration into a run folder: metrics, ledger, costs, plots and every party's checkpoint."""
     from .train import train as run_train
 
-    with _explained():
+    with _explained(json):
         run_train(
             config_path=config,
             overrides=set_ or (),
@@ -189,7 +207,7 @@ def predict(
     """Classify an image with a run's model, on shares; the asking client alone learns the label."""
     from .train import predict as run_predict
 
-    with _explained():
+    with _explained(json):
         run_predict(folder=run, image=image, index=index, json_path=json, console=Console(stderr=json == "-"))
 
 
@@ -205,7 +223,7 @@ def attack(
     """Run attacks x placements x rates x rules x seeds of one configuration."""
     from .attack import attack as run_attack
 
-    with _explained():
+    with _explained(json, plot):
         run_attack(
             config_path=config,
             overrides=set_ or (),
@@ -225,7 +243,7 @@ def report(
     """One self-contained HTML page: accuracy, bytes per layer and link, ledger, configuration, versions."""
     from .report import report as run_report
 
-    with _explained():
+    with _explained(out):
         run_report(folders=runs, out=out, console=Console())
 
 
@@ -242,7 +260,7 @@ def reproduce(
     """Tables and figures of the WW-FL paper (arXiv 2302.09904), with what was run and where it differs."""
     from .reproduce import reproduce as run_reproduce
 
-    with _explained():
+    with _explained(json, plot):
         run_reproduce(
             name,
             full=full,
@@ -278,7 +296,7 @@ def data(
     """Describe the data set in a folder."""
     from .data import describe
 
-    with _explained():
+    with _explained(json):
         describe(folder, json_path=json, console=Console(stderr=json == "-"))
 
 
