@@ -162,6 +162,8 @@ def test_the_command_prints_example_schema_and_what_a_file_is_resolved_to(tmp_pa
     file.write_text("[schedule]\nrounds = 3\n")
     shown = parse(call("config", "--check", str(file), "--set", "schedule.lr=0.25"))
     assert (shown.schedule.rounds, shown.schedule.lr) == (3, 0.25)
+    for wrong in ("federation.servers.protocol=3pcc", "aggregation.rule=fedavgg", "model.name=json:nothing"):
+        call("config", "--check", str(file), "--set", wrong, code=1)
     call("config", code=2)
     call("config", "--schema", "--example", code=2)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import U8, U64, Array
+from ..arrays import U64, Array
 from ..backend import MPCBackend
 from ..cost import Phase
 from ..tensor import SharedTensor
@@ -168,7 +168,7 @@ def _pairs(arrays: list[tuple[str, Array]]) -> list[tuple[int, int]]:
     return [(i, j) for i, j in combinations(range(len(kinds)), 2) if kinds[i] is not None and kinds[i] == kinds[j]]
 
 
-def _features(arrays: list[tuple[str, Array]], pairs: list[tuple[int, int]]) -> Iterator[tuple[str, U8]]:
+def _features(arrays: list[tuple[str, Array]], pairs: list[tuple[int, int]]) -> Iterator[tuple[str, Any]]:
     """Low and high bytes of every array, and of sums and differences of the pairs: (name, byte sample), one by one."""
     flat = [(name, a.reshape(-1)) for name, a in arrays]
     for name, a in flat:
