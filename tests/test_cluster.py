@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from backends import Replicated3PC, Tetrad4PC
+from wwfl import Cluster, Group, Servers
 from wwfl_core import LocalCluster, MPCBackend, NetworkModel, Phase, SharedTensor
 from wwfl_core.cluster import PerParty
 from wwfl_core.errors import Misuse, VerificationFailed
@@ -104,3 +105,29 @@ def test_a_handle_of_another_cluster_is_refused_before_anything_is_sent() -> Non
             b.run(square, x)
         assert b.cost == cost
         assert np.array_equal(b.reveal(b.share([2.0])), [2.0])
+
+
+class WithoutSharing(MPCBackend):
+    name = "without"
+
+    def bilinear(self, f: Any, x: Any, y: Any, truncate: int = 0) -> Any:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (Replicated3PC, r"write Replicated3PC\(\) instead of Replicated3PC"),
+        ("3pc", r"an instance of a subclass of MPCBackend, such as Replicated3PC\(\); got '3pc'"),
+        (WithoutSharing(), r"set WithoutSharing.sharing = SharingSemantics"),
+    ],
+    ids=["class", "name", "without-sharing"],
+)
+@pytest.mark.parametrize(
+    "place",
+    [LocalCluster, Cluster, Servers, lambda p: Group(p, ())],
+    ids=["LocalCluster", "Cluster", "Servers", "Group"],
+)
+def test_what_is_no_protocol_is_refused_in_words(place: Any, given: Any, words: str) -> None:
+    with pytest.raises(Misuse, match=words):
+        place(given)

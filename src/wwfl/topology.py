@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from wwfl_core.backend import MPCBackend
+from wwfl_core.backend import MPCBackend, checked_protocol
 from wwfl_core.cost import NetworkModel
 from wwfl_core.errors import ConfigError
 from wwfl_core.ops import permuters
@@ -48,6 +48,9 @@ class Servers:
     hosts: tuple[str, ...] | None = None
     device: str = "cpu"
 
+    def __post_init__(self) -> None:
+        checked_protocol(self.protocol)
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -60,6 +63,9 @@ class Cluster:
     network: NetworkModel | None = CLUSTER_NETWORK
     hosts: tuple[str, ...] | None = None
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        checked_protocol(self.protocol)
 
     @property
     def servers(self) -> Servers:
@@ -98,6 +104,9 @@ class Group:
     network: NetworkModel | None = CLUSTER_NETWORK
     hosts: tuple[str, ...] | None = None
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        checked_protocol(self.protocol)
 
     @property
     def servers(self) -> Servers:

@@ -337,3 +337,19 @@ class MPCBackend(ABC):
         used = int(np.bitwise_or.reduce(ring, axis=None)) if ring.size else 0
         spare = min(bits, (used & -used).bit_length() - 1) if used else bits
         return (ring.view(np.int64) >> np.int64(spare)).view(np.uint64), bits - spare
+
+
+def checked_protocol(given: object) -> MPCBackend:
+    """A protocol that clusters can run.
+
+    Raises:
+        Misuse: for a class instead of an instance, for something else, or for a protocol without a sharing.
+    """
+    if isinstance(given, type) and issubclass(given, MPCBackend):
+        raise Misuse(f"a protocol is an instance, not a class: write {given.__name__}() instead of {given.__name__}")
+    if not isinstance(given, MPCBackend):
+        raise Misuse(f"a protocol is an instance of a subclass of MPCBackend, such as Replicated3PC(); got {given!r}")
+    if not isinstance(getattr(given, "sharing", None), SharingSemantics):
+        kind = type(given).__name__
+        raise Misuse(f"protocol {kind} says nothing about its sharing: set {kind}.sharing = SharingSemantics(...)")
+    return given

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from . import kernels
 from .arrays import Array
-from .backend import MPCBackend
+from .backend import MPCBackend, checked_protocol
 from .channel.memory import MemoryNetwork
 from .channel.pki import Authority
 from .channel.tcp import HostPort
@@ -80,7 +80,7 @@ class LocalCluster:
         hosts: Sequence[str] | None = None,
         device: str = HOST.name,
     ) -> None:
-        self.protocol = protocol
+        self.protocol = checked_protocol(protocol)
         self.sharing: SharingSemantics = protocol.sharing
         self.name = name or f"{protocol.name}-{secrets.token_hex(3)}"
         self.network = network
