@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from backends import Plain
@@ -18,6 +20,7 @@ from small_federations import SMALL, digits, model, weights
 from wwfl import Cluster, Federation, LocalTrainers, grid, spread
 from wwfl.cli.main import app
 from wwfl.config import Config, parse
+from wwfl.reproduce import fig3, figures
 from wwfl_core.errors import ConfigError, Refused, WwflError
 
 TINY = """
@@ -77,6 +80,45 @@ def test_two_processes_give_the_rows_the_bits_and_the_errors_of_one() -> None:
         failing(two)
     assert facts(rows) == facts(grid.run_many(grids)) and len(rows) == 4
     assert sorted(map(repr, seen)) == sorted(map(repr, rows))
+
+
+class Counting(ThreadPoolExecutor):
+    """A worker that starts at once, and counts what it is given. (One: torch.fx traces one model at a time.)"""
+
+    given = 0
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        self.given += 1
+        return super().submit(fn, *args, **kwargs)
+
+
+def test_commands_give_their_work_to_the_workers_that_were_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, out = tmp_path / "a.toml", tmp_path / "o.json"
+    file.write_text(TINY)
+    pools: list[Counting] = []
+    monkeypatch.setattr(spread, "processes", lambda jobs: pools.append(Counting(1)) or pools[-1])
+
+    def run(*command: str) -> Any:
+        result = CliRunner().invoke(app, [*command, "--json", str(out)])
+        assert result.exit_code == 0, result.output
+        return json.loads(out.read_text())
+
+    alone, spread_out = run("attack", str(file)), run("attack", str(file), "--jobs", "2")
+    assert facts(alone["rows"]) == facts(spread_out["rows"]) and pools.pop().given == 4
+    options = {
+        "full": False,
+        "small": figures.Size(2, 4, 2, 10, 10, 1, (0,), model='name = "mlp"\nhidden = [4]', pool=4),
+    }
+    with Counting(1) as pool:
+        one, other = (fig3.run(Console(quiet=True), executor=e, **options) for e in (None, pool))
+    assert facts(one["rows"]) == facts(other["rows"]) and pool.given == 3
+    runs = [
+        run("train", str(file), "--run", str(tmp_path / n), *more) for n, more in (("a", ()), ("b", ("--jobs", "2")))
+    ]
+    assert [[m["accuracy"] for m in r["metrics"]] for r in runs] == [[m["accuracy"] for m in runs[0]["metrics"]]] * 2
+    assert pools.pop().given == 2 * (2 + 2)  # rounds x (clusters + sampled trainers)
 
 
 def test_a_failure_names_its_cell_and_stays_what_it_was() -> None:

@@ -104,8 +104,9 @@ def run_many(
     each row when it is done.
 
     Cells are independent: `executor` (`wwfl.spread`) runs them elsewhere, several at a time, and the rows are the same,
-    measured seconds apart. Every cell computes with one thread of torch per model that it trains, so that floats do
-    not depend on where it runs; workers read the data themselves, once for all cells that they run.
+    measured seconds apart. Every cell computes with one thread of torch per model that it trains, so that floats do not
+    depend on where it runs; workers read the data themselves, once for all cells that they run. They must be processes,
+    since torch.fx traces one model at a time.
 
     Raises:
         ConfigError: an attack or rule that does not exist or does not fit; all cells are checked before the first runs.
