@@ -4,8 +4,8 @@
     python -m benchmarks.costs --markdown FILE   the table of docs/costs.md
     python -m benchmarks.costs 2pc 3pc           only these protocols
 
-Bits per 64-bit element, all directed links together, payload only; digests and verdicts of malicious-secure protocols
-(32 bytes per channel and check point) are left out, but for those that accompany a reveal. Costs depend on shapes only,
+Bits per 64-bit element, all directed links together, payload only; check points of malicious-secure protocols
+(64 bytes per channel and check point) are left out, but for those that accompany a reveal. Costs depend on shapes only,
 not on the machine. `rounds` are measured along the message dependencies at the slowest party: Tetrad's CS1 lags one
 message behind its evaluators. What a cluster sends once (keys; base transfers of 2pc-ot) is in the last row.
 

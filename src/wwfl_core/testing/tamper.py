@@ -225,7 +225,7 @@ def attacks(frames: Frames, g: Samples, thorough: bool, bounded: int = BOUNDED) 
     """Every message changed in every way; or, for every kind of message, noise on up to three and one other change,
     and more of those until there are about `bounded`.
 
-    A check point's messages are digests and verdicts; noise on them makes no value wrong.
+    Noise on a check point's messages makes no value wrong.
     """
     every = [Attack(s, i, how, change) for s, _, i, _ in frames for how, change in CHANGES.items()]
     every = [a for a in every if _changes_something(a, frames)]
