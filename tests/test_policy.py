@@ -3,6 +3,7 @@ round it."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from hypothesis import strategies as st
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from reshare import reshare
 from wwfl import SGD, Cluster, Federation, Group, LocalTrainers, Schedule, policy, programs
+from wwfl.aggregation import FedAvg, Inputs
 from wwfl.data.datasets import Dataset, mnist
 from wwfl.inference import InferenceService
 from wwfl.nn.models import mlp
 from wwfl.policy import Facts, Permission, PolicyGuard, RevealPolicy
 from wwfl_core import LocalCluster, MPCBackend, SharedTensor
-from wwfl_core.errors import ConfigError, Misuse, Refused
+from wwfl_core.errors import ConfigError, Desync, Misuse, Refused
 
 SMALL = Schedule(samples_per_client=5, clients_per_round=2, epochs=1, batch=10, sgd=SGD(0.1))
 
@@ -109,6 +111,31 @@ def test_a_coordinator_cannot_talk_the_servers_round_it() -> None:
         with pytest.raises(Misuse, match="guard already"):
             servers.run(policy.install, RevealPolicy(), [])
         assert not any(len(c.ledger) for c in everywhere)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unlucky(FedAvg):
+    """FedAvg that fails while there is trouble."""
+
+    trouble: list[str] = dataclasses.field(default_factory=list)
+
+    def aggregate(self, inputs: Inputs) -> SharedTensor:
+        if self.trouble:
+            raise Desync(self.trouble[0])
+        return super().aggregate(inputs)
+
+
+def test_an_aggregation_that_failed_was_no_round() -> None:
+    train, _ = digits()
+    rule, members = Unlucky(), [Cluster(Plain(), clients=2)]
+    rules = RevealPolicy(last_round=1)
+    with Federation(mlp(64, [], 10, seed=1), Plain(), members, rule, schedule=SMALL, reveal_policy=rules) as f:
+        rule.trouble.append("planned")
+        with pytest.raises(Desync):
+            f.fit(train, rounds=1)
+        rule.trouble.clear()
+        assert len(f.fit(train, rounds=1)) == 1
+        f.reveal()
 
 
 def plus_nothing(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:

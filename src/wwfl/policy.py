@@ -194,6 +194,15 @@ class PolicyGuard:
         self._aggregates = True
         self._round(Facts(rounds, clusters, self.facts.clients))
 
+    @property
+    def known(self) -> tuple[Facts, bool]:
+        """What an aggregation that fails leaves as it was."""
+        return self.facts, self._opened
+
+    @known.setter
+    def known(self, before: tuple[Facts, bool]) -> None:
+        self.facts, self._opened = before
+
     def restored(self, rounds: int) -> None:
         """This server's share files were written after so many rounds; who contributed is not in them."""
         self.facts = replace(self.facts, round=max(self.facts.round, rounds))
@@ -239,12 +248,22 @@ def report(mpc: MPCBackend, facts: Facts) -> None:
         mpc.party.guard.told(facts)
 
 
-def note_aggregation(mpc: MPCBackend, models: int) -> None:
-    """Counts a round at a server that aggregates; refuses one too many."""
-    rounds = mpc.party.notes.get(ROUNDS, 0) + 1
-    if isinstance(mpc.party.guard, PolicyGuard):
-        mpc.party.guard.aggregating(rounds, models)
-    mpc.party.notes[ROUNDS] = rounds
+@contextmanager
+def aggregation(mpc: MPCBackend, models: int) -> Generator[None]:
+    """Counts a round at a server that aggregates, unless it fails there; refuses one too many."""
+    notes, guard = mpc.party.notes, mpc.party.guard
+    before = notes.get(ROUNDS, 0)
+    known = guard.known if isinstance(guard, PolicyGuard) else None
+    if isinstance(guard, PolicyGuard):
+        guard.aggregating(before + 1, models)
+    notes[ROUNDS] = before + 1
+    try:
+        yield
+    except BaseException:
+        notes[ROUNDS] = before
+        if isinstance(guard, PolicyGuard) and known is not None:
+            guard.known = known
+        raise
 
 
 def note_restored(mpc: MPCBackend, rounds: int) -> None:

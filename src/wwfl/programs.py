@@ -151,8 +151,7 @@ def aggregate(
 
     `coin` replaces the tossed one in a run from a public seed, so that all engines draw alike.
     """
-    policy.note_aggregation(mpc, len(models))
-    with mpc.scope("aggregate"):
+    with policy.aggregation(mpc, len(models)), mpc.scope("aggregate"):
         tossed = mpc.coin(f"aggregation by {type(rule).__name__}") if rule.needs_coin else None
         inputs = Inputs(models, weights, current, root, coin if tossed and coin else tossed, dict(memory))
         model = rule.aggregate(inputs)  # perhaps with more fractional bits than the format has
