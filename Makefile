@@ -25,7 +25,7 @@ test: $(FOREIGN)
 test-slow: $(FOREIGN)
 	WWFL_TRUNCATIONS=100000000 $(BIN)/python -m pytest -q -m slow --timeout 3600 $(ARGS)
 
-# Conversion between all ordered pairs of protocols, 10,000 generated cases each (15 minutes); WWFL_SEED=n repeats a run.
+# Conversion between all ordered pairs of protocols, 10,000 generated cases each (about an hour on one core); WWFL_SEED=n repeats a run.
 test-nightly: $(FOREIGN)
 	WWFL_RESHARE_CASES=10000 $(BIN)/python -m pytest -q -m slow --timeout 3600 tests/test_reshare_properties.py $(ARGS)
 
