@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Condition
+from threading import Condition, RLock
 from typing import Any, Protocol
 
 import numpy as np
@@ -72,8 +72,9 @@ class Endpoint:
         self.address = address
         self.device: Device = HOST  # where the party works
         self._transport = transport
-        self._changed = Condition()
-        # Written under _changed. `send` reads them without: what it does not know yet, it could as well have missed.
+        self._lock = RLock()
+        self._changed = Condition(self._lock)
+        # Written under _lock. `send` reads them without: what it does not know yet, it could as well have missed.
         self._inbox: dict[str, deque[Frame]] = {}
         self._lost: dict[str, str] = {}
         self._aborts: dict[int, _Aborts] = {}
@@ -92,7 +93,7 @@ class Endpoint:
             raise Misuse(f"{self.address}: run {run} after run {self._run.run}; run numbers must increase")
         if run < 0 or not deadline_s > 0:
             raise Misuse(f"{self.address}: run {run}, deadline {deadline_s} s; give run >= 0, deadline > 0")
-        with self._changed:
+        with self._lock:
             self._check_open()
             self._run = _Run(run, deadline_s, Clock(network))
             for frames in self._inbox.values():
@@ -176,7 +177,7 @@ class Endpoint:
         run = self._run
         if run is None:
             return
-        with self._changed:
+        with self._lock:
             known = self._aborts.get(run.run)
             abort = known.first if known else Abort(run.run, self.address, reason)
         for peer in peers:
@@ -198,7 +199,7 @@ class Endpoint:
 
     def close(self) -> None:
         """Disconnect; what was sent before still arrives. Closing twice is fine."""
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return
             self._closed = True
@@ -209,7 +210,7 @@ class Endpoint:
 
     def deliver(self, frm: str, frame: Frame | Abort) -> None:
         """Called by the transport: `frame` arrived from `frm`."""
-        with self._changed:
+        with self._lock:
             if isinstance(frame, Abort):
                 # The first abort of a run wins, so that everybody reports the same cause where possible.
                 known = self._aborts.setdefault(frame.run, _Aborts(frm, frame, time.monotonic()))
@@ -222,7 +223,7 @@ class Endpoint:
 
     def lost(self, frm: str, reason: str) -> None:
         """Called by the transport: nothing more will arrive from `frm`, because of `reason`."""
-        with self._changed:
+        with self._lock:
             self._lost.setdefault(frm, reason)
             self._changed.notify_all()
 
@@ -231,7 +232,7 @@ class Endpoint:
     def _next(self, frm: str, run: _Run, tag: Tag) -> Frame:
         """The next frame of this run (or a newer one) from `frm`."""
         until = time.monotonic() + run.deadline_s
-        with self._changed:
+        with self._lock:
             frames = self._inbox.setdefault(frm, deque())
             while True:
                 self._check_open()
