@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 from helpers import EVERY, SECURE, Wiretap, cluster, product, rng, share_words, words
 from wwfl_core import LocalCluster, MPCBackend, Mul, SharedTensor, derived, kernels
 from wwfl_core.algebra import BITS, RING
 from wwfl_core.cost import Phase
 from wwfl_core.errors import Misuse
+from wwfl_core.keystream import KeyStreams
 from wwfl_core.prg import Prg
 from wwfl_core.share import Share
 from wwfl_core.testing.statistics import Span
@@ -321,6 +323,15 @@ def test_no_stream_is_drawn_twice() -> None:
     with pytest.raises(Misuse, match="longer than 4"):
         prg.draw(7, "abcde", RING, (1,))
     assert np.array_equal(first, Prg(b"\7" * 32).draw(5, "a", RING, (4,)))
+
+
+def test_streams_of_one_key_are_those_of_a_fresh_cipher_each_whatever_was_drawn_before() -> None:
+    """In and out of step with blocks of 64 bytes, and with the pieces in which long streams are made."""
+    keyed = KeyStreams(bytes(range(32)))
+    for number, size in enumerate((1, 63, 64, 65, 0, 32768, 7, 32769, 100_000, 3)):
+        nonce = number.to_bytes(12, "big")
+        cipher = Cipher(algorithms.ChaCha20(bytes(range(32)), bytes(4) + nonce), mode=None).encryptor()
+        assert keyed.stream(nonce, size).tobytes() == cipher.update(bytes(size))
 
 
 def test_streams_of_different_keys_operations_and_labels_differ() -> None:

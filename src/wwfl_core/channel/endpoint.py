@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Condition
+from threading import Condition, RLock
 from typing import Any, Protocol
 
 import numpy as np
@@ -79,8 +79,9 @@ class Endpoint:
         self._max_waiting = max_waiting_bytes
         self.device: Device = HOST  # where the party works
         self._transport = transport
-        self._changed = Condition()
-        # Written under _changed. `send` reads them without: what it does not know yet, it could as well have missed.
+        self._lock = RLock()
+        self._changed = Condition(self._lock)
+        # Written under _lock. `send` reads them without: what it does not know yet, it could as well have missed.
         self._inbox: dict[str, deque[Frame]] = {}
         self._waiting: dict[str, int] = {}  # bytes per peer in the inbox
         self._lost: dict[str, str] = {}
@@ -108,7 +109,7 @@ class Endpoint:
             raise Misuse(f"{self.address}: run {run} after run {self._run.run}; run numbers must increase")
         if run < 0 or not deadline_s > 0:
             raise Misuse(f"{self.address}: run {run}, deadline {deadline_s} s; give run >= 0, deadline > 0")
-        with self._changed:
+        with self._lock:
             self._check_open()
             self._run = _Run(run, deadline_s, Clock(network), None if members is None else set(members))
             for frm, frames in self._inbox.items():
@@ -119,7 +120,7 @@ class Endpoint:
     def invite(self, guests: Iterable[str]) -> None:
         """These peers take part in the current run, too, and can abort it."""
         run = self._current("invite peers")
-        with self._changed:
+        with self._lock:
             if run.members is not None:
                 run.members |= set(guests)
 
@@ -199,7 +200,7 @@ class Endpoint:
         run = self._run
         if run is None:
             return
-        with self._changed:
+        with self._lock:
             told = self._told(run)
             abort = told[0].abort if told else Abort(run.run, self.address, reason)
         for peer in peers:
@@ -221,7 +222,7 @@ class Endpoint:
 
     def close(self) -> None:
         """Disconnect; what was sent before still arrives. Closing twice is fine."""
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return
             self._closed = True
@@ -232,7 +233,7 @@ class Endpoint:
 
     def deliver(self, frm: str, frame: Frame | Abort) -> None:
         """Called by the transport: `frame` arrived from `frm`."""
-        with self._changed:
+        with self._lock:
             if isinstance(frame, Abort):
                 self._note(frm, frame)
                 self._changed.notify_all()
@@ -249,12 +250,12 @@ class Endpoint:
         No party waits for ever: it takes messages from one peer in their order, so the one that it waits for is either
         here or what the transport reads next.
         """
-        with self._changed:
+        with self._lock:
             self._changed.wait_for(lambda: self._closed or self._waiting.get(frm, 0) < self._max_waiting)
 
     def lost(self, frm: str, reason: str) -> None:
         """Called by the transport: nothing more will arrive from `frm`, because of `reason`."""
-        with self._changed:
+        with self._lock:
             self._lost.setdefault(frm, reason)
             self._changed.notify_all()
 
@@ -276,7 +277,7 @@ class Endpoint:
     def _next(self, frm: str, run: _Run, tag: Tag) -> Frame:
         """The next frame of this run (or a newer one) from `frm`."""
         until = time.monotonic() + run.deadline_s
-        with self._changed:
+        with self._lock:
             frames = self._inbox.setdefault(frm, deque())
             while True:
                 self._check_open()

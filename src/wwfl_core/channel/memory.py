@@ -43,8 +43,7 @@ class MemoryNetwork:
             return list(self._open.values())
 
     def _find(self, to: str) -> Endpoint | None:
-        with self._lock:
-            return self._open.get(to)
+        return self._open.get(to)
 
     def endpoint(self, address: str) -> Endpoint:
         """Create the endpoint of `address`; every address can be used once."""

@@ -12,7 +12,7 @@ from ..arrays import Array, Shape, numel, to_host
 from ..backend import MPCBackend
 from ..bilinear import MatMul, Mul
 from ..kernels import expand
-from ..share import Share
+from ..share import Share, concat
 from ..tensor import SharedTensor
 
 Operation = Callable[[MPCBackend, Share, Share], list[Share]]
@@ -43,6 +43,12 @@ def open_words(mpc: MPCBackend, share: Share) -> Array | None:
 def open_all(mpc: MPCBackend, shares: list[Share]) -> list[Array | None]:
     """Opens everything, one after the other."""
     return [open_words(mpc, s) for s in shares]
+
+
+def open_together(mpc: MPCBackend, shares: list[Share]) -> list[Array | None]:
+    """Opens everything in one opening per algebra, flat: one check point, where `open_all` has one per share."""
+    kinds = dict.fromkeys(s.algebra for s in shares)
+    return [open_words(mpc, concat([s.map(np.ravel) for s in shares if s.algebra == kind])) for kind in kinds]
 
 
 def open_tensors(mpc: MPCBackend, *tensors: SharedTensor) -> list[Array | None]:

@@ -48,7 +48,7 @@ def operands(mpc: MPCBackend, x: Array, y: Array) -> tuple[Share, Share]:
 
 def _on_two(operation: Callable[[MPCBackend, Share, Share], list[Share]]) -> Program:
     def program(mpc: MPCBackend, x: Array, y: Array) -> list[Array | None]:
-        return programs.open_all(mpc, operation(mpc, *operands(mpc, x, y)))
+        return programs.open_together(mpc, operation(mpc, *operands(mpc, x, y)))
 
     return program
 
@@ -80,7 +80,7 @@ def _relu(mpc: MPCBackend, x: Share, y: Share) -> list[Share]:
 
 
 def _reveal(mpc: MPCBackend, x: Array, y: Array) -> list[Array | None]:
-    """Openings to everybody, to one and to two parties."""
+    """Openings to everybody, to one and to two parties, one after the other."""
     a, b = operands(mpc, x, y)
     evaluators = mpc.sharing.evaluators
     return [mpc.open(a, "all"), mpc.open(b, "one", [evaluators[0]]), mpc.open(a + b, "two", list(evaluators[-2:]))]
@@ -292,7 +292,7 @@ def check(bench: Bench, name: str) -> str:
 
 def _everything(mpc: MPCBackend, x: Array, y: Array) -> list[Array | None]:
     a, b = operands(mpc, x, y)
-    return programs.open_all(mpc, [*_products(mpc, a, b), *_injections(mpc, a, b), mpc.truncate(a, 5)])
+    return programs.open_together(mpc, [*_products(mpc, a, b), *_injections(mpc, a, b), mpc.truncate(a, 5)])
 
 
 def _noises(frames: Frames, party: int, g: Samples, thorough: bool) -> list[list[int]]:
