@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
+from backends import Additive2PC, Additive2PCOT, Plain, Replicated3PC, Tetrad4PC
 from backends.shamir import Shamir
 from helpers import Wiretap, rng, words
 from wwfl_core import LocalCluster, MPCBackend, SharedTensor
@@ -55,6 +55,17 @@ def test_the_client_gets_the_value_and_the_servers_do_not(protocol: str) -> None
         assert np.array_equal(c.reveal_to_client(found["bits"], "alice", "bits").value, x < 0)
         assert np.array_equal(c.reveal_to_client(found["integer"], "alice", "integers").value, (x < 0).astype(int))
         assert next((o.to, o.reason, o.count) for o in c.ledger) == ("client alice", "a test", ELEMENTS)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (2, 0), (5,)], ids=str)
+@pytest.mark.parametrize("protocol", [*PROTOCOLS, "2pc-ot"])
+def test_values_of_any_shape_go_from_client_to_client(protocol: str, shape: tuple[int, ...]) -> None:
+    x = rng().normal(size=shape)
+    with LocalCluster({**PROTOCOLS, "2pc-ot": Additive2PCOT}[protocol]()) as c:
+        shared = c.share(x)
+        got = c.reveal_to_client(shared, "alice", "a test")
+        assert got.value.shape == shape and np.abs(got.value - x).max(initial=0) < 1e-5 and got.outvoted == ()
+        assert np.abs(c.reveal(shared) - x).max(initial=0) < 1e-5
 
 
 @pytest.mark.slow

@@ -60,8 +60,13 @@ def client_shares(
     size = algebra.nbytes(value.shape)
     seeds = {c: derive_key(key, "component", str(c)) for c in sharing.seeded}
     drawn = {c: expand_seed(seed, algebra, value.shape) for c, seed in seeds.items()}
-    messages: dict[int, Array | bytes] = {**sharing.complete(algebra, value, drawn)}
-    messages |= seeds if size > KEY_BYTES else drawn
+    pieces = sharing.complete(algebra, value, drawn) | (drawn if size <= KEY_BYTES else {})
+    messages: dict[int, Array | bytes] = {
+        c: np.asarray(piece, algebra.dtype)  # arithmetic of 0-d arrays gives scalars
+        for c, piece in pieces.items()
+    }
+    if size > KEY_BYTES:
+        messages |= seeds
     parts = [{c: messages[c] for c in sharing.held_by(p)} for p in range(sharing.parties)]
     sizes = [sum(len(m) if isinstance(m, bytes) else size for m in part.values()) for part in parts]
     return parts, sizes
