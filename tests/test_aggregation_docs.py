@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wwfl import Ensemble
 from wwfl.aggregation import FedAvg, FedAvgM, Krum, MultiKrum, TrimmedMean, plain, registry
 from wwfl.options import options_of
 from wwfl_core import NetworkModel
@@ -117,5 +118,6 @@ def test_broken_plugins_are_reported_and_disturb_nobody(install: Install) -> Non
     assert found["mine"].error == "RuntimeError: no luck" and found["mine"].distribution == "broken_rule"
     assert found["fedavg (thief)"].error == "the name 'fedavg' is taken by wwfl"
     assert registry.rule("fedavg") == FedAvg()
+    assert registry.rule("ensemble", min_accuracy=0.5) == Ensemble(0.5)
     with pytest.raises(ConfigError, match="of broken_rule cannot be loaded: RuntimeError: no luck"):
         registry.rule("mine")

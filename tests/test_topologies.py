@@ -19,6 +19,7 @@ from wwfl import (
     Cluster,
     Ensemble,
     FedAvg,
+    FedAvgM,
     Federation,
     Group,
     LocalTrainers,
@@ -33,6 +34,7 @@ from wwfl.aggregation import Inputs
 from wwfl.config import parse
 from wwfl.engine.plain import load_flat, train_flat
 from wwfl.nn.trace import parameters
+from wwfl.privacy import Private
 from wwfl_core import SharedTensor
 from wwfl_core.errors import ConfigError, ProtocolError
 
@@ -321,6 +323,9 @@ def test_trees_that_cannot_work_are_refused_before_any_server_starts() -> None:
         federation(Group(Replicated3PC(), [cluster], TrimmedMean(1)), cluster)
     with pytest.raises(ConfigError, match="an ensemble can only be at the top"):
         federation(Group(Replicated3PC(), [cluster], Ensemble()))
+    for around in (FedAvgM(Ensemble()), Private(FedAvgM(Ensemble()), clip=1.0, noise_multiplier=1.0)):
+        with pytest.raises(ConfigError, match="global: FedAvgM changes one model; an ensemble gives several"):
+            federation(cluster, rule=around)
     with pytest.raises(ConfigError, match="in an ensemble every client has a model of its own"):
         federation(LocalTrainers(5), rule=Ensemble())
     with pytest.raises(ConfigError, match="5 clients are sampled per round, but cluster clients-1 has 4"):

@@ -257,6 +257,11 @@ def _check_rule(group: Place, top: bool, schedule: Schedule) -> None:
     assert isinstance(group.spec, Group)
     rule = group.spec.aggregation
     rule.check(group.capacity)
+    around, inner = rule, rule.inner
+    while inner is not None:
+        if isinstance(inner, Ensemble):
+            raise ConfigError(f"{group.name}: {type(around).__name__} changes one model; an ensemble gives several")
+        around, inner = inner, inner.inner
     if not isinstance(rule, Ensemble):
         return
     if not top:

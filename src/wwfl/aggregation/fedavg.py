@@ -71,15 +71,8 @@ class FedAvgM(Aggregation):
             raise ConfigError(f"{self!r}: momentum must be in [0, 1), rate above 0 and finite")
 
     @property
-    def needs_root(self) -> bool:
-        return self.base.needs_root
-
-    @property
-    def needs_coin(self) -> bool:
-        return self.base.needs_coin
-
-    def check(self, inputs: int) -> None:
-        self.base.check(inputs)
+    def inner(self) -> Aggregation:
+        return self.base
 
     def in_range(self, update: F64, frac_bits: int) -> F64:
         return self.base.in_range(update, frac_bits)

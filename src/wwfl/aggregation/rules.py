@@ -37,14 +37,19 @@ class Aggregation(ABC):
     """Combines flat models of equal shape into one. Instances are immutable and picklable."""
 
     @property
+    def inner(self) -> Aggregation | None:
+        """The rule that this one changes, if it is one around another."""
+        return None
+
+    @property
     def needs_root(self) -> bool:
         """Whether it compares with a model that was trained on the servers' root set (`Inputs.root`)."""
-        return False
+        return self.inner is not None and self.inner.needs_root
 
     @property
     def needs_coin(self) -> bool:
         """Whether it needs public randomness (`Inputs.coin`)."""
-        return False
+        return self.inner is not None and self.inner.needs_coin
 
     @abstractmethod
     def aggregate(self, inputs: Inputs) -> SharedTensor:
@@ -54,6 +59,8 @@ class Aggregation(ABC):
         """Raises ConfigError if the rule cannot work with this many inputs."""
         if inputs < 1:
             raise ConfigError(f"{type(self).__name__} needs at least one model")
+        if self.inner is not None:
+            self.inner.check(inputs)
 
     def in_range(self, update: F64, frac_bits: int) -> F64:
         """An update [parameters] in the clear that the rule treats as this one, within the range of its arithmetic at

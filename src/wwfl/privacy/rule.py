@@ -56,15 +56,8 @@ class Private(Aggregation):
                 raise ConfigError(f"Private.{name} must be positive, got {getattr(self, name)}")
 
     @property
-    def needs_root(self) -> bool:
-        return self.rule.needs_root
-
-    @property
-    def needs_coin(self) -> bool:
-        return self.rule.needs_coin
-
-    def check(self, inputs: int) -> None:
-        self.rule.check(inputs)
+    def inner(self) -> Aggregation:
+        return self.rule
 
     def affords(self, releases: int) -> None:
         """Raises Refused (rule "privacy budget") if so many releases exceed the budget."""
