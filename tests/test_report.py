@@ -118,7 +118,7 @@ def test_what_cannot_be_reported_is_explained(run: Path, tmp_path: Path, monkeyp
     with pytest.raises(DataError, match="no finished round yet"):
         make([tmp_path / "fresh"])
     result = CliRunner().invoke(app, ["report", str(run), "--out", str(tmp_path / "no" / "x.html")])
-    assert result.exit_code == 1 and "--out" in result.output
+    assert result.exit_code == 1 and "there is no folder" in result.output
     monkeypatch.setattr(plots, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install wwfl\[report\]"):
         make([run])

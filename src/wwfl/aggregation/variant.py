@@ -42,8 +42,7 @@ class TrimmedMeanVariant(Aggregation):
         n = len(inputs.models)
         self.check(n)
         gaps = updates(inputs.models, inputs.current)
-        outlier = self.outliers(gaps, inputs.coin)
-        count = n - 2 * self.trim
+        outlier, count = self.outliers(gaps, inputs.coin), n - 2 * self.trim
         if not self.reveal_outliers:
             return inputs.current + mixture(scaled(1 - outlier, 1.0 / count, SHARE_BITS), gaps)
         opened = outlier.mpc.reveal(outlier, "inputs that the trimmed-mean variant removes")
@@ -57,8 +56,7 @@ class TrimmedMeanVariant(Aggregation):
         n, d = gaps.shape
         sample = distinct(coin, d, min(self.beta, d), "trimmed-mean variant")
         order = ranks(gaps[:, sample], bits=self.bits)
-        limits = stack_tensors([order - self.trim, order - (n - self.trim)])
-        below = limits.negative(n.bit_length() + 1)
+        below = stack_tensors([order - self.trim, order - (n - self.trim)]).negative(n.bit_length() + 1)
         middle = below[0] ^ below[1]  # not among the lowest, and below the highest
         counts = (~middle).to_integers().sum(1)  # TM-List
         return top_k_mask(counts, 2 * self.trim, bits=len(sample).bit_length() + 1)  # TopK-Hitter

@@ -52,7 +52,7 @@ def _check_writable(path: str | None) -> None:
         return
     folder = Path(path).absolute().parent
     if not folder.is_dir():
-        raise ConfigError(f"{path} cannot be written: there is no folder {folder}")
+        raise ConfigError(f"{path} cannot be written: there is no folder {folder}; make it, or name another file")
     if Path(path).is_dir() or not os.access(path if Path(path).exists() else folder, os.W_OK):
         raise ConfigError(f"{path} cannot be written: name a file in a folder that you may write to")
 
