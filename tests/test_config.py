@@ -11,9 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from wwfl import build
+from wwfl.aggregation import FedAvgM, Median, TrimmedMean
 from wwfl.cli.main import app
 from wwfl.config import Config, example, load, parse, to_toml
 from wwfl.config.sections import trainers_and_clusters
+from wwfl_core import NetworkModel
 from wwfl_core.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
@@ -70,6 +73,16 @@ clients = 9
 def test_topologies_nest_and_know_their_leaves() -> None:
     config = parse(NESTED)
     assert [leaf.clients for leaf in trainers_and_clusters(config.federation.clusters)] == [5, 5, 7, 9]
+    assert parse(to_toml(config)) == config
+
+
+def test_a_rule_inside_a_rule_and_a_network_are_tables() -> None:
+    config = parse(
+        "[aggregation]\nrule = 'fedavgm'\noptions = { base = { name = 'trimmed-mean', trim = 2 }, momentum = 0.5 }\n"
+        "[[grid.rules]]\nrule = 'median'\noptions = { by = { latency_s = 0.1, bandwidth_bps = 1e8 } }"
+    )
+    assert build.rule(config.aggregation, config.privacy) == FedAvgM(TrimmedMean(trim=2), momentum=0.5)
+    assert build.rule(config.grid.rules[0], config.privacy) == Median(by=NetworkModel(0.1, 1e8))
     assert parse(to_toml(config)) == config
 
 

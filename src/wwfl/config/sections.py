@@ -124,7 +124,9 @@ class Aggregation(Section):
     """How models are combined."""
 
     rule: str = Field("fedavg", description="a registered rule: fedavg, trimmed-mean, ...")
-    options: dict[str, Option] = Field({}, description="options of the rule, for example { trim = 2 }")
+    options: dict[str, Option | dict[str, Option]] = Field(
+        {}, description="options of the rule, for example { trim = 2 }; a rule or a network inside is a table"
+    )
 
 
 class Group(_Member):
