@@ -133,6 +133,13 @@ def test_pictures_are_the_same_for_the_same_numbers_and_keep_their_text() -> Non
     assert "fedavg" in bars and bars == grouped_bars(["x", "y"], {"fedavg": [0.5, 0.6]}, {"fedavg": [0.1, 0.0]})
 
 
+def test_more_series_than_colours_are_told_apart() -> None:
+    rules = {f"rule {i}": [0.5] for i in range(len(plots.COLOURS) + 1)}
+    for count, hatched in ((len(rules) - 1, False), (len(rules), True)):
+        some = dict(list(rules.items())[:count])
+        assert ("<pattern" in grouped_bars(["x"], some, some)) is hatched
+
+
 def test_layers_name_what_was_done_and_sum_over_clusters() -> None:
     assert layers([line(1), line(2)]) == [
         ("clusters train", 6_000_000, 12_000_000),

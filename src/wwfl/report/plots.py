@@ -93,7 +93,8 @@ def grouped_bars(
         for i, (colour, (label, values)) in enumerate(zip(_colours(len(series)), series.items(), strict=True)):
             at = [g + (i - (len(series) - 1) / 2) * width for g in range(len(groups))]
             heights, errors = [100 * v for v in values], [100 * v for v in spread[label]]
-            axes.bar(at, heights, width * 0.92, color=colour, label=label)
+            again = "//" * (i // len(COLOURS))  # a colour that comes again is hatched
+            axes.bar(at, heights, width * 0.92, color=colour, label=label, hatch=again, edgecolor="white", linewidth=0)
             axes.errorbar(at, heights, errors, fmt="none", ecolor="#20292f", elinewidth=1, capsize=2.5)
         axes.set_xticks(range(len(groups)), groups)
         axes.set(ylabel=y, title=title)
