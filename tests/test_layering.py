@@ -117,7 +117,7 @@ def test_the_detector_of_unsafe_randomness_works() -> None:
 def test_protocol_keys_come_from_one_place() -> None:
     """`fresh_key` in prg.py; `secrets` elsewhere makes names, and passwords of key files (pki.py)."""
     assert {name_of(p) for p in FILES if "urandom" in p.read_text()} == {"wwfl_core/prg.py"}
-    allowed = {"wwfl_core/cluster.py", "wwfl_core/channel/pki.py", "wwfl_core/checkpoint.py", "wwfl/state.py"}
+    allowed = {"wwfl_core/cluster.py", "wwfl_core/channel/pki.py", "wwfl_core/files.py", "wwfl/state.py"}
     assert {name_of(p) for p in FILES if "secrets" in set(imported(ast.parse(p.read_text())))} <= allowed
 
 

@@ -28,6 +28,7 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from wwfl_core.errors import ConfigError, DataError
+from wwfl_core.files import write_whole
 
 from .config import Config, parse, to_toml
 
@@ -56,7 +57,7 @@ class RunFolder:
             raise ConfigError(f"{folder} {what} name another folder with --run")
         folder.mkdir(parents=True, exist_ok=True)
         made = cls(folder, config, {"wwfl_run": FORMAT, "seed": config.run.seed, "sessions": [], **facts})
-        _replace(folder / "config.toml", to_toml(config))
+        write_whole(folder / "config.toml", [to_toml(config).encode()])
         made._write_facts()
         return made
 
@@ -135,7 +136,7 @@ class RunFolder:
     def extend(self, config: Config) -> None:
         """Takes a configuration that asks for more rounds."""
         self.config = config
-        _replace(self.path / "config.toml", to_toml(config))
+        write_whole(self.path / "config.toml", [to_toml(config).encode()])
 
     def append(self, line: dict[str, Any], openings: Iterable[dict[str, Any]]) -> None:
         """Writes a round's ledger entries and its line, and returns when they are on the disk."""
@@ -157,11 +158,11 @@ class RunFolder:
             raise DataError(
                 f"{self.path}/metrics.jsonl has {len(kept)} rounds, the checkpoint has {rounds}; restore the file"
             )
-        _replace(self.path / "metrics.jsonl", _jsonl(kept))
-        _replace(self.path / "ledger.jsonl", _jsonl(o for o in self.ledger() if o["round"] <= rounds))
+        write_whole(self.path / "metrics.jsonl", [_jsonl(kept).encode()])
+        write_whole(self.path / "ledger.jsonl", [_jsonl(o for o in self.ledger() if o["round"] <= rounds).encode()])
 
     def _write_facts(self) -> None:
-        _replace(self.path / "run.json", json.dumps(self.facts, indent=1) + "\n")
+        write_whole(self.path / "run.json", [f"{json.dumps(self.facts, indent=1)}\n".encode()])
 
     # ------------------------------------------------------------------ reading
 
@@ -207,19 +208,6 @@ def _commit() -> str | None:
 
 
 # ---------------------------------------------------------------------- files
-
-
-def _replace(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _append(path: Path, entries: list[dict[str, Any]]) -> None:

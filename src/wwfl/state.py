@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import secrets
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from wwfl_core.errors import ConfigError, DataError, ProtocolError
+from wwfl_core.files import write_whole
 
 from . import programs
 from .clients import Parcel
@@ -204,15 +204,7 @@ def _same_stamp(folder: str, expected: str, found: str) -> None:
 def _write_json(path: Path, body: dict[str, Any]) -> None:
     text = json.dumps(body)
     sealed = json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "state": body})
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(sealed)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, [sealed.encode()])
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 from .arrays import Array, from_wire, numel, to_host, to_wire, wire_form
 from .backend import MPCBackend
 from .errors import DataError
+from .files import PRIVATE, write_whole
 from .share import Share
 from .sharing import Security, weaker_of
 from .tensor import SharedTensor
@@ -91,17 +90,7 @@ def _write(path: Path, body: list[bytes]) -> str:
     for piece in body:
         digest.update(piece)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.writelines(body)
-            file.write(digest.digest())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, [*body, digest.digest()], PRIVATE)
     return digest.hexdigest()
 
 

@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from wwfl_core.errors import DataError, Misuse
+from wwfl_core.files import write_whole
 
 SUFFIXES = ("", ".gz", ".xz")
 """File name endings in the order of preference: plain, gzip, xz."""
@@ -91,17 +92,10 @@ def write_idx(path: str | Path, array: np.ndarray) -> None:
         data = gzip.compress(data, compresslevel=9, mtime=0)  # no time stamp: reproducible
     elif path.suffix == ".xz":
         data = lzma.compress(data, format=lzma.FORMAT_XZ, preset=9 | lzma.PRESET_EXTREME)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        write_whole(path, [data])
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error}); check the folder") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _open(path: Path) -> BinaryIO:

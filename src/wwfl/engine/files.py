@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wwfl_core.errors import DataError
+from wwfl_core.files import write_whole
 
 
 def save(folder: str, name: str, tensors: dict[str, npt.NDArray[Any]], stamp: str) -> str:
@@ -21,16 +21,7 @@ def save(folder: str, name: str, tensors: dict[str, npt.NDArray[Any]], stamp: st
     np.savez(buffer, allow_pickle=False, **{f"tensor {key}": value for key, value in tensors.items()})
     body = stamp.encode().ljust(_STAMP, b"\0") + buffer.getvalue()
     digest = hashlib.sha256(body)
-    path = _path(folder, name)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(digest.digest() + body)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(_path(folder, name), [digest.digest(), body])
     return digest.hexdigest()
 
 
