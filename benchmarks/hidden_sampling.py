@@ -30,7 +30,6 @@ PROTOCOLS: dict[str, Callable[[], MPCBackend]] = {
     "3pc": Replicated3PC,
     "4pc": Tetrad4PC,
 }
-UNUSED_COIN = bytes(32)  # servers with shares do not draw by it
 
 
 def measure(name: str, clients: int, sampled: int, rows: int, repeats: int) -> dict[str, Any]:
@@ -48,7 +47,7 @@ def measure(name: str, clients: int, sampled: int, rows: int, repeats: int) -> d
         seconds = []
         for _ in range(repeats):
             begun = time.perf_counter()
-            cluster.run(programs.select, uploads, sampled, UNUSED_COIN)
+            cluster.run(programs.select, uploads, sampled)
             seconds.append(time.perf_counter() - begun)
         cost = cluster.last_cost
     return {

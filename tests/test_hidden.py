@@ -25,12 +25,11 @@ from wwfl.policy import Permission, RevealPolicy
 from wwfl_core import LocalCluster, MPCBackend, SharedTensor
 from wwfl_core.cost import Phase
 from wwfl_core.errors import ConfigError, Misuse, Refused, VerificationFailed
-from wwfl_core.ops import permuters, secret_selection, select_rows
+from wwfl_core.ops import permuters, secret_selection
 from wwfl_core.shamir import shamir
 from wwfl_core.sharing import ADDITIVE_2PC_NO_HELPER, REPLICATED_3PC, Security
 from wwfl_core.tensor import concatenate
 
-COIN = bytes(32)
 SIDE = 64
 """Of a square matrix with as many entries as `test_views.py` has bits in a row."""
 HIDDEN = dataclasses.replace(SMALL, sampling="hidden")
@@ -57,7 +56,7 @@ def test_what_is_selected_is_the_data_of_different_clients_with_their_labels(nam
     with cluster(name) as c:
         uploads = shared(c, data)
         for _ in range(3):
-            images, labels = c.run(programs.select, uploads, k, COIN)
+            images, labels = c.run(programs.select, uploads, k)
             got, hot = c.reveal(images, "test"), c.reveal(labels, "test")
             assert got.shape == (k * rows, 2, 2) and hot.shape == (k * rows, 3)
             who = np.floor(got[::rows, 0, 0]).astype(int)
@@ -78,7 +77,7 @@ def test_other_protocols_select_as_well(protocol: type[MPCBackend], needs: str) 
     if find_spec(needs) is None:
         pytest.skip(f"{needs} is not installed")
     with LocalCluster(protocol(), deadline_s=60) as c:
-        images, labels = c.run(programs.select, shared(c, blocks(4, 2)), 2, COIN)
+        images, labels = c.run(programs.select, shared(c, blocks(4, 2)), 2)
         who = np.floor(c.reveal(images, "test")[::2, 0, 0] + 1e-3).astype(int)
         hot = np.rint(c.reveal(labels, "test")).astype(int)
     assert len(set(who)) == 2
@@ -142,7 +141,7 @@ def test_no_server_holds_the_keys_of_all_permuters(name: str) -> None:
 
 
 def selection(mpc: MPCBackend, data: SharedTensor, k: int) -> SharedTensor:
-    return select_rows(secret_selection(mpc, data.shape[0], k), data)
+    return secret_selection(mpc, data.shape[0], k) @ data
 
 
 @pytest.mark.parametrize("name", SECURE)
@@ -161,7 +160,7 @@ def test_every_message_of_a_selection_is_uniform(name: str) -> None:
 def selected_components(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, what: str) -> list[Any]:
     """This party's components of a secret permutation matrix, which has moved the rows of x."""
     matrix = secret_selection(mpc, SIDE, SIDE)
-    select_rows(matrix, SharedTensor(mpc, x.data.reshape(SIDE, SIDE), 0))
+    _ = matrix @ SharedTensor(mpc, x.data.reshape(SIDE, SIDE), 0)
     return [(matrix.data.algebra, {c: np.array(a) for c, a in matrix.data.parts.items()})]
 
 
@@ -192,7 +191,7 @@ def test_a_selection_opens_nothing_and_sends_the_same_sizes_whoever_is_drawn(nam
         with cluster(name, name="sizes", insecure_seed=seed) as c:
             uploads = shared(c, blocks(5, 2))
             before = len(list(c.ledger))
-            images, _ = c.run(programs.select, uploads, 2, COIN)
+            images, _ = c.run(programs.select, uploads, 2)
             assert len(list(c.ledger)) == before
             seen.append((c.last_cost.links, c.last_cost.rounds))
             drawn.append(c.reveal(images, "test")[::2, 0, 0].astype(int).tolist())
@@ -211,7 +210,7 @@ COSTS: dict[str, Callable[[int, int, int], tuple[int, int, int]]] = {  # n, k, b
 @pytest.mark.parametrize("name", SECURE)
 def test_a_selection_costs_what_its_formula_says(name: str, n: int, k: int, rows: int) -> None:
     with cluster(name) as c:
-        c.run(programs.select, shared(c, blocks(n, rows)), k, COIN)
+        c.run(programs.select, shared(c, blocks(n, rows)), k)
         cost = c.last_cost
     measured = (cost.bytes_sent(phase=Phase.OFFLINE), cost.bytes_sent(phase=Phase.ONLINE), cost.rounds[Phase.ONLINE])
     assert measured == COSTS[name](n, k, rows * (4 + 3))

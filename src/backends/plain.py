@@ -28,10 +28,10 @@ OPERATIONS = (
 )
 
 
-class Plain(MPCBackend):
-    """Fixed-point computation in the clear, by a single party. Offers no security; sends nothing."""
+class OneParty(MPCBackend):
+    """A single party computes in the clear, perhaps to simulate the servers of another sharing. Offers no security;
+    sends nothing."""
 
-    name = "plain"
     sharing = PLAIN
     declared_costs: ClassVar[Mapping[str, DeclaredCost]] = dict.fromkeys(OPERATIONS, DeclaredCost(0, 0, 0))
 
@@ -49,6 +49,12 @@ class Plain(MPCBackend):
         z = f.apply(x.algebra, [(x.parts[0], y.parts[0])])
         share = Share(x.algebra, z.shape, {0: z})
         return self.truncate(share, truncate) if truncate else share
+
+
+class Plain(OneParty):
+    """Fixed-point computation in the clear."""
+
+    name = "plain"
 
     def truncate(self, x: Share, bits: int) -> Share:
         """floor((x + r) / 2^bits) for uniform r in [0, 2^bits)."""

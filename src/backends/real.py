@@ -9,9 +9,9 @@ Not registered as a protocol: it is the reference that others are compared with,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,7 @@ import numpy.typing as npt
 from wwfl_core import kernels
 from wwfl_core.algebra import BITS, Algebra
 from wwfl_core.arrays import Array, Shape, as_float, numel
-from wwfl_core.backend import MPCBackend
-from wwfl_core.bilinear import Bilinear
 from wwfl_core.channel.memory import MemoryNetwork
-from wwfl_core.declared import DeclaredCost
 from wwfl_core.derived import check_window
 from wwfl_core.errors import Misuse
 from wwfl_core.party import Party
@@ -30,7 +27,7 @@ from wwfl_core.share import Share
 from wwfl_core.sharing import PLAIN, SharingSemantics
 from wwfl_core.tensor import SharedBits, SharedTensor
 
-from .plain import Plain
+from .plain import OneParty
 
 
 class _Reals(Algebra):
@@ -71,22 +68,11 @@ class _Reals(Algebra):
 REALS: Algebra = _Reals()
 
 
-class Real(MPCBackend):
-    """float64 computation in the clear, by a single party. Sends nothing."""
+class Real(OneParty):
+    """float64 computation in the clear."""
 
     name = "real"
-    sharing = PLAIN
     numbers = REALS
-    declared_costs: ClassVar[Mapping[str, DeclaredCost]] = Plain.declared_costs
-
-    def __init__(self, *, frac_bits: int = 20, stands_for: SharingSemantics = PLAIN) -> None:
-        super().__init__(frac_bits=frac_bits)
-        self._stands_for = stands_for
-
-    @property
-    def stands_for(self) -> SharingSemantics:
-        """The sharing that is simulated."""
-        return self._stands_for
 
     @classmethod
     def alone(
@@ -97,11 +83,6 @@ class Real(MPCBackend):
         party = Party(0, [address], MemoryNetwork().endpoint(address))
         party.agree_on_keys(cls.sharing, insecure_seed)
         return cls(frac_bits=frac_bits, stands_for=stands_for).at(party)
-
-    def bilinear(self, f: Bilinear, x: Share, y: Share, truncate: int = 0) -> Share:
-        z = f.apply(x.algebra, [(x.parts[0], y.parts[0])])
-        share = Share(x.algebra, z.shape, {0: z})
-        return self.truncate(share, truncate) if truncate else share
 
     def truncate(self, x: Share, bits: int) -> Share:
         """x / 2^bits."""

@@ -31,8 +31,6 @@ class Trained:
     weights: list[float]
     people: list[int]
     coin: bytes
-    hidden: int = 0
-    """How many clients took part that nobody knows."""
 
 
 class Leaves:
@@ -68,23 +66,23 @@ class Leaves:
         """Sample clients, take their data, train on the pool."""
         begun, node, plan = time.monotonic(), place.node, self.setting.schedule
         coin = self.setting.coin(node, place.name, f"round {self.number}")
-        people = [] if plan.hidden else self.choose(place, coin)
-        shared = self._drawn(place, coin) if plan.hidden else self._pooled(place, people)
+        people, shared = ([], self._drawn(place)) if plan.hidden else self._pooled(place, coin)
         if not shared:
             raise ProtocolError(f"{place.name} has no data to train on")
         data = node.run(programs.pool, shared)
         rows = sum(images.shape[0] for images, _ in shared)
         drawn = sampling.batches(coin, rows, plan.batch, plan.epochs)
         model = self.fit(node, "train", start, data, drawn, begun)
-        return Trained([model], [float(rows)], people, coin, plan.clients_per_round if plan.hidden else 0)
+        return Trained([model], [float(rows)], people, coin)
 
-    def _pooled(self, place: Place, people: Sequence[int]) -> list[Rows]:
-        """The data of clients whom everybody knows."""
+    def _pooled(self, place: Place, coin: bytes) -> tuple[list[int], list[Rows]]:
+        """Public sampling: who takes part, and their data."""
         assert place.leaf is not None
+        people = self.choose(place, coin)
         parcels = self.setting.pool(place.leaf, self.number, people, self.history)
-        return [self._parcel(place, parcel) for parcel in parcels]
+        return people, [self._parcel(place, parcel) for parcel in parcels]
 
-    def _drawn(self, place: Place, coin: bytes) -> list[Rows]:
+    def _drawn(self, place: Place) -> list[Rows]:
         """Hidden sampling: every client that is there shares its data, if it has not before, and the servers select
         that of some, nobody knows whose; earlier samples of the window are added.
 
@@ -103,7 +101,7 @@ class Leaves:
         if not uploads:
             return []
         self.progress(place.name, "select", 0, 1)
-        rows: Rows = self.books.run(place.node, "select", programs.select, uploads, plan.clients_per_round, coin)
+        rows: Rows = self.books.run(place.node, "select", programs.select, uploads, plan.clients_per_round)
         self.progress(place.name, "select", 1, 1)
         earlier = shelf.drawn(self.setting.hidden_rounds(leaf, number, self.history))
         if plan.window != 1:

@@ -10,7 +10,7 @@ import numpy as np
 from wwfl_core import checkpoint
 from wwfl_core.backend import MPCBackend
 from wwfl_core.errors import Misuse
-from wwfl_core.ops import argmax, one_hot_argmax, secret_selection, select_rows
+from wwfl_core.ops import argmax, one_hot_argmax, secret_selection
 from wwfl_core.tensor import SharedTensor, concatenate, stack_tensors
 
 from . import policy
@@ -92,12 +92,12 @@ def pool(mpc: MPCBackend, clients: Sequence[Rows]) -> Rows:
     return concatenate([c[0] for c in clients]), concatenate([c[1] for c in clients])
 
 
-def select(mpc: MPCBackend, clients: Sequence[Rows], count: int, coin: bytes) -> Rows:
+def select(mpc: MPCBackend, clients: Sequence[Rows], count: int) -> Rows:
     """Hidden sampling: the rows of `count` of these clients, drawn uniformly by nobody, in random order.
 
     All clients have equally many rows; images [count rows, ...] and labels [count rows, classes] come back, in one
-    product of matrices and exact. `coin` is what nodes that compute in the clear draw by; servers with shares draw by
-    keys of which no permitted coalition knows all. Nothing is opened, and no message's size depends on who is drawn.
+    product of matrices, exact and without a truncation, since a selection is of integers. Nothing is opened, and no
+    message's size depends on who is drawn.
 
     Bytes for n clients of b elements each (rows times pixels and classes), k drawn, online / offline, rounds online:
     2PC 16 (2 k n + n^2 + n b) / 8 (k n + k b), 2; 3PC 24 (k n + k b) / 8 (k n + n^2), 2; Tetrad
@@ -107,7 +107,7 @@ def select(mpc: MPCBackend, clients: Sequence[Rows], count: int, coin: bytes) ->
         images, labels = clients[0]
         rows, pixels = len(images), images.size
         blocks = [concatenate([x.reshape(x.size), y.reshape(y.size)]) for x, y in clients]
-        drawn = select_rows(secret_selection(mpc, len(blocks), count), stack_tensors(blocks))
+        drawn = secret_selection(mpc, len(blocks), count) @ stack_tensors(blocks)
         total = count * rows
         return (
             drawn[:, :pixels].reshape(total, *images.shape[1:]),

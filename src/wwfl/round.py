@@ -73,14 +73,15 @@ class Play:
 
     def _settle(self) -> None:
         """Who took part; whatever was left out did not."""
+        plan = self.setting.schedule
         for place in self.setting.leaves:
             trained = self._trained.get(place.name)
             self.record.participants.append(trained.people if trained else [])
-            self.record.hidden.append(trained.hidden if trained else 0)
+            self.record.hidden.append(plan.clients_per_round if trained and plan.hidden else 0)
             self.record.coins.append(trained.coin.hex() if trained else "")
         answered = len(self._trained)
-        if answered < self.setting.schedule.min_clusters:
-            self._give_up(f"{answered} clusters answered, min_clusters is {self.setting.schedule.min_clusters}")
+        if answered < plan.min_clusters:
+            self._give_up(f"{answered} clusters answered, min_clusters is {plan.min_clusters}")
 
     def _give_up(self, why: str) -> None:
         absent = "; ".join(f"{name}: {reason}" for name, reason in self.record.absent.items())

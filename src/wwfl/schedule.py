@@ -33,7 +33,7 @@ class Schedule:
     (`wwfl_core.ops.secret_selection`). All clients of a cluster then have equally many rows, and there are no local
     trainers, who see the model in every round and submit theirs by name. A pool of several rounds ("accumulate",
     "window:k") is that of their samples, one after the other: a client that was drawn twice is in it twice, since how
-    many different clients it has is a secret. Engine "plain", where nothing is secret, draws by the coin.
+    many different clients it has is a secret. Engine "plain", where nothing is secret, draws by its server's key.
     """
 
     samples_per_client: int = 50

@@ -17,12 +17,13 @@ from torch import nn
 
 from backends.real import Real
 from reshare import Reshared
+from wwfl_core.algebra import BITS
 from wwfl_core.backend import MPCBackend
 from wwfl_core.client import Revealed
 from wwfl_core.cost import Cost
 from wwfl_core.errors import Misuse, WwflError
 from wwfl_core.ledger import Ledger
-from wwfl_core.prg import derive_key, fresh_key
+from wwfl_core.prg import KEY_BYTES, derive_key, fresh_key
 from wwfl_core.server import map_tree
 from wwfl_core.sharing import Security
 from wwfl_core.uniform import permutation
@@ -191,10 +192,10 @@ def _pool(node: FloatNode, clients: Sequence[tuple[Any, Any]]) -> tuple[_Kept, _
     return _Kept(np.concatenate([c[0] for c in clients])), _Kept(np.concatenate([c[1] for c in clients]))
 
 
-def _select(node: FloatNode, clients: Sequence[tuple[Any, Any]], count: int, coin: bytes) -> tuple[_Kept, _Kept]:
-    """Nothing is hidden here: by the coin."""
-    chosen = permutation(coin, len(clients), "hidden")[:count]
-    return _pool(node, [clients[i] for i in chosen])
+def _select(node: FloatNode, clients: Sequence[tuple[Any, Any]], count: int) -> tuple[_Kept, _Kept]:
+    """By the key of the single server, as a permuter of `wwfl_core.ops.shuffle` draws."""
+    seed = node.server.party.op("select").random([0], "seed", BITS, (KEY_BYTES,)).tobytes()
+    return _pool(node, [clients[i] for i in permutation(seed, len(clients))[:count]])
 
 
 def _train(

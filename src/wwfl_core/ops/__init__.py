@@ -4,7 +4,7 @@ from .approx import divide, exp, inv_sqrt, log, reciprocal, sigmoid, softmax, sq
 from .nonlinear import PoolTree, relu, relu_with_bits
 from .rank import median, ranks, sort, sum_of_ranks_between, top_k_mask
 from .select import abs, argmax, clip, max, maximum, min, minimum, one_hot_argmax, where
-from .shuffle import permuters, secret_selection, select_rows
+from .shuffle import permuters, secret_selection
 
 __all__ = [
     "PoolTree",
@@ -27,7 +27,6 @@ __all__ = [
     "relu",
     "relu_with_bits",
     "secret_selection",
-    "select_rows",
     "sigmoid",
     "softmax",
     "sort",

@@ -54,7 +54,8 @@ def secret_selection(mpc: MPCBackend, n: int, k: int) -> SharedTensor:
     instead of its permutation is caught at the next check point.
 
     Cost: the matrices are dealt offline ([k, n] and, by every further permuter, [n, n]), then as many products of
-    matrices less one, each of k n elements, online. Opens nothing.
+    matrices less one, each of k n elements, online. Opens nothing. Times rows [n, width] it selects k of them: exactly,
+    at the rows' scale, in one product of k width elements.
 
     Raises:
         Misuse: unless 0 < k <= n; or see `permuters`. Nothing is sent then.
@@ -79,12 +80,3 @@ def _dealt(mpc: MPCBackend, dealers: tuple[int, ...], k: int, n: int) -> SharedT
         words[np.arange(k), permutation(to_host(seed).tobytes(), n)[:k]] = 1
         matrix = mpc.numbers.from_words(words)
     return SharedTensor(mpc, mpc.deal(matrix, dealers, (k, n), phase=Phase.OFFLINE, name="permute"), 0)
-
-
-def select_rows(selection: SharedTensor, rows: SharedTensor) -> SharedTensor:
-    """selection [k, n] of integers times rows [n, width]: exact, at the scale of the rows, one product and no
-    truncation. 3PC: 24 bytes per selected element, 1 round."""
-    return selection @ rows
-
-
-__all__ = ["permuters", "secret_selection", "select_rows"]
