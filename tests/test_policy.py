@@ -233,14 +233,17 @@ def test_contributors_are_counted_since_the_last_opening_of_the_model() -> None:
         with guard.purpose("model", "me"):
             return guard.admit("why", "all", ())
 
-    guard.aggregating(1, 3)
+    with guard.aggregating(1, 3):
+        pass
     refused("model.min_clients", ask)
     guard.told(Facts(1, 3, 6))
     assert "3 clusters" in ask() and "6 clients" in ask()  # the same model may be opened again
-    guard.aggregating(2, 2)
+    with guard.aggregating(2, 2):
+        pass
     guard.told(Facts(2, 2, 9))
     refused("model.min_clusters", ask)
-    guard.aggregating(3, 3)
+    with guard.aggregating(3, 3):
+        pass
     assert "after round 3" in ask()
     with pytest.raises(Refused):
         guard.admit("nothing in particular", "all", ())

@@ -29,7 +29,7 @@ from wwfl.privacy.discrete_gaussian import Source, bernoulli, exp_bernoulli, sam
 from wwfl.privacy.rule import clip_rows, clip_target, coordinate_bound, joint_noise, server_sigma2
 from wwfl_core import LocalCluster, MPCBackend, SharedTensor
 from wwfl_core.errors import ConfigError, Refused
-from wwfl_core.sharing import TETRAD_4PC
+from wwfl_core.sharing import TETRAD_4PC, SharingSemantics
 
 
 def fresh() -> Source:
@@ -217,6 +217,26 @@ def aggregate(c: LocalCluster, rule: Private, models: np.ndarray, current: np.nd
     return c.reveal(handle)
 
 
+def check_private(
+    inner: Any,
+    sharing: SharingSemantics,
+    current: np.ndarray,
+    updates: np.ndarray,
+    quiet: np.ndarray,
+    noisy: list[np.ndarray],
+) -> None:
+    """The next model of three updates clipped to 1, with hardly any noise (`quiet`) and with noise multiplier 3."""
+    clipped = updates * np.minimum(1, 1 / np.linalg.norm(updates, axis=1, keepdims=True))
+    expected = current + (clipped.mean(0) if isinstance(inner, FedAvg) else np.sort(clipped, axis=0)[1])
+    assert np.abs(quiet - expected).max() < 0.01
+    honest = sharing.parties - sharing.security.corruptions if sharing.parties > 1 else 1
+    each = 3.0 * math.sqrt(sharing.parties / honest)
+    # The mean of three has one noise on the sum; a median of three independent ones has 0.670 of their deviation.
+    factor = 1 / 3 if isinstance(inner, FedAvg) else 0.6698
+    for drawn in noisy:
+        assert abs((drawn - quiet).std() / (each * factor) - 1) < 0.12
+
+
 @pytest.mark.parametrize("protocol", EVERY)
 @pytest.mark.parametrize("inner", [FedAvg(), TrimmedMean(trim=1)])
 def test_the_wrapped_rule_sees_clipped_updates_and_the_stated_noise(protocol: str, inner: Any) -> None:
@@ -227,14 +247,7 @@ def test_the_wrapped_rule_sees_clipped_updates_and_the_stated_noise(protocol: st
         quiet = aggregate(c, Private(inner, clip=1.0, noise_multiplier=1e-3), current + updates, current)
         loud = aggregate(c, Private(inner, clip=1.0, noise_multiplier=3.0), current + updates, current)
         sharing = c.sharing
-    clipped = updates * np.minimum(1, 1 / np.linalg.norm(updates, axis=1, keepdims=True))
-    expected = current + (clipped.mean(0) if isinstance(inner, FedAvg) else np.sort(clipped, axis=0)[1])
-    assert np.abs(quiet - expected).max() < 0.01
-    honest = sharing.parties - sharing.security.corruptions if sharing.parties > 1 else 1
-    each = 3.0 * math.sqrt(sharing.parties / honest)
-    # The mean of three has one noise on the sum; a median of three independent ones has 0.670 of their deviation.
-    factor = 1 / 3 if isinstance(inner, FedAvg) else 0.6698
-    assert abs((loud - quiet).std() / (each * factor) - 1) < 0.12
+    check_private(inner, sharing, current, updates, quiet, [loud])
 
 
 def words_of_mean(mpc: MPCBackend, rule: Private, models: list[SharedTensor], current: SharedTensor) -> np.ndarray:
@@ -268,14 +281,7 @@ def test_floats_get_the_clipping_and_the_noise_of_the_protocol_that_they_stand_f
         return aggregate_floats(Private(inner, 1.0, z), list(current + updates), [1.0, 5.0, 2.0], current, at=at)
 
     quiet, loud, again = (next_model(z) for z in (1e-3, 3.0, 3.0))
-    clipped = updates * np.minimum(1, 1 / np.linalg.norm(updates, axis=1, keepdims=True))
-    expected = current + (clipped.mean(0) if isinstance(inner, FedAvg) else np.sort(clipped, axis=0)[1])
-    assert np.abs(quiet - expected).max() < 0.01
-    honest = sharing.parties - sharing.security.corruptions if sharing.parties > 1 else 1
-    each = 3.0 * math.sqrt(sharing.parties / honest)
-    factor = 1 / 3 if isinstance(inner, FedAvg) else 0.6698
-    for drawn in (loud, again):
-        assert abs((drawn - quiet).std() / (each * factor) - 1) < 0.12
+    check_private(inner, sharing, current, updates, quiet, [loud, again])
     assert abs(np.corrcoef(loud - quiet, again - quiet)[0, 1]) < 6 / math.sqrt(size)
     assert at.party.notes[policy.RELEASES] == 3
 

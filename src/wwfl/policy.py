@@ -12,7 +12,7 @@ No torch here: server processes stay small.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 from weakref import WeakValueDictionary
@@ -186,22 +186,21 @@ class PolicyGuard:
         finally:
             self._asked = outer
 
-    def aggregating(self, rounds: int, clusters: int) -> None:
-        """This server takes part in the aggregation of a round, the `rounds`-th, of so many models."""
+    @contextmanager
+    def aggregating(self, rounds: int, clusters: int) -> Generator[None]:
+        """This server takes part in the aggregation of a round, the `rounds`-th, of so many models. One that fails was
+        none."""
         last = self.policy.last_round
         if self.top and last is not None and rounds > last:  # a group may have been asked again in a round that failed
             raise Refused(f"round {last} was the last one that the reveal policy allows", "last_round")
         self._aggregates = True
-        self._round(Facts(rounds, clusters, self.facts.clients))
-
-    @property
-    def known(self) -> tuple[Facts, bool]:
-        """What an aggregation that fails leaves as it was."""
-        return self.facts, self._opened
-
-    @known.setter
-    def known(self, before: tuple[Facts, bool]) -> None:
-        self.facts, self._opened = before
+        before = self.facts, self._opened
+        try:
+            self._round(Facts(rounds, clusters, self.facts.clients))
+            yield
+        except BaseException:
+            self.facts, self._opened = before
+            raise
 
     def restored(self, rounds: int) -> None:
         """This server's share files were written after so many rounds; who contributed is not in them."""
@@ -229,6 +228,12 @@ class PolicyGuard:
 # ---------------------------------------------------------------------- programs, and their parts
 
 
+def _guard(mpc: MPCBackend) -> PolicyGuard | None:
+    """The policy at this server, if there is one."""
+    guard = mpc.party.guard
+    return guard if isinstance(guard, PolicyGuard) else None
+
+
 def install(mpc: MPCBackend, policy: RevealPolicy, servers: Sequence[str], top: bool = True) -> None:
     """Makes a policy this server's guard, for good; `top` as in `PolicyGuard`.
 
@@ -244,26 +249,18 @@ def install(mpc: MPCBackend, policy: RevealPolicy, servers: Sequence[str], top: 
 
 def report(mpc: MPCBackend, facts: Facts) -> None:
     """The coordinator's report of a round."""
-    if isinstance(mpc.party.guard, PolicyGuard):
-        mpc.party.guard.told(facts)
+    if guard := _guard(mpc):
+        guard.told(facts)
 
 
 @contextmanager
 def aggregation(mpc: MPCBackend, models: int) -> Generator[None]:
     """Counts a round at a server that aggregates, unless it fails there; refuses one too many."""
-    notes, guard = mpc.party.notes, mpc.party.guard
-    before = notes.get(ROUNDS, 0)
-    known = guard.known if isinstance(guard, PolicyGuard) else None
-    if isinstance(guard, PolicyGuard):
-        guard.aggregating(before + 1, models)
-    notes[ROUNDS] = before + 1
-    try:
+    notes, guard = mpc.party.notes, _guard(mpc)
+    rounds = notes.get(ROUNDS, 0) + 1
+    with nullcontext() if guard is None else guard.aggregating(rounds, models):
         yield
-    except BaseException:
-        notes[ROUNDS] = before
-        if isinstance(guard, PolicyGuard) and known is not None:
-            guard.known = known
-        raise
+    notes[ROUNDS] = rounds
 
 
 def note_restored(mpc: MPCBackend, rounds: int) -> None:
@@ -271,30 +268,28 @@ def note_restored(mpc: MPCBackend, rounds: int) -> None:
     notes = mpc.party.notes
     for name in (ROUNDS, RELEASES):
         notes[name] = max(notes.get(name, 0), rounds)
-    if isinstance(mpc.party.guard, PolicyGuard):
-        mpc.party.guard.restored(rounds)
+    if guard := _guard(mpc):
+        guard.restored(rounds)
 
 
 @contextmanager
 def purpose(mpc: MPCBackend, kind: Kind, who: str) -> Generator[None]:
     """Openings inside have this purpose; without a policy it makes no difference."""
-    if not isinstance(mpc.party.guard, PolicyGuard):
-        yield
-        return
-    with mpc.party.guard.purpose(kind, who):
+    guard = _guard(mpc)
+    with nullcontext() if guard is None else guard.purpose(kind, who):
         yield
 
 
 def consent(mpc: MPCBackend, kind: Kind, who: str) -> None:
     """Refuses at the start of a program what would be refused at its end."""
-    if isinstance(mpc.party.guard, PolicyGuard):
-        mpc.party.guard.policy.decide(kind, who, mpc.party.guard.facts)
+    if guard := _guard(mpc):
+        guard.policy.decide(kind, who, guard.facts)
 
 
 def predicted(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
     """The same tensor, which from now on `hand_over` knows as predictions."""
-    if isinstance(mpc.party.guard, PolicyGuard):
-        mpc.party.guard.predicted(x)
+    if guard := _guard(mpc):
+        guard.predicted(x)
     return x
 
 
@@ -312,8 +307,8 @@ def open_for_trainers(mpc: MPCBackend, flat: SharedTensor, who: str, reason: str
 
 def hand_over(mpc: MPCBackend, x: SharedTensor | SharedBits, client: str, reason: str) -> object:
     """Predictions for a client (`wwfl_core.client`)."""
-    if isinstance(mpc.party.guard, PolicyGuard):
-        mpc.party.guard.admit_prediction(x, client)
+    if guard := _guard(mpc):
+        guard.admit_prediction(x, client)
     with purpose(mpc, "predictions", client):
         return hand_over_components(mpc, x, client, reason)
 

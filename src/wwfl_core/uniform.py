@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .prg import chacha20, derive_key
+from .keystream import KeyStreams
+from .prg import derive_key
 
 
 def permutation(seed: bytes, n: int, *context: str) -> list[int]:
@@ -25,7 +26,7 @@ class Uniform:
     _BLOCK = 4096
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        self._keyed = KeyStreams(key)
         self._block = 0
         self._words: Sequence[int] = ()
         self._at = 0
@@ -33,7 +34,7 @@ class Uniform:
     def _next(self) -> int:
         if self._at == len(self._words):
             nonce = self._block.to_bytes(12, "little")
-            self._words = chacha20(self._key, nonce, self._BLOCK).view(np.uint64).tolist()
+            self._words = self._keyed.stream(nonce, self._BLOCK).view(np.uint64).tolist()
             self._block += 1
             self._at = 0
         self._at += 1
