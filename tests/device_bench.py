@@ -16,9 +16,10 @@ from wwfl_core import LocalCluster, MPCBackend, SharedTensor
 from wwfl_core.arrays import Array, on_host, to_host
 from wwfl_core.channel.frames import Frame
 from wwfl_core.testing.bench import Bench
+from wwfl_core.transcript import CHECK_LABELS
 
 SEED = 11
-CONTROL = ("check", "check.ok", "open", "keys", "coin", "coin.ok", "coin.r", "restore")
+CONTROL = (*CHECK_LABELS, "open", "keys", "coin", "coin.ok", "coin.r", "restore")
 """Messages of these operations may be digests and verdicts, which stay on the host."""
 
 Message = tuple[str, int, str, tuple[int, ...], bytes]

@@ -24,7 +24,6 @@ from wwfl_core.share import Share
 SECURE: dict[str, Callable[[], MPCBackend]] = {"2pc": Additive2PC, "3pc": Replicated3PC, "4pc": Tetrad4PC}
 EVERY: dict[str, Callable[[], MPCBackend]] = {"plain": Plain, **SECURE}
 MASK = (1 << 64) - 1
-DIGEST_LABELS = ("check", "check.ok")
 EDGES = np.array(
     [0, 1, MASK, 1 << 62, (1 << 64) - (1 << 62), (1 << 63) - 1, 1 << 63, (1 << 62) - 1, (1 << 63) + 1], np.uint64
 )

@@ -21,6 +21,7 @@ from helpers import Wiretap, product
 from wwfl_core import LocalCluster, MPCBackend
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import PeerAborted, VerificationFailed
+from wwfl_core.transcript import CHECK_LABELS
 
 CS1, CS2, CS3, CS4 = range(4)
 M, L3 = 0, 3
@@ -147,7 +148,7 @@ def checked(mpc: MPCBackend) -> None:
 
 
 @pytest.mark.parametrize("liar", range(4))
-@pytest.mark.parametrize("step", ["check", "check.ok"])
+@pytest.mark.parametrize("step", CHECK_LABELS)
 def test_who_alters_its_messages_of_a_check_point_ends_the_run_at_whom_it_deceives(step: str, liar: int) -> None:
     """Another commitment, or another opening: what was committed to before the others' sums were seen must fit."""
     others = [p for p in range(4) if p != liar]

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from helpers import DIGEST_LABELS, SECURE, cluster, product
+from helpers import SECURE, cluster, product
 from wwfl_core import LocalCluster, MatMul, MPCBackend, Phase, SharedBits, SharedTensor
+from wwfl_core.transcript import CHECK_LABELS
 
 N, F = 4096, 20
 ON, OFF = Phase.ONLINE, Phase.OFFLINE
@@ -31,7 +32,7 @@ def c(request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
 
 def spent(c: LocalCluster, elements: int = N) -> Bits:
     cost = c.last_cost
-    digests = sum(cost.bytes_sent(label=label) for label in DIGEST_LABELS)
+    digests = sum(cost.bytes_sent(label=label) for label in CHECK_LABELS)
     online = cost.bytes_sent(phase=ON) - digests
     return Bits(cost.bytes_sent(phase=OFF) * 8 / elements, online * 8 / elements, cost.rounds[ON])
 
@@ -202,7 +203,7 @@ def test_a_reveal_costs_a_check_point_more_where_the_protocol_is_malicious(c: Lo
     malicious = c.sharing.security.malicious
     assert c.last_cost.rounds[ON] == (3 if malicious else 1)
     assert c.last_cost.bytes_sent(label="check") == (parties * (parties - 1) * 32 if malicious else 0)
-    assert c.last_cost.bytes_sent(label="check.ok") == (parties * (parties - 1) * 32 if malicious else 0)
+    assert c.last_cost.bytes_sent(label="check.open") == (parties * (parties - 1) * 32 if malicious else 0)
 
 
 def test_sharing_costs_by_owner(c: LocalCluster) -> None:
@@ -284,6 +285,6 @@ def test_helpers_are_silent_online(c: LocalCluster) -> None:
         assert cost.messages(receiver=last) == 0  # and it hears nothing at all
     if name == "4pc":
         assert cost.bytes_sent(sender=last, phase=OFF) > 0
-        assert labels == {"check", "check.ok", "open"}  # nothing of the evaluation itself
+        assert labels == {"check", "check.open", "open"}  # nothing of the evaluation itself
         opened = 64 * 8 + 64 // 8  # l3 goes to CS1 from here; of l1 and l2 it confirms digests
         assert cost.bytes_sent(sender=last, phase=ON, label="open") == opened + 2 * 2 * 32

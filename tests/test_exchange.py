@@ -16,6 +16,7 @@ from helpers import EVERY, SECURE
 from wwfl_core import LocalCluster, MPCBackend, NetworkModel, Phase, ops
 from wwfl_core.errors import Misuse
 from wwfl_core.ops.exchange import By, choose, estimates, merge_exchange, pruned
+from wwfl_core.transcript import CHECK_LABELS
 
 FAR = NetworkModel(latency_s=0.1, bandwidth_bps=100e6)
 few = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
@@ -110,7 +111,7 @@ def test_estimates_are_near_what_is_measured(protocol: str, bits: int) -> None:
     with LocalCluster(made, deadline_s=60) as c:
         for method, estimate in guess.items():
             c.run(total, c.share(np.zeros((10, entries))), bits, method)
-            checks = sum(c.last_cost.bytes_sent(label=label) for label in ("check", "check.ok"))
+            checks = sum(c.last_cost.bytes_sent(label=label) for label in CHECK_LABELS)
             sent = 8 * (c.last_cost.bytes_sent() - checks)
             assert 0.95 < (estimate.bits_offline + estimate.bits_online) / sent < 1.1, method
             rounds = c.last_cost.rounds[Phase.ONLINE]  # operations overlap a little, estimates do not know

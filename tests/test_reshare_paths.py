@@ -15,6 +15,7 @@ from reshare.fast_paths import PATHS, Generic
 from wwfl_core import LocalCluster, MPCBackend
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import Misuse, ProtocolError, VerificationFailed
+from wwfl_core.transcript import CHECK_LABELS
 
 OWN = ("ABCD", "WXYZ")
 SAME = ("ABCD", "ABCD")
@@ -65,7 +66,7 @@ def test_words_of_shared_hosts_stay_inside_hosts(
         assert report.path == "same hosts"
         assert report.local_bytes == plan.local_bytes(8 * N) == local * N
         assert report.cost.bytes_sent(label="reshare") == plan.bytes_sent(8 * N) == network * N
-        checks = sum(report.cost.bytes_sent(label=label) for label in ("check", "check.ok"))
+        checks = sum(report.cost.bytes_sent(label=label) for label in CHECK_LABELS)
         assert report.cost.bytes_sent() == network * N + checks
         assert np.array_equal(b.run(opened, report.handle), x)
 

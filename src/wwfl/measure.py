@@ -14,11 +14,11 @@ import numpy as np
 
 from wwfl_core import LocalCluster, MPCBackend, Mul, Phase, SharedBits, SharedTensor
 from wwfl_core.ops.nonlinear import relu
+from wwfl_core.transcript import CHECK_LABELS
 
 N = 4096
 N_OBJECTS = 512  # elements that are Python integers are slow
 DEADLINE_S = 120.0
-CHECKS = ("check", "check.ok")
 
 Operation = Callable[[MPCBackend, SharedTensor, SharedTensor, SharedBits], Any]
 
@@ -114,7 +114,7 @@ def measure_at(c: LocalCluster, operations: Mapping[str, Operation] = OPERATIONS
         b = c.run(deal_bits, n)
         c.run(operation, x, y, b)
         cost = c.last_cost
-        checks = sum(cost.bytes_sent(label=label) for label in CHECKS)
+        checks = sum(cost.bytes_sent(label=label) for label in CHECK_LABELS)
         rows.append(
             {
                 "protocol": c.protocol.name,

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 DIGEST_BYTES = 32
 TAG_BYTES = 32
+CHECK_LABELS = ("check", "check.open")
+"""What the two rounds of a check point are called where messages are counted."""
 KEPT_BYTES = 1 << 28
 """A device's arrays that wait to be hashed, at most."""
 
@@ -128,7 +130,7 @@ def agree(party: Party) -> None:
     Raises:
         VerificationFailed: at every honest party.
     """
-    commit, reveal = party.op("check"), party.op("check.ok")
+    commit, reveal = (party.op(label) for label in CHECK_LABELS)
     others = [p for p in range(party.size) if p != party.index]
     own = np.zeros(TAG_BYTES, np.uint8)
     for other in others:

@@ -26,8 +26,6 @@ from ..plaintext import run as run_plaintext
 from .progress import Bars
 from .scenario import Scenario, protocol, scenario
 
-CHECK = ("check", "check.ok")
-
 
 def demo(
     *,

@@ -12,12 +12,10 @@ from ..backend import MPCBackend
 from ..cost import Cost, Phase
 from ..declared import DeclaredCost, Sizes, bits_of
 from ..tensor import SharedTensor
+from ..transcript import CHECK_LABELS
 from . import programs
 from .bench import Bench
 from .verdict import Failed, NotPromised
-
-CHECK_LABELS = ("check", "check.ok")
-"""Labels of a check point's messages, which are counted apart: their number does not depend on the operation."""
 
 
 class Measured(NamedTuple):
@@ -34,7 +32,7 @@ class Measured(NamedTuple):
 
 
 def measured(cost: Cost) -> Measured:
-    """The payload of a run without its check points."""
+    """The payload of a run without its check points, whose number does not depend on the operation."""
     apart = sum(cost.bytes_sent(label=label) for label in CHECK_LABELS)
     links: dict[tuple[int, int], float] = {}
     for link, (size, _) in cost.links.items():

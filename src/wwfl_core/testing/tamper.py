@@ -25,9 +25,9 @@ from ..bilinear import MatMul, Mul
 from ..channel.frames import Frame
 from ..errors import WwflError
 from ..share import Share
+from ..transcript import CHECK_LABELS
 from . import programs
 from .bench import Bench, Samples, Wiretap, succeeded
-from .cost import CHECK_LABELS
 from .verdict import Failed, NotPromised
 
 Program = Callable[[MPCBackend, Array, Array], list[Array | None]]
