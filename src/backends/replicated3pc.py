@@ -148,8 +148,8 @@ class Replicated3PC(MPCBackend):
 
     def _reclose(self, pair: tuple[int, int], word: Array | None, shape: Shape) -> Share:
         """A value that is additively shared by two parties becomes replicated: 128 bits, 1 round."""
-        first = self.deal(word if self.me == pair[0] else None, [pair[0]], shape, name="reclose")
-        return first + self.deal(word if self.me == pair[1] else None, [pair[1]], shape, name="reclose")
+        jobs = [(word if self.me == dealer else None, [dealer]) for dealer in pair]
+        return self.deal_sum(jobs, shape, name="reclose")
 
     # ------------------------------------------------------------------ bits
 
@@ -161,17 +161,16 @@ class Replicated3PC(MPCBackend):
         """
         shape = plane_shape(x.shape, bits)
         word = self.partial(x, (X1, X2)) if self.me == P1 else None
-        a = self.deal(planes(word, bits), [P1], shape, BITS, name="bits")
-        b = self.deal(planes(x.parts.get(X3), bits), [P2, P3], shape, BITS, name="bits")
+        p = self.deal_sum(
+            [(planes(word, bits), [P1]), (planes(x.parts.get(X3), bits), [P2, P3])], shape, BITS, name="bits"
+        )
         low = (bits - 1, shape[1])
         terms: dict[int, Array] = {}
         for party, component in ((P3, X1), (P2, X2)):
             if self.me == party:
-                terms[party] = a.parts[component][: bits - 1] & b.parts[X3][: bits - 1]
-        g = self.deal(terms.get(P2), [P2], low, BITS, name="and") + self.deal(
-            terms.get(P3), [P3], low, BITS, name="and"
-        )
-        return g, a + b
+                terms[party] = p.parts[component][: bits - 1] & p.parts[X3][: bits - 1]
+        g = self.deal_sum([(terms.get(P2), [P2]), (terms.get(P3), [P3])], low, BITS, name="and")
+        return g, p
 
     def carry_level(self, g: Share, p: Share, product: Share | None) -> tuple[Share, Share, Share | None]:
         """`derived.carry_level` with its local part as one step."""

@@ -79,7 +79,7 @@ class Tetrad4PC(MPCBackend):
         c = self._online(op, f, x, y, shape) if self.me in EVALUATORS else None
         if truncate:
             return self._truncate_words(c, r, truncate, shape)
-        return self.deal(c, EVALUATORS, shape, algebra) + self.deal(r, OFFLINE_PAIR, shape, algebra, phase=OFFLINE)
+        return self.deal_sum([(c, EVALUATORS), (r, OFFLINE_PAIR, OFFLINE)], shape, algebra)
 
     def _offline(self, op: Op, f: Bilinear, x: Share, y: Share, shape: Shape) -> Array:
         """CS1 and CS4 get r = gamma3 - u1 - u2; CS4 sends CS1 w = gamma1 + gamma2 + s, the seed of the check value."""
@@ -166,8 +166,8 @@ class Tetrad4PC(MPCBackend):
         if self.me == CS1:
             v = RING.masked(kernels.expand(d, n) * high + times_sign(w, d), u)
             self._vouch_check_value(op, kernels.pack_words(v, bits))
-        first = self.deal(left if self.me in EVALUATORS else None, EVALUATORS, shape, name="truncate")
-        return first + self.deal(right, OFFLINE_PAIR, shape, phase=OFFLINE, name="truncate")
+        jobs = [(left if self.me in EVALUATORS else None, EVALUATORS), (right, OFFLINE_PAIR, OFFLINE)]
+        return self.deal_sum(jobs, shape, name="truncate")
 
     def _wrap_seed(
         self, op: Op, sigma: Array | None, high: Array | None, s: Array | None, n: int, bits: int
@@ -191,25 +191,24 @@ class Tetrad4PC(MPCBackend):
         shape, low = plane_shape(x.shape, bits), bits - 1
         c = planes(self.partial(x, (M, L3)), bits) if self.me in EVALUATORS else None
         r = planes(self.partial(x, (L1, L2)), bits) if self.me in OFFLINE_PAIR else None
-        first = self.deal(c, EVALUATORS, shape, BITS, name="bits")
-        second = self.deal(r, OFFLINE_PAIR, shape, BITS, phase=OFFLINE, name="bits")
+        p = self.deal_sum([(c, EVALUATORS), (r, OFFLINE_PAIR, OFFLINE)], shape, BITS, name="bits")
         op, size = self.party.op("and"), (low, shape[1])
         u = {k: op.random(key, f"u{k}", BITS, size) for k, key in ((L1, K1), (L2, K2)) if self.me in key}
         s = op.random(K3, "s", BITS, size) if self.me in K3 else None
         result = None
         if self.me == CS4:
-            op.send(CS1, (first.parts[L3][:low] & r[:low]) ^ s, OFFLINE)
+            op.send(CS1, (p.parts[L3][:low] & r[:low]) ^ s, OFFLINE)
         elif self.me == CS1:
             w = op.recv(CS4, np.uint8, size, OFFLINE)
-            self._vouch_check_value(op, (first.parts[M][:low] & r[:low]) ^ w ^ u[L1] ^ u[L2])
+            self._vouch_check_value(op, (p.parts[M][:low] & r[:low]) ^ w ^ u[L1] ^ u[L2])
         else:
             own = L1 if self.me == CS3 else L2
-            mine = (c[:low] & second.parts[own][:low]) ^ u[own]
+            mine = (c[:low] & p.parts[own][:low]) ^ u[own]
             result = mine ^ self._swap(op, mine)
             self._expect_check_value(op, result ^ s)
         g = self.deal(result, EVALUATORS, size, BITS, name="and")
         g = Share(BITS, size, {k: part ^ u[k] if k in u else part for k, part in g.parts.items()})
-        return g, first + second
+        return g, p
 
     def _lift_lambda(self, op: Op, b: Share, n: int) -> dict[int, Array]:
         """u = l1 ^ l2 of a bit as ring shares x1 (K1) + x2 (K2): 64 bits offline."""

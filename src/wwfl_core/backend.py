@@ -22,7 +22,7 @@ from .arrays import Array, Shape, as_float, as_ring, to_host
 from .bilinear import Bilinear, DirectSum
 from .bitformat import PACKED, BitFormat
 from .cost import Phase
-from .dealing import Dealing, TableDealing
+from .dealing import Dealing, Job, TableDealing, at_once, total
 from .declared import DeclaredCost
 from .errors import Misuse, VerificationFailed
 from .fixedpoint import FixedPoint
@@ -173,7 +173,7 @@ class MPCBackend(ABC):
 
     def deal_many(
         self,
-        jobs: Sequence[tuple[Array | None, Sequence[int]]],
+        jobs: Sequence[Job],
         shape: Shape,
         algebra: Algebra | None = None,
         *,
@@ -182,17 +182,21 @@ class MPCBackend(ABC):
     ) -> list[Share]:
         """Several independent `deal`s of (value, dealers), all of one shape, in the one round of a single one.
 
-        Everything is sent before anything is received, and digests are appended in the same order at both ends.
+        A third entry of a job is its phase, if it differs from `phase`.
         """
-        kind = self.numbers if algebra is None else algebra
-        dealt = [self.dealing(self, dealers, name, phase, kind, shape) for _, dealers in jobs]
-        for dealing, (value, _) in zip(dealt, jobs, strict=True):
-            dealing.send(None if value is None else self.party.device.put(value))
-        for dealing in dealt:
-            dealing.receive()
-        for dealing in dealt:
-            dealing.compare()
-        return [dealing.share() for dealing in dealt]
+        return [total([d]) for d in at_once(self, jobs, name, phase, algebra or self.numbers, shape)]
+
+    def deal_sum(
+        self,
+        jobs: Sequence[Job],
+        shape: Shape,
+        algebra: Algebra | None = None,
+        *,
+        phase: Phase = ONLINE,
+        name: str = "deal",
+    ) -> Share:
+        """The sum of what `deal_many` deals, without the components that are zero in most of it."""
+        return total(at_once(self, jobs, name, phase, algebra or self.numbers, shape))
 
     def checkpoint(self) -> None:
         """Compares all digests of joint sends since the last check point; nobody goes on unless all of them agree.

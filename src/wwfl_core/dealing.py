@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Dealing(ABC):
-    """One `deal` in its steps, so that `deal_many` can interleave several: send, receive, compare, share."""
+    """One `deal` in its steps, so that several can be interleaved (`at_once`): send, receive, compare, components."""
 
     def __init__(
         self, mpc: MPCBackend, dealers: Sequence[int], name: str, phase: Phase, algebra: Algebra, shape: Shape
@@ -38,8 +38,42 @@ class Dealing(ABC):
         """Receivers compare what they got, where nobody vouches for a dealer."""
 
     @abstractmethod
-    def share(self) -> Share:
-        """The dealt value."""
+    def components(self) -> dict[int, Array]:
+        """This party's components of the dealt value, once all is received; those that are zero may be left out."""
+
+
+Job = tuple[Array | None, Sequence[int]] | tuple[Array | None, Sequence[int], Phase]
+"""A value (None where it is not known), the parties who know it, and when its messages travel (online if not given)."""
+
+
+def at_once(
+    mpc: MPCBackend, jobs: Sequence[Job], name: str, phase: Phase, algebra: Algebra, shape: Shape
+) -> list[Dealing]:
+    """Deals independent values of one shape in the one round of a single one, up to their components.
+
+    Everything is sent before anything is received, and digests are appended in the same order at both ends.
+    """
+    dealt = [mpc.dealing(mpc, job[1], name, job[2] if len(job) == 3 else phase, algebra, shape) for job in jobs]
+    for dealing, (value, *_) in zip(dealt, jobs, strict=True):
+        dealing.send(None if value is None else mpc.party.device.put(value))
+    for dealing in dealt:
+        dealing.receive()
+    for dealing in dealt:
+        dealing.compare()
+    return dealt
+
+
+def total(dealt: Sequence[Dealing]) -> Share:
+    """The sum of dealt values (of at least one): components that are zero in some of them cost nothing."""
+    first = dealt[0]
+    mpc, algebra, shape = first.mpc, first.algebra, first.shape
+    parts = first.components()
+    for dealing in dealt[1:]:
+        for c, a in dealing.components().items():
+            parts[c] = algebra.add(parts[c], a) if c in parts else a
+    held = mpc.sharing.held_by(mpc.me)
+    zero = None if len(parts) == len(held) else mpc.party.device.zeros(shape, algebra.dtype)
+    return Share(algebra, shape, {c: parts.get(c, zero) for c in held})
 
 
 class TableDealing(Dealing):
@@ -102,14 +136,11 @@ class TableDealing(Dealing):
                 self.mpc.party.transcript.vouch(other, self.op.number, self.rest)
                 self.mpc.party.transcript.expect(other, self.op.number, self.rest)
 
-    def share(self) -> Share:
-        held = self.mpc.sharing.held_by(self.mpc.me)
-        if self.plan.computed in held:
+    def components(self) -> dict[int, Array]:
+        if self.plan.computed in self.mpc.sharing.held_by(self.mpc.me):
             assert self.rest is not None
-            self.parts[self.plan.computed] = self.rest
-        zeros = self.mpc.party.device.zeros
-        parts = {c: self.parts[c] if c in self.parts else zeros(self.shape, self.algebra.dtype) for c in held}
-        return Share(self.algebra, self.shape, parts)
+            return {**self.parts, self.plan.computed: self.rest}
+        return dict(self.parts)
 
 
 class PointDealing(Dealing):
@@ -144,6 +175,6 @@ class PointDealing(Dealing):
         if self.mpc.me in self.sent_to:
             self.mine = self.op.recv(self.sender, self.algebra.dtype, self.shape, self.phase)
 
-    def share(self) -> Share:
+    def components(self) -> dict[int, Array]:
         assert self.mine is not None
-        return Share(self.algebra, self.shape, {self.mpc.me: self.mine})
+        return {self.mpc.me: self.mine}

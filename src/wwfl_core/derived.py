@@ -20,7 +20,7 @@ from .arrays import U8, U64, Array, Shape, numel, to_host
 from .bilinear import Mul
 from .errors import Misuse, VerificationFailed
 from .fused import one_pass
-from .share import Share, concat
+from .share import Share, concat, together
 from .sharing import Group
 
 if TYPE_CHECKING:
@@ -150,15 +150,26 @@ def carry_ands(positions: int) -> int:
 def carry_products(g: Share, p: Share) -> tuple[Share, Share]:
     """What is multiplied in a level of the tree: the upper p with the lower g, then with the lower p."""
     even = g.shape[0] - g.shape[0] % 2
-    p_high, p_low = p[0 : even - 1 : 2], p[1 : even - 2 : 2]
-    return concat([p_high, p_high[1:]]), concat([g[0:even:2], p_low])
+    shape = (even - 1, *g.shape[1:])
+    upper = together(shape, lambda b: np.concatenate([b[0 : even - 1 : 2], b[2 : even - 1 : 2]]), p)
+    lower = together(shape, lambda a, b: np.concatenate([a[0:even:2], b[1 : even - 2 : 2]]), g, p)
+    return upper, lower
 
 
 def carry_merged(g: Share, p: Share, product: Share) -> tuple[Share, Share]:
     """g and p of the next level."""
-    even = g.shape[0] - g.shape[0] % 2
-    merged = g[1:even:2] + product[: even // 2]
-    return concat([merged, g[even:]]), concat([product[even // 2 :], p[even - 1 :]])
+    add, positions = g.algebra.add, (g.shape[0] + 1) // 2
+    half, even = g.shape[0] // 2, g.shape[0] - g.shape[0] % 2
+
+    def generate(a: Array, z: Array) -> Array:
+        merged = add(a[1:even:2], z[:half])
+        return merged if half == positions else np.concatenate([merged, a[even:]])
+
+    def propagate(b: Array, z: Array) -> Array:
+        return z[half:] if half == positions else np.concatenate([z[half:], b[even - 1 :]])
+
+    rest = g.shape[1:]
+    return together((positions, *rest), generate, g, product), together((positions - 1, *rest), propagate, p, product)
 
 
 def check_window(bits: int) -> None:

@@ -81,6 +81,12 @@ def stack(shares: Sequence[Share], axis: int = 0) -> Share:
     return concat([s.map(lambda a: np.expand_dims(a, axis)) for s in shares], axis)
 
 
+def together(shape: Shape, fn: Callable[..., Array], *shares: Share) -> Share:
+    """A share of this shape, component by component a function of those of `shares`, linear in all of them together."""
+    first = shares[0]
+    return Share(first.algebra, shape, {c: fn(*(s.parts[c] for s in shares)) for c in first.parts})
+
+
 def split(flat: Share, shapes: Sequence[Shape]) -> list[Share]:
     """A flat share as consecutive pieces of the given shapes: the inverse of concatenating ravelled shares."""
     pieces = {c: cut(a, shapes) for c, a in flat.parts.items()}
