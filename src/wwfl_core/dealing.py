@@ -72,8 +72,10 @@ def total(dealt: Sequence[Dealing]) -> Share:
         for c, a in dealing.components().items():
             parts[c] = algebra.add(parts[c], a) if c in parts else a
     held = mpc.sharing.held_by(mpc.me)
-    zero = None if len(parts) == len(held) else mpc.party.device.zeros(shape, algebra.dtype)
-    return Share(algebra, shape, {c: parts.get(c, zero) for c in held})
+    if len(parts) < len(held):
+        zero = mpc.party.device.zeros(shape, algebra.dtype)
+        parts = {c: parts.get(c, zero) for c in held}
+    return Share(algebra, shape, parts)
 
 
 class TableDealing(Dealing):

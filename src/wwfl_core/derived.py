@@ -151,9 +151,14 @@ def carry_products(g: Share, p: Share) -> tuple[Share, Share]:
     """What is multiplied in a level of the tree: the upper p with the lower g, then with the lower p."""
     even = g.shape[0] - g.shape[0] % 2
     shape = (even - 1, *g.shape[1:])
-    upper = together(shape, lambda b: np.concatenate([b[0 : even - 1 : 2], b[2 : even - 1 : 2]]), p)
-    lower = together(shape, lambda a, b: np.concatenate([a[0:even:2], b[1 : even - 2 : 2]]), g, p)
-    return upper, lower
+
+    def upper(b: Array) -> Array:
+        return np.concatenate([b[0 : even - 1 : 2], b[2 : even - 1 : 2]])
+
+    def lower(a: Array, b: Array) -> Array:
+        return np.concatenate([a[0:even:2], b[1 : even - 2 : 2]])
+
+    return together(shape, upper, p), together(shape, lower, g, p)
 
 
 def carry_merged(g: Share, p: Share, product: Share) -> tuple[Share, Share]:
