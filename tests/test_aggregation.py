@@ -24,6 +24,7 @@ from wwfl.aggregation import (
     Median,
     MultiKrum,
     NormClipping,
+    Screened,
     TrimmedMean,
     TrimmedMeanVariant,
     plain,
@@ -115,6 +116,7 @@ CASES: dict[str, Case] = {
     "norm-clipping, tight": (NormClipping(0.01), clipping(0.01)),
     "fltrust": (FLTrust(), fltrust),
     "fedavgm, first round": (FedAvgM(), mean),
+    "screened": (Screened(TrimmedMean(1), 2.0**14), trimmed(1)),
 }
 
 

@@ -26,6 +26,7 @@ COSTS = {  # bytes offline, bytes online, rounds online
     ("2pc", "median"): (177_008, 43_376, 7),
     ("2pc", "krum"): (51_067, 21_976, 14),
     ("2pc", "multi-krum"): (51_259, 21_992, 15),
+    ("2pc", "multi-krum, screened"): (435_785, 119_318, 32),
     ("2pc", "norm-clipping"): (113_885, 36_340, 25),
     ("3pc", "fedavg"): (0, 0, 0),
     ("3pc", "fedavg, stored"): (192, 1_040, 2),
@@ -38,6 +39,7 @@ COSTS = {  # bytes offline, bytes online, rounds online
     ("3pc", "median"): (8, 174_920, 15),
     ("3pc", "krum"): (0, 44_870, 32),
     ("3pc", "multi-krum"): (192, 44_886, 33),
+    ("3pc", "multi-krum, screened"): (192, 299_217, 55),
     ("3pc", "norm-clipping"): (604, 94_644, 42),
 }
 

@@ -5,6 +5,7 @@ from .fedavg import FedAvg, FedAvgM
 from .fltrust import FLTrust
 from .krum import Krum, MultiKrum
 from .rules import WAN, Aggregation, Inputs
+from .screen import Screened
 from .trimmed import Median, TrimmedMean
 from .variant import TrimmedMeanVariant
 
@@ -19,6 +20,7 @@ __all__ = [
     "Median",
     "MultiKrum",
     "NormClipping",
+    "Screened",
     "TrimmedMean",
     "TrimmedMeanVariant",
 ]

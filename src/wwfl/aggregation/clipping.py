@@ -12,7 +12,7 @@ from wwfl_core.ops.wide import exact_product, wide_inv_sqrt
 from wwfl_core.tensor import SharedTensor
 
 from .rules import Aggregation, Inputs
-from .updates import NORM_BITS, check_norm_bound, diagonal, gram, mixture, scaled, shortened, updates
+from .updates import NORM_BITS, check_norm_bound, diagonal, gram, mixture, norm_limit, scaled, shortened, updates
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,9 @@ class NormClipping(Aggregation):
 
     def in_range(self, update: F64, frac_bits: int) -> F64:
         return shortened(update, self.norm_bound, frac_bits)
+
+    def norm_limit(self, inputs: int, frac_bits: int) -> float:
+        return norm_limit(self.norm_bound, frac_bits)
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         self.check(len(inputs.models))

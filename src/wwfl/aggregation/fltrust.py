@@ -12,7 +12,7 @@ from wwfl_core.ops.wide import exact_product, product, wide_inv_sqrt, wide_recip
 from wwfl_core.tensor import SharedTensor, concatenate
 
 from .rules import Aggregation, Inputs
-from .updates import NORM_BITS, at_scale, check_norm_bound, diagonal, gram, mixture, shortened, updates
+from .updates import NORM_BITS, at_scale, check_norm_bound, diagonal, gram, mixture, norm_limit, shortened, updates
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ class FLTrust(Aggregation):
 
     def in_range(self, update: F64, frac_bits: int) -> F64:
         return shortened(update, self.norm_bound, frac_bits)
+
+    def norm_limit(self, inputs: int, frac_bits: int) -> float:
+        return norm_limit(self.norm_bound, frac_bits)
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         n = len(inputs.models)

@@ -12,7 +12,7 @@ from wwfl_core.ops import sum_of_ranks_between, top_k_mask
 from wwfl_core.tensor import SharedTensor
 
 from .rules import Aggregation, Inputs
-from .updates import SHARE_BITS, check_norm_bound, diagonal, gram, mixture, scaled, updates
+from .updates import SHARE_BITS, check_norm_bound, diagonal, gram, mixture, norm_limit, scaled, updates
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,10 @@ class MultiKrum(Aggregation):
 
     def _bound(self, inputs: int) -> float | None:
         return None if self.norm_bound is None else 2 * self.norm_bound * math.sqrt(inputs)
+
+    def norm_limit(self, inputs: int, frac_bits: int) -> float:
+        """n squared distances of updates below it still fit."""
+        return norm_limit(None, frac_bits) / (2 * math.sqrt(inputs)) if self.norm_bound is None else self.norm_bound
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         n = len(inputs.models)

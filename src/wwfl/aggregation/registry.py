@@ -22,6 +22,7 @@ from .fedavg import FedAvg, FedAvgM
 from .fltrust import FLTrust
 from .krum import Krum, MultiKrum
 from .rules import Aggregation
+from .screen import Screened
 from .trimmed import Median, TrimmedMean
 from .variant import TrimmedMeanVariant
 
@@ -38,6 +39,7 @@ OWN: Mapping[str, Factory] = {
     "multi-krum": MultiKrum,
     "norm-clipping": NormClipping,
     "fedavgm": FedAvgM,
+    "screened": Screened,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -66,6 +67,11 @@ class Aggregation(ABC):
         """An update [parameters] in the clear that the rule treats as this one, within the range of its arithmetic at
         `frac_bits`. Only float64 asks: there a longer one is known to be longer, on shares it wraps around."""
         return update
+
+    def norm_limit(self, inputs: int, frac_bits: int) -> float:
+        """The Euclidean norm that no update may reach, or its arithmetic at `frac_bits` wraps around; inf where norms
+        do not matter."""
+        return math.inf if self.inner is None else self.inner.norm_limit(inputs, frac_bits)
 
     def affords(self, round_number: int) -> None:  # noqa: B027 (an optional hook)
         """Raises Refused before a round whose result the rule would not release (a spent privacy budget)."""

@@ -39,9 +39,14 @@ def updates(models: Sequence[SharedTensor], current: SharedTensor, norm_bound: f
     return gaps.rescale(min(gaps.frac_bits, NORM_BITS - max(0, math.ceil(math.log2(norm_bound)))))
 
 
+def norm_limit(norm_bound: float | None, frac_bits: int) -> float:
+    """The bound that `updates` keeps."""
+    return 2.0 ** (NORM_BITS - frac_bits) if norm_bound is None else norm_bound
+
+
 def shortened(update: F64, norm_bound: float | None, frac_bits: int) -> F64:
     """An update in the clear, shortened to 99 % of the bound of norms where it is longer."""
-    limit = 0.99 * (2.0 ** (NORM_BITS - frac_bits) if norm_bound is None else norm_bound)
+    limit = 0.99 * norm_limit(norm_bound, frac_bits)
     norm = float(np.linalg.norm(update))
     return update if norm <= limit else update * (limit / norm)
 

@@ -38,6 +38,7 @@ from ..aggregation import (
     Median,
     MultiKrum,
     NormClipping,
+    Screened,
     TrimmedMean,
     TrimmedMeanVariant,
     plain,
@@ -64,6 +65,7 @@ RULES: Mapping[str, Aggregation] = {
     "median": Median(bits=RANGE_BITS),
     "krum": Krum(TRIM),
     "multi-krum": MultiKrum(TRIM),
+    "multi-krum, screened": Screened(MultiKrum(TRIM)),
     "norm-clipping": NormClipping(1.0),
 }
 PAPER: Mapping[str, tuple[float, float]] = {  # megabytes, seconds
