@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from backends import Additive2PC, Plain, Replicated3PC
+from backends.real import Real
 from helpers import rng, share_words
 from wwfl.aggregation import FedAvgM, FLTrust, Inputs, Krum, MultiKrum, NormClipping, Screened, TrimmedMean, plain
-from wwfl.aggregation.screen import FAR, MARGIN, NEAR, PIECE, coefficients
+from wwfl.aggregation.screen import FAR, MARGIN, NEAR, PIECE, coefficients, short
 from wwfl_core import LocalCluster, MPCBackend, SharedTensor
 from wwfl_core.errors import ConfigError, Misuse
 
@@ -20,15 +21,15 @@ LIMIT = 2.0 ** (31 - F)
 ONE = 1 << F
 
 
-def verdicts(mpc: MPCBackend, words: np.ndarray, rule: Screened, coin: bytes | None) -> Any:
+def verdicts(mpc: MPCBackend, words: np.ndarray, limit: float) -> Any:
     owner = mpc.sharing.evaluators[0]
     gaps = SharedTensor(mpc, share_words(mpc, words, owner), F)
-    return mpc.reveal(rule.short(gaps, coin), "verdicts")
+    return mpc.reveal(short(gaps, COIN, limit), "verdicts")
 
 
-def passed(words: np.ndarray, rule: Screened, coin: bytes = COIN, protocol: MPCBackend | None = None) -> np.ndarray:
+def passed(words: np.ndarray, limit: float = LIMIT, protocol: MPCBackend | None = None) -> np.ndarray:
     with LocalCluster(protocol or Plain()) as c:
-        return c.run(verdicts, words, rule, coin)
+        return c.run(verdicts, words, limit)
 
 
 def length(words: np.ndarray) -> np.ndarray:
@@ -61,7 +62,7 @@ def long_updates(d: int) -> np.ndarray:
 @pytest.mark.parametrize("d", [5, 63, PIECE + 5])
 def test_short_updates_pass_and_long_ones_do_not_whatever_their_words(d: int) -> None:
     for words, wanted in ((short_updates(d), True), (long_updates(d), False)):
-        found = passed(words, Screened(FLTrust()))
+        found = passed(words)
         assert (found == wanted).all(), (found, length(words))
 
 
@@ -70,23 +71,21 @@ def test_the_verdict_on_shares_is_the_one_in_the_clear(protocol: type[MPCBackend
     words = np.concatenate([short_updates(30), long_updates(30)])
     between = np.rint(rng().normal(size=(4, 30)) * 100 * ONE).astype(np.int64).view(np.uint64)  # either verdict
     every = np.concatenate([words, between])
-    assert np.array_equal(passed(every, Screened(FLTrust()), protocol=protocol()), passed(every, Screened(FLTrust())))
+    assert np.array_equal(passed(every, protocol=protocol()), passed(every))
 
 
 def test_a_limit_of_ones_own_is_kept() -> None:
-    words, rule = np.concatenate([short_updates(40), long_updates(40)[:5]]), Screened(FLTrust(), limit=LIMIT / 64)
+    words = np.concatenate([short_updates(40), long_updates(40)[:5]])
     small = (words.view(np.int64) // 64).view(np.uint64)
-    assert np.array_equal(passed(small, rule), [True] * 5 + [False] * 5)
-    assert not passed(words[1:4], rule).any()
+    assert np.array_equal(passed(small, LIMIT / 64), [True] * 5 + [False] * 5)
+    assert not passed(words[1:4], LIMIT / 64).any()
 
 
-def test_the_limit_follows_from_the_rule_inside() -> None:
-    def limit(rule: Screened, inputs: int = 9) -> float:
-        return rule._limit(inputs, F)
-
-    assert limit(Screened(FLTrust())) == limit(Screened(TrimmedMean(1))) == LIMIT
-    assert limit(Screened(Krum(1))) == limit(Screened(FedAvgM(Krum(1)))) == LIMIT / 6  # 9 (2 LIMIT / 6)^2 = LIMIT^2
-    assert limit(Screened(NormClipping(1.0, norm_bound=5.0))) == 5.0 and limit(Screened(Krum(1), 3.0)) == 3.0
+def test_rules_say_which_norms_they_bear() -> None:
+    assert FLTrust().norm_limit(9, F) == NormClipping(1.0).norm_limit(9, F) == LIMIT
+    assert Krum(1).norm_limit(9, F) == FedAvgM(Krum(1)).norm_limit(9, F) == LIMIT / 6  # 9 (2 LIMIT / 6)^2 = LIMIT^2
+    assert NormClipping(1.0, norm_bound=5.0).norm_limit(9, F) == MultiKrum(1, norm_bound=5.0).norm_limit(9, F) == 5.0
+    assert TrimmedMean(1).norm_limit(9, F) == Screened(Krum(1)).norm_limit(9, F) == np.inf
 
 
 def test_one_sum_lets_a_large_word_pass_half_the_time_and_a_long_update_13_in_16() -> None:
@@ -158,8 +157,9 @@ def test_what_screening_cannot_do_is_refused_with_the_reason() -> None:
     with pytest.raises(ConfigError, match="limit is a norm"):
         Screened(FLTrust(), limit=0.0)
     with pytest.raises(Misuse, match="coin"):
-        passed(np.zeros((1, 4), np.uint64), Screened(FLTrust()), coin=None)  # type: ignore[arg-type]
+        tensor = Real.alone().public_tensor(np.zeros(3))
+        Screened(Krum(1)).aggregate(Inputs([tensor] * 5, [1.0] * 5, tensor))
     with pytest.raises(ConfigError, match="give a lower limit"):
-        passed(np.zeros((1, 4), np.uint64), Screened(FLTrust(), limit=2.0**41))
+        passed(np.zeros((1, 4), np.uint64), 2.0**41)
     with pytest.raises(ConfigError, match="at least 7 models"):
         Screened(Krum(2)).check(6)

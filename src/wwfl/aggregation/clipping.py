@@ -5,18 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from wwfl_core.arrays import F64
 from wwfl_core.errors import ConfigError
 from wwfl_core.ops.approx import INNER
 from wwfl_core.ops.wide import exact_product, wide_inv_sqrt
 from wwfl_core.tensor import SharedTensor
 
-from .rules import Aggregation, Inputs
-from .updates import NORM_BITS, check_norm_bound, diagonal, gram, mixture, norm_limit, scaled, shortened, updates
+from .rules import Inputs
+from .updates import NORM_BITS, NormBounded, diagonal, gram, mixture, scaled, updates
 
 
 @dataclass(frozen=True)
-class NormClipping(Aggregation):
+class NormClipping(NormBounded):
     """current + mean of g_i min(1, clip / |g_i|), |g_i| the Euclidean norm of an update (Sun et al., 2019).
 
     Norms are compared exactly; those above `clip` are divided out with a relative error of 1e-6. Costs one product of
@@ -30,16 +29,6 @@ class NormClipping(Aggregation):
     def __post_init__(self) -> None:
         if not 2.0**-16 <= self.clip < 2.0**NORM_BITS:
             raise ConfigError(f"{self!r}: clip must be in [2^-16, 2^{NORM_BITS})")
-
-    def check(self, inputs: int) -> None:
-        super().check(inputs)
-        check_norm_bound(self.norm_bound)
-
-    def in_range(self, update: F64, frac_bits: int) -> F64:
-        return shortened(update, self.norm_bound, frac_bits)
-
-    def norm_limit(self, inputs: int, frac_bits: int) -> float:
-        return norm_limit(self.norm_bound, frac_bits)
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         self.check(len(inputs.models))

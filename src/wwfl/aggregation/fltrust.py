@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wwfl_core.arrays import F64
 from wwfl_core.errors import Misuse
 from wwfl_core.ops import relu
 from wwfl_core.ops.approx import INNER
 from wwfl_core.ops.wide import exact_product, product, wide_inv_sqrt, wide_reciprocal
 from wwfl_core.tensor import SharedTensor, concatenate
 
-from .rules import Aggregation, Inputs
-from .updates import NORM_BITS, at_scale, check_norm_bound, diagonal, gram, mixture, norm_limit, shortened, updates
+from .rules import Inputs
+from .updates import NORM_BITS, NormBounded, at_scale, diagonal, gram, mixture, updates
 
 
 @dataclass(frozen=True)
-class FLTrust(Aggregation):
+class FLTrust(NormBounded):
     """current + sum_i T_i (|g_0| / |g_i|) g_i / sum_i T_i with T_i = max(0, cos(g_i, g_0)) (Cao et al., NDSS'21).
 
     g_0 is the update of the model that was trained on the servers' root set; without any trust the model stays. All
@@ -28,19 +27,9 @@ class FLTrust(Aggregation):
 
     norm_bound: float | None = None
 
-    def check(self, inputs: int) -> None:
-        super().check(inputs)
-        check_norm_bound(self.norm_bound)
-
     @property
     def needs_root(self) -> bool:
         return True
-
-    def in_range(self, update: F64, frac_bits: int) -> F64:
-        return shortened(update, self.norm_bound, frac_bits)
-
-    def norm_limit(self, inputs: int, frac_bits: int) -> float:
-        return norm_limit(self.norm_bound, frac_bits)
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         n = len(inputs.models)

@@ -19,10 +19,8 @@ from .updates import SHARE_BITS, check_norm_bound, diagonal, gram, mixture, norm
 class MultiKrum(Aggregation):
     """The mean of the `selected` inputs with the smallest scores (Blanchard et al., NeurIPS'17).
 
-    An input's score is the sum of its n - byzantine - 2 smallest squared distances to others; of equal scores the
-    smaller index is preferred. By default n - byzantine inputs are selected. All distances come from one product of
-    matrices, and scores are exact. n times any squared distance must stay below 2^(62 - 2f) (2,048^2 at 20 bits); a
-    declared `norm_bound` of all updates makes room for larger ones (see `updates`).
+    An input's score is the sum of its n - byzantine - 2 smallest squared distances to others, exact (`norm_limit`; see
+    `updates` for `norm_bound`); of equal scores the smaller index is preferred. By default n - byzantine are selected.
     """
 
     byzantine: int = 2
@@ -44,7 +42,6 @@ class MultiKrum(Aggregation):
         return None if self.norm_bound is None else 2 * self.norm_bound * math.sqrt(inputs)
 
     def norm_limit(self, inputs: int, frac_bits: int) -> float:
-        """n squared distances of updates below it still fit."""
         return norm_limit(None, frac_bits) / (2 * math.sqrt(inputs)) if self.norm_bound is None else self.norm_bound
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:

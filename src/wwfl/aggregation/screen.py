@@ -1,4 +1,15 @@
-"""Screening: inputs that move the model too far count for nothing, whatever words they are made of."""
+"""Screening: inputs that move the model too far count for nothing, whatever words they are made of.
+
+By public coefficients from the coin, drawn when all inputs are fixed (b_j in {0, 1} uniform):
+
+1. Pieces of at most 2^13 coordinates: |sum b_j g_j| <= sqrt(2^13) `limit`, 40 times. If one word is larger than
+   twice that (modulo 2^64), then of b_j = 0 and b_j = 1 at most one passes. A short g passes always, since
+   |sum b_j g_j| <= sqrt(2^13) |g|.
+2. Now no sum over all coordinates wraps around, so s = sum (1 - 2 b_j) g_j is exact: |s| <= `limit` / 2, 134 times.
+   E s^2 = |g|^2 and E s^4 <= 3 |g|^4, so s^2 >= |g|^2 / 4 with probability at least (3/4)^2 / 3 = 3/16
+   (Paley and Zygmund); for |g| <= `limit` / 16.4, |s| > `limit` / 2 has probability at most 2 exp(-8.2^2 / 2)
+   (Hoeffding).
+"""
 
 from __future__ import annotations
 
@@ -32,21 +43,10 @@ MARGIN = 16.4
 class Screened(Aggregation):
     """`base`, on the inputs whose updates are short; an input with a longer one counts as the current model.
 
-    Rules that take inner products assume that norms stay below a bound (`Aggregation.norm_limit`), or words wrap around
-    and a huge update looks like a small one. Here nothing is assumed: an update g is refused for |g| >= `limit` but
-    with probability 2^-40, and accepted for |g| <= `limit` / 16.4 but with the same probability; between them it may be
-    either. Which inputs were refused stays secret. `limit` is the bound of `base` if not given, or 2^(31 - f) around a
-    rule that has none.
-
-    By public coefficients from the coin, drawn when all inputs are fixed (b_j in {0, 1} uniform):
-
-    1. Pieces of at most 2^13 coordinates: |sum b_j g_j| <= sqrt(2^13) `limit`, 40 times. If one word is larger than
-       twice that (modulo 2^64), then of b_j = 0 and b_j = 1 at most one passes. A short g passes always, since
-       |sum b_j g_j| <= sqrt(2^13) |g|.
-    2. Now no sum over all coordinates wraps around, so s = sum (1 - 2 b_j) g_j is exact: |s| <= `limit` / 2, 134 times.
-       E s^2 = |g|^2 and E s^4 <= 3 |g|^4, so s^2 >= |g|^2 / 4 with probability at least (3/4)^2 / 3 = 3/16
-       (Paley and Zygmund); for |g| <= `limit` / 16.4, |s| > `limit` / 2 has probability at most 2 exp(-8.2^2 / 2)
-       (Hoeffding).
+    Where inner products wrap around, a huge update looks like a small one (`Aggregation.norm_limit`). Here nothing is
+    assumed: an update g is refused for |g| >= `limit` but with probability 2^-40, and accepted for
+    |g| <= `limit` / 16.4 but with the same probability; between them it may be either. Which inputs were refused stays
+    secret. `limit`, if not given, is the bound of `base`, and at most 2^(31 - f).
 
     Costs two comparisons per sum in one sign depth, their conjunction, and one product per coordinate; sums are local.
     """
@@ -69,40 +69,36 @@ class Screened(Aggregation):
     def norm_limit(self, inputs: int, frac_bits: int) -> float:
         return math.inf
 
-    def _limit(self, inputs: int, frac_bits: int) -> float:
-        borne = self.base.norm_limit(inputs, frac_bits)
-        return self.limit or (borne if math.isfinite(borne) else norm_limit(None, frac_bits))
-
     def affords(self, round_number: int) -> None:
         self.base.affords(round_number)
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         n = len(inputs.models)
         self.check(n)
+        if inputs.coin is None:
+            raise Misuse("Screened draws coefficients from a coin: give Inputs.coin")
         gaps = updates(inputs.models, inputs.current)
-        kept = self.short(gaps, inputs.coin).to_integers().reshape(n, 1) * gaps
+        borne = self.limit or min(self.base.norm_limit(n, gaps.frac_bits), norm_limit(None, gaps.frac_bits))
+        kept = short(gaps, inputs.coin, borne).to_integers().reshape(n, 1) * gaps
         return self.base.aggregate(replace(inputs, models=[inputs.current + kept[i] for i in range(n)]))
 
-    def short(self, gaps: SharedTensor, coin: bytes | None) -> SharedBits:
-        """[n] bits: 1 for an update [n, parameters] that is accepted.
 
-        Raises:
-            Misuse: without a coin.
-            ConfigError: a limit that leaves no room for sums of so many parameters.
-        """
-        if coin is None:
-            raise Misuse("Screened draws coefficients from a coin: give Inputs.coin")
-        (n, d), f = gaps.shape, gaps.frac_bits
-        limit = self._limit(n, f)
-        near = math.sqrt(min(PIECE, d)) * limit
-        if (2 * d * near + limit) * 2.0**f >= 2.0**63:
-            raise ConfigError(f"{self!r}: sums of {d} parameters do not fit 64 bits; give a lower limit")
-        pieces = [_sums(gaps[:, at : at + PIECE], coin, at) for at in range(0, d, PIECE)]
-        signed = gaps.sum(1).reshape(n, 1) - sum((p[:, NEAR:] for p in pieces[1:]), pieces[0][:, NEAR:]) * 2
-        first = concatenate([p[:, :NEAR] for p in pieces], axis=1)
-        # Where one of the two differences wraps around, the other one is negative.
-        sides = [near - first, first + near, limit / 2 - signed, signed + limit / 2]
-        return all_of(~concatenate(sides, axis=1).negative(), 1)
+def short(gaps: SharedTensor, coin: bytes, limit: float) -> SharedBits:
+    """[n] bits: 1 for an update [n, parameters] that is accepted.
+
+    Raises:
+        ConfigError: a limit that leaves no room for sums of so many parameters.
+    """
+    (n, d), f = gaps.shape, gaps.frac_bits
+    near = math.sqrt(min(PIECE, d)) * limit
+    if (2 * d * near + limit) * 2.0**f >= 2.0**63:
+        raise ConfigError(f"screening by norm {limit:g}: sums of {d} parameters do not fit 64 bits; give a lower limit")
+    pieces = [_sums(gaps[:, at : at + PIECE], coin, at) for at in range(0, d, PIECE)]
+    signed = gaps.sum(1).reshape(n, 1) - sum((p[:, NEAR:] for p in pieces[1:]), pieces[0][:, NEAR:]) * 2
+    first = concatenate([p[:, :NEAR] for p in pieces], axis=1)
+    # Where one of the two differences wraps around, the other one is negative.
+    sides = [near - first, first + near, limit / 2 - signed, signed + limit / 2]
+    return all_of(~concatenate(sides, axis=1).negative(), 1)
 
 
 def _sums(piece: SharedTensor, coin: bytes, at: int) -> SharedTensor:

@@ -16,6 +16,8 @@ from wwfl_core.bilinear import MatMul
 from wwfl_core.errors import ConfigError
 from wwfl_core.tensor import SharedTensor, stack_tensors
 
+from .rules import Aggregation
+
 SHARE_BITS = 24
 """Fractional bits of public weights: with models at 20 fractional bits, values below 2^18 have room."""
 NORM_BITS = 31
@@ -61,6 +63,22 @@ def check_width(rule: object, bits: int) -> None:
     """Raises ConfigError for a comparison width that words do not have."""
     if not 2 <= bits <= 64:
         raise ConfigError(f"{rule!r}: bits is the width of comparisons, 2 to 64")
+
+
+class NormBounded(Aggregation):
+    """A rule whose arithmetic needs norms below a bound: `norm_bound`, a field of the rule (see `updates`)."""
+
+    norm_bound: float | None
+
+    def check(self, inputs: int) -> None:
+        super().check(inputs)
+        check_norm_bound(self.norm_bound)
+
+    def in_range(self, update: F64, frac_bits: int) -> F64:
+        return shortened(update, self.norm_bound, frac_bits)
+
+    def norm_limit(self, inputs: int, frac_bits: int) -> float:
+        return norm_limit(self.norm_bound, frac_bits)
 
 
 def gram(matrix: SharedTensor) -> SharedTensor:
