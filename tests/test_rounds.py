@@ -221,10 +221,10 @@ def test_a_cluster_that_fails_costs_the_round_only_its_contribution(error: type[
 def test_a_cluster_that_is_late_is_left_out() -> None:
     train, test = digits()
     trouble: dict[str, Any] = {}
-    schedule = Schedule(20, 2, 2, 20, SGD(0.5), cluster_deadline_s=4.0)
+    schedule = Schedule(20, 2, 2, 20, SGD(0.5), cluster_deadline_s=8.0)
     with with_trouble(trouble, schedule=schedule) as fed:
         fed.fit(train, test, rounds=1)
-        trouble["sleep_s"] = 5.0
+        trouble["sleep_s"] = 9.0
         begun = time.monotonic()
         fed.fit(train, test, rounds=2)
         assert "bad" in fed.history[1].absent and "good" not in fed.history[1].absent
