@@ -3,8 +3,24 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from functools import cache
 from importlib.metadata import distribution
+from typing import NamedTuple
+
+
+class Compiled(NamedTuple):
+    """The PTX, for a real architecture the machine code, and what the compiler said."""
+
+    ptx: str
+    cubin: bytes
+    log: str
+
+    def spilled(self) -> dict[str, int]:
+        """Bytes that each kernel moves between registers and local memory, where the options ask ptxas to tell."""
+        pattern = r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads"
+        found = re.findall(pattern, self.log, re.DOTALL)
+        return {kernel: int(stores) + int(loads) for kernel, stores, loads in found}
 
 
 class Nvrtc:
@@ -28,15 +44,16 @@ class Nvrtc:
     def _check(self, code: int) -> None:
         assert code == 0, self._lib.nvrtcGetErrorString(code).decode()
 
-    def compile(self, text: str, name: str, options: tuple[str, ...]) -> tuple[str, bytes]:
-        """The PTX and, for a real architecture, the machine code. Raises AssertionError with the compiler's log."""
+    def compile(self, text: str, name: str, options: tuple[str, ...]) -> Compiled:
+        """What the compiler makes of a source. Raises AssertionError with the compiler's log."""
         program = ctypes.c_void_p()
         self._check(self._lib.nvrtcCreateProgram(ctypes.byref(program), text.encode(), name.encode(), 0, None, None))
         try:
             words = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
             code = self._lib.nvrtcCompileProgram(program, len(options), words)
-            assert code == 0, f"{name}: {self._text(program, 'ProgramLog').decode()}"
-            return self._text(program, "PTX").decode(errors="replace"), self._text(program, "CUBIN")
+            log = self._text(program, "ProgramLog").decode(errors="replace")
+            assert code == 0, f"{name}: {log}"
+            return Compiled(self._text(program, "PTX").decode(errors="replace"), self._text(program, "CUBIN"), log)
         finally:
             self._lib.nvrtcDestroyProgram(ctypes.byref(program))
 

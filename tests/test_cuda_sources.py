@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nvrtc import nvrtc
+from nvrtc import Compiled, nvrtc
 from wwfl_core.errors import ConfigError, Misuse, WwflError
 from wwfl_core.kernels import cuda
 from wwfl_core.kernels.cuda import launch, shim
@@ -22,6 +22,10 @@ from wwfl_core.kernels.cuda import launch, shim
 PYTHON_FILES = sorted(Path(launch.__file__).parent.glob("*.py"))
 TARGETS = ["sm_90"]
 CUPY_OPTIONS = ("--device-as-default-execution-space",)  # what CuPy adds to ours
+SPILLED = {
+    "gemm": 72,
+    "check_ring": 32,
+}  # bytes per thread, of kernels that need a few more registers than they may use
 
 
 def entries(ptx: str) -> set[str]:
@@ -29,17 +33,16 @@ def entries(ptx: str) -> set[str]:
 
 
 @cache
-def compiled(source: str, target: str) -> tuple[str, bytes]:
-    """PTX and machine code of a file of kernels."""
-    return nvrtc().compile(
-        launch.source_text(source), source, (f"--gpu-architecture={target}", *launch.OPTIONS, *CUPY_OPTIONS)
-    )
+def compiled(source: str, target: str) -> Compiled:
+    """A file of kernels."""
+    options = (f"--gpu-architecture={target}", *launch.OPTIONS, *CUPY_OPTIONS, "--ptxas-options=-v")
+    return nvrtc().compile(launch.source_text(source), source, options)
 
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("source", launch.sources())
 def test_compiles_for_hopper_without_a_gpu(source: str, target: str) -> None:
-    ptx, cubin = compiled(source, target)
+    ptx, cubin, _ = compiled(source, target)
     assert entries(ptx) and len(cubin) > 1000
     library = ctypes.CDLL(str(shim.build(source)))
     for name in entries(ptx):
@@ -48,7 +51,7 @@ def test_compiles_for_hopper_without_a_gpu(source: str, target: str) -> None:
 
 def test_every_kernel_that_is_launched_exists_and_every_one_that_exists_is_launched() -> None:
     text = "".join(path.read_text() for path in PYTHON_FILES)
-    found = {source: entries(compiled(source, TARGETS[0])[0]) for source in launch.sources()}
+    found = {source: entries(compiled(source, TARGETS[0]).ptx) for source in launch.sources()}
     for source, names in found.items():
         assert f'"{source}"' in text, f"nothing launches {source}"
         for name in names:
@@ -56,8 +59,15 @@ def test_every_kernel_that_is_launched_exists_and_every_one_that_exists_is_launc
             assert f'"{name}"' in text or f'"{stem}"' in text, f"nothing launches {name} of {source}"
 
 
+@pytest.mark.parametrize("source", launch.sources())
+def test_kernels_keep_their_values_in_registers(source: str) -> None:
+    spilled = compiled(source, TARGETS[0]).spilled()
+    assert set(spilled) == entries(compiled(source, TARGETS[0]).ptx)
+    assert {kernel for kernel, size in spilled.items() if size > SPILLED.get(kernel, 0)} == set()
+
+
 def test_the_tensor_kernel_uses_the_tensor_cores() -> None:
-    assert compiled("digits.cu", TARGETS[0])[0].count("mma.sync.aligned.m16n8k32") == 2 * 36 * 2
+    assert compiled("digits.cu", TARGETS[0]).ptx.count("mma.sync.aligned.m16n8k32") == 2 * 36 * 2
 
 
 def test_a_source_that_does_not_compile_is_reported() -> None:
