@@ -180,7 +180,8 @@ class PolicyGuard:
     @contextmanager
     def purpose(self, kind: Kind, who: str) -> Generator[None]:
         """Openings inside are of this kind, asked for by `who`."""
-        outer, self._asked = self._asked, (kind, who)
+        outer = self._asked
+        self._asked = (kind, who)
         try:
             yield
         finally:
