@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from itertools import combinations, product
+from time import process_time
 
 import pytest
 
 from wwfl_core.errors import Misuse
-from wwfl_core.sharing import ADDITIVE_2PC, PLAIN, REPLICATED_3PC, TETRAD_4PC, DealPlan, Security, SharingSemantics
+from wwfl_core.sharing import (
+    ADDITIVE_2PC,
+    ADDITIVE_2PC_NO_HELPER,
+    PLAIN,
+    REPLICATED_3PC,
+    TETRAD_4PC,
+    DealPlan,
+    Security,
+    SharingSemantics,
+)
 
 MODULUS = 3
 
@@ -34,6 +45,13 @@ SHARINGS = [
     replicated(5, 2),
     additive(3),
 ]
+UNEVEN = SharingSemantics(
+    "uneven",
+    5,
+    (frozenset({0, 1}), frozenset({2, 3}), frozenset({1, 4}), frozenset({0, 2, 3}), frozenset({4})),
+    (1, -1, 1, -1, 1),
+    offline=frozenset({1, 4}),
+)
 TABLES = pytest.mark.parametrize("sharing", SHARINGS, ids=lambda s: s.name)
 
 
@@ -149,6 +167,155 @@ def test_a_value_that_all_holders_of_a_component_know_is_dealt_for_free() -> Non
 def test_what_a_helper_deals_is_masked_by_a_key_that_the_receiver_lacks() -> None:
     plan = ADDITIVE_2PC.deal_plan((2,))
     assert plan.receivers == (0,) and plan.masks == ((1, frozenset({1, 2})),)
+
+
+def cheapest_by_search(sharing: SharingSemantics, dealers: tuple[int, ...], *, offline: bool) -> DealPlan | None:
+    """The definition: of every computed component with every set of masks, the least cost; of several, the lowest
+    components. Exponential."""
+    group, everyone = frozenset(dealers), frozenset(range(sharing.parties))
+    outsiders = sorted(everyone - group)
+    coalitions = [set(c) for c in combinations(outsiders, min(sharing.security.corruptions, len(outsiders)))]
+    best: tuple[tuple[object, ...], DealPlan] | None = None
+    for computed in sharing.components:
+        receivers = tuple(sorted(sharing.holders[computed] - group))
+        keys = {c: h | group for c, h in enumerate(sharing.holders) if c != computed and h | group != everyone}
+        for chosen in (c for size in range(len(keys) + 1) for c in combinations(keys, size)):
+            masks = tuple((c, keys[c]) for c in chosen)
+            hidden = all(not set(receivers) & c or any(not key & c for _, key in masks) for c in coalitions)
+            if not hidden or (receivers and not masks):
+                continue
+            late = computed in sharing.offline and not offline
+            cost = (late, len(receivers), not masks, len(masks), computed, chosen)
+            if best is None or cost < best[0]:
+                best = cost, DealPlan(dealers, computed, receivers, masks)
+    return best[1] if best else None
+
+
+@pytest.mark.parametrize(
+    "sharing", [*SHARINGS, ADDITIVE_2PC_NO_HELPER, additive(4), replicated(4, 2), UNEVEN], ids=lambda s: s.name
+)
+def test_a_plan_is_the_cheapest_of_all(sharing: SharingSemantics) -> None:
+    for dealers in subsets(sharing.parties):
+        for offline in (False, True):
+            wanted = cheapest_by_search(sharing, dealers, offline=offline)
+            if wanted is None:
+                with pytest.raises(Misuse, match="no component can carry"):
+                    sharing.deal_plan(dealers, offline=offline)
+            else:
+                assert sharing.deal_plan(dealers, offline=offline) == wanted
+
+
+def in_short(plan: DealPlan) -> str:
+    """Computed component > receivers; masks: component(key)."""
+    masks = " ".join(f"{c}({''.join(map(str, sorted(key)))})" for c, key in plan.masks)
+    return f"{plan.computed}>{''.join(map(str, plan.receivers))}; {masks}"
+
+
+PINNED: list[tuple[SharingSemantics, dict[str, str]]] = [
+    (
+        ADDITIVE_2PC,
+        {
+            "0": "0>; 1(01)",
+            "1": "1>; 0(01)",
+            "2": "0>0; 1(12)",
+            "01": "0>; 1(01)",
+            "02": "0>; ",
+            "12": "1>; ",
+            "012": "0>; ",
+        },
+    ),
+    (
+        REPLICATED_3PC,
+        {
+            "0": "0>2; 1(01)",
+            "1": "1>0; 2(12)",
+            "2": "0>0; 2(12)",
+            "01": "1>; ",
+            "02": "0>; ",
+            "12": "2>; ",
+            "012": "0>; ",
+        },
+    ),
+    (
+        TETRAD_4PC,
+        {
+            "0": "0>12; 1(023) 2(013)",
+            "1": "0>02; 2(013) 3(123)",
+            "2": "0>01; 1(023) 3(123)",
+            "3": "0>012; 1(023) 2(013) 3(123)",
+            "01": "0>2; 2(013)",
+            "02": "0>1; 1(023)",
+            "03": "0>12; 1(023) 2(013)",
+            "12": "0>0; 3(123)",
+            "13": "0>02; 2(013) 3(123)",
+            "23": "0>01; 1(023) 3(123)",
+            "012": "0>; ",
+            "013": "0>2; 2(013)",
+            "023": "0>1; 1(023)",
+            "123": "0>0; 3(123)",
+            "0123": "0>; ",
+        },
+    ),
+    (
+        replicated(5, 2),
+        {
+            "0": "4>34; 5(024) 6(023) 7(014) 8(013) 9(012)",
+            "1": "1>34; 2(124) 3(123) 7(014) 8(013) 9(012)",
+            "2": "0>34; 2(124) 3(123) 5(024) 6(023) 9(012)",
+            "3": "0>24; 1(134) 3(123) 4(034) 6(023) 8(013)",
+            "4": "0>23; 1(134) 2(124) 4(034) 5(024) 7(014)",
+            "01": "7>4; 8(013) 9(012)",
+            "02": "5>4; 6(023) 9(012)",
+            "03": "4>4; 6(023) 8(013)",
+            "04": "4>3; 5(024) 7(014)",
+            "12": "2>4; 3(123) 9(012)",
+            "13": "1>4; 3(123) 8(013)",
+            "14": "1>3; 2(124) 7(014)",
+            "23": "0>4; 3(123) 6(023)",
+            "24": "0>3; 2(124) 5(024)",
+            "34": "0>2; 1(134) 4(034)",
+            "012": "9>; 2(0124)",
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("sharing", "plans"), PINNED, ids=[s.name for s, _ in PINNED])
+def test_the_plans_of_these_sharings_stay_as_they_are(sharing: SharingSemantics, plans: dict[str, str]) -> None:
+    """Checkpoints and measured costs rest on them: who draws which mask, and who sends what to whom."""
+    assert {d: in_short(sharing.deal_plan(map(int, d))) for d in plans} == plans
+
+
+def test_seven_parties_with_three_corrupt_get_a_plan_at_once() -> None:
+    """Against the definition: what coalitions of others see is independent of the value (one key that they lack masks
+    the computed component; all others are drawn apart from the value), and no way has fewer messages."""
+    sharing = replicated(7, 3)
+    for dealers in [d for d in subsets(7) if len(d) <= 2]:
+        before = process_time()
+        plan = sharing.deal_plan(dealers)
+        assert process_time() - before < 1
+        group, holders = set(dealers), sharing.holders[plan.computed]
+        assert set(plan.receivers) == holders - group
+        assert len(plan.receivers) == min(len(h - group) for h in sharing.holders)
+        assert all(key == sharing.holders[c] | group and c != plan.computed for c, key in plan.masks)
+        seeing = [set(c) for c in combinations(sorted(set(range(7)) - group), 3) if holders & set(c)]
+        for coalition in seeing:
+            assert any(not key & coalition for _, key in plan.masks), (plan, coalition)
+        for left_out in plan.masks:  # every mask is needed
+            rest = [key for mask, key in plan.masks if mask != left_out[0]]
+            assert any(all(key & coalition for key in rest) for coalition in seeing)
+
+
+class Careless(SharingSemantics):
+    def reveals(self, coalition: Iterable[int]) -> bool:
+        return False
+
+
+def test_a_table_that_only_claims_to_hide_has_no_plan() -> None:
+    """Party 0 holds everything. (Where `reveals` tells the truth, there is a plan for whoever deals.)"""
+    sharing = Careless("careless", 4, (frozenset({0, 1}), frozenset({0, 2})), (1, 1))
+    with pytest.raises(Misuse, match="no component can carry a value dealt by parties"):
+        sharing.deal_plan((3,))
 
 
 # ---------------------------------------------------------------------- groups

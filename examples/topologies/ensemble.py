@@ -11,7 +11,8 @@ def main(rounds: int = 3, clients: int = 3, samples: int = 100) -> float:
     with Federation(
         mlp(1024, [16], 10), Replicated3PC(), owners, Ensemble(), schedule=schedule, insecure_seed=1
     ) as fed:
-        return fed.fit(train, test[:200], rounds=rounds)[-1].accuracy
+        fed.fit(train, rounds=rounds)
+        return fed.evaluate(test[:200])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ def main(rounds: int = 5, clients: int = 4, samples: int = 100) -> float:
     north = Group(Replicated3PC(), [Cluster(Replicated3PC(), clients), Cluster(Additive2PC(), clients)], name="north")
     south = Group(Additive2PC(), [Cluster(Additive2PC(), clients)], name="south")
     with Federation(mlp(1024, [16], 10), Additive2PC(), [north, south], schedule=schedule, insecure_seed=1) as fed:
-        return fed.fit(train, test[:200], rounds=rounds)[-1].accuracy
+        fed.fit(train, rounds=rounds)
+        return fed.evaluate(test[:200])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ def main(rounds: int = 5, clients: int = 6, samples: int = 100) -> float:
     schedule = Schedule(samples_per_client=samples, clients_per_round=clients // 2, batch=10, sgd=SGD(0.1))
     edges = [Group(Plain(), [LocalTrainers(clients)], name=f"edge-{i}") for i in range(3)]
     with Federation(mlp(1024, [16], 10), Plain(), edges, schedule=schedule, insecure_seed=1) as fed:
-        return fed.fit(train, test[:200], rounds=rounds)[-1].accuracy
+        fed.fit(train, rounds=rounds)
+        return fed.evaluate(test[:200])
 
 
 if __name__ == "__main__":

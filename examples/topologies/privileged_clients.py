@@ -10,7 +10,8 @@ def main(rounds: int = 5, clients: int = 4, samples: int = 100) -> float:
     members = [Cluster(Replicated3PC(), clients), LocalTrainers(clients, name="hospitals")]
     with Federation(mlp(1024, [16], 10), Additive2PC(), members, schedule=schedule, insecure_seed=1) as fed:
         print(f"the model is protected against: {fed.guarantee}")
-        return fed.fit(train, test[:200], rounds=rounds)[-1].accuracy
+        fed.fit(train, rounds=rounds)
+        return fed.evaluate(test[:200])
 
 
 if __name__ == "__main__":

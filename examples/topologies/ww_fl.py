@@ -9,7 +9,8 @@ def main(rounds: int = 5, clients: int = 4, samples: int = 100) -> float:
     schedule = Schedule(samples_per_client=samples, clients_per_round=clients // 2, batch=20, sgd=SGD(0.1))
     clusters = [Cluster(Replicated3PC(), clients), Cluster(Additive2PC(), clients)]
     with Federation(mlp(1024, [16], 10), Additive2PC(), clusters, schedule=schedule, insecure_seed=1) as fed:
-        return fed.fit(train, test[:200], rounds=rounds)[-1].accuracy
+        fed.fit(train, rounds=rounds)
+        return fed.evaluate(test[:200])
 
 
 if __name__ == "__main__":

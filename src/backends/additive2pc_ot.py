@@ -63,7 +63,7 @@ class Additive2PCOT(Additive2PC):
         "bit_to_ring": DeclaredCost(lambda s: 96 * s.n + TELL, 2, 1),  # (the bit is made in a run before)
         "inject": DeclaredCost(lambda s: 256 * s.n + TELL, 130, 1),
     }
-    supply: Transferred
+    transfers: Transferred  # the supply
 
     def __init__(self, *, helper: bool = False, frac_bits: int = 20) -> None:
         if helper:
@@ -72,7 +72,7 @@ class Additive2PCOT(Additive2PC):
 
     def at(self, party: Party) -> Self:
         bound = super().at(party)
-        bound.supply = Transferred(party, PAIR)
+        bound.supply = bound.transfers = Transferred(party, PAIR)
         return bound
 
     # ------------------------------------------------------------------ comparison
@@ -84,7 +84,7 @@ class Additive2PCOT(Additive2PC):
         p = Share(BITS, word.shape, {self.me: word})
         low = word[: bits - 1].reshape(-1)
         op = self.party.op("and")
-        mask, c = self.supply.private_conjunction(op, low.size)
+        mask, c = self.transfers.private_conjunction(op, low.size)
         g = pair.conjoin(op, PAIR, low, mask, c).reshape(bits - 1, -1)
         return Share(BITS, g.shape, {self.me: g}), p
 

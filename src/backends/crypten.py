@@ -134,7 +134,7 @@ class CrypTen(MPCBackend):
             return self._conjunction(f, x, y, shape)
         if x.algebra == RING32:  # shares of the product modulo 2^64 are shares modulo 2^32
             wide = [Share(RING, v.shape, {c: a.astype(np.uint64) for c, a in v.parts.items()}) for v in (x, y)]
-            return reduce(self.bilinear(f, *wide), RING32)
+            return reduce(self.bilinear(f, wide[0], wide[1]), RING32)
         local = truncate if self.local_truncation else 0
         a, b = x.parts.get(self.me), y.parts.get(self.me)
         z = self._share(self._call(f.name, "product", f, a, b, x.shape, y.shape, local), shape)
@@ -178,7 +178,8 @@ class CrypTenLocal(CrypTen):
     name = "crypten-local"
     local_truncation = True
     sharing = replace(SHARING, security=Security(caveats=CAVEATS))
-    known_defects: ClassVar[Mapping[str, str]] = CrypTen.known_defects | {
+    known_defects: ClassVar[Mapping[str, str]] = {
+        **CrypTen.known_defects,
         "truncation/error": NOT_EXACT,
         "correctness/softmax": f"{NOT_EXACT}; the framework's reciprocal truncates values near 2^62",
         "views/uniform": f"{WORDS_FOR_BITS}; local truncation shifts the shares, so their high bits are not uniform",

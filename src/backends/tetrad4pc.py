@@ -153,9 +153,10 @@ class Tetrad4PC(MPCBackend):
         sigma = op.random(K3, "sg", BITS, (packed(n),)) if self.me in K3 else None
         s = op.random(K3, "s", RING, (n,)) if self.me in K3 else None
         w = self._wrap_seed(op, sigma, high, s, n, bits)
-        flip = None if c is None else truncation.wrap_message(c.reshape(-1), sigma, left=True)
+        flip = None if c is None or sigma is None else truncation.wrap_message(c.reshape(-1), sigma, left=True)
         d = self._joint(op, EVALUATORS[::-1], CS1, flip, (BITS, (packed(n),)), offline=False)
         if c is not None:
+            assert e is not None and s is not None and flip is not None
             mine = kernels.pack_words(steps.wrap_share(c.reshape(-1), e, u), bits)
             theirs = self._swap(op, mine)
             wrap = kernels.unpack_words(mine, n, bits) + kernels.unpack_words(theirs, n, bits)
@@ -164,6 +165,7 @@ class Tetrad4PC(MPCBackend):
         if r is not None:
             right = steps.right_half(r.reshape(-1), bits, u).reshape(shape)
         if self.me == CS1:
+            assert d is not None and high is not None and w is not None
             v = RING.masked(kernels.expand(d, n) * high + times_sign(w, d), u)
             self._vouch_check_value(op, kernels.pack_words(v, bits))
         jobs = [(left if self.me in EVALUATORS else None, EVALUATORS), (right, OFFLINE_PAIR, OFFLINE)]
@@ -174,6 +176,7 @@ class Tetrad4PC(MPCBackend):
     ) -> Array | None:
         """CS4 sends CS1 w = sigma r* + s mod 2^bits."""
         if self.me == CS4:
+            assert sigma is not None and high is not None and s is not None
             w = kernels.expand(sigma, n) * high + s
             op.send(CS1, kernels.pack_words(w, bits), OFFLINE)
         if self.me == CS1:
@@ -197,11 +200,14 @@ class Tetrad4PC(MPCBackend):
         s = op.random(K3, "s", BITS, size) if self.me in K3 else None
         result = None
         if self.me == CS4:
+            assert r is not None and s is not None
             op.send(CS1, (p.parts[L3][:low] & r[:low]) ^ s, OFFLINE)
         elif self.me == CS1:
+            assert r is not None
             w = op.recv(CS4, np.uint8, size, OFFLINE)
             self._vouch_check_value(op, (p.parts[M][:low] & r[:low]) ^ w ^ u[L1] ^ u[L2])
         else:
+            assert c is not None and s is not None
             own = L1 if self.me == CS3 else L2
             mine = (c[:low] & p.parts[own][:low]) ^ u[own]
             result = mine ^ self._swap(op, mine)
@@ -213,7 +219,7 @@ class Tetrad4PC(MPCBackend):
     def _lift_lambda(self, op: Op, b: Share, n: int) -> dict[int, Array]:
         """u = l1 ^ l2 of a bit as ring shares x1 (K1) + x2 (K2): 64 bits offline."""
         x = {L1: op.random(K1, "x1", RING, (n,))} if self.me in K1 else {}
-        rest = kernels.expand(b.parts[L1] ^ b.parts[L2], n) - x[L1] if self.me in OFFLINE_PAIR else None
+        rest = kernels.expand(BITS.add(b.parts[L1], b.parts[L2]), n) - x[L1] if self.me in OFFLINE_PAIR else None
         got = self._joint(op, (CS4, CS1), CS2, rest, (RING, (n,)), offline=True)
         if self.me in K2:
             assert got is not None
@@ -235,11 +241,14 @@ class Tetrad4PC(MPCBackend):
             t = {k: times_sign(part, b.parts[L3], add_bit=k == L1) for k, part in x.items()}
         m = b.parts.get(M)
         if self.me == CS4:
+            assert s is not None
             op.send(CS1, t[L1] + t[L2] + s, OFFLINE)
         elif self.me == CS1:
+            assert m is not None
             w = op.recv(CS4, np.uint64, (n,), OFFLINE)
             self._vouch_check_value(op, RING.masked(RING.masked(times_sign(w, m), u[L1]), u[L2]))
         else:
+            assert m is not None and s is not None
             own = L1 if self.me == CS3 else L2
             mine = RING.masked(times_sign(t[own], m), u[own])
             both = mine + self._swap(op, mine)
@@ -275,7 +284,7 @@ class Tetrad4PC(MPCBackend):
         y2 = self._joint(op, (CS2, CS1), CS3, part.get(L2), (RING, (n,)), offline=False)
         result = None
         if self.me in EVALUATORS:
-            assert y1 is not None and y2 is not None
+            assert y1 is not None and y2 is not None and mb is not None and mx is not None
             result = y1 + y2 + part[L3] + kernels.expand(mb, n) * mx
         z = self.deal(result, EVALUATORS, (n,), name="inject")
         return self._with_masks(z, u).reshape(*shape)

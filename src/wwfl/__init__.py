@@ -8,7 +8,39 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from backends.additive2pc import Additive2PC
+    from backends.plain import Plain
+    from backends.replicated3pc import Replicated3PC
+    from backends.tetrad4pc import Tetrad4PC
+    from reshare.api import reshare
+    from wwfl.aggregation import (
+        Aggregation,
+        FedAvg,
+        FedAvgM,
+        FLTrust,
+        Krum,
+        Median,
+        MultiKrum,
+        NormClipping,
+        TrimmedMean,
+        TrimmedMeanVariant,
+    )
+    from wwfl.attacks import attack, model_attack, poison
+    from wwfl.data import datasets
+    from wwfl.federation import Federation
+    from wwfl.inference import InferenceService, RateLimit
+    from wwfl.nn.models import MLP, LeNet, LogisticRegression, ResNet9
+    from wwfl.nn.train import SGD
+    from wwfl.policy import Permission, RevealPolicy
+    from wwfl.privacy import Budget, Private
+    from wwfl.schedule import Round, Schedule
+    from wwfl.topology import Cluster, Ensemble, Group, LocalTrainers, Servers
+    from wwfl_core.cluster import LocalCluster
+    from wwfl_core.cost import NetworkModel
+    from wwfl_core.errors import WwflError
 
 _HOME = {
     "Federation": "wwfl.federation",

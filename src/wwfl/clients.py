@@ -169,7 +169,7 @@ def content_key(test: Dataset) -> str:
         raise ConfigError(f"{test.name}: a test set without images says nothing")
     digest = hashlib.sha256(repr(test.images.shape).encode())
     for array in (test.images, test.labels):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

@@ -169,6 +169,7 @@ def _reveal(federation: Federation, folder: RunFolder) -> None:
         return
     opened = _opened(federation)
     model = federation.reveal(section.reason)
-    np.savez(folder.path / "model.npz", **{name: p.detach().numpy() for name, p in model.named_parameters()})
+    arrays: dict[str, Any] = {name: p.detach().numpy() for name, p in model.named_parameters()}
+    np.savez(folder.path / "model.npz", **arrays)
     folder.append_openings(done, _new_openings(federation, opened))
     folder.note(revealed_after_round=done)

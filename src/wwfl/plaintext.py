@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -20,13 +22,14 @@ from wwfl_core.errors import ConfigError, Misuse
 
 Params = dict[str, np.ndarray]
 """Name of a parameter or running statistic -> float64 array."""
+Indices = Sequence[int] | npt.NDArray[np.integer[Any]]
 
 
 def train_cluster(
     module: nn.Module,
     images: np.ndarray | torch.Tensor,
     labels: np.ndarray | torch.Tensor,
-    batches: Sequence[np.ndarray],
+    batches: Sequence[Indices],
     lr: float,
     momentum: float = 0.0,
     *,
@@ -118,7 +121,7 @@ def run(
     model: nn.Module | Callable[[], nn.Module],
     train: Dataset,
     test: Dataset,
-    schedule: Sequence[Sequence[Sequence[np.ndarray]]],
+    schedule: Sequence[Sequence[Sequence[Indices]]],
     lr: float,
     rounds: int | None = None,
     *,
@@ -186,7 +189,7 @@ def _check_module(module: nn.Module) -> None:
             raise ConfigError(f"{name}: momentum=None counts batches, and counts are not averaged; set a momentum")
 
 
-def _indices(batch: np.ndarray, count: int, where: str) -> np.ndarray:
+def _indices(batch: Indices, count: int, where: str) -> np.ndarray:
     index = np.asarray(batch)
     if index.ndim != 1 or not index.size or not np.issubdtype(index.dtype, np.integer):
         raise Misuse(f"{where}: needs a 1-d integer array of at least one index, got {index.dtype} {index.shape}")

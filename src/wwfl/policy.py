@@ -11,7 +11,7 @@ No torch here: server processes stay small.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
@@ -46,7 +46,7 @@ class Permission:
     when: str = "always"
     min_clients: int = 0
     min_clusters: int = 0
-    who: frozenset[str] | None = None
+    who: Set[str] | None = None
 
     def __post_init__(self) -> None:
         if self.when not in ("always", "never", "final") and self.period < 1:
@@ -180,7 +180,8 @@ class PolicyGuard:
     @contextmanager
     def purpose(self, kind: Kind, who: str) -> Generator[None]:
         """Openings inside are of this kind, asked for by `who`."""
-        outer, self._asked = self._asked, (kind, who)
+        outer = self._asked
+        self._asked = (kind, who)
         try:
             yield
         finally:

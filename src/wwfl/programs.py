@@ -134,7 +134,7 @@ def train_batch(
         velocity = Velocity(*momentum) if momentum else None
         params, start = unflatten(flat, layers), None if anchor is None else unflatten(anchor, layers)
         params, velocity = train(mpc, network, params, images, one_hot, batches, sgd, velocity, start)
-        return flatten(params), tuple(velocity) if velocity else None
+        return flatten(params), None if velocity is None else (velocity.flat, velocity.batch)
 
 
 def aggregate(

@@ -228,35 +228,70 @@ class SharingSemantics:
 
 
 def _deal_plan(sharing: SharingSemantics, dealers: tuple[int, ...], offline: bool) -> DealPlan:
+    """Of one plan per computed component, the one of least cost: no offline component if it can be helped, then fewest
+    messages, then with a mask rather than without (so that components are not zero), then fewest masks, then the lowest
+    component."""
     group = frozenset(dealers)
     # A mask that every party knows hides nothing, so such components are not worth drawing.
     everyone = frozenset(range(sharing.parties))
+    keys = {c: holders | group for c, holders in enumerate(sharing.holders) if holders | group != everyone}
     found: list[tuple[tuple[bool, int, bool, int, int], DealPlan]] = []
     for computed in sharing.components:
-        late = computed in sharing.offline and not offline
-        receivers = tuple(sorted(sharing.holders[computed] - group))
-        if not receivers and sharing.holders[computed] <= group:  # needs no mask: its holders know the value anyway
-            found.append(((late, 0, True, 0, computed), DealPlan(dealers, computed, (), ())))
-        others = [c for c in sharing.components if c != computed and sharing.holders[c] | group != everyone]
-        for count in range(1, len(others) + 1):
-            for chosen in combinations(others, count):
-                masks = tuple((c, sharing.holders[c] | group) for c in chosen)
-                if _hides(sharing, group, frozenset(receivers), [key for _, key in masks]):
-                    cost = (late, len(receivers), False, count, computed)
-                    found.append((cost, DealPlan(dealers, computed, receivers, masks)))
+        receivers = sharing.holders[computed] - group
+        others = {c: key for c, key in keys.items() if c != computed}
+        chosen = _masks(sharing, group, receivers, others)
+        if chosen is not None:
+            late = computed in sharing.offline and not offline
+            masks = tuple((c, keys[c]) for c in chosen)
+            cost = (late, len(receivers), not masks, len(masks), computed)
+            found.append((cost, DealPlan(dealers, computed, tuple(sorted(receivers)), masks)))
     if not found:
         raise Misuse(f"sharing {sharing.name!r}: no component can carry a value dealt by parties {dealers}")
     return min(found, key=lambda item: item[0])[1]
 
 
-def _hides(sharing: SharingSemantics, dealers: Parties, receivers: Parties, keys: list[Parties]) -> bool:
-    """Whether every coalition of permitted size without a dealer that sees the computed component lacks a mask."""
+def _masks(
+    sharing: SharingSemantics, dealers: Parties, receivers: Parties, keys: Mapping[int, Parties]
+) -> tuple[int, ...] | None:
+    """Which of the components `keys` to draw, so that every permitted coalition without a dealer that sees the computed
+    component lacks the key of a mask; None if even all of them are not enough.
+
+    Right: a coalition that lacks the key of some mask sees the computed component as uniform, whatever else it holds,
+    because masks are independent and coefficients are units. Coalitions of the permitted size are enough: a smaller one
+    lacks what a larger one lacks. One that meets no receiver sees masks only. So the masks must *cover* the coalitions
+    that meet a receiver, where a component covers those that share no member with its key, and the loop below ends when
+    all are covered. A cover exists if `reveals` is true to the table: a permitted coalition lacks a component, which is
+    not the computed one if it meets a receiver; no dealer is a member, so it lacks that component's key.
+
+    Fast: in turn, the component that covers most of what is uncovered, the lowest of several. Each turn covers
+    something, so that the work is polynomial in components times coalitions. Least covers are set covers, in general
+    NP-hard, but masks cost no message, only their drawing. And the cover is the least one, and of several least ones
+    the lowest components,
+
+    - if there is one coalition to cover (every single corruption with one receiver; additive sharings of n parties
+      with n - 1 corrupt): the first turn covers it;
+    - if no component covers two coalitions, as where at most as many parties lack a component as may be corrupt
+      (replicated sharings: exactly as many, so there is nothing to choose): then any cover has a component of its own
+      for every coalition, and each turn takes the lowest one for a coalition.
+
+    For other tables it has at most 1 + ln(coalitions) times as many masks (Chvatal, Math. of OR 1979).
+    """
+    if not keys:
+        return None if receivers else ()  # without receivers nothing is sent: all who hold the component know the value
     outsiders = [p for p in range(sharing.parties) if p not in dealers]
     size = min(sharing.security.corruptions, len(outsiders))
-    return all(
-        not receivers & set(coalition) or any(not key & set(coalition) for key in keys)
-        for coalition in combinations(outsiders, size)
-    )
+    uncovered = {c for c in map(frozenset, combinations(outsiders, size)) if c & receivers}
+    if not uncovered:
+        return (min(keys),)  # nothing to hide, but components should not be zero
+    covers = {c: {coalition for coalition in uncovered if not key & coalition} for c, key in keys.items()}
+    chosen: list[int] = []
+    while uncovered:
+        best = max(sorted(covers), key=lambda c: len(covers[c] & uncovered))
+        if not covers[best] & uncovered:
+            return None  # a subclass whose `reveals` promises too much
+        chosen.append(best)
+        uncovered -= covers[best]
+    return tuple(sorted(chosen))
 
 
 @lru_cache(maxsize=64)

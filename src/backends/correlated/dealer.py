@@ -39,11 +39,11 @@ def private_product(op: Op, roles: Roles, bits: int, n: int) -> tuple[U8, U64] |
     if me == roles.y:
         beta = op.random((roles.y, roles.h), "be", BITS, size)
         return beta, kernels.unpack_words(op.recv(roles.h, np.uint8, (packed(n * bits),), OFFLINE), n, bits)
-    alpha = op.random((roles.x, roles.h), "al", BITS, size)
+    alpha: U8 = op.random((roles.x, roles.h), "al", BITS, size)
     c0 = op.random((roles.x, roles.h), "c0", RING, (n,))
     if me == roles.x:
         return alpha, c0
-    beta = op.random((roles.y, roles.h), "be", BITS, size)
+    beta: U8 = op.random((roles.y, roles.h), "be", BITS, size)
     op.send(roles.y, kernels.pack_words(kernels.expand(alpha & beta, n) - c0, bits), OFFLINE)
     return None
 
@@ -152,9 +152,9 @@ def carry_out(op0: Op, roles: Roles, word: U64 | None, positions: int, shape: Sh
     def padded(value: U8) -> U8:
         return np.concatenate([np.zeros_like(value, shape=(pad, nb)), value]) if pad else value
 
-    mask_a = op0.random((roles.x, roles.h), "a", BITS, (positions, nb)) if me != roles.y else None
-    mask_b = op0.random((roles.y, roles.h), "b", BITS, (positions, nb)) if me != roles.x else None
-    none = op0.party.device.zeros((nodes * RADIX, nb), np.uint8)
+    mask_a: U8 | None = op0.random((roles.x, roles.h), "a", BITS, (positions, nb)) if me != roles.y else None
+    mask_b: U8 | None = op0.random((roles.y, roles.h), "b", BITS, (positions, nb)) if me != roles.x else None
+    none: U8 = op0.party.device.zeros((nodes * RADIX, nb), np.uint8)
     side_a = none if mask_a is None else padded(mask_a)
     side_b = none if mask_b is None else padded(mask_b)
     opened: dict[Wire, U8] = {}

@@ -56,8 +56,9 @@ def tensor(words: Array) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(words).reshape(words.shape).view(np.int64))
 
 
-def words(value: torch.Tensor) -> U64:
-    """The words of a tensor; the memory is shared where it is contiguous."""
+def words(value: Any) -> U64:
+    """The words of a torch tensor; the memory is shared where it is contiguous. (CrypTen is not typed: what it returns
+    passes for a tensor of its own class for GPUs as well.)"""
     return value.detach().contiguous().numpy().view(np.uint64)
 
 
@@ -124,8 +125,10 @@ class RelayCommunicator(Communicator):
     def get_ttp_rank(self) -> int:
         return TTP
 
-    @_logging
-    def all_reduce(self, input: Any, op: Any = torch.distributed.ReduceOp.SUM, batched: bool = False) -> Any:
+    @_logging  # signatures are those of DistributedCommunicator, not those of the base class
+    def all_reduce(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, input: Any, op: Any = torch.distributed.ReduceOp.SUM, batched: bool = False
+    ) -> Any:
         """Both parties send their tensors and combine them; a batch takes one round."""
         mine = input if batched else [input]
         other = P1 if self._rank == P0 else P0
@@ -137,12 +140,20 @@ class RelayCommunicator(Communicator):
         return result if batched else result[0]
 
     @_logging
-    def broadcast(self, input: torch.Tensor, src: int, group: Any = None) -> torch.Tensor:
+    def broadcast(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, input: torch.Tensor, src: int, group: Any = None
+    ) -> torch.Tensor:
         """From the TTP to party 0, which is whom CrypTen's `ttp_comm_group` has in it."""
         if self._rank == src:
             self._relay.send(P0, words(input), Phase.OFFLINE)
             return input
         return tensor(self._relay.recv(src, np.uint64, tuple(input.shape), Phase.OFFLINE))
+
+
+def communicator() -> RelayCommunicator:
+    """That of this process, which `install` made."""
+    assert RelayCommunicator.instance is not None
+    return RelayCommunicator.instance
 
 
 class Client:
@@ -162,7 +173,7 @@ class Client:
     def ttp_request(self, function: str, device: Any, *sizes: Any) -> torch.Tensor:
         """Party 0 receives its part of the tuple."""
         size = self.product_shape if function == "additive" else torch.broadcast_shapes(*sizes)
-        return crypten.communicator.get().broadcast(torch.empty(tuple(size), dtype=torch.long), TTP)
+        return communicator().broadcast(torch.empty(tuple(size), dtype=torch.long), TTP)
 
 
 class Server(ttp_provider.TTPServer):
@@ -174,7 +185,7 @@ class Server(ttp_provider.TTPServer):
 
     def serve(self, function: str, *sizes: Any) -> None:
         """Computes a tuple as CrypTen does and sends party 0 its part."""
-        crypten.communicator.get().broadcast(getattr(self, function)(*sizes), TTP)
+        communicator().broadcast(getattr(self, function)(*sizes), TTP)
 
 
 def install(relay: Relay, rank: int) -> Client:
@@ -184,7 +195,8 @@ def install(relay: Relay, rank: int) -> Client:
     crypten.communicator.DistributedCommunicator = RelayCommunicator
     client = Client()
     ttp_provider.TTPClient = client
-    for module in (ttp_provider, arithmetic, binary):
+    replaced: tuple[Any, ...] = (ttp_provider, arithmetic, binary)
+    for module in replaced:
         if hasattr(module, "generate_random_ring_element"):
             module.generate_random_ring_element = _ring_element
         if hasattr(module, "generate_kbit_random_tensor"):

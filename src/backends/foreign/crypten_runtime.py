@@ -18,10 +18,20 @@ from wwfl_core.bilinear import Bilinear
 from wwfl_core.kernels import expand, pack
 
 from .child import Relay
-from .crypten_bridge import TTP, Client, Server, Stream, install, set_products, set_zero_sharing, tensor, words
+from .crypten_bridge import (
+    TTP,
+    Client,
+    Server,
+    Stream,
+    communicator,
+    install,
+    set_products,
+    set_zero_sharing,
+    tensor,
+    words,
+)
 
 # After the bridge, which makes CrypTen importable.
-from crypten.communicator import get as communicator  # isort: skip
 from crypten.mpc.primitives import beaver, circuit, converters  # isort: skip
 from crypten.mpc.primitives.arithmetic import ArithmeticSharedTensor  # isort: skip
 from crypten.mpc.primitives.binary import BinarySharedTensor  # isort: skip
@@ -98,7 +108,7 @@ class Evaluator:
     def sign(self, keys: Keys, x: U64, shape: Shape, bits: int) -> U8:
         """CrypTen's `_ltz` up to its last step: shares to bits with its adder, then the sign bit; packed."""
         self._use(keys)
-        added = converters._A2B(_arithmetic(_window(x, bits)))
+        added: Any = converters._A2B(_arithmetic(_window(x, bits)))
         return pack(words(added.share) >> np.uint64(63))
 
     def is_zero(self, keys: Keys, x: U64, shape: Shape, bits: int) -> U8:

@@ -197,7 +197,7 @@ def _speed_up() -> None:
                 return original(field, m, i, prfs, uci, n)
             terms = []
             for subset, prf in prfs.items():
-                at = thresha._f_S_i(field, m, i, subset)
+                at: Any = thresha._f_S_i(field, m, i, subset)
                 row = [int(at) * w for w in weights(i, m - len(subset))]
                 terms.append((shake_128(prf.key + uci).digest(n * len(row) * DIGEST_BYTES), row))
             return field.array(weighted_digests(terms, n), check=False)

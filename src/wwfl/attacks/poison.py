@@ -88,7 +88,7 @@ def _applied(
         images[where] = changed.images
     digest = hashlib.sha256(attack.name.encode())
     for array in (ids.astype("<i8"), where.astype("<i8"), labels[where].astype("<i8"), images[where]):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return replace(
         train,
         images=images,

@@ -69,7 +69,8 @@ def measure_pairs(entries: Sequence[Entry], say: Say = lambda _: None) -> tuple[
         for name in factories:
             say(f"starting {name}")
             try:
-                pool.cluster(name, SOURCE), pool.cluster(name, TARGET)
+                for side in (SOURCE, TARGET):
+                    pool.cluster(name, side)
             except (Exception, SystemExit) as error:  # whatever a plug-in does is its own matter
                 problems[name] = reason(error)
         rows: list[Row] = []

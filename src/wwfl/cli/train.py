@@ -163,6 +163,7 @@ def predict(
         if image is not None:
             pixels = read_image(image, test, kept.config.data)
         else:
+            assert index is not None
             if not 0 <= index < len(test):
                 raise ConfigError(f"--index {index}: the test set has images 0..{len(test) - 1}")
             pixels, truth = test.images[index : index + 1], int(test.labels[index])

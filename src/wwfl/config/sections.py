@@ -16,10 +16,10 @@ Placement = Literal["equal", "focused", "cluster-focused", "uniform"]
 Option = bool | int | float | str
 
 
-class Section(BaseModel):
+class Section(BaseModel, frozen=True):
     """A table of the configuration: strict types, immutable, unknown keys refused with the nearest known one."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid")
 
     @model_validator(mode="before")
     @classmethod
@@ -38,107 +38,120 @@ def nearest(word: str, known: Any) -> str:
     return f", did you mean {near[0]!r}?" if near else ""
 
 
-class Model(Section):
+class Model(Section, frozen=True):
     """What is trained."""
 
     name: str = Field(
-        "lenet5", description="lenet5, mlp, logistic_regression, resnet9, or package.module:function (seed -> module)"
+        default="lenet5",
+        description="lenet5, mlp, logistic_regression, resnet9, or package.module:function (seed -> module)",
     )
-    hidden: list[Count] = Field([32], description="widths of the hidden layers of an mlp")
-    norm: Literal["batch", "none"] = Field("batch", description="normalisation of resnet9")
-    int_bits: Annotated[int, Field(ge=2, le=43)] = Field(12, description="integer bits of activations in fixed point")
-    seed: Seed | None = Field(None, description="seed of the (public) initial model; run.seed if absent")
+    hidden: list[Count] = Field(default=[32], description="widths of the hidden layers of an mlp")
+    norm: Literal["batch", "none"] = Field(default="batch", description="normalisation of resnet9")
+    int_bits: Annotated[int, Field(ge=2, le=43)] = Field(
+        default=12, description="integer bits of activations in fixed point"
+    )
+    seed: Seed | None = Field(default=None, description="seed of the (public) initial model; run.seed if absent")
 
 
-class Data(Section):
+class Data(Section, frozen=True):
     """The training and the test set."""
 
     name: Literal["mnist", "fashion-mnist", "cifar10", "images"] = Field(
-        "mnist", description="which format to read; mnist without a folder is the embedded 10,000 + 2,000 digits"
+        default="mnist",
+        description="which format to read; mnist without a folder is the embedded 10,000 + 2,000 digits",
     )
-    folder: str | None = Field(None, description="folder with the files of the set, relative to where wwfl runs")
-    pool: Count = Field(1, description="average images over blocks of this many pixels a side (small, fast models)")
-    train: Count | None = Field(None, description="use only the first so many training images")
-    test: Count | None = Field(None, description="use only the first so many test images")
+    folder: str | None = Field(
+        default=None, description="folder with the files of the set, relative to where wwfl runs"
+    )
+    pool: Count = Field(
+        default=1, description="average images over blocks of this many pixels a side (small, fast models)"
+    )
+    train: Count | None = Field(default=None, description="use only the first so many training images")
+    test: Count | None = Field(default=None, description="use only the first so many test images")
     root: Count | None = Field(
-        None, description="keep the last so many training images as the servers' root set (for rules that need one)"
+        default=None,
+        description="keep the last so many training images as the servers' root set (for rules that need one)",
     )
 
 
-class Partition(Section):
+class Partition(Section, frozen=True):
     """Who holds which training images."""
 
     kind: Literal["iid", "paper", "dirichlet", "regions", "shards", "quantity"] = Field(
-        "iid", description="iid, paper (with duplicates), dirichlet, regions, shards or quantity"
+        default="iid", description="iid, paper (with duplicates), dirichlet, regions, shards or quantity"
     )
-    alpha: Positive = Field(0.5, description="concentration of dirichlet, regions and quantity (small: clients differ)")
-    shards_per_client: Count = Field(2, description="label-sorted shards that each client gets (kind = shards)")
-    seed: Seed | None = Field(None, description="seed of the partition; run.seed if absent")
+    alpha: Positive = Field(
+        default=0.5, description="concentration of dirichlet, regions and quantity (small: clients differ)"
+    )
+    shards_per_client: Count = Field(default=2, description="label-sorted shards that each client gets (kind = shards)")
+    seed: Seed | None = Field(default=None, description="seed of the partition; run.seed if absent")
 
 
-class Network(Section):
+class Network(Section, frozen=True):
     """A modelled network between the servers of a cluster; it costs nothing and delays nothing in reality."""
 
-    latency_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(0.02, description="one-way latency")
-    bandwidth_mbps: Positive = Field(1000.0, description="uplink of each server, megabits per second")
+    latency_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(default=0.02, description="one-way latency")
+    bandwidth_mbps: Positive = Field(default=1000.0, description="uplink of each server, megabits per second")
 
 
-class Servers(Section):
+class Servers(Section, frozen=True):
     """The global servers, who aggregate."""
 
-    protocol: str = Field("2pc", description="a registered protocol (`wwfl backends`) or package.module:Class")
-    hosts: list[str] | None = Field(None, description="who operates each server; by default hosts of their own")
-    device: str = Field("cpu", description="where the servers compute: cpu, cuda, cuda:N")
+    protocol: str = Field(default="2pc", description="a registered protocol (`wwfl backends`) or package.module:Class")
+    hosts: list[str] | None = Field(default=None, description="who operates each server; by default hosts of their own")
+    device: str = Field(default="cpu", description="where the servers compute: cpu, cuda, cuda:N")
     network: Network = Field(
-        Network(latency_s=0.1, bandwidth_mbps=100.0), description="modelled network of the global servers"
+        default=Network(latency_s=0.1, bandwidth_mbps=100.0), description="modelled network of the global servers"
     )
 
 
-class _Member(Section):
-    name: str | None = Field(None, description="name in reports; made from the protocol if absent")
-    count: Count = Field(1, description="this many members alike")
+class _Member(Section, frozen=True):
+    name: str | None = Field(default=None, description="name in reports; made from the protocol if absent")
+    count: Count = Field(default=1, description="this many members alike")
 
 
-class Cluster(_Member):
+class Cluster(_Member, frozen=True):
     """Servers of one protocol, which train on the pooled data of their clients."""
 
-    kind: Literal["cluster"] = Field("cluster", description="cluster, group or trainers")
-    protocol: str = Field("2pc", description="as for the global servers")
-    clients: Count = Field(4, description="clients that share their data with this cluster")
-    hosts: list[str] | None = Field(None, description="who operates each server")
-    device: str = Field("cpu", description="where the servers compute: cpu, cuda, cuda:N")
-    network: Network = Field(Network(), description="modelled network of the cluster")
+    kind: Literal["cluster"] = Field(default="cluster", description="cluster, group or trainers")
+    protocol: str = Field(default="2pc", description="as for the global servers")
+    clients: Count = Field(default=4, description="clients that share their data with this cluster")
+    hosts: list[str] | None = Field(default=None, description="who operates each server")
+    device: str = Field(default="cpu", description="where the servers compute: cpu, cuda, cuda:N")
+    network: Network = Field(default=Network(), description="modelled network of the cluster")
 
 
-class Trainers(_Member):
+class Trainers(_Member, frozen=True):
     """Clients who train on their own and share updates (plain federated learning)."""
 
-    kind: Literal["trainers"] = Field("trainers", description="cluster, group or trainers")
-    clients: Count = Field(4, description="clients who train")
-    attack: str | None = Field(None, description="a model attack that the malicious ones mount (only possible here)")
-    rate: Fraction = Field(0.2, description="fraction of malicious trainers, with attack")
-    options: dict[str, Option] = Field({}, description="options of the attack")
+    kind: Literal["trainers"] = Field(default="trainers", description="cluster, group or trainers")
+    clients: Count = Field(default=4, description="clients who train")
+    attack: str | None = Field(
+        default=None, description="a model attack that the malicious ones mount (only possible here)"
+    )
+    rate: Fraction = Field(default=0.2, description="fraction of malicious trainers, with attack")
+    options: dict[str, Option] = Field(default={}, description="options of the attack")
 
 
-class Aggregation(Section):
+class Aggregation(Section, frozen=True):
     """How models are combined."""
 
-    rule: str = Field("fedavg", description="a registered rule: fedavg, trimmed-mean, ...")
+    rule: str = Field(default="fedavg", description="a registered rule: fedavg, trimmed-mean, ...")
     options: dict[str, Option | dict[str, Option]] = Field(
-        {}, description="options of the rule, for example { trim = 2 }; a rule or a network inside is a table"
+        default={}, description="options of the rule, for example { trim = 2 }; a rule or a network inside is a table"
     )
 
 
-class Group(_Member):
+class Group(_Member, frozen=True):
     """A middle layer: servers of one protocol who aggregate their members and pass the result up."""
 
-    kind: Literal["group"] = Field("group", description="cluster, group or trainers")
-    protocol: str = Field("2pc", description="as for the global servers")
+    kind: Literal["group"] = Field(default="group", description="cluster, group or trainers")
+    protocol: str = Field(default="2pc", description="as for the global servers")
     members: Annotated[list[Member], Field(min_length=1)] = Field(description="clusters, trainers or groups below")
-    aggregation: Aggregation = Field(Aggregation(), description="how this layer combines its members")
-    hosts: list[str] | None = Field(None, description="who operates each server")
-    device: str = Field("cpu", description="where the servers compute: cpu, cuda, cuda:N")
-    network: Network = Field(Network(), description="modelled network of the group")
+    aggregation: Aggregation = Field(default=Aggregation(), description="how this layer combines its members")
+    hosts: list[str] | None = Field(default=None, description="who operates each server")
+    device: str = Field(default="cpu", description="where the servers compute: cpu, cuda, cuda:N")
+    network: Network = Field(default=Network(), description="modelled network of the group")
 
 
 def _kind(value: Any) -> str:
@@ -156,66 +169,74 @@ Member = Annotated[
 KINDS = ("cluster", "group", "trainers")
 
 
-class Federation(Section):
+class Federation(Section, frozen=True):
     """Who computes, with which protocols, connected how."""
 
     engine: Literal["mpc", "simulate", "plain"] = Field(
-        "mpc", description="mpc (shares), simulate (fixed point in the clear) or plain (float in the clear)"
+        default="mpc", description="mpc (shares), simulate (fixed point in the clear) or plain (float in the clear)"
     )
-    servers: Servers = Field(Servers(), description="the global servers")
+    servers: Servers = Field(default=Servers(), description="the global servers")
     clusters: Annotated[list[Member], Field(min_length=1)] = Field(
-        [Cluster(protocol="2pc"), Cluster(protocol="3pc"), Cluster(protocol="4pc")],
+        default=[Cluster(protocol="2pc"), Cluster(protocol="3pc"), Cluster(protocol="4pc")],
         description="who trains; nested groups make more layers",
     )
-    processes: bool = Field(False, description="every server as its own process, over TLS")
-    allow_weaker: bool = Field(False, description="let the model pass clusters that protect it less")
+    processes: bool = Field(default=False, description="every server as its own process, over TLS")
+    allow_weaker: bool = Field(default=False, description="let the model pass clusters that protect it less")
     insecure_seed: Seed | None = Field(
-        None, description="derive all keys from this public seed: reproducible, and therefore insecure"
+        default=None, description="derive all keys from this public seed: reproducible, and therefore insecure"
     )
-    deadline_s: Positive = Field(120.0, description="how long a server waits for a message")
+    deadline_s: Positive = Field(default=120.0, description="how long a server waits for a message")
 
 
-class Schedule(Section):
+class Schedule(Section, frozen=True):
     """What a round does."""
 
-    rounds: Count = Field(10, description="rounds of federated training")
-    samples_per_client: Count = Field(50, description="images that a sampled client contributes")
-    clients_per_round: Count = Field(2, description="clients sampled per cluster and round")
-    epochs: Count = Field(5, description="passes over the pooled data per round")
-    batch: Count = Field(20, description="batch size")
-    lr: Positive = Field(0.05, description="learning rate of SGD")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="momentum of SGD")
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(0.0, description="weight decay of SGD")
-    prox: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(0.0, description="FedProx mu; 0 is plain SGD")
+    rounds: Count = Field(default=10, description="rounds of federated training")
+    samples_per_client: Count = Field(default=50, description="images that a sampled client contributes")
+    clients_per_round: Count = Field(default=2, description="clients sampled per cluster and round")
+    epochs: Count = Field(default=5, description="passes over the pooled data per round")
+    batch: Count = Field(default=20, description="batch size")
+    lr: Positive = Field(default=0.05, description="learning rate of SGD")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(default=0.0, description="momentum of SGD")
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=0.0, description="weight decay of SGD"
+    )
+    prox: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=0.0, description="FedProx mu; 0 is plain SGD"
+    )
     data_policy: Annotated[str, Field(pattern=r"^(fresh|accumulate|window:[1-9]\d*)$")] = Field(
-        "fresh", description="fresh, accumulate or window:k: which rounds' data a cluster trains on"
+        default="fresh", description="fresh, accumulate or window:k: which rounds' data a cluster trains on"
     )
     sampling: Literal["public", "hidden"] = Field(
-        "public", description="hidden: nobody learns which clients a round uses; all share their data once"
+        default="public", description="hidden: nobody learns which clients a round uses; all share their data once"
     )
-    cluster_deadline_s: Positive | None = Field(None, description="leave a cluster out of a round after this long")
-    min_clusters: Count = Field(1, description="fewest clusters that a round may go on with")
+    cluster_deadline_s: Positive | None = Field(
+        default=None, description="leave a cluster out of a round after this long"
+    )
+    min_clusters: Count = Field(default=1, description="fewest clusters that a round may go on with")
 
 
-class Attack(Section):
+class Attack(Section, frozen=True):
     """Data poisoning by malicious clients."""
 
-    name: str | None = Field(None, description="a registered attack: rlf, tlf, slf, dlf, ...; none if absent")
-    rate: Fraction = Field(0.2, description="fraction of malicious clients")
-    placement: Placement = Field("equal", description="where they sit")
-    options: dict[str, Option] = Field({}, description="options of the attack")
-    seed: Seed | None = Field(None, description="seed of the attack; run.seed if absent")
+    name: str | None = Field(default=None, description="a registered attack: rlf, tlf, slf, dlf, ...; none if absent")
+    rate: Fraction = Field(default=0.2, description="fraction of malicious clients")
+    placement: Placement = Field(default="equal", description="where they sit")
+    options: dict[str, Option] = Field(default={}, description="options of the attack")
+    seed: Seed | None = Field(default=None, description="seed of the attack; run.seed if absent")
 
 
-class Privacy(Section):
+class Privacy(Section, frozen=True):
     """Differential privacy: clipping and distributed noise around the aggregation rule."""
 
-    clip: Positive | None = Field(None, description="norm that every update is clipped to; no privacy if absent")
-    noise_multiplier: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        1.0, description="standard deviation of the noise in units of clip"
+    clip: Positive | None = Field(
+        default=None, description="norm that every update is clipped to; no privacy if absent"
     )
-    delta: Annotated[float, Field(gt=0, lt=1)] = Field(1e-5, description="delta of the stated guarantee")
-    epsilon: Positive | None = Field(None, description="budget: the run stops before it would be exceeded")
+    noise_multiplier: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=1.0, description="standard deviation of the noise in units of clip"
+    )
+    delta: Annotated[float, Field(gt=0, lt=1)] = Field(default=1e-5, description="delta of the stated guarantee")
+    epsilon: Positive | None = Field(default=None, description="budget: the run stops before it would be exceeded")
 
     @model_validator(mode="after")
     def _not_in_vain(self) -> Privacy:
@@ -226,52 +247,60 @@ class Privacy(Section):
         return self
 
 
-class Reveal(Section):
+class Reveal(Section, frozen=True):
     """Who may see the model, and when. By default nobody, ever."""
 
     when: Literal["never", "final", "always"] = Field(
-        "never", description="never, final (the run opens the last model) or always (it may be opened any time)"
+        default="never", description="never, final (the run opens the last model) or always (it may be opened any time)"
     )
-    min_contributors: Count = Field(1, description="clients that must have contributed before a model is opened")
-    reason: str = Field("the final model", description="what the ledger says of the run's own opening")
+    min_contributors: Count = Field(
+        default=1, description="clients that must have contributed before a model is opened"
+    )
+    reason: str = Field(default="the final model", description="what the ledger says of the run's own opening")
 
 
-class Run(Section):
+class Run(Section, frozen=True):
     """How this run is kept."""
 
-    seed: Seed = Field(0, description="public seed of everything that is not secret: model, partition, attack")
-    evaluate: bool = Field(True, description="open the number of right test images after every round")
-    checkpoint: bool = Field(True, description="every party writes its shares after every round (needed for --resume)")
+    seed: Seed = Field(default=0, description="public seed of everything that is not secret: model, partition, attack")
+    evaluate: bool = Field(default=True, description="open the number of right test images after every round")
+    checkpoint: bool = Field(
+        default=True, description="every party writes its shares after every round (needed for --resume)"
+    )
 
 
-class Grid(Section):
+class Grid(Section, frozen=True):
     """What `wwfl attack` runs: every combination of these, each with every seed."""
 
     attacks: Annotated[list[str], Field(min_length=1)] = Field(
-        ["none", "rlf", "tlf", "slf", "dlf"], description="attacks; none is no attack"
+        default=["none", "rlf", "tlf", "slf", "dlf"], description="attacks; none is no attack"
     )
     placements: Annotated[list[Placement], Field(min_length=1)] = Field(
-        ["equal", "focused", "cluster-focused"], description="where the malicious clients sit"
+        default=["equal", "focused", "cluster-focused"], description="where the malicious clients sit"
     )
-    rates: Annotated[list[Fraction], Field(min_length=1)] = Field([0.2], description="fractions of malicious clients")
-    rules: Annotated[list[Aggregation], Field(min_length=1)] = Field([Aggregation()], description="aggregation rules")
-    seeds: Annotated[list[Seed], Field(min_length=1)] = Field([0, 1, 2], description="one run per seed")
+    rates: Annotated[list[Fraction], Field(min_length=1)] = Field(
+        default=[0.2], description="fractions of malicious clients"
+    )
+    rules: Annotated[list[Aggregation], Field(min_length=1)] = Field(
+        default=[Aggregation()], description="aggregation rules"
+    )
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default=[0, 1, 2], description="one run per seed")
 
 
-class Config(Section):
+class Config(Section, frozen=True):
     """A whole run."""
 
-    model: Model = Field(Model(), description=Model.__doc__)
-    data: Data = Field(Data(), description=Data.__doc__)
-    partition: Partition = Field(Partition(), description=Partition.__doc__)
-    federation: Federation = Field(Federation(), description=Federation.__doc__)
-    schedule: Schedule = Field(Schedule(), description=Schedule.__doc__)
-    aggregation: Aggregation = Field(Aggregation(), description=Aggregation.__doc__)
-    attack: Attack = Field(Attack(), description=Attack.__doc__)
-    privacy: Privacy = Field(Privacy(), description=Privacy.__doc__)
-    reveal: Reveal = Field(Reveal(), description=Reveal.__doc__)
-    run: Run = Field(Run(), description=Run.__doc__)
-    grid: Grid = Field(Grid(), description=Grid.__doc__)
+    model: Model = Field(default=Model(), description=Model.__doc__)
+    data: Data = Field(default=Data(), description=Data.__doc__)
+    partition: Partition = Field(default=Partition(), description=Partition.__doc__)
+    federation: Federation = Field(default=Federation(), description=Federation.__doc__)
+    schedule: Schedule = Field(default=Schedule(), description=Schedule.__doc__)
+    aggregation: Aggregation = Field(default=Aggregation(), description=Aggregation.__doc__)
+    attack: Attack = Field(default=Attack(), description=Attack.__doc__)
+    privacy: Privacy = Field(default=Privacy(), description=Privacy.__doc__)
+    reveal: Reveal = Field(default=Reveal(), description=Reveal.__doc__)
+    run: Run = Field(default=Run(), description=Run.__doc__)
+    grid: Grid = Field(default=Grid(), description=Grid.__doc__)
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:

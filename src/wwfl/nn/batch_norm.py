@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wwfl_core.bilinear import Mul
+from wwfl_core.bilinear import Bilinear, Mul
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.linear import SumTo
 from wwfl_core.ops import inv_sqrt
@@ -174,7 +174,7 @@ def _check_eps(norm: spec.BatchNorm2d, x: SharedTensor) -> None:
         )
 
 
-def _dot(x: SharedTensor) -> Mul:
+def _dot(x: SharedTensor) -> Bilinear:
     """Products summed over every image's height and width."""
     return Mul().then(SumTo((x.shape[0], x.shape[1], 1, 1)))
 

@@ -78,9 +78,10 @@ def _linear(path: str, module: Any) -> Layer:
 def _batch_norm(path: str, module: Any) -> Layer:
     _require(path, module, "affine", module.affine)
     _require(path, module, "track_running_stats", module.track_running_stats)
-    _require(path, module, "momentum", module.momentum is not None and 0 < module.momentum <= 1)
+    momentum = module.momentum or 0.0
+    _require(path, module, "momentum", 0 < momentum <= 1)
     _require(path, module, "eps", module.eps > 0)
-    return spec.BatchNorm2d(path, module.num_features, float(module.eps), float(module.momentum))
+    return spec.BatchNorm2d(path, module.num_features, float(module.eps), float(momentum))
 
 
 def _pool(path: str, module: Any) -> Layer:

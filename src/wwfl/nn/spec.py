@@ -59,9 +59,8 @@ class _Weighted(_Named):
         """Name of the bias parameter (there is one if the layer's `bias` is true)."""
         return self._member("bias")
 
-    def parameters(self) -> dict[str, tuple[int, ...]]:
-        bias = {self.bias_name: self.weight_shape[:1]} if self.bias else {}
-        return {self.weight: self.weight_shape, **bias}
+    def _weights(self, *, bias: bool) -> dict[str, tuple[int, ...]]:
+        return {self.weight: self.weight_shape} | ({self.bias_name: self.weight_shape[:1]} if bias else {})
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,9 @@ class Conv2d(_Weighted):
     padding: int
     bias: bool
 
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        return self._weights(bias=self.bias)
+
 
 @dataclass(frozen=True)
 class Linear(_Weighted):
@@ -83,6 +85,9 @@ class Linear(_Weighted):
 
     weight_shape: tuple[int, int]
     bias: bool
+
+    def parameters(self) -> dict[str, tuple[int, ...]]:
+        return self._weights(bias=self.bias)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from math import isqrt
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,7 @@ I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
 Objects = npt.NDArray[np.object_]
+Drawn = TypeVar("Drawn", bound=np.generic)
 NONCE_BYTES = 12
 MAX_SIGMA_BITS = 44
 """Products of the standard deviation and small counters stay below 2^63."""
@@ -51,7 +53,7 @@ def _kept(values: U64, keep: Callable[[U64], Bools]) -> U64:
     return values[keep(values)]
 
 
-def _until(draw: Callable[[int], npt.NDArray[np.generic]], n: int) -> npt.NDArray[np.generic]:
+def _until(draw: Callable[[int], npt.NDArray[Drawn]], n: int) -> npt.NDArray[Drawn]:
     """The first n of as many draws as it takes; draw(k) makes at most k attempts."""
     found = [draw(n)]
     while (missing := n - sum(map(len, found))) > 0:

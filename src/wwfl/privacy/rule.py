@@ -59,8 +59,9 @@ class Private(Aggregation):
     def inner(self) -> Aggregation:
         return self.rule
 
-    def affords(self, releases: int) -> None:
-        """Raises Refused (rule "privacy budget") if so many releases exceed the budget."""
+    def affords(self, round_number: int) -> None:
+        """Raises Refused (rule "privacy budget") if so many releases exceed the budget: one a round."""
+        releases = round_number
         if self.budget is None or releases <= (most := releases_within(self.noise_multiplier, self.budget)):
             return
         spent = gaussian_epsilon(self.noise_multiplier, releases, self.budget.delta)

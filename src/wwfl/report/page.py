@@ -36,7 +36,7 @@ def page(folders: Sequence[str | Path]) -> str:
     series = [s for run in runs if (s := accuracy_of(run["metrics"], run["name"] if len(runs) > 1 else "")) is not None]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["bytes"] = megabytes
-    template = environment.from_string((resources.files(__package__) / "page.html.j2").read_text())
+    template = environment.from_string((resources.files("wwfl.report") / "page.html.j2").read_text())
     return template.render(runs=runs, accuracy=curves(series) if series else None)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0b6e99", "#d1603d", "#3a7d44", "#7b4b94", "#b8860b", "#5c6b73", "#c2185b", "#00897b")
 OFFLINE, ONLINE = "#a9c7d6", "#0b6e99"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: small, and it can be searched
     "svg.hashsalt": "wwfl",
     "font.family": "sans-serif",
@@ -71,7 +71,7 @@ def curves(series: Sequence[Series], *, title: str = "", y: str = "test accuracy
                 high = [a + 100 * b for a, b in zip(ys, one.spread, strict=True)]
                 axes.fill_between(one.x, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.set(xlabel=x, ylabel=y, title=title)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         if len(series) > 1 or series[0].label:
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=min(3, len(series)), fontsize=9)
 
@@ -111,7 +111,8 @@ def traffic(rows: Sequence[tuple[str, int, int]]) -> str:
 
     def draw(axes: Axes) -> None:
         labels = [label for label, _, _ in rows][::-1]
-        offline, online = ([row[i] / 1e6 for row in rows][::-1] for i in (1, 2))
+        offline = [before / 1e6 for _, before, _ in rows][::-1]
+        online = [after / 1e6 for _, _, after in rows][::-1]
         axes.barh(labels, offline, color=OFFLINE, label="offline")
         axes.barh(labels, online, left=offline, color=ONLINE, label="online")
         for i, (a, b) in enumerate(zip(offline, online, strict=True)):
@@ -156,7 +157,7 @@ def layers(metrics: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, int]]:
     """Bytes of a run per layer: (what, offline, online); conversions between layers are named by their ends."""
     found: dict[str, list[int]] = {}
     for row in total([row for line in metrics for row in line["stages"]], STAGE_KEYS):
-        label = f"reshare {row['where']}" if row["stage"] == "reshare" else LAYERS.get(row["stage"], row["stage"])
+        label = f"reshare {row['where']}" if row["stage"] == "reshare" else LAYERS.get(row["stage"], str(row["stage"]))
         entry = found.setdefault(label, [0, 0])
         entry[0] += row["bytes_offline"]
         entry[1] += row["bytes_online"]

@@ -19,7 +19,7 @@ from ..config.sections import nearest
 
 def names() -> dict[str, str]:
     """What there is, with its description; nothing is imported for that. Modules without one are helpers."""
-    files = [e for e in resources.files(__package__).iterdir() if e.name.endswith(".py")]
+    files = [e for e in resources.files("wwfl.reproduce").iterdir() if e.name.endswith(".py")]
     found = {e.name.removesuffix(".py"): _description(e.read_text()) for e in sorted(files, key=lambda e: e.name)}
     return {name: description for name, description in found.items() if description is not None}
 
@@ -53,9 +53,9 @@ def accepted(name: str, found: ModuleType, options: dict[str, Any]) -> dict[str,
 def _description(source: str) -> str | None:
     """The constant DESCRIPTION of a module's text."""
     for node in ast.parse(source).body:
-        targets = node.targets if isinstance(node, ast.Assign) else []
-        if isinstance(node, ast.AnnAssign) and node.value is not None:
-            targets = [node.target]
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
         if any(isinstance(t, ast.Name) and t.id == "DESCRIPTION" for t in targets):
             return str(ast.literal_eval(node.value))
     return None

@@ -94,7 +94,8 @@ class TwoClusters:
         for party in cluster.sharing.evaluators:
             before, after, *_ = shown[party]
             moved = [after[c] - before[c] for c in before]
-            difference = np.sum(moved, axis=0, dtype=np.uint64).view(np.int64) * 2.0**-cluster.protocol.fixed.frac_bits
+            total = np.asarray(np.sum(moved, axis=0, dtype=np.uint64)).view(np.int64)
+            difference = np.asarray(total * 2.0**-cluster.protocol.fixed.frac_bits, np.float64)
             arrays = [a for parts in shown[party][1:] for a in parts.values()] if record else []
             address = cluster.addresses[party]
             views.append(View(address, difference, _large([*arrays, *self._received[address]])))

@@ -100,7 +100,7 @@ def secure_sum(updates: F64, key: bytes) -> F64:
         for j in range(i + 1, n):
             mask = Prg(derive_key(key, "pair", str(i), str(j))).draw(0, "m", RING, updates[i].shape)
             masked[i], masked[j] = masked[i] + mask, masked[j] - mask
-    return SECURE_AGGREGATION.decode(np.sum(masked, axis=0, dtype=np.uint64))
+    return SECURE_AGGREGATION.decode(RING.sum(masked))
 
 
 def _round_of_fl(net: Net, data: tuple[F64, npt.NDArray[np.int64]], key: bytes) -> tuple[F64, F64]:
