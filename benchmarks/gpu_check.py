@@ -1,4 +1,5 @@
-"""Whether a session on a GPU machine can begin: what can be imported there, and which kernels its compiler takes.
+"""Whether a session on a GPU machine can begin: what can be imported there, which kernels its compiler takes, and
+whether cuBLAS multiplies int8 matrices.
 
     python -m benchmarks.gpu_check
 
@@ -33,6 +34,19 @@ def compiled(source: str) -> str:
     return "compiled"
 
 
+def multiplied() -> str:
+    """Eighteen int8 products by the device's library, as large products modulo 2^64 need them."""
+    from wwfl_core.kernels.cuda.device import cupy_launcher
+
+    launcher = cupy_launcher()
+    left, right = (launcher.zeros((18, side, 32), "int8") for side in (16, 48))
+    left += 1
+    right += 2
+    out = launcher.empty((18, 16, 48), "int32")
+    launcher.int8_products(left, right, out)
+    return "right" if bool((out == 64).all()) else "WRONG"
+
+
 def main() -> int:
     for name in NEEDED:
         print(tried(name, lambda n=name: getattr(import_module(n), "__version__", "here")), flush=True)
@@ -43,6 +57,7 @@ def main() -> int:
         return 1
     for source in sources():
         print(tried(source, lambda s=source: compiled(s)), flush=True)
+    print(tried("int8 products of cuBLAS", multiplied), flush=True)
     return 0
 
 
