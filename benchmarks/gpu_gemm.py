@@ -92,8 +92,8 @@ def methods(bench: Bench) -> dict[str, Callable[[Any, Any], Any]]:
 
 
 def residue_stages(bench: Bench, m: int, k: int, n: int) -> dict[str, Any]:
-    """Seconds of each of the three stages of one product by residues, all results at once (k at most MAX_INNER), and
-    the bytes that the first and the last move."""
+    """Seconds of each of the three stages of one product by residues, all results at once (k at most MAX_INNER), of the
+    int8 products also one by one, and the bytes that the first and the last stage move."""
     a, b = bench.words(1, m, k), bench.words(1, k, n).transpose(0, 2, 1)
     rows, columns, depth = (residues.aligned(size) for size in (m, n, k))
     sides = [bench.launcher.empty((residues.PLANES * size * depth,), np.int8) for size in (rows, columns)]
@@ -103,11 +103,16 @@ def residue_stages(bench: Bench, m: int, k: int, n: int) -> dict[str, Any]:
     def split() -> tuple[Any, Any]:
         return residues.residues([a], sides[0]), residues.residues([b], sides[1])
 
+    def one_by_one() -> None:
+        for i in range(residues.PLANES):
+            bench.launcher.int8_products(left[i : i + 1], right[i : i + 1], found[i : i + 1])
+
     left, right = split()
     found = residues.products(left, right, sums)
     return {
         **{"m": m, "k": k, "n": n, "split_s": bench.seconds([split])},
         "products_s": bench.seconds([lambda: residues.products(left, right, sums)]),
+        "one_by_one_s": bench.seconds([one_by_one]),
         "combine_s": bench.seconds([lambda: residues.combine(found, out, adding=False)]),
         "split_bytes": a.nbytes + b.nbytes + left.nbytes + right.nbytes,
         "combine_bytes": found.nbytes + out.nbytes,

@@ -54,9 +54,10 @@ directions (from 64 KiB on; towards the GPU, CuPy stages copies so itself).
   product over a concatenated inner dimension. Three ways, chosen by shape (`kernels/cuda/gemm.py: choose`). A kernel on
   the integer units. A kernel on the int8 tensor cores (`mma.sync`) with balanced base-256 digits, all 36 digit products
   of a tile from one load, summed per diagonal in int32, at most 32736 inner elements per block. For large products,
-  residues modulo 18 numbers of at most 8 bits: a kernel makes them, cuBLAS multiplies them in one call, a kernel
-  combines the 18 results (Chinese remainder theorem, exact for 8192 inner elements at a time), with at most 1 GiB of
-  workspace per product. Where cuBLAS is missing or refuses, such a product is a `ConfigError`.
+  balanced residues modulo 18 numbers up to 256: a kernel makes them, cuBLAS multiplies them in one call (one by one on
+  GPUs for which it has no batches of int8), a kernel combines the 18 results (Chinese remainder theorem, exact for 8192
+  inner elements at a time), with at most 1 GiB of workspace per product. Where cuBLAS is missing or refuses, such a
+  product is a `ConfigError`.
 
 ## How it is tested
 
@@ -231,8 +232,9 @@ def _stages(found: dict[str, Any]) -> str:
     rate = found["m"] * found["k"] * found["n"] * INT8_PRODUCTS["residues"] / found["products_s"]
     return (
         f"\nOf `residues`, {found['m']} x {found['k']} x {found['n']} at once: residues of both operands in "
-        f"{moving('split')}, int8 products in {found['products_s'] * 1e3:.2f} ms ({rate / 1e12:.0f} TMAC/s of int8), "
-        f"results from them in {moving('combine')}" + ("." if found["exact"] else "; the result is wrong.")
+        f"{moving('split')}, int8 products in {found['products_s'] * 1e3:.2f} ms ({rate / 1e12:.0f} TMAC/s of int8; "
+        f"one by one in {found['one_by_one_s'] * 1e3:.2f} ms), results from them in {moving('combine')}"
+        + ("." if found["exact"] else "; the result is wrong.")
     )
 
 

@@ -165,21 +165,26 @@ def at(address: int, shape: tuple[int, int, int], strides: tuple[int, int], dtyp
     return np.lib.stride_tricks.as_strided(flat, shape, (size * strides[0], size * strides[1], size))
 
 
-def gemm_strided_batched_ex(
-    *given: int,  # in the order of cupy_backends/cuda/libs/cublas.pyx
-) -> None:
+def gemm_strided_batched_ex(*given: int) -> None:
     """cublasGemmStridedBatchedEx for int8 with a transposed left operand, by its documentation: column-major matrices
-    c (m, n) = alpha a^T b + beta c, where the columns of a and b have k elements and leading dimensions lda and ldb."""
+    c (m, n) = alpha a^T b + beta c, where the columns of a and b have k elements and leading dimensions lda and ldb.
+    Arguments in the order of cupy_backends/cuda/libs/cublas.pyx; handles: 7 takes all, 9 no batches, others nothing."""
     handle, trans_a, trans_b, m, n, k, alpha, a, a_type, lda, stride_a, b, b_type, ldb, stride_b, *rest = given
     beta, c, c_type, ldc, stride_c, count, compute, algorithm = rest
     assert (trans_a, trans_b, a_type, b_type, c_type, compute, algorithm) == (1, 0, 3, 3, 10, 72, -1)
     assert (ctypes.c_int32.from_address(alpha).value, ctypes.c_int32.from_address(beta).value) == (1, 0)
     assert k <= lda and k <= ldb and m <= ldc
-    if handle != 7 or any(x % 4 for x in (a, b, c, lda, ldb, 4 * ldc, m, k)):
+    if handle not in (7, 9) or (handle == 9 and count > 1) or any(x % 4 for x in (a, b, c, lda, ldb, ldc, m, k)):
         raise Refused("CUBLAS_STATUS_NOT_SUPPORTED")
     columns_a = at(a, (count, m, k), (stride_a, lda), np.int8).astype(np.int32)
     columns_b = at(b, (count, n, k), (stride_b, ldb), np.int8).astype(np.int32)
     at(c, (count, n, m), (stride_c, ldc), np.int32)[...] = columns_b @ columns_a.transpose(0, 2, 1)
+
+
+def gemm_ex(*given: int) -> None:
+    """cublasGemmEx, likewise: the same without distances of matrices and their count."""
+    *start, b, b_type, ldb, beta, c, c_type, ldc, compute, algorithm = given
+    gemm_strided_batched_ex(*start, 0, b, b_type, ldb, 0, beta, c, c_type, ldc, 0, 1, compute, algorithm)
 
 
 class Held:
@@ -189,13 +194,16 @@ class Held:
         self.array, self.shape, self.strides = array, array.shape, array.strides
         self.data = SimpleNamespace(ptr=array.ctypes.data)
 
+    def __getitem__(self, key: Any) -> Held:
+        return Held(self.array[key])
+
 
 @pytest.fixture
 def imitated(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A CupyLauncher whose CuPy is `cuda.device.get_cublas_handle`, which gives `handle`, and a binding of cuBLAS."""
     state = SimpleNamespace(handle=7)
     libs: Any = ModuleType("cupy_backends.cuda.libs")
-    libs.cublas = SimpleNamespace(CUBLASError=Refused, gemmStridedBatchedEx=gemm_strided_batched_ex)
+    libs.cublas = SimpleNamespace(CUBLASError=Refused, gemmStridedBatchedEx=gemm_strided_batched_ex, gemmEx=gemm_ex)
     for name in ("cupy_backends", "cupy_backends.cuda"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     monkeypatch.setitem(sys.modules, "cupy_backends.cuda.libs", libs)
@@ -207,10 +215,12 @@ def imitated(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return state
 
 
-def test_cublas_gets_rows_as_columns_and_gives_rows(imitated: SimpleNamespace) -> None:
+@pytest.mark.parametrize(("handle", "count"), [(7, 5), (7, 1), (9, 5)])
+def test_cublas_gets_rows_as_columns_and_gives_rows(imitated: SimpleNamespace, handle: int, count: int) -> None:
+    imitated.handle = handle
     g = np.random.default_rng(3)
-    left, right = (g.integers(-128, 128, (5, rows, 48), dtype=np.int8)[:, :, :32] for rows in (6, 8))
-    out = np.full((5, 6, 12), -1, np.int32)
+    left, right = (g.integers(-128, 128, (count, rows, 48), dtype=np.int8)[:, :, :32] for rows in (6, 8))
+    out = np.full((count, 6, 12), -1, np.int32)
     imitated.launcher.int8_products(Held(left), Held(right), Held(out[:, :, :8]))
     np.testing.assert_array_equal(out[:, :, :8], left.astype(np.int32) @ right.astype(np.int32).transpose(0, 2, 1))
     assert (out[:, :, 8:] == -1).all()
@@ -220,7 +230,7 @@ def test_what_cublas_refuses_or_lacks_is_an_error_that_says_so(imitated: SimpleN
     arrays = [Held(np.zeros((5, n, 16), t)) for n, t in ((8, np.int8), (16, np.int8), (8, np.int32))]
     imitated.launcher.int8_products(*arrays)
     imitated.handle = 8
-    with pytest.raises(ConfigError, match=r"cuBLAS cannot .* 5 int8 products \(8, 16\) by \(16, 16\): .*NOT_SUPPORTED"):
+    with pytest.raises(ConfigError, match=r"cuBLAS cannot .* int8 product \(8, 16\) by \(16, 16\): .*NOT_SUPPORTED"):
         imitated.launcher.int8_products(*arrays)
     del imitated.libs.cublas
     with pytest.raises(ConfigError, match=r"need cuBLAS .*nvidia-cublas"):

@@ -17,7 +17,7 @@ import pytest
 from nvrtc import nvrtc
 from wwfl_core.errors import ConfigError, Misuse, WwflError
 from wwfl_core.kernels import cuda
-from wwfl_core.kernels.cuda import launch, shim
+from wwfl_core.kernels.cuda import launch, residues, shim
 
 PYTHON_FILES = sorted(Path(launch.__file__).parent.glob("*.py"))
 TARGETS = ["sm_90"]
@@ -58,6 +58,13 @@ def test_every_kernel_that_is_launched_exists_and_every_one_that_exists_is_launc
 
 def test_the_tensor_kernel_uses_the_tensor_cores() -> None:
     assert compiled("digits.cu", TARGETS[0])[0].count("mma.sync.aligned.m16n8k32") == 2 * 36 * 2
+
+
+def test_residues_are_two_dot_products_of_bytes_each_and_no_division() -> None:
+    ptx = compiled("residues.cu", TARGETS[0])[0]
+    words_of_a_thread = 8
+    assert len(re.findall(r"\bdp4a\.", ptx)) == 2 * words_of_a_thread * residues.PLANES
+    assert not re.search(r"\b(rem|div)\.[su]64", ptx) and "rem." not in ptx
 
 
 def test_a_source_that_does_not_compile_is_reported() -> None:

@@ -104,21 +104,28 @@ class CupyLauncher(Launcher):
         cublas = _cublas()
         (count, m, k), n = left.shape, right.shape[1]
         one, zero = np.ones(1, np.int32), np.zeros(1, np.int32)  # on the host: cuBLAS reads them during the call
+        # CuPy has a handle per thread and device and gives it the current stream. cuBLAS counts by columns: for it, the
+        # operands are right^T and left^T and the result is out^T = right left^T.
+        start = self._cupy.cuda.device.get_cublas_handle(), OP_T, OP_N, n, m, k, one.ctypes.data
+        first, second = (right.data.ptr, R_8I, right.strides[1]), (left.data.ptr, R_8I, left.strides[1])
+        result = out.data.ptr, R_32I, out.strides[1] // 4
+        how = COMPUTE_32I, GEMM_DEFAULT
         try:
-            # CuPy has a handle per thread and device and gives it the current stream. cuBLAS counts by columns: for it,
-            # the operands are right^T and left^T and the result is out^T = right left^T.
+            if count == 1:
+                cublas.gemmEx(*start, *first, *second, zero.ctypes.data, *result, *how)
+                return
             cublas.gemmStridedBatchedEx(
-                *(self._cupy.cuda.device.get_cublas_handle(), OP_T, OP_N, n, m, k, one.ctypes.data),
-                *(right.data.ptr, R_8I, right.strides[1], right.strides[0]),
-                *(left.data.ptr, R_8I, left.strides[1], left.strides[0]),
-                *(zero.ctypes.data, out.data.ptr, R_32I, out.strides[1] // 4, out.strides[0] // 4),
-                *(count, COMPUTE_32I, GEMM_DEFAULT),
+                *(*start, *first, right.strides[0], *second, left.strides[0]),
+                *(zero.ctypes.data, *result, out.strides[0] // 4, count, *how),
             )
         except cublas.CUBLASError as error:
-            raise ConfigError(
-                f"cuBLAS cannot compute {count} int8 products ({m}, {k}) by ({k}, {n}): {error}; large products modulo "
-                "2^64 need them"
-            ) from error
+            if count == 1:
+                raise ConfigError(
+                    f"cuBLAS cannot compute an int8 product ({m}, {k}) by ({k}, {n}): {error}; large products modulo "
+                    "2^64 need it"
+                ) from error
+            for i in range(count):  # not every architecture takes int8 products in batches (Ada does not)
+                self.int8_products(left[i : i + 1], right[i : i + 1], out[i : i + 1])
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> DeviceArray:
         return self._cupy.empty(shape, dtype)
