@@ -117,12 +117,12 @@ torch, numba and pytest. Every call carries that folder beside the working tree,
 
     WWFL_COMMIT=<commit> sh benchmarks/gpu_session.sh
 
-which installs the wheels outside the tree, says what is there and whether the kernels compile, runs the tests that
-need a GPU for at most half of its 560 s, and measures with what is left. Nothing that fails stops what follows;
-`gpu.json` is written after every row into `$OUT` (by default `build/gpu`). Copied to `build/gpu/gpu.json` and carried
-along, it is continued by the next call, for which `TESTS=no` leaves out the tests. Last, at home, copy it to
-`benchmarks/results/gpu.json` and run `python -m benchmarks.gpu --docs`. Worth the time that remains, while the machine
-is warm:
+which installs the wheels outside the tree, says what is there, whether the kernels compile and whether cuBLAS
+multiplies, runs the tests that need a GPU for at most half of its 560 s, and measures with what is left. Nothing that
+fails stops what follows; `gpu.json` is written after every row into `$OUT` (by default `build/gpu`). Copied to
+`build/gpu/gpu.json` and carried along, it is continued by the next call, for which `TESTS=no` leaves out the tests.
+Last, at home, copy it to `benchmarks/results/gpu.json` and run `python -m benchmarks.gpu --docs`. Worth the time that
+remains, while the machine is warm:
 
     PYTHONPATH=/tmp/wwfl-gpu-site:src compute-sanitizer --tool racecheck \\
         python3 -m pytest -q -m gpu tests/test_cuda_kernels.py

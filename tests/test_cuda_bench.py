@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmarks import gpu, gpu_bench, gpu_gemm, gpu_kernels, gpu_report, gpu_split, gpu_training
+from benchmarks import gpu, gpu_bench, gpu_check, gpu_gemm, gpu_kernels, gpu_report, gpu_split, gpu_training
 from torch import nn
 
 from cuda_devices import why_no_gpu
@@ -114,9 +114,10 @@ def test_bytes_of_the_carry_tree_are_those_of_its_arrays() -> None:
         assert gpu_kernels._carry_bytes(k, nb) == moved
 
 
-def test_products_of_the_library_count_as_local_work() -> None:
+def test_products_of_the_library_are_checked_and_count_as_local_work() -> None:
     bench = gpu_bench.on_shim()
     left, right, out = (bench.launcher.zeros((1, 4, 4), dtype) for dtype in (np.int8, np.int8, np.int32))
+    assert gpu_check.multiplied(bench.launcher) == "right"
     with gpu_split.metered(bench.launcher, np) as meter:
         bench.launcher.int8_products(left, right, out)
     assert meter.parties()[0]["local"] > 0

@@ -116,9 +116,8 @@ def test_the_choice_by_shape() -> None:
     assert gemm.choose(512, 512, 512) == "tensor"
     assert gemm.choose(20, 73728, 25) == "simt"  # the first convolution of LeNet: too few rows, a short inner dimension
     assert gemm.choose(128, 10, 500) == "simt"
-    assert (
-        gemm.choose(50, 8192, 2 * 500) != "residues"
-    )  # the second of a wide LeNet, both terms of a replicated product
+    # Both terms of a replicated product, of a wide LeNet: its second convolution, the gradient of its dense layer.
+    assert gemm.choose(50, 8192, 2 * 500) != "residues" != gemm.choose(500, 800, 2 * 128)
     assert gemm.choose(64, 64, 512, batch=64) == "tensor"
 
 

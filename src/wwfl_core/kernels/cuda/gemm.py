@@ -31,7 +31,7 @@ MIN_STEPS = 8  # that a block should have
 MIN_SIDE, MIN_INNER, MIN_WORK = 32, 128, 1 << 24
 # Residues take half of its products, but 26 bytes of memory traffic per word of the operands and 80 per word of the
 # result, and at least four launches: for that, every side must be long.
-RESIDUES_SIDE, RESIDUES_INNER, RESIDUES_WORK = 256, 512, 1 << 30
+RESIDUES_SIDE, RESIDUES_INNER, RESIDUES_WORK = 256, 512, 1 << 31
 
 
 class Plan(NamedTuple):
@@ -100,7 +100,7 @@ def _products(pairs: Sequence[Pair], ndim: int, method: Method | None) -> Device
         out = launcher.empty(shape, np.uint64)
         residues.multiply(work if ndim == 3 else [(x[None], y[None]) for x, y in work], out if ndim == 3 else out[None])
         return out
-    return _tiled(launcher, work, shape, method and chosen)
+    return _tiled(launcher, work, shape, chosen if method else None)
 
 
 def _tiled(launcher: Launcher, work: Sequence[Pair], shape: tuple[int, ...], method: Tiled | None) -> DeviceArray:
