@@ -233,7 +233,7 @@ def test_what_cublas_refuses_or_lacks_is_an_error_that_says_so(imitated: SimpleN
     with pytest.raises(ConfigError, match=r"cuBLAS cannot .* int8 product \(8, 16\) by \(16, 16\): .*NOT_SUPPORTED"):
         imitated.launcher.int8_products(*arrays)
     del imitated.libs.cublas
-    with pytest.raises(ConfigError, match=r"need cuBLAS .*nvidia-cublas"):
+    with pytest.raises(ConfigError, match=r"need cuBLAS: .*nvidia-cublas"):
         imitated.launcher.int8_products(*arrays)
 
 

@@ -104,13 +104,13 @@ class CupyLauncher(Launcher):
         cublas = _cublas()
         (count, m, k), n = left.shape, right.shape[1]
         one, zero = np.ones(1, np.int32), np.zeros(1, np.int32)  # on the host: cuBLAS reads them during the call
-        # CuPy has a handle per thread and device and gives it the current stream. cuBLAS counts by columns: for it, the
-        # operands are right^T and left^T and the result is out^T = right left^T.
-        start = self._cupy.cuda.device.get_cublas_handle(), OP_T, OP_N, n, m, k, one.ctypes.data
+        # cuBLAS counts by columns: for it, the operands are right^T and left^T, and the result is out^T = right left^T.
         first, second = (right.data.ptr, R_8I, right.strides[1]), (left.data.ptr, R_8I, left.strides[1])
         result = out.data.ptr, R_32I, out.strides[1] // 4
         how = COMPUTE_32I, GEMM_DEFAULT
         try:
+            # CuPy has a handle per thread and device, and gives it the current stream at every call.
+            start = self._cupy.cuda.device.get_cublas_handle(), OP_T, OP_N, n, m, k, one.ctypes.data
             if count == 1:
                 cublas.gemmEx(*start, *first, *second, zero.ctypes.data, *result, *how)
                 return
@@ -124,7 +124,7 @@ class CupyLauncher(Launcher):
                     f"cuBLAS cannot compute an int8 product ({m}, {k}) by ({k}, {n}): {error}; large products modulo "
                     "2^64 need it"
                 ) from error
-            for i in range(count):  # not every architecture takes int8 products in batches (Ada does not)
+            for i in range(count):  # not every architecture takes int8 products in batches (cuVS: Ada does not)
                 self.int8_products(left[i : i + 1], right[i : i + 1], out[i : i + 1])
 
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> DeviceArray:
@@ -149,8 +149,8 @@ def _cublas() -> Any:
         )
     except ImportError as error:
         raise ConfigError(
-            f"large products modulo 2^64 need cuBLAS ({error}): install the CUDA toolkit, or its wheel nvidia-cublas "
-            "(nvidia-cublas-cu12 for CUDA 12)"
+            "large products modulo 2^64 need cuBLAS: install the CUDA toolkit, or its wheel nvidia-cublas "
+            f"(nvidia-cublas-cu12 for CUDA 12): {error}"
         ) from error
     return cublas  # pyright: ignore[reportUnknownVariableType]
 
