@@ -122,6 +122,7 @@ def kernels_and_products(
     bench.release()
     run.rows("kernels", gpu_kernels.measure(bench, elements, batch))
     run.rows("products", gpu_gemm.measure(bench, shapes, peak and peak["mac_per_s"]))
+    run.once("residue_stages", lambda: gpu_gemm.residue_stages(bench, *next(iter(shapes.values()))))
     bench.release()
 
 

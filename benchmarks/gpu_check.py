@@ -1,4 +1,5 @@
-"""Whether a session on a GPU machine can begin: what can be imported there, and which kernels its compiler takes.
+"""Whether a session on a GPU machine can begin: what can be imported there, which kernels its compiler takes, and
+whether cuBLAS multiplies int8 matrices.
 
     python -m benchmarks.gpu_check
 
@@ -11,6 +12,10 @@ import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from wwfl_core.kernels.cuda.launch import Launcher
 
 NEEDED = ("numpy", "numba", "torch", "cryptography", "blake3", "pydantic", "cupy", "pytest", "hypothesis", "wwfl")
 
@@ -33,16 +38,30 @@ def compiled(source: str) -> str:
     return "compiled"
 
 
+def multiplied(launcher: Launcher) -> str:
+    """Eighteen int8 products by the device's library, as large products modulo 2^64 need them."""
+    import numpy as np  # which may be missing: then that is a line, too
+
+    left, right = (launcher.zeros((18, side, 32), np.int8) for side in (16, 48))
+    left += 1
+    right += 2
+    out = launcher.empty((18, 16, 48), np.int32)
+    launcher.int8_products(left, right, out)
+    return "right" if bool(np.all(out == 64)) else "WRONG"
+
+
 def main() -> int:
     for name in NEEDED:
         print(tried(name, lambda n=name: getattr(import_module(n), "__version__", "here")), flush=True)
     try:
+        from wwfl_core.kernels.cuda.device import cupy_launcher
         from wwfl_core.kernels.cuda.launch import sources
     except Exception as error:
         print(f"no kernels: {type(error).__name__}: {error}")
         return 1
     for source in sources():
         print(tried(source, lambda s=source: compiled(s)), flush=True)
+    print(tried("int8 products of cuBLAS", lambda: multiplied(cupy_launcher())), flush=True)
     return 0
 
 

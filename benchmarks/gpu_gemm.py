@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.kernels.cuda import gemm
+from wwfl_core.kernels.cuda import gemm, residues
 
 from .gpu_bench import Bench
 
-DIGIT_PRODUCTS = 36  # int8 products per product modulo 2^64
+INT8_PRODUCTS = {"tensor": 36, "residues": residues.PLANES}  # per product modulo 2^64
 LIMB_INNER = 2048  # 42-bit products of limbs that 53 bits can add up
 SHAPES = {  # (m, k, n)
     "4096 cubed": (4096, 4096, 4096),
@@ -26,43 +26,13 @@ SHAPES = {  # (m, k, n)
     "LeNet conv2 (batch 128)": (16, 150, 12800),
     "LeNet dense (batch 128)": (128, 120, 84),
 }
-R_8I, R_32I, COMPUTE_32I, GEMM_DEFAULT, OP_N, OP_T = 3, 10, 72, -1, 0, 1  # of cuBLAS
-Int8Product = Callable[[Any, Any, Any], None]
-
-
-def cublas_int8(bench: Bench) -> Int8Product:
-    """out[m, n] = a[m, k] b[n, k]^T for int8 rows with any distance between them, and int32 results."""
-    from cupy_backends.cuda.libs import cublas
-
-    handle = bench.xp.cuda.device.get_cublas_handle()
-    one, zero = np.ones(1, np.int32), np.zeros(1, np.int32)
-
-    def product(a: Any, b: Any, out: Any) -> None:
-        (m, k), n = a.shape, b.shape[0]
-        # cuBLAS counts by columns: out^T [n, m] = b a^T
-        cublas.gemmEx(
-            *(handle, OP_T, OP_N, n, m, k, one.ctypes.data),
-            *(b.data.ptr, R_8I, b.strides[0], a.data.ptr, R_8I, a.strides[0]),
-            *(zero.ctypes.data, out.data.ptr, R_32I, n, COMPUTE_32I, GEMM_DEFAULT),
-        )
-
-    return product
-
-
-def host_int8(a: Any, b: Any, out: Any) -> None:
-    """The same in NumPy."""
-    out[...] = a.astype(np.int32) @ b.astype(np.int32).T
-
-
-def int8_product(bench: Bench) -> Int8Product:
-    return cublas_int8(bench) if bench.on_gpu else host_int8
 
 
 def int8_peak(bench: Bench, size: int) -> dict[str, Any]:
     """Multiply-accumulates per second of one large int8 product through cuBLAS."""
-    a, b = (bench.bytes(size, size).view(np.int8) for _ in range(2))
-    out, product = bench.launcher.empty((size, size), np.int32), int8_product(bench)
-    seconds = bench.seconds([lambda: product(a, b, out)])
+    a, b = (bench.bytes(1, size, size).view(np.int8) for _ in range(2))
+    out = bench.launcher.empty((1, size, size), np.int32)
+    seconds = bench.seconds([lambda: bench.launcher.int8_products(a, b, out)])
     return {"size": size, "seconds": seconds, "mac_per_s": size**3 / seconds}
 
 
@@ -78,14 +48,14 @@ def by_diagonals(bench: Bench, a: Any, b: Any) -> Any:
 
     Exact for an inner dimension below 32768.
     """
-    (m, k), n, product = a.shape, b.shape[1], int8_product(bench)
+    (m, k), n = a.shape, b.shape[1]
     left, right = digit_planes(bench, a, False), digit_planes(bench, bench.xp.ascontiguousarray(b.T), True)
-    left, right = left.reshape(m, 8 * k), right.reshape(n, 8 * k)
+    left, right = left.reshape(1, m, 8 * k), right.reshape(1, n, 8 * k)
     total = bench.launcher.zeros((m, n), np.uint64)
-    part = bench.launcher.empty((m, n), np.int32)
+    part = bench.launcher.empty((1, m, n), np.int32)
     for d in range(8):
-        product(left[:, : (d + 1) * k], right[:, (7 - d) * k :], part)
-        total += part.astype(np.int64).view(np.uint64) << np.uint64(8 * d)
+        bench.launcher.int8_products(left[..., : (d + 1) * k], right[..., (7 - d) * k :], part)
+        total += part[0].astype(np.int64).view(np.uint64) << np.uint64(8 * d)
     return total
 
 
@@ -114,9 +84,39 @@ def methods(bench: Bench) -> dict[str, Callable[[Any, Any], Any]]:
     return {
         "simt": lambda a, b: gemm.matmul([(a, b)], "simt"),
         "tensor": lambda a, b: gemm.matmul([(a, b)], "tensor"),
+        "residues": lambda a, b: gemm.matmul([(a, b)], "residues"),
         "cublas_diagonals": lambda a, b: by_diagonals(bench, a, b),
         "float64_limbs": lambda a, b: by_limbs(bench, a, b),
         "array_library": lambda a, b: a @ b,
+    }
+
+
+def residue_stages(bench: Bench, m: int, k: int, n: int) -> dict[str, Any]:
+    """Seconds of each of the three stages of one product by residues, all results at once (k at most MAX_INNER), of the
+    int8 products also one by one, and the bytes that the first and the last stage move."""
+    a, b = bench.words(1, m, k), bench.words(1, k, n).transpose(0, 2, 1)
+    rows, columns, depth = (residues.aligned(size) for size in (m, n, k))
+    sides = [bench.launcher.empty((residues.PLANES * size * depth,), np.int8) for size in (rows, columns)]
+    sums = bench.launcher.empty((residues.PLANES * rows * columns,), np.int32)
+    out = bench.launcher.empty((1, m, n), np.uint64)
+
+    def split() -> tuple[Any, Any]:
+        return residues.residues([a], sides[0]), residues.residues([b], sides[1])
+
+    def one_by_one() -> None:
+        for i in range(residues.PLANES):
+            bench.launcher.int8_products(left[i : i + 1], right[i : i + 1], found[i : i + 1])
+
+    left, right = split()
+    found = residues.products(left, right, sums)
+    return {
+        **{"m": m, "k": k, "n": n, "split_s": bench.seconds([split])},
+        "products_s": bench.seconds([lambda: residues.products(left, right, sums)]),
+        "one_by_one_s": bench.seconds([one_by_one]),
+        "combine_s": bench.seconds([lambda: residues.combine(found, out, adding=False)]),
+        "split_bytes": a.nbytes + b.nbytes + left.nbytes + right.nbytes,
+        "combine_bytes": found.nbytes + out.nbytes,
+        "exact": bool((bench.host(out[0]) == bench.host(gemm.matmul([(a[0], b[0].T)], "simt"))).all()),
     }
 
 
@@ -126,7 +126,7 @@ def measure(bench: Bench, shapes: dict[str, tuple[int, int, int]], peak: float |
     for name, (m, k, n) in shapes.items():
         row: dict[str, Any] = {"name": name, "m": m, "k": k, "n": n, "chosen": gemm.choose(m, n, k)}
         if peak:
-            row["bound_mac_per_s"] = peak / DIGIT_PRODUCTS
+            row["bound_mac_per_s"] = {name: peak / count for name, count in INT8_PRODUCTS.items()}
         try:
             a, b = bench.words(m, k), bench.words(k, n)
             expected = bench.host(gemm.matmul([(a, b)], "simt"))

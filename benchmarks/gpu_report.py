@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .gpu_bench import on_shim
-from .gpu_gemm import DIGIT_PRODUCTS, methods
+from .gpu_gemm import INT8_PRODUCTS, methods
 
 ROOT = Path(__file__).parent.parent
 RESULT = "benchmarks/results/gpu.json"
@@ -28,8 +28,9 @@ branch for devices.
     pip install 'wwfl[cuda]'     # CUDA 12: brings cupy-cuda12x
     pip install 'wwfl[cuda13]'   # CUDA 13: brings cupy-cuda13x
 
-Without CuPy nothing changes. With it but without a device, asking for one is a `ConfigError` that says so. The
-benchmark needs the dependencies of `pyproject.toml`, the tests also pytest, pytest-timeout and hypothesis.
+Large matrix products also need cuBLAS, from the CUDA toolkit or the wheel `nvidia-cublas-cu12` (CUDA 13:
+`nvidia-cublas`). Without CuPy nothing changes. With it but without a device, asking for one is a `ConfigError` that
+says so. The benchmark needs the dependencies of `pyproject.toml`, the tests also pytest, pytest-timeout and hypothesis.
 
 A cluster's parties of one process share a memory pool that is bounded at 90 % of the GPU
 (`LocalCluster.memory_report` says what is in use, reserved, and the limit). At the limit, blocks that lie free for
@@ -50,20 +51,25 @@ directions (from 64 KiB on; towards the GPU, CuPy stages copies so itself).
   words.
 - **Present and tested, not yet used by clusters**: a product in 3PC that makes the message of its truncation as well.
 - **Matrix products modulo 2^64**, exact, for any strides and in batches; the two terms of a replicated product are one
-  product over a concatenated inner dimension. Two kernels, chosen by shape (`kernels/cuda/gemm.py: choose`): one on the
-  integer units; one on the int8 tensor cores (`mma.sync`) with balanced base-256 digits, all 36 digit products of a
-  tile from one load, summed per diagonal in int32, at most 32736 inner elements per block.
+  product over a concatenated inner dimension. Three ways, chosen by shape (`kernels/cuda/gemm.py: choose`). A kernel on
+  the integer units. A kernel on the int8 tensor cores (`mma.sync`) with balanced base-256 digits, all 36 digit products
+  of a tile from one load, summed per diagonal in int32, at most 32736 inner elements per block. For large products,
+  balanced residues modulo 18 numbers up to 256: a kernel makes them, cuBLAS multiplies them in one call (one by one on
+  GPUs for which it has no batches of int8), a kernel combines the 18 results (Chinese remainder theorem, exact for 8192
+  inner elements at a time), with at most 1 GiB of workspace per product. Where cuBLAS is missing or refuses, such a
+  product is a `ConfigError`.
 
 ## How it is tested
 
 1. Compiled: NVRTC compiles every kernel for sm_90, without a GPU or a driver (`make test`).
 2. Executed on a CPU: the same sources, built by g++ with `csrc/shim.h`, which emulates blocks, barriers, warps, shared
    memory, atomics and the tensor-core instruction, give the bits of the CPU kernels and of the protocols' own code
-   (`make test`; with address and undefined-behaviour checks, and in the opposite order, in `make test-slow`).
+   (`make test`; with address and undefined-behaviour checks, and in the opposite order, in `make test-slow`). NumPy
+   stands in for cuBLAS; what cuBLAS is asked for is checked against an imitation of its interface.
 3. Checked for races on a CPU (`csrc/races.h`, `make test-slow`): g++ reports every access to memory, and two of one
    launch that touch a byte, of which one writes, need a barrier between them, in whatever order the emulation ran the
-   threads; shared memory must be written before it is read. Each of the kernels' ten barriers is left out in turn, and
-   the check must notice.
+   threads; shared memory must be written before it is read. Each of the kernels' eleven barriers is left out in turn,
+   and the check must notice.
 4. Executed on a GPU: the same tests with CuPy arrays (`make test-gpu`).
 
 What only a GPU can show: speed, the true timing of streams, what the compiler makes of the memory model, and CuPy
@@ -77,7 +83,8 @@ arrays, silent copies to the host, methods of ufuncs). Times of the emulation me
   that stay where they are between rounds. Neither is worth building before launches have been timed.
 - The tensor kernel uses `mma.sync`, not Hopper's `wgmma`, which has a higher peak.
 - Convolutions unfold their patches in memory (`im2col`).
-- The sizes from which the tensor kernel is chosen are an estimate until they are measured.
+- The sizes from which the tensor kernel and the residues are chosen are estimates until they are measured.
+- Every party's thread has a handle of cuBLAS; the workspace that the library takes for it lies outside our memory pool.
 - The inputs of the carry tree are several launches, and in 3PC a product does not yet make the message of its
   truncation (`product_left` does, but the mask of that message belongs to the operation that follows).
 """
@@ -110,12 +117,12 @@ torch, numba and pytest. Every call carries that folder beside the working tree,
 
     WWFL_COMMIT=<commit> sh benchmarks/gpu_session.sh
 
-which installs the wheels outside the tree, says what is there and whether the kernels compile, runs the tests that
-need a GPU for at most half of its 560 s, and measures with what is left. Nothing that fails stops what follows;
-`gpu.json` is written after every row into `$OUT` (by default `build/gpu`). Copied to `build/gpu/gpu.json` and carried
-along, it is continued by the next call, for which `TESTS=no` leaves out the tests. Last, at home, copy it to
-`benchmarks/results/gpu.json` and run `python -m benchmarks.gpu --docs`. Worth the time that remains, while the machine
-is warm:
+which installs the wheels outside the tree, says what is there, whether the kernels compile and whether cuBLAS
+multiplies, runs the tests that need a GPU for at most half of its 560 s, and measures with what is left. Nothing that
+fails stops what follows; `gpu.json` is written after every row into `$OUT` (by default `build/gpu`). Copied to
+`build/gpu/gpu.json` and carried along, it is continued by the next call, for which `TESTS=no` leaves out the tests.
+Last, at home, copy it to `benchmarks/results/gpu.json` and run `python -m benchmarks.gpu --docs`. Worth the time that
+remains, while the machine is warm:
 
     PYTHONPATH=/tmp/wwfl-gpu-site:src compute-sanitizer --tool racecheck \\
         python3 -m pytest -q -m gpu tests/test_cuda_kernels.py
@@ -154,9 +161,13 @@ def measured(result: dict[str, Any]) -> str:
             f"Ceilings in the same run: a copy moves {kernels[0]['bytes_per_s'] / 1e12:.2f} TB/s (read and written)"
         )
     if peak:
+        shares = [
+            f"{count} of them (`{name}`: {peak['mac_per_s'] / count / 1e12:.1f} at most)"
+            for name, count in INT8_PRODUCTS.items()
+        ]
         parts.append(
-            f"a {peak['size']} cubed int8 product through cuBLAS makes {peak['mac_per_s'] / 1e12:.0f} TMAC/s, of which "
-            f"{DIGIT_PRODUCTS} make one modulo 2^64: {peak['mac_per_s'] / DIGIT_PRODUCTS / 1e12:.1f}."
+            f"a {peak['size']} cubed int8 product through cuBLAS makes {peak['mac_per_s'] / 1e12:.0f} TMAC/s; one "
+            f"modulo 2^64 takes {' or '.join(shares)}."
         )
     if kernels:
         parts += ["\n### Memory-bound kernels\n", _kernels(kernels)]
@@ -164,9 +175,12 @@ def measured(result: dict[str, Any]) -> str:
         parts += [
             "\n### Products modulo 2^64, TMAC/s\n",
             _products(result["products"]),
-            "\n`simt` and `tensor` are ours. `cublas_diagonals` makes eight int8 products in cuBLAS of separately "
-            "stored digits, `float64_limbs` six float64 products of three limbs; `array_library` is CuPy's own.",
+            "\n`simt` and `tensor` are kernels of ours, `residues` is cuBLAS between two of ours. `cublas_diagonals` "
+            "makes eight int8 products in cuBLAS of separately stored digits, `float64_limbs` six float64 products of "
+            "three limbs; `array_library` is CuPy's own.",
         ]
+    if result.get("residue_stages"):
+        parts.append(_stages(result["residue_stages"]))
     if result.get("training"):
         parts += ["\n### Training steps\n", _training(result["training"])]
         parts += ["\n### Where a step's time goes, ms\n", SPLIT, "", _splits(result["training"])]
@@ -208,6 +222,20 @@ def _products(rows: Sequence[dict[str, Any]]) -> str:
         for row in rows
     ]
     return table(["shape, m x k x n", "chosen", *names], body)
+
+
+def _stages(found: dict[str, Any]) -> str:
+    def moving(stage: str) -> str:
+        seconds, speed = found[f"{stage}_s"], found[f"{stage}_bytes"] / found[f"{stage}_s"]
+        return f"{seconds * 1e3:.2f} ms ({speed / 1e12:.2f} TB/s)"
+
+    rate = found["m"] * found["k"] * found["n"] * INT8_PRODUCTS["residues"] / found["products_s"]
+    return (
+        f"\nOf `residues`, {found['m']} x {found['k']} x {found['n']} at once: residues of both operands in "
+        f"{moving('split')}, int8 products in {found['products_s'] * 1e3:.2f} ms ({rate / 1e12:.0f} TMAC/s of int8; "
+        f"one by one in {found['one_by_one_s'] * 1e3:.2f} ms), results from them in {moving('combine')}"
+        + ("." if found["exact"] else "; the result is wrong.")
+    )
 
 
 def _training(rows: Sequence[dict[str, Any]]) -> str:

@@ -85,18 +85,19 @@ def metered(launcher: Launcher, array_module: Any) -> Generator[Meter]:
         with meter.span(kind_of(source, kernel)):
             launch(source, kernel, *args, **kwargs)
 
-    def timed(method: Callable[..., Any]) -> Callable[..., Any]:
+    def timed(kind: str, method: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(method)
         def run(*args: Any, **kwargs: Any) -> Any:
-            with meter.span("transfer"):
+            with meter.span(kind):
                 return method(*args, **kwargs)
 
         return run
 
     with (
         patch.object(launcher, "launch", timed_launch),
-        patch.object(Endpoint, "send", timed(Endpoint.send)),
-        patch.object(Endpoint, "recv", timed(Endpoint.recv)),
+        patch.object(launcher, "int8_products", timed("local", launcher.int8_products)),
+        patch.object(Endpoint, "send", timed("transfer", Endpoint.send)),
+        patch.object(Endpoint, "recv", timed("transfer", Endpoint.recv)),
     ):
         yield meter
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmarks import gpu, gpu_bench, gpu_gemm, gpu_kernels, gpu_report, gpu_training
+from benchmarks import gpu, gpu_bench, gpu_check, gpu_gemm, gpu_kernels, gpu_report, gpu_split, gpu_training
 from torch import nn
 
 from cuda_devices import why_no_gpu
@@ -30,7 +30,9 @@ def test_every_measurement_runs_and_every_product_is_exact() -> None:
     assert "errors" not in result and not result["left_out"]
     row = result["products"][0]
     assert all(row[name]["exact"] for name in gpu_gemm.methods(bench)), row
+    assert result["residue_stages"]["exact"]
     text = gpu_report.page(result)
+    assert "int8 products in" in text and "wrong" not in text
     assert all(found["name"] in text for found in result["kernels"])
     assert "No GPU has run this" not in text
     for row in result["training"]:
@@ -110,6 +112,15 @@ def test_bytes_of_the_carry_tree_are_those_of_its_arrays() -> None:
             moved += sum(a.nbytes for a in arrays)
             state, message = after, following
         assert gpu_kernels._carry_bytes(k, nb) == moved
+
+
+def test_products_of_the_library_are_checked_and_count_as_local_work() -> None:
+    bench = gpu_bench.on_shim()
+    left, right, out = (bench.launcher.zeros((1, 4, 4), dtype) for dtype in (np.int8, np.int8, np.int32))
+    assert gpu_check.multiplied(bench.launcher) == "right"
+    with gpu_split.metered(bench.launcher, np) as meter:
+        bench.launcher.int8_products(left, right, out)
+    assert meter.parties()[0]["local"] > 0
 
 
 @pytest.mark.parametrize("method", ["cublas_diagonals", "float64_limbs"])

@@ -1,4 +1,4 @@
-"""Matrix products modulo 2^64 on device arrays: both methods, any strides, sums, batches, and the choice by shape."""
+"""Matrix products modulo 2^64 on device arrays: all methods, any strides, sums, batches, and the choice by shape."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from wwfl_core.errors import Misuse
 from wwfl_core.kernels import cuda
 from wwfl_core.kernels.cuda import gemm
 
-METHODS: tuple[gemm.Method, ...] = ("simt", "tensor")
+TILED: tuple[gemm.Tiled, ...] = ("simt", "tensor")
+METHODS: tuple[gemm.Method, ...] = (*TILED, "residues")
 relaxed = settings(deadline=None, max_examples=8)
 sides = st.one_of(st.integers(0, 20), st.sampled_from([63, 64, 65, 70]))
 seeds = st.integers(0, 2**32)
@@ -41,8 +42,8 @@ def test_sums_of_products(
 
 
 @everywhere
-@pytest.mark.parametrize("method", METHODS)
-def test_a_long_inner_dimension_is_divided_among_blocks(where: str, method: gemm.Method) -> None:
+@pytest.mark.parametrize("method", TILED)
+def test_a_long_inner_dimension_is_divided_among_blocks(where: str, method: gemm.Tiled) -> None:
     put = device(where).put
     a, b = words(1, 3, 900), words(2, 900, 5)
     assert gemm.plan(3, 5, [900, 900], 1, method).splits > 1
@@ -93,10 +94,10 @@ def test_balanced_digits_and_their_diagonals_recombine(seed: int) -> None:
     n=st.integers(1, 10**5),
     inner=st.lists(st.integers(1, 10**6), min_size=1, max_size=2),
     batch=st.integers(1, 64),
-    method=st.sampled_from([None, *METHODS]),
+    method=st.sampled_from([None, *TILED]),
 )
 def test_a_plan_keeps_every_block_exact_and_every_grid_legal(
-    m: int, n: int, inner: list[int], batch: int, method: gemm.Method | None
+    m: int, n: int, inner: list[int], batch: int, method: gemm.Tiled | None
 ) -> None:
     plan = gemm.plan(m, n, inner, batch, method)
     steps = sum(-(-k // gemm.DEPTH[plan.method]) for k in inner)
@@ -109,10 +110,14 @@ def test_a_plan_keeps_every_block_exact_and_every_grid_legal(
 
 
 def test_the_choice_by_shape() -> None:
-    assert gemm.choose(4096, 4096, 4096) == "tensor"
-    assert gemm.choose(512, 8192, 4608) == "tensor"  # a convolution of VGG16
+    assert gemm.choose(4096, 4096, 4096) == "residues"
+    assert gemm.choose(512, 2048, 4608) == "residues"  # a convolution of VGG16 (batch 128)
+    assert gemm.choose(64, 32768, 576) == "tensor"  # its second: too few rows to pay for the residues of the columns
+    assert gemm.choose(512, 512, 512) == "tensor"
     assert gemm.choose(20, 73728, 25) == "simt"  # the first convolution of LeNet: too few rows, a short inner dimension
     assert gemm.choose(128, 10, 500) == "simt"
+    # Both terms of a replicated product, of a wide LeNet: its second convolution, the gradient of its dense layer.
+    assert gemm.choose(50, 8192, 2 * 500) != "residues" != gemm.choose(500, 800, 2 * 128)
     assert gemm.choose(64, 64, 512, batch=64) == "tensor"
 
 

@@ -91,6 +91,7 @@ BARRIERS = [  # a file, how many barriers it has, and what runs into each
     *(("bits.cu", i, _planes) for i in range(4)),
     *(("gemm.cu", i, _matmul("simt")) for i in range(2)),
     *(("digits.cu", i, _matmul("tensor")) for i in range(2)),
+    ("residues.cu", 0, _matmul("residues")),
     *(("masked.cuh", i, _masked) for i in range(2)),
 ]
 

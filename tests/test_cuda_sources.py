@@ -17,7 +17,7 @@ import pytest
 from nvrtc import Compiled, nvrtc
 from wwfl_core.errors import ConfigError, Misuse, WwflError
 from wwfl_core.kernels import cuda
-from wwfl_core.kernels.cuda import launch, shim
+from wwfl_core.kernels.cuda import launch, residues, shim
 
 PYTHON_FILES = sorted(Path(launch.__file__).parent.glob("*.py"))
 TARGETS = ["sm_90"]
@@ -68,6 +68,13 @@ def test_kernels_keep_their_values_in_registers(source: str) -> None:
 
 def test_the_tensor_kernel_uses_the_tensor_cores() -> None:
     assert compiled("digits.cu", TARGETS[0]).ptx.count("mma.sync.aligned.m16n8k32") == 2 * 36 * 2
+
+
+def test_residues_are_two_dot_products_of_bytes_each_and_no_division() -> None:
+    ptx = compiled("residues.cu", TARGETS[0])[0]
+    words_of_a_thread = 8
+    assert len(re.findall(r"\bdp4a\.", ptx)) == 2 * words_of_a_thread * residues.PLANES
+    assert not re.search(r"\b(rem|div)\.[su]64", ptx) and "rem." not in ptx
 
 
 def test_a_source_that_does_not_compile_is_reported() -> None:
@@ -191,7 +198,7 @@ def test_kernels_give_the_same_in_other_builds(flags: tuple[str, ...], tmp_path:
         "sys.exit(pytest.main([*options, *sys.argv[1:]]))\n"
     )
     here = Path(__file__).parent
-    files = [str(here / f"test_cuda_{name}.py") for name in ("kernels", "gemm", "protocols")]
+    files = [str(here / f"test_cuda_{name}.py") for name in ("kernels", "gemm", "residues", "protocols")]
     environment = {
         **os.environ,
         "LD_PRELOAD": runtime.stdout.strip() if flags == SANITIZED else "",

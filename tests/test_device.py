@@ -6,6 +6,7 @@ The device is the emulated one ("shim": the CUDA sources compiled by g++), and a
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -28,7 +29,7 @@ from wwfl_core.arrays import beside, on_host, to_host
 from wwfl_core.device import HOST, named
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.kernels._lazy import Kernel
-from wwfl_core.kernels.cuda import ShimArray
+from wwfl_core.kernels.cuda import ShimArray, gemm
 from wwfl_core.prg import Draw, Prg
 from wwfl_core.testing import correctness
 from wwfl_core.transcript import Transcript
@@ -154,6 +155,31 @@ def test_products_on_a_device_are_one_kernel_per_step(where: str, monkeypatch: p
             check(DeviceBench(factory, device=where))
     wanted = set() if where == "cpu" else FUSED["3pc"]["product"] | FUSED["4pc"]["product"]
     assert set(used) == wanted
+
+
+@everywhere
+def test_large_products_of_a_cluster_are_made_of_residues_and_have_the_same_bits(
+    protocol: Callable[[], MPCBackend], where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every size counts as large here, so that all parties, each on its own stream, ask the library for products."""
+    for name in ("RESIDUES_SIDE", "RESIDUES_INNER", "RESIDUES_WORK"):
+        monkeypatch.setattr(gemm, name, 1)
+    multiply, parties = gemm.residues.multiply, set[int]()
+
+    def watched(*arguments: Any) -> None:
+        parties.add(threading.get_ident())
+        multiply(*arguments)
+
+    monkeypatch.setattr(gemm.residues, "multiply", watched)
+    here, there = DeviceBench(protocol), DeviceBench(protocol, device=where)
+    for check in (correctness.matmul, correctness.conv2d):
+        check(here)
+        assert not parties
+        check(there)
+        assert len(parties) > 1
+        parties.clear()
+    assert here.log.messages == there.log.messages
+    assert not there.log.from_host
 
 
 # ---------------------------------------------------------------------- clusters on different devices

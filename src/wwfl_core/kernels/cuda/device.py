@@ -48,6 +48,9 @@ def require_device() -> Any:
     return module
 
 
+R_8I, R_32I, COMPUTE_32I, GEMM_DEFAULT, OP_N, OP_T = 3, 10, 72, -1, 0, 1  # of cuBLAS
+
+
 class CupyLauncher(Launcher):
     """Compiles a source at its first launch (NVRTC; CuPy keeps the binaries on disk) and launches on a stream."""
 
@@ -97,6 +100,33 @@ class CupyLauncher(Launcher):
         function = self._kernels[source, kernel] = self.prepare(source).get_function(kernel)
         return function
 
+    def int8_products(self, left: DeviceArray, right: DeviceArray, out: DeviceArray) -> None:
+        cublas = _cublas()
+        (count, m, k), n = left.shape, right.shape[1]
+        one, zero = np.ones(1, np.int32), np.zeros(1, np.int32)  # on the host: cuBLAS reads them during the call
+        # cuBLAS counts by columns: for it, the operands are right^T and left^T, and the result is out^T = right left^T.
+        first, second = (right.data.ptr, R_8I, right.strides[1]), (left.data.ptr, R_8I, left.strides[1])
+        result = out.data.ptr, R_32I, out.strides[1] // 4
+        how = COMPUTE_32I, GEMM_DEFAULT
+        try:
+            # CuPy has a handle per thread and device, and gives it the current stream at every call.
+            start = self._cupy.cuda.device.get_cublas_handle(), OP_T, OP_N, n, m, k, one.ctypes.data
+            if count == 1:
+                cublas.gemmEx(*start, *first, *second, zero.ctypes.data, *result, *how)
+                return
+            cublas.gemmStridedBatchedEx(
+                *(*start, *first, right.strides[0], *second, left.strides[0]),
+                *(zero.ctypes.data, *result, out.strides[0] // 4, count, *how),
+            )
+        except cublas.CUBLASError as error:
+            if count == 1:
+                raise ConfigError(
+                    f"cuBLAS cannot compute an int8 product ({m}, {k}) by ({k}, {n}): {error}; large products modulo "
+                    "2^64 need it"
+                ) from error
+            for i in range(count):  # not every architecture takes int8 products in batches (cuVS: Ada does not)
+                self.int8_products(left[i : i + 1], right[i : i + 1], out[i : i + 1])
+
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> DeviceArray:
         return self._cupy.empty(shape, dtype)
 
@@ -105,6 +135,24 @@ class CupyLauncher(Launcher):
 
     def address(self, array: DeviceArray) -> int:
         return int(array.data.ptr)
+
+
+def _cublas() -> Any:
+    """CuPy's binding of cuBLAS.
+
+    Raises:
+        ConfigError: where the library is not installed.
+    """
+    try:
+        from cupy_backends.cuda.libs import (  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
+            cublas,  # pyright: ignore[reportUnknownVariableType]
+        )
+    except ImportError as error:
+        raise ConfigError(
+            "large products modulo 2^64 need cuBLAS: install the CUDA toolkit, or its wheel nvidia-cublas "
+            f"(nvidia-cublas-cu12 for CUDA 12): {error}"
+        ) from error
+    return cublas  # pyright: ignore[reportUnknownVariableType]
 
 
 @cache

@@ -56,6 +56,17 @@ class Launcher(ABC):
         """
 
     @abstractmethod
+    def int8_products(self, left: DeviceArray, right: DeviceArray, out: DeviceArray) -> None:
+        """out[i] = left[i] @ right[i]^T modulo 2^32 for all i, by the device's library.
+
+        left: int8 (count, m, k); right: int8 (count, n, k); out: int32 (count, m, n); last axes contiguous. On a GPU,
+        addresses should be multiples of 16, as k, n and the distances of rows in bytes (4 is what is needed).
+
+        Raises:
+            ConfigError: where the library is missing, or refuses these products.
+        """
+
+    @abstractmethod
     def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> DeviceArray:
         """A new C-contiguous array with undefined contents."""
 

@@ -345,6 +345,12 @@ inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
     for (int i = 0; i < 4; i++) result |= (unsigned)(both >> 8 * (selector >> 4 * i & 7) & 255) << 8 * i;
     return result;
 }
+inline int __dp4a(int a, int b, int sum) {
+    for (int i = 0; i < 4; i++) sum += (int)(signed char)(a >> 8 * i) * (int)(signed char)(b >> 8 * i);
+    return sum;
+}
+inline int __mulhi(int x, int y) { return (int)((long long)x * y >> 32); }
+inline unsigned __umulhi(unsigned x, unsigned y) { return (unsigned)((unsigned long long)x * y >> 32); }
 // Returns 0, 1: a barrier was not reached by all threads, 2: too many arguments, 3: what shim_report says.
 extern "C" int shim_launch(void* kernel, const unsigned* grid, const unsigned* size, unsigned long long* arguments,
                            int count) {
