@@ -22,7 +22,7 @@ from wwfl_core.bilinear import Bilinear
 from wwfl_core.declared import DeclaredCost
 from wwfl_core.derived import AND, carry_ands, carry_merged, carry_products, plane_shape, planes, times_sign
 from wwfl_core.fused import Components, Mask, fused, one_pass
-from wwfl_core.party import Op
+from wwfl_core.party import ONLINE, Op
 from wwfl_core.share import Share
 from wwfl_core.sharing import REPLICATED_3PC
 
@@ -148,8 +148,8 @@ class Replicated3PC(MPCBackend):
 
     def _reclose(self, pair: tuple[int, int], word: Array | None, shape: Shape) -> Share:
         """A value that is additively shared by two parties becomes replicated: 128 bits, 1 round."""
-        first = self.deal(word if self.me == pair[0] else None, [pair[0]], shape, name="reclose")
-        return first + self.deal(word if self.me == pair[1] else None, [pair[1]], shape, name="reclose")
+        jobs = [(word if self.me == party else None, [party], ONLINE) for party in pair]
+        return self.deal_sum(jobs, shape, name="reclose")
 
     # ------------------------------------------------------------------ bits
 
@@ -161,17 +161,12 @@ class Replicated3PC(MPCBackend):
         """
         shape = plane_shape(x.shape, bits)
         word = self.partial(x, (X1, X2)) if self.me == P1 else None
-        a = self.deal(planes(word, bits), [P1], shape, BITS, name="bits")
-        b = self.deal(planes(x.parts.get(X3), bits), [P2, P3], shape, BITS, name="bits")
+        third = planes(x.parts.get(X3), bits)
+        p = self.deal_sum([(planes(word, bits), [P1], ONLINE), (third, [P2, P3], ONLINE)], shape, BITS, name="bits")
         low = (bits - 1, shape[1])
-        terms: dict[int, Array] = {}
-        for party, component in ((P3, X1), (P2, X2)):
-            if self.me == party:
-                terms[party] = a.parts[component][: bits - 1] & b.parts[X3][: bits - 1]
-        g = self.deal(terms.get(P2), [P2], low, BITS, name="and") + self.deal(
-            terms.get(P3), [P3], low, BITS, name="and"
-        )
-        return g, a + b
+        both = None if third is None else p.parts[X1 if self.me == P3 else X2][: bits - 1] & third[: bits - 1]
+        jobs = [(both if self.me == party else None, [party], ONLINE) for party in (P2, P3)]
+        return self.deal_sum(jobs, low, BITS, name="and"), p
 
     def carry_level(self, g: Share, p: Share, product: Share | None) -> tuple[Share, Share, Share | None]:
         """`derived.carry_level` with its local part as one step."""

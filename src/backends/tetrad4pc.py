@@ -79,7 +79,7 @@ class Tetrad4PC(MPCBackend):
         c = self._online(op, f, x, y, shape) if self.me in EVALUATORS else None
         if truncate:
             return self._truncate_words(c, r, truncate, shape)
-        return self.deal(c, EVALUATORS, shape, algebra) + self.deal(r, OFFLINE_PAIR, shape, algebra, phase=OFFLINE)
+        return self.deal_sum([(c, EVALUATORS, ONLINE), (r, OFFLINE_PAIR, OFFLINE)], shape, algebra)
 
     def _offline(self, op: Op, f: Bilinear, x: Share, y: Share, shape: Shape) -> Array:
         """CS1 and CS4 get r = gamma3 - u1 - u2; CS4 sends CS1 w = gamma1 + gamma2 + s, the seed of the check value."""
@@ -166,8 +166,8 @@ class Tetrad4PC(MPCBackend):
         if self.me == CS1:
             v = RING.masked(kernels.expand(d, n) * high + times_sign(w, d), u)
             self._vouch_check_value(op, kernels.pack_words(v, bits))
-        first = self.deal(left if self.me in EVALUATORS else None, EVALUATORS, shape, name="truncate")
-        return first + self.deal(right, OFFLINE_PAIR, shape, phase=OFFLINE, name="truncate")
+        halves = [(left if self.me in EVALUATORS else None, EVALUATORS, ONLINE), (right, OFFLINE_PAIR, OFFLINE)]
+        return self.deal_sum(halves, shape, name="truncate")
 
     def _wrap_seed(
         self, op: Op, sigma: Array | None, high: Array | None, s: Array | None, n: int, bits: int

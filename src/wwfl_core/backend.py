@@ -22,7 +22,7 @@ from .arrays import Array, Shape, as_float, as_ring, to_host
 from .bilinear import Bilinear, DirectSum
 from .bitformat import PACKED, BitFormat
 from .cost import Phase
-from .dealing import Dealing, TableDealing
+from .dealing import Dealing, TableDealing, total
 from .declared import DeclaredCost
 from .errors import Misuse, VerificationFailed
 from .fixedpoint import FixedPoint
@@ -184,15 +184,33 @@ class MPCBackend(ABC):
 
         Everything is sent before anything is received, and digests are appended in the same order at both ends.
         """
+        dealt = self._dealt([(value, dealers, phase) for value, dealers in jobs], shape, algebra, name)
+        return [total([dealing]) for dealing in dealt]
+
+    def deal_sum(
+        self,
+        jobs: Sequence[tuple[Array | None, Sequence[int], Phase]],
+        shape: Shape,
+        algebra: Algebra | None = None,
+        *,
+        name: str = "deal",
+    ) -> Share:
+        """The sum of several words, each known to some parties and dealt in a phase of its own: `deal_many` of
+        (value, dealers, phase) and the sum of what it returns, which a device computes in one pass per component."""
+        return total(self._dealt(jobs, shape, algebra, name))
+
+    def _dealt(
+        self, jobs: Sequence[tuple[Array | None, Sequence[int], Phase]], shape: Shape, algebra: Algebra | None, name: str
+    ) -> list[Dealing]:
         kind = self.numbers if algebra is None else algebra
-        dealt = [self.dealing(self, dealers, name, phase, kind, shape) for _, dealers in jobs]
-        for dealing, (value, _) in zip(dealt, jobs, strict=True):
+        dealt = [self.dealing(self, dealers, name, phase, kind, shape) for _, dealers, phase in jobs]
+        for dealing, (value, _, _) in zip(dealt, jobs, strict=True):
             dealing.send(None if value is None else self.party.device.put(value))
         for dealing in dealt:
             dealing.receive()
         for dealing in dealt:
             dealing.compare()
-        return [dealing.share() for dealing in dealt]
+        return dealt
 
     def checkpoint(self) -> None:
         """Compares all digests of joint sends since the last check point; nobody goes on unless all of them agree.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .algebra import Algebra
 from .arrays import Array, Shape
 from .cost import Phase
+from .device import Hiding
 from .errors import Misuse
 from .shamir import ShamirSharing
 from .share import Share
@@ -38,8 +39,19 @@ class Dealing(ABC):
         """Receivers compare what they got, where nobody vouches for a dealer."""
 
     @abstractmethod
-    def share(self) -> Share:
-        """The dealt value."""
+    def terms(self) -> dict[int, Array | Hiding]:
+        """What the dealt value adds to the components that this party holds; nothing to those that are missing."""
+
+
+def total(dealt: Sequence[Dealing]) -> Share:
+    """The sum of dealt values: each component in one pass over masks and what was sent, where a device can do that."""
+    mpc, algebra, shape = dealt[0].mpc, dealt[0].algebra, dealt[0].shape
+    found = [dealing.terms() for dealing in dealt]
+    parts: dict[int, Array] = {}
+    for c in mpc.sharing.held_by(mpc.me):
+        terms = [terms[c] for terms in found if c in terms]
+        parts[c] = algebra.combined(terms) if terms else mpc.party.device.zeros(shape, algebra.dtype)
+    return Share(algebra, shape, parts)
 
 
 class TableDealing(Dealing):
@@ -51,27 +63,26 @@ class TableDealing(Dealing):
         super().__init__(mpc, dealers, name, phase, algebra, shape)
         self.plan = mpc.sharing.deal_plan(dealers, offline=phase is Phase.OFFLINE)
         self.malicious = mpc.sharing.security.malicious
-        self.parts: dict[int, Array] = {}
+        self.parts: dict[int, Array | Hiding] = {}
         self.rest: Array | None = None  # the computed component, where it is known
 
     def send(self, value: Array | None) -> None:
         """Draws the masks; dealers compute the component that makes the sum right and send it or vouch for it."""
         mpc, algebra = self.mpc, self.algebra
-        mine = mpc.me in self.plan.dealers
-        rest = value
+        terms: dict[int, list[Array | Hiding]] = {1: [], -1: []}  # of the computed component, by sign
+        sign = mpc.coefficient(self.plan.computed)
         for component, key in self.plan.masks:
             if mpc.me not in key:
                 continue
-            mask = self.op.random(key, f"m{component}", algebra, self.shape)
+            mask = self.op.mask(algebra, self.shape, plus=[(key, f"m{component}")])
             if mpc.me in mpc.sharing.holders[component]:
                 self.parts[component] = mask
-            if mine:
-                assert rest is not None
-                rest = algebra.sub(rest, algebra.scale(mpc.coefficient(component), mask))
-        if not mine:
+            terms[-sign * mpc.coefficient(component)].append(mask)
+        if mpc.me not in self.plan.dealers:
             return
-        assert rest is not None
-        self.rest = algebra.scale(mpc.coefficient(self.plan.computed), rest)
+        assert value is not None
+        terms[sign].append(value)
+        self.rest = algebra.combined(terms[1], terms[-1])
         for receiver in self.plan.receivers:
             self._joint_send(receiver)
 
@@ -102,14 +113,11 @@ class TableDealing(Dealing):
                 self.mpc.party.transcript.vouch(other, self.op.number, self.rest)
                 self.mpc.party.transcript.expect(other, self.op.number, self.rest)
 
-    def share(self) -> Share:
-        held = self.mpc.sharing.held_by(self.mpc.me)
-        if self.plan.computed in held:
+    def terms(self) -> dict[int, Array | Hiding]:
+        if self.mpc.me in self.mpc.sharing.holders[self.plan.computed]:
             assert self.rest is not None
             self.parts[self.plan.computed] = self.rest
-        zeros = self.mpc.party.device.zeros
-        parts = {c: self.parts[c] if c in self.parts else zeros(self.shape, self.algebra.dtype) for c in held}
-        return Share(self.algebra, self.shape, parts)
+        return self.parts
 
 
 class PointDealing(Dealing):
@@ -144,6 +152,6 @@ class PointDealing(Dealing):
         if self.mpc.me in self.sent_to:
             self.mine = self.op.recv(self.sender, self.algebra.dtype, self.shape, self.phase)
 
-    def share(self) -> Share:
+    def terms(self) -> dict[int, Array | Hiding]:
         assert self.mine is not None
-        return Share(self.algebra, self.shape, {self.mpc.me: self.mine})
+        return {self.mpc.me: self.mine}

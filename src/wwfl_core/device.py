@@ -43,12 +43,8 @@ class Hiding(ABC):
     """The key streams that it is the sum of, for kernels that do more than `hide` and `show`."""
 
     @abstractmethod
-    def hide(self, value: Array) -> Array:
-        """value + mask."""
-
-    @abstractmethod
-    def show(self, value: Array) -> Array:
-        """value - mask."""
+    def combined(self, plus: Sequence[Array | Hiding], minus: Sequence[Array | Hiding]) -> Array:
+        """sum(plus) - sum(minus) of arrays and masks of this one's shape and algebra, in one pass."""
 
 
 class Device(ABC):
