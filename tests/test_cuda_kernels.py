@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from cuda_devices import device, everywhere, same
 from test_kernels import lay, words
 from wwfl_core import kernels as cpu
+from wwfl_core.algebra import BITS, RING
 from wwfl_core.errors import Misuse, RangeError
 from wwfl_core.fixedpoint import FixedPoint
 from wwfl_core.kernels import cuda
@@ -188,6 +189,24 @@ def test_masks_are_added_and_taken_away(where: str, seed: int, n: int, plus: int
     for s in taken:
         expected = expected ^ key_stream(s, value) if bits else expected - key_stream(s, value)
     same(cuda.masked(device(where).put(value), added, taken), expected, where)
+
+
+@everywhere
+@relaxed
+@given(seed=seeds, n=sizes, counts=st.tuples(*[st.integers(0, 5)] * 4), bits=st.booleans())
+def test_any_number_of_arrays_and_streams_are_added_up(
+    where: str, seed: int, n: int, counts: tuple[int, int, int, int], bits: bool
+) -> None:
+    arrays = [words(seed + i, n).view(np.uint8)[: 8 * n - n % 8] if bits else words(seed + i, n) for i in range(10)]
+    added, taken = arrays[: counts[0]], arrays[5 : 5 + counts[1]]
+    plus, minus = [stream(seed + i) for i in range(counts[2])], [stream(seed + 9 + i) for i in range(counts[3])]
+    algebra, shape = (BITS, RING)[not bits], arrays[0].shape
+    terms = [[*group, *(key_stream(s, arrays[0]) for s in s_)] for group, s_ in ((added, plus), (taken, minus))]
+    expected = algebra.combined(*terms) if sum(counts) else algebra.zeros(shape)
+    put, launcher = device(where).put, device(where).launcher
+    there = [[put(a) for a in group] for group in (added, taken)]
+    actual = cuda.combined(*there, plus, minus, shape=shape, dtype=arrays[0].dtype, launcher=launcher)
+    same(actual, expected, where)
 
 
 def test_a_stream_does_not_show_its_key() -> None:

@@ -12,7 +12,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.correlated import pair
+from backends import replicated3pc
+from backends.correlated import dealer, pair
 from backends.replicated3pc import P1, P2, P3, Replicated3PC
 from backends.tetrad4pc import (
     CS1,
@@ -127,24 +128,6 @@ def test_the_product_of_3pc(where: str, seed: int, n: int, me: int, algebra: Alg
     same(replicated.product(parts[0], parts[1], masks[0], masks[1]), party.sent[0], where)
 
 
-@everywhere
-@relaxed
-@given(seed=seeds, n=sizes, f=st.integers(8, 26))
-def test_a_product_that_is_truncated_in_3pc(where: str, seed: int, n: int, f: int) -> None:
-    """At P1 the product stays and its wrap bits leave."""
-    put, party = device(where).put, LoneParty(P1)
-    x, y = (shared(seed + s, RING, n, (0, 1)) for s in (0, 50))
-    mpc = Replicated3PC().at(party)  # type: ignore[arg-type]
-    mpc.bilinear(Mul(), x, y, f)
-    masks = [stream(mpc.sharing.holders[c], 0, "zero") for c in (0, 1)]
-    alpha = stream((P1, P3), 1, "al")
-    parts = [tuple(put(s.parts[c]) for c in (0, 1)) for s in (x, y)]
-    hidden = put(chacha20(alpha.key, alpha.nonce, -(-n // 8)))
-    z, message = replicated.product_left(parts[0], parts[1], masks[0], masks[1], hidden)
-    same(message, party.sent[0], where)
-    same(z, device(where).get(replicated.product(parts[0], parts[1], masks[0], masks[1])), where)
-
-
 class ByProducts(Replicated3PC):
     """3PC with the carry tree that every protocol has."""
 
@@ -186,21 +169,41 @@ def test_the_carry_tree_of_3pc(where: str, seed: int, n: int, me: int, positions
 
 @everywhere
 @relaxed
-@given(seed=seeds, n=sizes, f=st.integers(1, 62))
-def test_exact_truncation_between_two_parties(where: str, seed: int, n: int, f: int) -> None:
-    put = device(where).put
-    word, c = words(seed, n), words(seed + 1, n)
-    mask = value(seed + 2, BITS, -(-n // 8))
+@given(seed=seeds, n=sizes, f=st.integers(1, 62), summands=st.integers(1, 2), drawn=st.booleans(), hide=st.booleans())
+def test_exact_truncation_between_two_parties(
+    where: str, seed: int, n: int, f: int, summands: int, drawn: bool, hide: bool
+) -> None:
+    """Words in one piece or two, correlated randomness stored or drawn in the kernel, results masked or not."""
+    put, nb = device(where).put, -(-n // 8)
+    word = tuple(words(seed + i, n) for i in range(summands))
+    own, dealt, hiding = (stream((P1, P2), seed % 99, label) for label in ("be", "c0", "m"))
+    mask = chacha20(own.key, own.nonce, nb)
+    shares = {P1: chacha20(dealt.key, dealt.nonce, 8 * n).view(np.uint64), P2: cpu.pack_words(words(seed + 4, n), f)}
+    taken = chacha20(hiding.key, hiding.nonce, 8 * n).view(np.uint64) if hide else None
     for me in (P1, P2):
         party = LoneParty(me)
-        expected = pair.truncate(party.op("truncate"), (P1, P2), word, f, mask, c)  # type: ignore[arg-type]
+        made = pair.truncate(party.op("truncate"), (P1, P2), word, f, mask, shares[me])  # type: ignore[arg-type]
         mine, theirs = party.sent[0], party.received[0]
-        same(cuda.wrap_message(put(word), put(mask), left=me == P1), mine, where)
+        there, held = tuple(map(put, word)), own if drawn else put(mask)
+        same(cuda.wrap_message(there, held, left=me == P1), mine, where)
+        last = hiding if hide else None
         if me == P1:
-            actual = cuda.truncate_left(put(word), f, put(mine), put(theirs), put(c))
+            c = dealt if drawn else put(shares[P1])
+            actual = cuda.truncate_left(there, f, put(mine), put(theirs), c, last)
         else:
-            actual = cuda.truncate_right(put(word), f, put(theirs), put(mine), put(mask), put(c))
-        same(actual, expected, where)
+            actual = cuda.truncate_right(there, f, put(theirs), put(mine), held, put(shares[P2]), last)
+        same(actual, made(taken), where)
+
+
+@everywhere
+@relaxed
+@given(seed=seeds, n=sizes, f=st.integers(1, 64))
+def test_the_helpers_correction_of_private_products(where: str, seed: int, n: int, f: int) -> None:
+    party = LoneParty(P3)
+    dealer.private_product(party.op("truncate"), dealer.Roles(P1, P2, P3), f, n)  # type: ignore[arg-type]
+    alpha, c0, beta = (stream(key, 0, name) for key, name in (((P1, P3), "al"), ((P1, P3), "c0"), ((P2, P3), "be")))
+    actual = cuda.correction(alpha, beta, c0, n, f, launcher=device(where).launcher)
+    same(actual, party.sent[0], where)
 
 
 @everywhere
@@ -219,10 +222,9 @@ def test_bits_enter_the_ring_in_3pc(where: str, seed: int, n: int) -> None:
     flipped = x1 - ((bit * x1) << np.uint64(1))
     same(replicated.times_sign(put(x1), put(v)), flipped, where)
     same(replicated.times_sign(put(x1), put(v), add_bit=True), flipped + bit, where)
-    inner = both[1] + both[0] * x3
-    for parts in ([rest], [rest, x2]):
-        expected = inner + bit * (sum(parts[1:], parts[0]) - (inner << np.uint64(1)))
-        same(replicated.inject(put(both), put(x3), put(v), [put(r) for r in parts]), expected, where)
+    for parts, hiding in (([rest], None), ([rest, x2], None), ([rest, x2], s)):
+        expected = replicated3pc._injected(both, x3, v, parts, None if hiding is None else mask[:n])
+        same(replicated.inject(put(both), put(x3), put(v), [put(r) for r in parts], hiding), expected, where)
 
 
 # ---- Tetrad

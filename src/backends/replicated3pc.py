@@ -10,6 +10,7 @@ Costs: `Replicated3PC.declared_costs`. A bilinear map costs per OUTPUT element.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from wwfl_core.algebra import BITS, RING, Algebra
 from wwfl_core.arrays import Array, Shape, numel
 from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
+from wwfl_core.dealing import Made
 from wwfl_core.declared import DeclaredCost
 from wwfl_core.derived import AND, carry_ands, carry_merged, carry_products, plane_shape, planes, times_sign
 from wwfl_core.fused import Components, Mask, fused, one_pass
@@ -62,11 +64,12 @@ def _lifted(b: Components, n: int, mask: Mask, x: Components | None = None) -> A
 
 
 @one_pass("replicated.inject")
-def _injected(u_and_d: Array, x3: Array, v: Array, rest: Sequence[Array]) -> Array:
-    """(1 - 2v)(d + u x3) + v sum(rest) at P2 and P3."""
-    u, d = u_and_d
+def _injected(u_and_d: Array, x3: Array, v: Array, rest: Sequence[Array], hiding: Mask | None) -> Array:
+    """(1 - 2v)(d + u x3) + v sum(rest) at P2 and P3, less a mask."""
+    u, d = u_and_d.reshape(2, *x3.shape)
     inner = d + u * x3
-    return inner + kernels.expand(v, x3.size) * (RING.sum(rest) - (inner << np.uint64(1)))
+    v = kernels.expand(v, x3.size).reshape(x3.shape)
+    return RING.unmasked(inner + v * (RING.sum(rest) - (inner << np.uint64(1))), hiding)
 
 
 def _planes(parts: Components) -> Share:
@@ -124,29 +127,28 @@ class Replicated3PC(MPCBackend):
 
     def _truncate_product(self, op: Op, z: Array, bits: int) -> Share:
         """Round 1: P3 sends z3 to P2, who then holds B = z2 + z3 against A = z1 at P1. Then `_truncate_words`."""
-        word: Array | None = z
+        word: Components | None = (z,)
         if self.me == P3:
             op.send(P2, z)
             word = None
         elif self.me == P2:
-            word = z + op.recv(P3, np.uint64, z.shape)
+            word = z, op.recv(P3, np.uint64, z.shape)
         return self._truncate_words(word, bits, z.shape)
 
     # ------------------------------------------------------------------ truncation
 
     def truncate(self, x: Share, bits: int) -> Share:
         """Exact truncation with A = x1 + x2 at P1 and B = x3 at P2."""
-        word = None
-        if self.me != P3:
-            word = self.partial(x, (X1, X2) if self.me == P1 else (X3,))
+        held = {P1: (X1, X2), P2: (X3,)}
+        word = tuple(x.parts[c] for c in held[self.me]) if self.me in held else None
         return self._truncate_words(word, bits, x.shape)
 
-    def _truncate_words(self, word: Array | None, bits: int, shape: Shape) -> Share:
-        """Lemma W between P1 and P2, then both deal their half: offline f, online 130 bits, 2 rounds."""
+    def _truncate_words(self, word: Components | None, bits: int, shape: Shape) -> Share:
+        """A and B are given as summands. Lemma W between P1 and P2, then both deal their half: offline f, online 130 bits, 2 rounds."""
         op = self.party.op("truncate")
         return self._reclose((P1, P2), dealer.truncate_pair(op, ROLES, word, bits, shape), shape)
 
-    def _reclose(self, pair: tuple[int, int], word: Array | None, shape: Shape) -> Share:
+    def _reclose(self, pair: tuple[int, int], word: Array | Made | None, shape: Shape) -> Share:
         """A value that is additively shared by two parties becomes replicated: 128 bits, 1 round."""
         jobs = [(word if self.me == party else None, [party], ONLINE) for party in pair]
         return self.deal_sum(jobs, shape, name="reclose")
@@ -206,6 +208,6 @@ class Replicated3PC(MPCBackend):
             op.send(P2, _lifted((b.parts[X1], b.parts[X2]), n, mask, (x.parts[X1], x.parts[X2])))
         else:
             both = op.recv(P1, np.uint64, (2, n)) if self.me == P2 else op.random((P1, P3), "u", RING, (2, n))
-            rest = [x.parts[c].reshape(-1) for c in ((X2, X3) if self.me == P2 else (X1,))]
-            mine = _injected(both, x.parts[X3].reshape(-1), b.parts[X3], rest).reshape(shape)
+            rest = [x.parts[c] for c in ((X2, X3) if self.me == P2 else (X1,))]
+            mine = partial(_injected, both, x.parts[X3], b.parts[X3], rest)
         return self._reclose((P2, P3), mine, shape)

@@ -153,7 +153,7 @@ class Tetrad4PC(MPCBackend):
         sigma = op.random(K3, "sg", BITS, (packed(n),)) if self.me in K3 else None
         s = op.random(K3, "s", RING, (n,)) if self.me in K3 else None
         w = self._wrap_seed(op, sigma, high, s, n, bits)
-        flip = None if c is None else truncation.wrap_message(c.reshape(-1), sigma, left=True)
+        flip = None if c is None else truncation.wrap_message((c,), sigma, left=True)
         d = self._joint(op, EVALUATORS[::-1], CS1, flip, (BITS, (packed(n),)), offline=False)
         if c is not None:
             mine = kernels.pack_words(steps.wrap_share(c.reshape(-1), e, u), bits)

@@ -99,8 +99,10 @@ class Algebra(ABC):
         """value + a mask (`Op.mask`), which a device need not store."""
         return mask.combined([value, mask], ()) if isinstance(mask, Hiding) else self.add(value, mask)
 
-    def unmasked(self, value: Array, mask: Array | Hiding) -> Array:
-        """value - a mask."""
+    def unmasked(self, value: Array, mask: Array | Hiding | None) -> Array:
+        """value - a mask, if there is one."""
+        if mask is None:
+            return value
         return mask.combined([value], [mask]) if isinstance(mask, Hiding) else self.sub(value, mask)
 
     def combined(self, plus: Sequence[Array | Hiding], minus: Sequence[Array | Hiding] = ()) -> Array:

@@ -22,7 +22,7 @@ from .arrays import Array, Shape, as_float, as_ring, to_host
 from .bilinear import Bilinear, DirectSum
 from .bitformat import PACKED, BitFormat
 from .cost import Phase
-from .dealing import Dealing, TableDealing, total
+from .dealing import Dealing, Made, TableDealing, total
 from .declared import DeclaredCost
 from .errors import Misuse, VerificationFailed
 from .fixedpoint import FixedPoint
@@ -31,6 +31,9 @@ from .share import Share, concat, split
 from .sharing import SharingSemantics
 from .tensor import SharedBits, SharedTensor
 from .transcript import DIGEST_BYTES, agree, digest
+
+Word = tuple[Array | Made | None, Sequence[int], Phase]
+"""A word (at those who know it), who they are, and in which phase it is dealt."""
 
 
 class MPCBackend(ABC):
@@ -189,23 +192,22 @@ class MPCBackend(ABC):
 
     def deal_sum(
         self,
-        jobs: Sequence[tuple[Array | None, Sequence[int], Phase]],
+        jobs: Sequence[Word],
         shape: Shape,
         algebra: Algebra | None = None,
         *,
         name: str = "deal",
     ) -> Share:
         """The sum of several words, each known to some parties and dealt in a phase of its own: `deal_many` of
-        (value, dealers, phase) and the sum of what it returns, which a device computes in one pass per component."""
+        (value, dealers, phase) and the sum of what it returns, which a device computes in one pass per component.
+        A value may be a function of the mask to take from it (`dealing.Made`)."""
         return total(self._dealt(jobs, shape, algebra, name))
 
-    def _dealt(
-        self, jobs: Sequence[tuple[Array | None, Sequence[int], Phase]], shape: Shape, algebra: Algebra | None, name: str
-    ) -> list[Dealing]:
+    def _dealt(self, jobs: Sequence[Word], shape: Shape, algebra: Algebra | None, name: str) -> list[Dealing]:
         kind = self.numbers if algebra is None else algebra
         dealt = [self.dealing(self, dealers, name, phase, kind, shape) for _, dealers, phase in jobs]
         for dealing, (value, _, _) in zip(dealt, jobs, strict=True):
-            dealing.send(None if value is None else self.party.device.put(value))
+            dealing.send(value if value is None or callable(value) else self.party.device.put(value))
         for dealing in dealt:
             dealing.receive()
         for dealing in dealt:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from .algebra import Algebra
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from .backend import MPCBackend
 
 
+Made = Callable[[Array | Hiding | None], Array]
+"""A value as a function of a mask to take from it (None: of none), for steps that a device computes and masks at once."""
+
+
 class Dealing(ABC):
     """One `deal` in its steps, so that `deal_many` can interleave several: send, receive, compare, share."""
 
@@ -28,7 +32,7 @@ class Dealing(ABC):
         self.op = mpc.party.op(name)
 
     @abstractmethod
-    def send(self, value: Array | None) -> None:
+    def send(self, value: Array | Made | None) -> None:
         """Draws the masks; dealers, who know the value, send what others lack."""
 
     @abstractmethod
@@ -66,7 +70,7 @@ class TableDealing(Dealing):
         self.parts: dict[int, Array | Hiding] = {}
         self.rest: Array | None = None  # the computed component, where it is known
 
-    def send(self, value: Array | None) -> None:
+    def send(self, value: Array | Made | None) -> None:
         """Draws the masks; dealers compute the component that makes the sum right and send it or vouch for it."""
         mpc, algebra = self.mpc, self.algebra
         terms: dict[int, list[Array | Hiding]] = {1: [], -1: []}  # of the computed component, by sign
@@ -81,6 +85,8 @@ class TableDealing(Dealing):
         if mpc.me not in self.plan.dealers:
             return
         assert value is not None
+        if callable(value):  # it takes one mask off by itself
+            value = value(terms[-1].pop() if sign == 1 and terms[-1] else None)
         terms[sign].append(value)
         self.rest = algebra.combined(terms[1], terms[-1])
         for receiver in self.plan.receivers:
@@ -127,7 +133,7 @@ class PointDealing(Dealing):
     Bytes: one element to every holder without a mask who is no dealer: (m - 1 - t) for a single dealer; one round.
     """
 
-    def send(self, value: Array | None) -> None:
+    def send(self, value: Array | Made | None) -> None:
         sharing, me = self.mpc.sharing, self.mpc.me
         if not isinstance(sharing, ShamirSharing):
             raise Misuse(f"{self.mpc.name}: dealing points needs a ShamirSharing, not {sharing.name!r}")
@@ -143,6 +149,7 @@ class PointDealing(Dealing):
             self.mine = drawn.get(me)
             return
         assert value is not None
+        value = value(None) if callable(value) else value
         points = {**drawn, **sharing.complete(self.algebra, value, drawn)}
         self.mine = points[me]
         for receiver in self.sent_to if me == self.sender else ():

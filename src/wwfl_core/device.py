@@ -40,7 +40,9 @@ class Hiding(ABC):
     """A mask that is made inside the kernel that adds it."""
 
     streams: Sequence[Any]
-    """The key streams that it is the sum of, for kernels that do more than `hide` and `show`."""
+    """The key streams that it is the sum of, for kernels that do more than `combined`."""
+    launcher: Any
+    """What starts kernels where the mask is made."""
 
     @abstractmethod
     def combined(self, plus: Sequence[Array | Hiding], minus: Sequence[Array | Hiding]) -> Array:

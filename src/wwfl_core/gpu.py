@@ -39,7 +39,7 @@ class _Streams(Hiding):
     """A sum of key streams, as elements of an algebra."""
 
     def __init__(self, launcher: Launcher, algebra: Algebra, plus: Sequence[Draw], minus: Sequence[Draw]) -> None:
-        self._launcher, self._dtype, self._shape = launcher, algebra.dtype, (*plus, *minus)[0].shape
+        self.launcher, self._dtype, self._shape = launcher, algebra.dtype, (*plus, *minus)[0].shape
         self._plus = [Stream(*d.reserve()) for d in plus]
         self._minus = [Stream(*d.reserve()) for d in minus]
         self.streams = [*self._plus, *self._minus]
@@ -54,7 +54,7 @@ class _Streams(Hiding):
                     streams[1 - sign].extend(term._minus)
                 else:
                     arrays[sign].append(cast(Array, term))
-        return combined(*arrays, *streams, shape=self._shape, dtype=self._dtype, launcher=self._launcher)
+        return combined(*arrays, *streams, shape=self._shape, dtype=self._dtype, launcher=self.launcher)
 
 
 class Kernels(Device):

@@ -14,7 +14,7 @@ from .gemm import batched_matmul, matmul
 from .launch import Launcher, launcher_for
 from .prg import Stream, combined, masked, random_bytes, random_words
 from .shim import ShimArray, asarray, asnumpy
-from .truncation import left_bits, right_bits, shift_correct, truncate_left, truncate_right, wrap_message
+from .truncation import correction, left_bits, right_bits, shift_correct, truncate_left, truncate_right, wrap_message
 
 __all__ = [
     "Launcher",
@@ -26,6 +26,7 @@ __all__ = [
     "batched_matmul",
     "col2im",
     "combined",
+    "correction",
     "decode",
     "encode",
     "expand",

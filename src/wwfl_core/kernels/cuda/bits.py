@@ -91,14 +91,19 @@ def unpack_words(data: DeviceArray, n: int, width: int) -> DeviceArray:
 
     The result may be a view of data when width is 64.
     """
-    source = plain(data, "data", np.uint8, 1)
     width = check_int(width, "width", 1, 64)
     n = check_int(n, "n", 0, 2**48)
-    size = -(-n * width // 8)
-    if source.size != size:
-        raise Misuse(f"data must have {size} bytes for n = {n} and width = {width}, not {source.size}")
+    source = packed_words(data, n, width, "data")
     if width == 64:
         return source.view(np.uint64)
     x = launcher_for(source).empty((n,), np.uint64)
-    over("bits.cu", "unpack_words", n, [source, x, n, width, size], source)
+    over("bits.cu", "unpack_words", n, [source, x, n, width, source.size], source)
     return x
+
+
+def packed_words(data: DeviceArray, n: int, width: int, name: str) -> DeviceArray:
+    """Checked packed words of n elements."""
+    source = plain(data, name, np.uint8, 1)
+    if source.size != -(-n * width // 8):
+        raise Misuse(f"{name} must have {-(-n * width // 8)} bytes for n = {n} and width = {width}, not {source.size}")
+    return source

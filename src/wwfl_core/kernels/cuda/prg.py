@@ -6,8 +6,9 @@ A stream is used once (`wwfl_core.prg.Prg` sees to that); nothing here remembers
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,6 +49,19 @@ class Stream:
 def streams_args(streams: Sequence[Stream]) -> list[int]:
     """The parameters of several streams in a row."""
     return [word for stream in streams for word in stream.args()]
+
+
+def stream_args(stream: Stream | None) -> tuple[int, ...]:
+    """The parameters of a stream that may be absent."""
+    return _NOTHING if stream is None else stream.args()
+
+
+def source_args(mask: DeviceArray | Stream, ready: Callable[[DeviceArray], DeviceArray]) -> tuple[Any, tuple[int, ...]]:
+    """The parameters of a mask that a kernel takes as an array (checked by `ready`) or as a stream: (pointer, stream)."""
+    return (0, mask.args()) if isinstance(mask, Stream) else (ready(mask), _NOTHING)
+
+
+_NOTHING = (0,) * STREAM_WORDS
 
 
 def check_length(nbytes: int) -> None:

@@ -98,13 +98,5 @@ KERNEL pack_words(const u64* x, u64* data, i64 n, i64 width, i64 out_words) {
 }
 
 KERNEL unpack_words(const u8* data, u64* x, i64 n, i64 width, i64 bytes) {
-    const u64 mask = ~0ull >> (64 - width);
-    for (i64 i = first_index(); i < n; i += stride()) {
-        const i64 first = i * width >> 3, shift = i * width & 7;
-        u64 word = 0;
-        for (i64 k = 0; k < 8 && first + k < bytes; k++) word |= (u64)data[first + k] << 8 * k;
-        word >>= shift;
-        if (shift + width > 64) word |= (u64)data[first + 8] << (64 - shift);
-        x[i] = word & mask;
-    }
+    for (i64 i = first_index(); i < n; i += stride()) x[i] = unpacked(data, i, width, bytes);
 }

@@ -49,29 +49,48 @@ struct MaskWords {
 
 #define THREADS 256
 
-// Calls use(i, mask) for all pairs of words i, i + 1 of `bytes` bytes; make(block, words) gives the mask. All lanes of
-// a warp call it, some perhaps for pairs beyond the end, where `load` gives zeros and `save` does nothing.
-template <class A, class Make, class Use> DEVICE void with_masks(i64 bytes, Make make, Use use) {
-    __shared__ MaskWords shared[THREADS / 32];
-    const int lane = threadIdx.x & 31;
-    MaskWords& mine = shared[threadIdx.x >> 5];
+// Calls use(i, m) for all pairs of words i, i + 1 of `bytes` bytes; make(block, words) gives N masks, of which m are the
+// words of that pair. All lanes of a warp call it, some perhaps for pairs beyond the end, where `load` gives zeros and
+// `save` does nothing.
+template <class A, int N, class Make, class Use> DEVICE void with_several_masks(i64 bytes, Make make, Use use) {
+    __shared__ MaskWords shared[N][THREADS / 32];
+    const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     const i64 blocks = (bytes + 63) / 64;
     for (i64 base = first_index() - lane; base < blocks; base += stride()) {
-        u64 words[8];
+        u64 words[N][8];
         make((u32)(base + lane), words);
 #pragma unroll
-        for (int c = 0; c < 4; c++)
-            mine.chunks[MaskWords::place(lane, c)] = make_ulonglong2(words[2 * c], words[2 * c + 1]);
+        for (int m = 0; m < N; m++)
+#pragma unroll
+            for (int c = 0; c < 4; c++)
+                shared[m][warp].chunks[MaskWords::place(lane, c)] =
+                    make_ulonglong2(words[m][2 * c], words[m][2 * c + 1]);
         __syncwarp();
 #pragma unroll
         for (int j = 0; j < 4; j++) {
             const int q = 32 * j + lane;
-            const i64 i = 8 * base + 2 * q;
-            const ulonglong2 m = mine.chunks[MaskWords::place(q >> 2, q & 3)];
-            use(i, Two<A>{m.x, m.y});
+            Two<A> masks[N];
+#pragma unroll
+            for (int m = 0; m < N; m++) {
+                const ulonglong2 v = shared[m][warp].chunks[MaskWords::place(q >> 2, q & 3)];
+                masks[m] = {v.x, v.y};
+            }
+            use(8 * base + 2 * q, masks);
         }
         __syncwarp();
     }
+}
+
+// The same with one mask.
+template <class A, class Make, class Use> DEVICE void with_masks(i64 bytes, Make make, Use use) {
+    with_several_masks<A, 1>(
+        bytes, [&](u32 block, u64 words[1][8]) { make(block, words[0]); },
+        [&](i64 i, Two<A> masks[1]) { use(i, masks[0]); });
+}
+
+DEVICE void no_block(u64 words[8]) {
+#pragma unroll
+    for (int i = 0; i < 8; i++) words[i] = 0;
 }
 
 // words = F(s), or sums and differences of such.

@@ -9,8 +9,7 @@ DEVICE void combine(const u64* a0, const u64* a1, const u64* a2, const u64* a3, 
     with_masks<A>(
         bytes,
         [&](u32 block, u64 words[8]) {
-#pragma unroll
-            for (int i = 0; i < 8; i++) words[i] = 0;
+            no_block(words);
             if (plus > 0) add_block<A>(s0, block, words);
             else if (minus > 0) sub_block<A>(s0, block, words);
             if (plus > 1) add_block<A>(s1, block, words);

@@ -1,8 +1,6 @@
 // The local steps of the 4PC protocol Tetrad. Components m, l1, l2, l3 of x (a) and y (b); names as in the backend.
 #include "masked.cuh"
 
-DEVICE u64 bit(const u8* packed, i64 i) { return packed[i >> 3] >> (i & 7) & 1; }
-
 #define BOTH_RINGS(name, parameters, arguments)                                                     \
     KERNEL __launch_bounds__(THREADS) name##_ring parameters { name##_of<Ring> arguments; }         \
     KERNEL __launch_bounds__(THREADS) name##_bits parameters { name##_of<Bits> arguments; }
