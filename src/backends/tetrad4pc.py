@@ -26,9 +26,10 @@ from wwfl_core.algebra import BITS, RING, Algebra
 from wwfl_core.arrays import Array, Shape, numel
 from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
+from wwfl_core.dealing import TableDealing
 from wwfl_core.declared import DeclaredCost
-from wwfl_core.derived import packed, plane_shape, planes, times_sign
-from wwfl_core.fused import Mask
+from wwfl_core.derived import AND, carry_ands, packed, plane_shape, planes, times_sign
+from wwfl_core.fused import Components, Mask
 from wwfl_core.party import OFFLINE, ONLINE, Op
 from wwfl_core.share import Share
 from wwfl_core.sharing import TETRAD_4PC
@@ -210,6 +211,48 @@ class Tetrad4PC(MPCBackend):
         g = self.deal(result, EVALUATORS, size, BITS, name="and")
         g = Share(BITS, size, {k: part ^ u[k] if k in u else part for k, part in g.parts.items()})
         return g, first + second
+
+    def carry_level(self, g: Share, p: Share, product: Share | None) -> tuple[Share, Share, Share | None]:
+        """`derived.carry_level`, whose local parts (of the AND and of dealing c and r) are one step each."""
+        held = self.sharing.held_by(self.me)
+        g0, p0, z = (None if s is None else tuple(s.parts[c] for c in held) for s in (g, p, product))
+        rows = carry_ands(g.shape[0] if product is None else (g.shape[0] + 1) // 2)
+        if rows:
+            size = rows, g.shape[1]
+            *after, made = self._carry_product((g0, p0, z), size)
+        else:
+            after, made = steps.carry_merged(g0, p0, z), None
+        g, p = (Share(BITS, parts[0].shape, dict(zip(held, parts, strict=True))) for parts in after)
+        return g, p, None if made is None else Share(BITS, size, made)
+
+    def _carry_product(
+        self, level: tuple[Components, Components, Components | None], size: Shape
+    ) -> tuple[Components, Components, dict[int, Array]]:
+        """g and p after the last product, and the next one: `bilinear` over the steps of a level."""
+        op = self.party.op(AND.name)
+        u = op.mask(BITS, size, plus=[(key, name) for key, name in ((K1, "u1"), (K2, "u2")) if self.me in key])
+        s = op.mask(BITS, size, plus=[(K3, "s")]) if self.me in K3 else None
+        of_c = TableDealing(self, EVALUATORS, "deal", ONLINE, BITS, size)
+        of_r = TableDealing(self, OFFLINE_PAIR, "deal", OFFLINE, BITS, size)
+        f3, f2 = of_c.draw().get(L3), of_r.draw().get(L2)
+        if self.me == CS4:
+            g, p, l1, w, l2, l3 = steps.carry_offline(*level, u, f2, s, f3)
+            op.send(CS1, w, OFFLINE)
+            of_r.publish(l1)
+            return g, p, {L1: l1, L2: l2, L3: l3}
+        if self.me == CS1:
+            w = op.recv(CS4, np.uint8, size, OFFLINE)
+            g, p, l1, v, l2 = steps.carry_check(*level, w, u, f2)
+            self._vouch_check_value(op, v)
+            of_r.publish(l1)
+            of_c.receive()
+            return g, p, {M: of_c.rest, L1: l1, L2: l2}
+        g, p, factors, mine = steps.carry_evaluate(*level, self.me == CS3, u)
+        m, v, l3, l2 = steps.carry_concluded(factors, mine, self._swap(op, mine), f3, s, f2)
+        self._expect_check_value(op, v)
+        of_c.publish(m)
+        of_r.receive()
+        return g, p, {M: m, L1: of_r.rest, L3: l3} if self.me == CS3 else {M: m, L2: l2, L3: l3}
 
     def _lift_lambda(self, op: Op, b: Share, n: int) -> dict[int, Array]:
         """u = l1 ^ l2 of a bit as ring shares x1 (K1) + x2 (K2): 64 bits offline."""

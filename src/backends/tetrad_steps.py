@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from wwfl_core import kernels, truncation
-from wwfl_core.algebra import RING, Algebra
+from wwfl_core import derived, kernels, truncation
+from wwfl_core.algebra import BITS, RING, Algebra
 from wwfl_core.arrays import Array
 from wwfl_core.bilinear import Bilinear
-from wwfl_core.derived import times_sign
-from wwfl_core.fused import Mask, Named, fused, one_pass
+from wwfl_core.derived import AND, times_sign
+from wwfl_core.fused import Components, Mask, Named, fused, one_pass
+from wwfl_core.share import Share
 
 
 def _gamma3(f: Bilinear, A: Algebra, x: Named, y: Named) -> Array:
@@ -58,6 +59,82 @@ def concluded(f: Bilinear, A: Algebra, x: Named, y: Named, mine: Array, theirs: 
     both = A.add(mine, theirs)
     rest = f.apply(A, [(A.sub(x["m"], x["l3"]), y["m"]), (A.neg(x["m"]), y["l3"])])
     return A.add(both, rest), A.masked(both, s)
+
+
+# ---- a level of the carry tree (`derived.carry_out`); a state is g and p, each as the components that a party holds
+
+
+def _state(g: Components, p: Components, product: Components | None) -> tuple[Share, Share]:
+    """g and p after a product."""
+    a, b = _planes(g), _planes(p)
+    return (a, b) if product is None else derived.carry_merged(a, b, _planes(product))
+
+
+def _planes(parts: Components) -> Share:
+    return Share(BITS, parts[0].shape, dict(enumerate(parts)))
+
+
+def _level(g: Components, p: Components, product: Components | None) -> tuple[Components, ...]:
+    """g and p after a product, and the factors of the next one."""
+    a, b = _state(g, p, product)
+    return tuple(tuple(share.parts.values()) for share in (a, b, *derived.carry_products(a, b)))
+
+
+def _named(x: Components, *names: str) -> Named:
+    return dict(zip(names, x, strict=True))
+
+
+@one_pass("tetrad_carry.merged")
+def carry_merged(g: Components, p: Components, product: Components | None) -> tuple[Components, Components]:
+    """The state at the root of the tree."""
+    a, b = _state(g, p, product)
+    return tuple(a.parts.values()), tuple(b.parts.values())
+
+
+@one_pass("tetrad_carry.offline")
+def carry_offline(
+    g: Components, p: Components, product: Components | None, u: Mask, f2: Mask, s: Mask, f3: Mask
+) -> tuple[Components, Components, Array, Array, Mask, Mask]:
+    """CS4: the state; of the product r + f2, which is l1, w, and the masks that are l2 and l3."""
+    g, p, x, y = _level(g, p, product)
+    names = "l1", "l2", "l3"
+    r, w = correction_and_seed(AND, BITS, _named(x, *names), _named(y, *names), u, s)
+    return g, p, BITS.masked(r, f2), w, f2, f3
+
+
+@one_pass("tetrad_carry.check")
+def carry_check(
+    g: Components, p: Components, product: Components | None, w: Array, u: Mask, f2: Mask
+) -> tuple[Components, Components, Array, Array, Mask]:
+    """CS1: the state; of the product l1 as at CS4, the check value, and the mask that is l2."""
+    g, p, x, y = _level(g, p, product)
+    a, b = (_named(factor, "m", "l1", "l2") for factor in (x, y))
+    r = correction(AND, BITS, a, b, u)
+    return g, p, BITS.masked(r, f2), check_value(AND, BITS, a, b, w, u), f2
+
+
+@one_pass("tetrad_carry.evaluate")
+def carry_evaluate(
+    g: Components, p: Components, product: Components | None, third: bool, u: Mask
+) -> tuple[Components, Components, Components, Array]:
+    """CS3 (`third`) and CS2: the state, what `carry_concluded` finds the factors of the product in, and what they swap.
+    """
+    g, p, x, y = _level(g, p, product)
+    own = "l1" if third else "l2"
+    return g, p, x + y, masked_terms(AND, BITS, *(_named(factor, "m", own, "l3") for factor in (x, y)), own, u)
+
+
+@one_pass("tetrad_carry.conclude")
+def carry_concluded(
+    factors: Components, mine: Array, theirs: Array, f3: Mask, s: Mask, f2: Mask | None
+) -> tuple[Array, Array, Mask, Mask | None]:
+    """CS2, CS3: of the product m = c + f3, the check value, and the masks that are l3 and (at CS2) l2."""
+    a, b = (_named(factor, "m", "own", "l3") for factor in (factors[:3], factors[3:]))
+    c, v = concluded(AND, BITS, a, b, mine, theirs, s)
+    return BITS.masked(c, f3), v, f3, f2
+
+
+# ---- truncation and injection
 
 
 @one_pass("tetrad.wrap_share")

@@ -72,23 +72,31 @@ class TableDealing(Dealing):
 
     def send(self, value: Array | Made | None) -> None:
         """Draws the masks; dealers compute the component that makes the sum right and send it or vouch for it."""
-        mpc, algebra = self.mpc, self.algebra
-        terms: dict[int, list[Array | Hiding]] = {1: [], -1: []}  # of the computed component, by sign
-        sign = mpc.coefficient(self.plan.computed)
-        for component, key in self.plan.masks:
-            if mpc.me not in key:
-                continue
-            mask = self.op.mask(algebra, self.shape, plus=[(key, f"m{component}")])
-            if mpc.me in mpc.sharing.holders[component]:
-                self.parts[component] = mask
-            terms[-sign * mpc.coefficient(component)].append(mask)
-        if mpc.me not in self.plan.dealers:
+        masks = self.draw()
+        if self.mpc.me not in self.plan.dealers:
             return
         assert value is not None
+        sign = self.mpc.coefficient(self.plan.computed)
+        terms: dict[int, list[Array | Hiding]] = {1: [], -1: []}  # of the computed component, by sign
+        for component, mask in masks.items():
+            terms[-sign * self.mpc.coefficient(component)].append(mask)
         if callable(value):  # it takes one mask off by itself
             value = value(terms[-1].pop() if sign == 1 and terms[-1] else None)
         terms[sign].append(value)
-        self.rest = algebra.combined(terms[1], terms[-1])
+        self.publish(self.algebra.combined(terms[1], terms[-1]))
+
+    def draw(self) -> dict[int, Array | Hiding]:
+        """The masks that this party knows, by component. `send` does this first."""
+        me, holders = self.mpc.me, self.mpc.sharing.holders
+        masks = {
+            c: self.op.mask(self.algebra, self.shape, plus=[(key, f"m{c}")]) for c, key in self.plan.masks if me in key
+        }
+        self.parts.update({c: mask for c, mask in masks.items() if me in holders[c]})
+        return masks
+
+    def publish(self, rest: Array) -> None:
+        """Dealers send the computed component, or vouch for it. `send` does this last."""
+        self.rest = rest
         for receiver in self.plan.receivers:
             self._joint_send(receiver)
 

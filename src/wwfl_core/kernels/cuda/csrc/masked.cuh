@@ -88,6 +88,12 @@ template <class A, class Make, class Use> DEVICE void with_masks(i64 bytes, Make
         [&](i64 i, Two<A> masks[1]) { use(i, masks[0]); });
 }
 
+// A lane writes its own block, 64 consecutive bytes.
+DEVICE void store_block(u64* out, i64 block, i64 bytes, const u64 words[8]) {
+#pragma unroll
+    for (int c = 0; c < 8; c += 2) save(out, 8 * block + c, bytes, Two<Bits>{words[c], words[c + 1]});
+}
+
 DEVICE void no_block(u64 words[8]) {
 #pragma unroll
     for (int i = 0; i < 8; i++) words[i] = 0;
