@@ -22,7 +22,17 @@ from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
 from wwfl_core.dealing import Made
 from wwfl_core.declared import DeclaredCost
-from wwfl_core.derived import AND, carry_ands, carry_merged, carry_products, plane_shape, planes, times_sign
+from wwfl_core.derived import (
+    AND,
+    carry_ands,
+    carry_merged,
+    carry_products,
+    conjunction,
+    packed,
+    plane_shape,
+    planes_of,
+    times_sign,
+)
 from wwfl_core.fused import Components, Mask, fused, one_pass
 from wwfl_core.party import ONLINE, Op
 from wwfl_core.share import Share
@@ -161,12 +171,13 @@ class Replicated3PC(MPCBackend):
         a has components 1 (P3, P1) and 2 (P1, P2), b only component 3 (P2, P3), so a AND b falls to P3 (a1 & b) and
         P2 (a2 & b), who deal their parts: 2 bits per AND instead of 3.
         """
-        shape = plane_shape(x.shape, bits)
-        word = self.partial(x, (X1, X2)) if self.me == P1 else None
-        third = planes(x.parts.get(X3), bits)
-        p = self.deal_sum([(planes(word, bits), [P1], ONLINE), (third, [P2, P3], ONLINE)], shape, BITS, name="bits")
-        low = (bits - 1, shape[1])
-        both = None if third is None else p.parts[X1 if self.me == P3 else X2][: bits - 1] & third[: bits - 1]
+        shape, low = plane_shape(x.shape, bits), (bits - 1, packed(numel(x.shape)))
+        a = planes_of((x.parts[X1], x.parts[X2]), (1, 1), bits) if self.me == P1 else None
+        b = None if self.me == P1 else planes_of((x.parts[X3],), (1,), bits)
+        p = self.deal_sum([(a, [P1], ONLINE), (b, [P2, P3], ONLINE)], shape, BITS, name="bits")
+        both = None
+        if b is not None:
+            both = partial(conjunction, p.parts[X1 if self.me == P3 else X2][: bits - 1], b[: bits - 1])
         jobs = [(both if self.me == party else None, [party], ONLINE) for party in (P2, P3)]
         return self.deal_sum(jobs, low, BITS, name="and"), p
 

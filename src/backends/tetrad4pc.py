@@ -28,7 +28,7 @@ from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
 from wwfl_core.dealing import TableDealing
 from wwfl_core.declared import DeclaredCost
-from wwfl_core.derived import AND, carry_ands, packed, plane_shape, planes, times_sign
+from wwfl_core.derived import AND, carry_ands, conjunction, packed, plane_shape, planes_of, times_sign
 from wwfl_core.fused import Components, Mask
 from wwfl_core.party import OFFLINE, ONLINE, Op
 from wwfl_core.share import Share
@@ -190,27 +190,24 @@ class Tetrad4PC(MPCBackend):
         lambdas of v2, check value v = m1 (l1 + l2) + w + u1 + u2 with w = l3 (l1 + l2) + s. Offline 1, online 3 bits.
         """
         shape, low = plane_shape(x.shape, bits), bits - 1
-        c = planes(self.partial(x, (M, L3)), bits) if self.me in EVALUATORS else None
-        r = planes(self.partial(x, (L1, L2)), bits) if self.me in OFFLINE_PAIR else None
-        first = self.deal(c, EVALUATORS, shape, BITS, name="bits")
-        second = self.deal(r, OFFLINE_PAIR, shape, BITS, phase=OFFLINE, name="bits")
+        c = planes_of((x.parts[M], x.parts[L3]), (1, -1), bits) if self.me in EVALUATORS else None
+        r = planes_of((x.parts[L1], x.parts[L2]), (-1, -1), bits) if self.me in OFFLINE_PAIR else None
+        p = self.deal_sum([(c, EVALUATORS, ONLINE), (r, OFFLINE_PAIR, OFFLINE)], shape, BITS, name="bits")
         op, size = self.party.op("and"), (low, shape[1])
-        u = {k: op.random(key, f"u{k}", BITS, size) for k, key in ((L1, K1), (L2, K2)) if self.me in key}
-        s = op.random(K3, "s", BITS, size) if self.me in K3 else None
+        u = self._masks(op, BITS, size)
+        s = op.mask(BITS, size, plus=[(K3, "s")]) if self.me in K3 else None
         result = None
         if self.me == CS4:
-            op.send(CS1, (first.parts[L3][:low] & r[:low]) ^ s, OFFLINE)
+            op.send(CS1, conjunction(p.parts[L3][:low], r[:low], s), OFFLINE)
         elif self.me == CS1:
             w = op.recv(CS4, np.uint8, size, OFFLINE)
-            self._vouch_check_value(op, (first.parts[M][:low] & r[:low]) ^ w ^ u[L1] ^ u[L2])
+            self._vouch_check_value(op, conjunction(p.parts[M][:low], r[:low], w, u[L1], u[L2]))
         else:
             own = L1 if self.me == CS3 else L2
-            mine = (c[:low] & second.parts[own][:low]) ^ u[own]
+            mine = conjunction(c[:low], p.parts[own][:low], u[own])
             result = mine ^ self._swap(op, mine)
-            self._expect_check_value(op, result ^ s)
-        g = self.deal(result, EVALUATORS, size, BITS, name="and")
-        g = Share(BITS, size, {k: part ^ u[k] if k in u else part for k, part in g.parts.items()})
-        return g, first + second
+            self._expect_check_value(op, BITS.masked(result, s))
+        return self.deal_sum([(result, EVALUATORS, ONLINE)], size, BITS, name="and", more=u), p
 
     def carry_level(self, g: Share, p: Share, product: Share | None) -> tuple[Share, Share, Share | None]:
         """`derived.carry_level`, whose local parts (of the AND and of dealing c and r) are one step each."""
@@ -271,7 +268,7 @@ class Tetrad4PC(MPCBackend):
         """
         op, n = self.party.op("bit_to_ring"), numel(shape)
         x = self._lift_lambda(op, b, n)
-        u = self._masks(op, n)
+        u = self._masks(op, RING, (n,))
         t: dict[int, Array] = {}
         s = result = None
         if self.me in K3:
@@ -289,16 +286,11 @@ class Tetrad4PC(MPCBackend):
             both = mine + self._swap(op, mine)
             self._expect_check_value(op, both + times_sign(s, m))
             result = both + kernels.expand(m, n)
-        z = self.deal(result, EVALUATORS, (n,), name="bit_to_ring")
-        return self._with_masks(z, u).reshape(*shape)
+        return self.deal_sum([(result, EVALUATORS, ONLINE)], (n,), name="bit_to_ring", more=u).reshape(*shape)
 
-    def _masks(self, op: Op, n: int) -> dict[int, Mask]:
+    def _masks(self, op: Op, algebra: Algebra, shape: Shape) -> dict[int, Mask]:
         """u1 (K1) and u2 (K2), as far as this party knows them."""
-        return {k: op.mask(RING, (n,), plus=[(key, f"u{k}")]) for k, key in ((L1, K1), (L2, K2)) if self.me in key}
-
-    def _with_masks(self, z: Share, u: Mapping[int, Mask]) -> Share:
-        """z with u1 and u2 added to its lambdas."""
-        return Share(RING, z.shape, {k: RING.masked(p, u[k]) if k in u else p for k, p in z.parts.items()})
+        return {k: op.mask(algebra, shape, plus=[(key, f"u{k}")]) for k, key in ((L1, K1), (L2, K2)) if self.me in key}
 
     def inject(self, b: Share, x: Share) -> Share:
         """b x = m_b m_x - m_b l_x + (1 - 2 m_b)(m_x l_b - gamma), gamma = l_b l_x, with l_b lifted to the ring.
@@ -309,7 +301,7 @@ class Tetrad4PC(MPCBackend):
         lx = {k: x.parts[k].reshape(-1) for k in (L1, L2, L3) if k in x.parts}
         lb = self._full_lambda(op, b, n)
         gamma = self._full_gamma(op, lb, lx, n)
-        u = self._masks(op, n)
+        u = self._masks(op, RING, (n,))
         part: dict[int, Array] = {}
         mb = mx = None
         if self.me != CS4:
@@ -321,8 +313,7 @@ class Tetrad4PC(MPCBackend):
         if self.me in EVALUATORS:
             assert y1 is not None and y2 is not None
             result = y1 + y2 + part[L3] + kernels.expand(mb, n) * mx
-        z = self.deal(result, EVALUATORS, (n,), name="inject")
-        return self._with_masks(z, u).reshape(*shape)
+        return self.deal_sum([(result, EVALUATORS, ONLINE)], (n,), name="inject", more=u).reshape(*shape)
 
     def _full_lambda(self, op: Op, b: Share, n: int) -> dict[int, Array]:
         """The bit l1 ^ l2 ^ l3 as ring pieces, each held like a lambda: 3 elements offline."""

@@ -188,7 +188,7 @@ class MPCBackend(ABC):
         Everything is sent before anything is received, and digests are appended in the same order at both ends.
         """
         dealt = self._dealt([(value, dealers, phase) for value, dealers in jobs], shape, algebra, name)
-        return [total([dealing]) for dealing in dealt]
+        return [total([dealing], {}) for dealing in dealt]
 
     def deal_sum(
         self,
@@ -197,11 +197,12 @@ class MPCBackend(ABC):
         algebra: Algebra | None = None,
         *,
         name: str = "deal",
+        more: Mapping[int, Array | Hiding] | None = None,
     ) -> Share:
         """The sum of several words, each known to some parties and dealt in a phase of its own: `deal_many` of
         (value, dealers, phase) and the sum of what it returns, which a device computes in one pass per component.
-        A value may be a function of the mask to take from it (`dealing.Made`)."""
-        return total(self._dealt(jobs, shape, algebra, name))
+        A value may be a function of the mask to take from it (`dealing.Made`); `more` is added to components."""
+        return total(self._dealt(jobs, shape, algebra, name), more or {})
 
     def _dealt(self, jobs: Sequence[Word], shape: Shape, algebra: Algebra | None, name: str) -> list[Dealing]:
         kind = self.numbers if algebra is None else algebra

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .algebra import Algebra
@@ -47,10 +47,11 @@ class Dealing(ABC):
         """What the dealt value adds to the components that this party holds; nothing to those that are missing."""
 
 
-def total(dealt: Sequence[Dealing]) -> Share:
-    """The sum of dealt values: each component in one pass over masks and what was sent, where a device can do that."""
+def total(dealt: Sequence[Dealing], more: Mapping[int, Array | Hiding]) -> Share:
+    """The sum of dealt values, with `more` added to components: each of them in one pass over masks and what was sent,
+    where a device can do that."""
     mpc, algebra, shape = dealt[0].mpc, dealt[0].algebra, dealt[0].shape
-    found = [dealing.terms() for dealing in dealt]
+    found = [*(dealing.terms() for dealing in dealt), more]
     parts: dict[int, Array] = {}
     for c in mpc.sharing.held_by(mpc.me):
         terms = [terms[c] for terms in found if c in terms]

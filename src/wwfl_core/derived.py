@@ -10,7 +10,7 @@ import hashlib
 import operator
 from collections.abc import Sequence
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from .algebra import BITS, RING
 from .arrays import U8, U64, Array, Shape, numel, to_host
 from .bilinear import Mul
 from .errors import Misuse, VerificationFailed
-from .fused import one_pass
+from .fused import Components, Mask, one_pass
 from .share import Share, concat
 from .sharing import Group
 
@@ -90,6 +90,18 @@ def _truncate_words(mpc: MPCBackend, found: Words, shape: Shape, bits: int) -> S
 def planes(word: Array | None, bits: int) -> Array | None:
     """The low `bits` bits of a word as planes [bits, ceil(n/8)]."""
     return None if word is None else kernels.to_planes(word, 0, bits)
+
+
+@one_pass("bits.planes_of")
+def planes_of(parts: Components, signs: Sequence[int], bits: int) -> U8:
+    """`planes` of the sum of one or two words, with signs."""
+    return kernels.to_planes(RING.sum([RING.scale(s, part) for s, part in zip(signs, parts, strict=True)]), 0, bits)
+
+
+@one_pass("prg.conjunction")
+def conjunction(x: U8, y: U8, *terms: Mask | None) -> U8:
+    """x AND y XOR all terms, of packed bits; a term that is None is left out."""
+    return BITS.sum([x & y, *(cast(U8, term) for term in terms if term is not None)])
 
 
 def plane_shape(shape: Shape, bits: int) -> Shape:

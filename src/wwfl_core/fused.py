@@ -9,7 +9,7 @@ takes over for elementwise products of arrays of one shape on a device, if masks
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import wraps
+from functools import cache, wraps
 from importlib import import_module
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -92,4 +92,9 @@ def _arrays(parts: Parts) -> Iterable[Array]:
 
 def _kernel(name: str) -> Callable[..., Any]:
     family, _, kernel = name.partition(".")
-    return getattr(import_module(f"{KERNELS}.{family}"), kernel)
+    return getattr(_family(family), kernel)
+
+
+@cache
+def _family(name: str) -> Any:
+    return import_module(f"{KERNELS}.{name}")

@@ -89,31 +89,34 @@ def combined(
     shape: tuple[int, ...],
     dtype: npt.DTypeLike,
     launcher: Launcher,
+    product: tuple[DeviceArray, DeviceArray] | None = None,
 ) -> DeviceArray:
-    """sum(added) - sum(taken) + sum F(plus) - sum F(minus) of at least one term; one pass for up to four arrays and
-    three streams, more for more.
+    """sum(added) - sum(taken) + sum F(plus) - sum F(minus), and the product of two arrays if given; one pass for up to
+    four arrays and three streams, more for more.
 
-    Arrays have that shape and dtype: uint64 (sums modulo 2^64) or uint8 (packed bits, XOR). Returns a new array.
+    Arrays have that shape and dtype: uint64 (sums modulo 2^64) or uint8 (packed bits: XOR and AND). Returns a new array.
     """
     kernel, kind = _COMBINE[np.dtype(dtype)], np.dtype(dtype).type
+    factors = [plain(a, "a factor", kind) for a in product or ()]
     arrays = [(plain(a, "an operand", kind), sign) for sign, group in ((0, added), (1, taken)) for a in group]
     streams = [(s, sign) for sign, group in ((0, plus), (1, minus)) for s in group]
-    for a, _ in arrays:
+    for a in (*factors, *(a for a, _ in arrays)):
         if a.shape != shape:
             raise Misuse(f"an operand must have shape {shape}, not {a.shape}")
     out = launcher.empty(shape, dtype)
     check_length(out.nbytes)
-    first = True
-    while first or arrays or streams:
-        room = MAX_ARRAYS if first else MAX_ARRAYS - 1
-        now, arrays = ([] if first else [(out, 0)]) + arrays[:room], arrays[room:]
+    before: list[tuple[DeviceArray, int]] = []  # what the pass before has made
+    while True:
+        room = MAX_ARRAYS - len(before)
+        now, arrays = before + arrays[:room], arrays[room:]
         masks, streams = streams[:MAX_MASKS], streams[MAX_MASKS:]
-        pointers = [a for a, _ in now] + [0] * (MAX_ARRAYS - len(now))
+        pointers = [*(factors or (0, 0)), *(a for a, _ in now), *[0] * (MAX_ARRAYS - len(now))]
         words = streams_args([s for s, _ in masks]) + [0] * (STREAM_WORDS * (MAX_MASKS - len(masks)))
         counts = [n for group in (now, masks) for n in (len(group) - _taken(group), _taken(group))]
         over("prg.cu", kernel, -(-out.nbytes // 64), [*pointers, out, out.nbytes, *counts, *words], out)
-        first = False
-    return out
+        if not arrays and not streams:
+            return out
+        before, factors = [(out, 0)], []
 
 
 _COMBINE = {np.dtype(np.uint64): "combine_ring", np.dtype(np.uint8): "combine_bits"}
@@ -131,6 +134,14 @@ def masked(value: DeviceArray, plus: Sequence[Stream] = (), minus: Sequence[Stre
     """
     ring_or_bits(value, "masked")
     return combined([value], (), plus, minus, shape=value.shape, dtype=value.dtype, launcher=launcher_for(value))
+
+
+def conjunction(x: DeviceArray, y: DeviceArray, *terms: DeviceArray | Stream | None) -> DeviceArray:
+    """x AND y XOR all terms, of packed bits; a term that is None is left out."""
+    streams = [t for t in terms if isinstance(t, Stream)]
+    arrays = [t for t in terms if t is not None and not isinstance(t, Stream)]
+    place = {"shape": x.shape, "dtype": np.uint8, "launcher": launcher_for(x)}
+    return combined(arrays, (), streams, (), product=(x, y), **place)
 
 
 def ring_or_bits(value: DeviceArray, kernel: str) -> str:

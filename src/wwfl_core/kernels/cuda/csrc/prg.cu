@@ -1,10 +1,10 @@
-// Sums of arrays and random streams: random elements, masked values, components of dealt values.
+// Sums of arrays, a product and random streams: random elements, masked values, components of dealt values.
 #include "masked.cuh"
 
-// out = a0 + a1 + .. - .. + F(s0) + .. - ..: of at most 4 arrays the first `added` are added and the next `taken` ones
+// out = x y + a0 + a1 + .. - .. + F(s0) + .. - ..: x and y may be null; of at most 4 arrays the first `added` are added and the next `taken` ones
 // subtracted; of at most 3 streams likewise `plus` and `minus`. out may be one of the arrays.
 template <class A>
-DEVICE void combine(const u64* a0, const u64* a1, const u64* a2, const u64* a3, u64* out, i64 bytes, i64 added,
+DEVICE void combine(const u64* x, const u64* y, const u64* a0, const u64* a1, const u64* a2, const u64* a3, u64* out, i64 bytes, i64 added,
         i64 taken, i64 plus, i64 minus, Stream s0, Stream s1, Stream s2) {
     with_masks<A>(
         bytes,
@@ -19,6 +19,7 @@ DEVICE void combine(const u64* a0, const u64* a1, const u64* a2, const u64* a3, 
         },
         [&](i64 i, Two<A> sum) {
             const u64* arrays[4] = {a0, a1, a2, a3};
+            if (x) sum = sum + load<A>(x, i, bytes) * load<A>(y, i, bytes);
 #pragma unroll
             for (int k = 0; k < 4; k++) {
                 if (k < added) sum = sum + load<A>(arrays[k], i, bytes);
@@ -29,9 +30,10 @@ DEVICE void combine(const u64* a0, const u64* a1, const u64* a2, const u64* a3, 
 }
 
 #define COMBINE(name, A)                                                                                              \
-    KERNEL __launch_bounds__(THREADS) name(const u64* a0, const u64* a1, const u64* a2, const u64* a3, u64* out,      \
-            i64 bytes, i64 added, i64 taken, i64 plus, i64 minus, STREAM(s0), STREAM(s1), STREAM(s2)) {               \
-        combine<A>(a0, a1, a2, a3, out, bytes, added, taken, plus, minus, OPEN_STREAM(s0), OPEN_STREAM(s1),           \
+    KERNEL __launch_bounds__(THREADS) name(const u64* x, const u64* y, const u64* a0, const u64* a1, const u64* a2,   \
+            const u64* a3, u64* out, i64 bytes, i64 added, i64 taken, i64 plus, i64 minus, STREAM(s0), STREAM(s1),    \
+            STREAM(s2)) {                                                                                             \
+        combine<A>(x, y, a0, a1, a2, a3, out, bytes, added, taken, plus, minus, OPEN_STREAM(s0), OPEN_STREAM(s1),     \
                    OPEN_STREAM(s2));                                                                                  \
     }
 
