@@ -140,46 +140,32 @@ class Tetrad4PC(MPCBackend):
         v = d r* + (1 - 2d) w + u1 + u2 = W + (1 - 2d) s.
         """
         op, n = self.party.op("truncate"), numel(shape)
-        words = BITS, (packed(n * bits),)
-        u = op.mask(RING, (n,), plus=[(key, name) for key, name in ((K1, "u1"), (K2, "u2")) if self.me in key])
-        e = op.random(K1, "e1", RING, (n,)) if self.me in K1 else None
-        high = left = right = None
-        if r is not None and e is not None:
-            high = truncation.right_bits(r.reshape(-1))
-            left = kernels.pack_words(high - e, bits)
-        got = self._joint(op, (CS4, CS1), CS2, left, words, offline=True)
-        if self.me == CS2:
-            assert got is not None
-            e = kernels.unpack_words(got, n, bits)
-        sigma = op.random(K3, "sg", BITS, (packed(n),)) if self.me in K3 else None
-        s = op.random(K3, "s", RING, (n,)) if self.me in K3 else None
-        w = self._wrap_seed(op, sigma, high, s, n, bits)
-        flip = None if c is None else truncation.wrap_message((c,), sigma, left=True)
-        d = self._joint(op, EVALUATORS[::-1], CS1, flip, (BITS, (packed(n),)), offline=False)
-        if c is not None:
-            mine = kernels.pack_words(steps.wrap_share(c.reshape(-1), e, u), bits)
-            theirs = self._swap(op, mine)
-            wrap = kernels.unpack_words(mine, n, bits) + kernels.unpack_words(theirs, n, bits)
-            self._expect_check_value(op, kernels.pack_words(wrap + times_sign(s, flip), bits))
-            left = steps.left_half(c.reshape(-1), bits, wrap).reshape(shape)
-        if r is not None:
-            right = steps.right_half(r.reshape(-1), bits, u).reshape(shape)
+        words, flags = (BITS, (packed(n * bits),)), (BITS, (packed(n),))
+        u = op.mask(RING, shape, plus=[(key, name) for key, name in ((K1, "u1"), (K2, "u2")) if self.me in key])
+        e = op.mask(RING, shape, plus=[(K1, "e1")]) if self.me in K1 else None
+        sigma = op.mask(*flags, plus=[(K3, "sg")]) if self.me in K3 else None
+        s = op.mask(RING, shape, plus=[(K3, "s")]) if self.me in K3 else None
+        rest = left = right = None
         if self.me == CS1:
-            v = RING.masked(kernels.expand(d, n) * high + times_sign(w, d), u)
-            self._vouch_check_value(op, kernels.pack_words(v, bits))
+            rest = steps.wrap_rest(r, e, bits)
+        elif self.me == CS4:
+            rest, seed = steps.wrap_rest_and_seed(r, e, sigma, s, bits)
+            op.send(CS1, seed, OFFLINE)
+        got = self._joint(op, (CS4, CS1), CS2, rest, words, offline=True)
+        w = op.recv(CS4, np.uint8, words[1], OFFLINE) if self.me == CS1 else None
+        flip = None if c is None else truncation.wrap_message((c,), sigma, left=True)
+        d = self._joint(op, EVALUATORS[::-1], CS1, flip, flags, offline=False)
+        if c is not None:
+            mine = steps.wrap_share(c, got if self.me == CS2 else e, u, bits)
+            theirs = self._swap(op, mine)
+            left, check = steps.wrap_concluded(c, mine, theirs, flip, s, bits)
+            self._expect_check_value(op, check)
+        if r is not None:
+            right = steps.right_half(r, u, bits)
+        if self.me == CS1:
+            self._vouch_check_value(op, steps.wrap_check(r, d, w, u, bits))
         halves = [(left if self.me in EVALUATORS else None, EVALUATORS, ONLINE), (right, OFFLINE_PAIR, OFFLINE)]
         return self.deal_sum(halves, shape, name="truncate")
-
-    def _wrap_seed(
-        self, op: Op, sigma: Array | None, high: Array | None, s: Array | None, n: int, bits: int
-    ) -> Array | None:
-        """CS4 sends CS1 w = sigma r* + s mod 2^bits."""
-        if self.me == CS4:
-            w = kernels.expand(sigma, n) * high + s
-            op.send(CS1, kernels.pack_words(w, bits), OFFLINE)
-        if self.me == CS1:
-            return kernels.unpack_words(op.recv(CS4, np.uint8, (packed(n * bits),), OFFLINE), n, bits)
-        return None
 
     # ------------------------------------------------------------------ bits
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from wwfl_core import derived, kernels, truncation
 from wwfl_core.algebra import BITS, RING, Algebra
-from wwfl_core.arrays import Array
+from wwfl_core.arrays import U8, U64, Array
 from wwfl_core.bilinear import Bilinear
 from wwfl_core.derived import AND, times_sign
 from wwfl_core.fused import Components, Mask, Named, fused, one_pass
@@ -137,20 +137,47 @@ def carry_concluded(
 # ---- truncation and injection
 
 
+@one_pass("tetrad.wrap_rest")
+def wrap_rest(r: U64, e: Mask, bits: int) -> U8:
+    """CS1: r* - e1 mod 2^f for the wrap bit r* of r, packed."""
+    return kernels.pack_words(RING.unmasked(truncation.right_bits(r), e), bits)
+
+
+@one_pass("tetrad.wrap_rest_and_seed")
+def wrap_rest_and_seed(r: U64, e: Mask, sigma: Mask, s: Mask, bits: int) -> tuple[U8, U8]:
+    """CS4: the same, and w = sigma r* + s mod 2^f, packed."""
+    high = truncation.right_bits(r)
+    seed = RING.masked(kernels.expand(sigma, r.size).reshape(r.shape) * high, s)
+    return kernels.pack_words(RING.unmasked(high, e), bits), kernels.pack_words(seed, bits)
+
+
 @one_pass("tetrad.wrap_share")
-def wrap_share(c: Array, e: Array, u: Mask) -> Array:
-    """CS2, CS3: c* e_i + u_i for the wrap bit c* of c."""
-    return RING.masked(kernels.star_bits(c) * e, u)
+def wrap_share(c: U64, e: Mask | U8, u: Mask, bits: int) -> U8:
+    """CS2, CS3: c* e_i + u_i mod 2^f for the wrap bit c* of c, packed; e_i is drawn, or as it was sent."""
+    e = kernels.unpack_words(e, c.size, bits).reshape(c.shape) if e.dtype == np.uint8 else e
+    return kernels.pack_words(RING.masked(kernels.star_bits(c) * e, u), bits)
 
 
-@one_pass("tetrad.shift_left_half")
-def left_half(c: Array, bits: int, wrap: Array) -> Array:
-    """CS2, CS3: (c >> f) - 2^(64-f) (W + base)."""
-    return kernels.shift_left_half(c, bits, wrap)
+@one_pass("tetrad.wrap_conclude")
+def wrap_concluded(c: U64, mine: U8, theirs: U8, flip: U8, s: Mask, bits: int) -> tuple[U64, U8]:
+    """CS2, CS3: with W = c* r* + u1 + u2 = mine + theirs mod 2^f, their half (c >> f) - 2^(64-f) (W + base), and the
+    check value W + (1 - 2 d) s, packed."""
+    n = c.size
+    wrap = kernels.unpack_words(mine, n, bits) + kernels.unpack_words(theirs, n, bits)
+    check = kernels.pack_words(wrap + times_sign(s.reshape(n), flip), bits)
+    return kernels.shift_left_half(c, bits, wrap.reshape(c.shape)), check
+
+
+@one_pass("tetrad.wrap_check")
+def wrap_check(r: U64, d: U8, w: U8, u: Mask, bits: int) -> U8:
+    """CS1: v = d r* + (1 - 2 d) w + u1 + u2 mod 2^f, all packed."""
+    n, high = r.size, truncation.right_bits(r)
+    seed = times_sign(kernels.unpack_words(w, n, bits), d).reshape(r.shape)
+    return kernels.pack_words(RING.masked(kernels.expand(d, n).reshape(r.shape) * high + seed, u), bits)
 
 
 @one_pass("tetrad.shift_right_half")
-def right_half(r: Array, bits: int, u: Mask) -> Array:
+def right_half(r: U64, u: Mask, bits: int) -> U64:
     """CS1, CS4: (r >> f) + 1 + 2^(64-f) u, u = u1 + u2."""
     return truncation.shifted_plus_one(r, bits, RING.unmasked(np.zeros((), np.uint64), u))
 

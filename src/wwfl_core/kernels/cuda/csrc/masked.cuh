@@ -40,6 +40,39 @@ template <class A> DEVICE void save(u64* p, i64 i, i64 bytes, Two<A> v) {
     for (i64 k = 0; k < bytes - 8 * i; k++) data[k] = (u8)(k < 8 ? v.a >> 8 * k : v.b >> 8 * (k - 8));
 }
 
+// Word i of a block of a stream, of which a lane has all words: registers cannot be indexed.
+DEVICE u64 word_of(const u64 block[8], int i) {
+    u64 found = 0;
+#pragma unroll
+    for (int k = 0; k < 8; k++) found = k == i ? block[k] : found;
+    return found;
+}
+
+// Of a stream of packed bits, block number `at / 64`, the byte number `at`: bits 8 at .. 8 at + 7.
+DEVICE u64 byte_of(const u64 block[8], i64 at) { return word_of(block, (int)(at >> 3 & 7)) >> 8 * (at & 7) & 255; }
+
+// Elements 8 block .. 8 block + 7 of n, `width` bits each, packed: `width` bytes.
+DEVICE void pack_eight(const u64 values[8], u8* packed, i64 block, i64 n, i64 width) {
+    const i64 size = (n * width + 7) / 8;
+    u64 waiting = 0;  // bits that are not written yet, `count` of them
+    i64 count = 0, byte = block * width;
+#pragma unroll
+    for (int k = 0; k < 8; k++) {
+        const u64 value = 8 * block + k < n ? values[k] & (~0ull >> (64 - width)) : 0;
+        for (i64 done = 0; done < width;) {  // a byte's worth at a time: width may be 64
+            const i64 take = width - done < 8 - count ? width - done : 8 - count;
+            waiting |= (value >> done & ((1ull << take) - 1)) << count;
+            count += take;
+            done += take;
+            if (count < 8) continue;
+            if (byte < size) packed[byte] = (u8)waiting;
+            byte++;
+            waiting = 0;
+            count = 0;
+        }
+    }
+}
+
 // A warp's mask words in shared memory. Chunk c (two words) of lane t is kept where neither the lanes that write nor
 // those that read meet in a bank.
 struct MaskWords {

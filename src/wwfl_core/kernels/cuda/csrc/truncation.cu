@@ -22,14 +22,6 @@ KERNEL shift_correct(const u64* a, const u64* wrap, u64* out, i64 n, i64 f) {
     for (i64 i = first_index(); i < n; i += stride()) out[i] = shifted(a[i], f, wrap[i]);
 }
 
-// Element i of a block of a stream, of which every lane has all words: registers cannot be indexed.
-DEVICE u64 word_of(const u64 block[8], int i) {
-    u64 found = 0;
-#pragma unroll
-    for (int k = 0; k < 8; k++) found = k == i ? block[k] : found;
-    return found;
-}
-
 // Two words from either summand.
 DEVICE Two<Ring> sum_of(const u64* first, const u64* second, i64 i, i64 bytes) {
     const Two<Ring> word = load<Ring>(first, i, bytes);
@@ -113,30 +105,14 @@ KERNEL __launch_bounds__(THREADS) truncate_right(const u64* first, const u64* se
 // which are `width` bytes.
 KERNEL correction(u8* packed, i64 n, i64 width, STREAM(alpha), STREAM(beta), STREAM(c0)) {
     const Stream s0 = OPEN_STREAM(alpha), s1 = OPEN_STREAM(beta), s2 = OPEN_STREAM(c0);
-    const i64 size = (n * width + 7) / 8;
     for (i64 block = first_index(); 8 * block < n; block += stride()) {
-        u64 a[8], b[8], c[8];
+        u64 a[8], b[8], values[8];
         chacha20_block(s0, (u32)(block / 64), a);
         chacha20_block(s1, (u32)(block / 64), b);
-        chacha20_block(s2, (u32)block, c);
-        const int at = (int)(block & 63);
-        const u64 both = (word_of(a, at >> 3) & word_of(b, at >> 3)) >> 8 * (at & 7);
-        u64 waiting = 0;  // bits that are not written yet, `count` of them
-        i64 count = 0, byte = block * width;
+        chacha20_block(s2, (u32)block, values);
+        const u64 both = byte_of(a, block) & byte_of(b, block);
 #pragma unroll
-        for (int k = 0; k < 8; k++) {
-            const u64 value = 8 * block + k < n ? ((both >> k & 1) - c[k]) & (~0ull >> (64 - width)) : 0;
-            for (i64 done = 0; done < width;) {  // a byte's worth at a time: width may be 64
-                const i64 take = width - done < 8 - count ? width - done : 8 - count;
-                waiting |= (value >> done & ((1ull << take) - 1)) << count;
-                count += take;
-                done += take;
-                if (count < 8) continue;
-                if (byte < size) packed[byte] = (u8)waiting;
-                byte++;
-                waiting = 0;
-                count = 0;
-            }
-        }
+        for (int k = 0; k < 8; k++) values[k] = (both >> k & 1) - values[k];
+        pack_eight(values, packed, block, n, width);
     }
 }
