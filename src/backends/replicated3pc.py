@@ -28,6 +28,7 @@ from wwfl_core.derived import (
     carry_merged,
     carry_products,
     conjunction,
+    lifted,
     packed,
     plane_shape,
     planes_of,
@@ -64,13 +65,6 @@ def _level(
         return _components(a), _components(b), None
     x, y = carry_products(a, b)
     return _components(a), _components(b), _product(AND, BITS, _components(x), _components(y), alpha)
-
-
-@one_pass("replicated.lift")
-def _lifted(b: Components, n: int, mask: Mask, x: Components | None = None) -> Array:
-    """u - mask for u = b1 ^ b2 as a ring element, or (u, u (x1 + x2)) - mask: what P1 sends P2."""
-    u = kernels.expand(b[0] ^ b[1], n)
-    return RING.unmasked(u if x is None else np.stack([u, u * (x[0] + x[1]).reshape(-1)]), mask)
 
 
 @one_pass("replicated.inject")
@@ -200,7 +194,7 @@ class Replicated3PC(MPCBackend):
         mine = None
         if self.me == P1:
             mask = op.mask(RING, (n,), plus=[((P1, P3), "u")])
-            op.send(P2, _lifted((b.parts[X1], b.parts[X2]), n, mask))
+            op.send(P2, lifted((b.parts[X1], b.parts[X2]), n, mask))
         else:
             part = op.recv(P1, np.uint64, (n,)) if self.me == P2 else op.random((P1, P3), "u", RING, (n,))
             mine = times_sign(part, b.parts[X3], add_bit=self.me == P2).reshape(shape)
@@ -216,7 +210,7 @@ class Replicated3PC(MPCBackend):
         mine = None
         if self.me == P1:
             mask = op.mask(RING, (2, n), plus=[((P1, P3), "u")])
-            op.send(P2, _lifted((b.parts[X1], b.parts[X2]), n, mask, (x.parts[X1], x.parts[X2])))
+            op.send(P2, lifted((b.parts[X1], b.parts[X2]), n, mask, (x.parts[X1], x.parts[X2])))
         else:
             both = op.recv(P1, np.uint64, (2, n)) if self.me == P2 else op.random((P1, P3), "u", RING, (2, n))
             rest = [x.parts[c] for c in ((X2, X3) if self.me == P2 else (X1,))]

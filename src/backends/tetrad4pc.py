@@ -17,6 +17,7 @@ which counts at the evaluators: CS1 lags one message behind them (once per progr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -26,9 +27,9 @@ from wwfl_core.algebra import BITS, RING, Algebra
 from wwfl_core.arrays import Array, Shape, numel
 from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
-from wwfl_core.dealing import TableDealing
+from wwfl_core.dealing import Made, TableDealing
 from wwfl_core.declared import DeclaredCost
-from wwfl_core.derived import AND, carry_ands, conjunction, packed, plane_shape, planes_of, times_sign
+from wwfl_core.derived import AND, carry_ands, conjunction, lifted, packed, plane_shape, planes_of, times_sign
 from wwfl_core.fused import Components, Mask
 from wwfl_core.party import OFFLINE, ONLINE, Op
 from wwfl_core.share import Share
@@ -237,10 +238,10 @@ class Tetrad4PC(MPCBackend):
         of_r.receive()
         return g, p, {M: m, L1: of_r.rest, L3: l3} if self.me == CS3 else {M: m, L2: l2, L3: l3}
 
-    def _lift_lambda(self, op: Op, b: Share, n: int) -> dict[int, Array]:
+    def _lift_lambda(self, op: Op, b: Share, n: int) -> dict[int, Mask]:
         """u = l1 ^ l2 of a bit as ring shares x1 (K1) + x2 (K2): 64 bits offline."""
-        x = {L1: op.random(K1, "x1", RING, (n,))} if self.me in K1 else {}
-        rest = kernels.expand(b.parts[L1] ^ b.parts[L2], n) - x[L1] if self.me in OFFLINE_PAIR else None
+        x: dict[int, Mask] = {L1: op.mask(RING, (n,), plus=[(K1, "x1")])} if self.me in K1 else {}
+        rest = lifted((b.parts[L1], b.parts[L2]), n, x[L1]) if self.me in OFFLINE_PAIR else None
         got = self._joint(op, (CS4, CS1), CS2, rest, (RING, (n,)), offline=True)
         if self.me in K2:
             assert got is not None
@@ -259,7 +260,7 @@ class Tetrad4PC(MPCBackend):
         s = result = None
         if self.me in K3:
             s = op.random(K3, "s", RING, (n,))
-            t = {k: times_sign(part, b.parts[L3], add_bit=k == L1) for k, part in x.items()}
+            t = {k: times_sign(RING.combined([part]), b.parts[L3], add_bit=k == L1) for k, part in x.items()}
         m = b.parts.get(M)
         if self.me == CS4:
             op.send(CS1, t[L1] + t[L2] + s, OFFLINE)
@@ -292,62 +293,60 @@ class Tetrad4PC(MPCBackend):
         mb = mx = None
         if self.me != CS4:
             mb, mx = b.parts[M], x.parts[M].reshape(-1)
-            part = {k: steps.injected(mb, mx, lb[k], gamma[k], lx[k], u.get(k)) for k in lb}
+            part = {k: steps.injected(mb, mx, lb[k], RING.combined(gamma[k]), lx[k], u.get(k)) for k in lb}
         y1 = self._joint(op, (CS3, CS1), CS2, part.get(L1), (RING, (n,)), offline=False)
         y2 = self._joint(op, (CS2, CS1), CS3, part.get(L2), (RING, (n,)), offline=False)
         result = None
         if self.me in EVALUATORS:
             assert y1 is not None and y2 is not None
-            result = y1 + y2 + part[L3] + kernels.expand(mb, n) * mx
+            result = steps.gated(mb, mx, 1, [y1, y2, part[L3]], n)
         return self.deal_sum([(result, EVALUATORS, ONLINE)], (n,), name="inject", more=u).reshape(*shape)
 
     def _full_lambda(self, op: Op, b: Share, n: int) -> dict[int, Array]:
-        """The bit l1 ^ l2 ^ l3 as ring pieces, each held like a lambda: 3 elements offline."""
+        """The bit l1 ^ l2 ^ l3 = x + l3 - 2 x l3 as ring pieces, each held like a lambda: 3 elements offline."""
         x = self._lift_lambda(op, b, n)
-        l3 = kernels.expand(b.parts[L3], n) if self.me in K3 else None
-        doubled = {k: -((part * l3) << np.uint64(1)) for k, part in x.items()} if self.me in K3 else {}
+        l3 = b.parts.get(L3)
+        doubled = {k: partial(steps.gated, l3, part, -2, (), n) for k, part in x.items()} if self.me in K3 else {}
         pieces = self._spread(op, "b", doubled, n)
-        for k, part in x.items():
-            pieces[k] = pieces[k] + part
+        found = {k: RING.combined([*pieces[k], part]) for k, part in x.items()}
         if self.me in K3:
-            pieces[L3] = pieces[L3] + l3
-        return pieces
+            found[L3] = steps.gated(l3, None, 1, pieces[L3], n)
+        return found
 
-    def _full_gamma(self, op: Op, a: dict[int, Array], b: dict[int, Array], n: int) -> dict[int, Array]:
-        """Pieces of (sum of a)(sum of b), each held like a lambda: 3 elements offline."""
-        terms: dict[int, Array] = {}
+    def _full_gamma(self, op: Op, a: dict[int, Array], b: dict[int, Array], n: int) -> dict[int, list[Mask]]:
+        """Pieces of (sum of a)(sum of b), each held like a lambda and given as terms: 3 elements offline."""
+        terms: dict[int, Made] = {}
         if self.me in (CS3, CS4):
-            terms[L1] = kernels.mul_sum([(a[L1], b[L3]), (a[L3], b[L1] + b[L3])])
+            terms[L1] = partial(steps.products, (a[L1], a[L3], a[L3]), (b[L3], b[L1], b[L3]))
         if self.me in (CS2, CS4):
-            terms[L2] = kernels.mul_sum([(a[L2], b[L3] + b[L2]), (a[L3], b[L2])])
+            terms[L2] = partial(steps.products, (a[L2], a[L2], a[L3]), (b[L3], b[L2], b[L2]))
         pieces = self._spread(op, "g", terms, n)
         rest = None
         if self.me in K1:
-            d1 = op.random(K1, "d1", RING, (n,))
-            pieces[L1] = pieces[L1] + d1
+            d1 = op.mask(RING, (n,), plus=[(K1, "d1")])
+            pieces[L1].append(d1)
             if self.me in OFFLINE_PAIR:
-                rest = kernels.mul_sum([(a[L1], b[L1] + b[L2]), (a[L2], b[L1])]) - d1
+                rest = steps.products((a[L1], a[L1], a[L2]), (b[L1], b[L2], b[L1]), d1)
         d2 = self._joint(op, (CS4, CS1), CS2, rest, (RING, (n,)), offline=True)
         if d2 is not None:
-            pieces[L2] = pieces[L2] + d2
+            pieces[L2].append(d2)
         return pieces
 
-    def _spread(self, op: Op, label: str, terms: dict[int, Array], n: int) -> dict[int, Array]:
-        """terms[L1], known to CS3 and CS4, and terms[L2], known to CS2 and CS4, split over the lambda pieces.
-
-        term_i = e_i (K_i) + k_i, where k_i goes to the third holder of l3: two elements offline.
+    def _spread(self, op: Op, label: str, terms: Mapping[int, Made], n: int) -> dict[int, list[Mask]]:
+        """terms[L1], known to CS3 and CS4, and terms[L2], known to CS2 and CS4, split over the lambda pieces, which are
+        given as sums: term_i = e_i (K_i) + k_i, where k_i goes to the third holder of l3. Two elements offline.
         """
-        pieces, rest = dict[int, Array](), dict[int, Array]()
+        pieces, rest = dict[int, list[Mask]](), dict[int, Array]()
         for piece, key in ((L1, K1), (L2, K2)):
             if self.me in key:
-                pieces[piece] = op.random(key, f"{label}{piece}", RING, (n,))
+                mask = op.mask(RING, (n,), plus=[(key, f"{label}{piece}")])
+                pieces[piece] = [mask]
                 if piece in terms:
-                    rest[piece] = terms[piece] - pieces[piece]
+                    rest[piece] = terms[piece](mask)
         third = [
             self._joint(op, (CS4, CS3), CS2, rest.get(L1), (RING, (n,)), offline=True),
             self._joint(op, (CS4, CS2), CS3, rest.get(L2), (RING, (n,)), offline=True),
         ]
         if self.me in K3:
-            assert third[0] is not None and third[1] is not None
-            pieces[L3] = third[0] + third[1]
+            pieces[L3] = [k for k in third if k is not None]
         return pieces

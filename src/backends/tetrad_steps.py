@@ -5,6 +5,8 @@ Operands of products are given as the components that a party holds, by name: m,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from wwfl_core import derived, kernels, truncation
@@ -180,6 +182,19 @@ def wrap_check(r: U64, d: U8, w: U8, u: Mask, bits: int) -> U8:
 def right_half(r: U64, u: Mask, bits: int) -> U64:
     """CS1, CS4: (r >> f) + 1 + 2^(64-f) u, u = u1 + u2."""
     return truncation.shifted_plus_one(r, bits, RING.unmasked(np.zeros((), np.uint64), u))
+
+
+@one_pass("tetrad.gated")
+def gated(v: U8, x: Mask | None, coefficient: int, added: Sequence[U64], n: int, hiding: Mask | None = None) -> U64:
+    """coefficient v x + sum(added) - hiding, of n elements, for packed bits v; x is 1 if it is None."""
+    bits = kernels.expand(v, n)
+    return RING.unmasked(RING.sum([RING.scale(coefficient, bits if x is None else bits * x), *added]), hiding)
+
+
+@one_pass("tetrad.products")
+def products(xs: Components, ys: Components, hiding: Mask) -> U64:
+    """The sum of three products, less a mask."""
+    return RING.unmasked(kernels.mul_sum(list(zip(xs, ys, strict=True))), hiding)
 
 
 @one_pass("tetrad.inject_piece")

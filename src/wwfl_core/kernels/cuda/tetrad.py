@@ -15,7 +15,7 @@ from wwfl_core.kernels._lazy import check_int
 
 from .bits import packed_bits, packed_words
 from .launch import DeviceArray, launcher_for, over, plain
-from .prg import Stream, check_length, ring_or_bits, same_kind, source_args, streams_args
+from .prg import Stream, check_length, ring_or_bits, same_kind, source_args, stream_args, streams_args
 
 Parts = Mapping[str, DeviceArray]
 SOURCE = "tetrad.cu"
@@ -63,6 +63,46 @@ def conclude(x: Parts, y: Parts, mine: DeviceArray, theirs: DeviceArray, s: Stre
     operands = [*(part[name] for part in (x, y) for name in ("m", "l3")), mine, theirs]
     c, v = _run("conclude", operands, 2, [], [s])
     return c, v
+
+
+def gated(
+    v: DeviceArray,
+    x: DeviceArray | Stream | None,
+    coefficient: int,
+    added: Sequence[DeviceArray],
+    n: int,
+    hiding: Stream | None = None,
+) -> DeviceArray:
+    """coefficient v x + sum(added) - F(hiding) for packed bits v: uint64 (n,). x is an array, a stream, or None for 1;
+    at most three arrays are added, uint64 of n elements."""
+    if len(added) > 3:
+        raise Misuse(f"gated adds at most 3 arrays, not {len(added)}")
+    factor, stream = (0, stream_args(None)) if x is None else source_args(x, lambda a: _words(a, n, "x"))
+    arrays = [_words(a, n, "added") for a in added]
+    bits = packed_bits(v, n, "v")
+    out = launcher_for(bits).empty((n,), np.uint64)
+    check_length(out.nbytes)
+    args = [bits, factor, *arrays, *[0] * (3 - len(arrays)), out, n, coefficient, int(isinstance(x, Stream))]
+    over(SOURCE, "gated", -(-n // 8), [*args, int(hiding is not None), *stream, *stream_args(hiding)], bits)
+    return out
+
+
+def _words(array: DeviceArray, n: int, name: str) -> DeviceArray:
+    words = plain(array, name, np.uint64)
+    if words.size != n:
+        raise Misuse(f"{name} must have {n} elements, not shape {words.shape}")
+    return words
+
+
+def products(xs: Sequence[DeviceArray], ys: Sequence[DeviceArray], hiding: Stream) -> DeviceArray:
+    """x0 y0 + x1 y1 + x2 y2 - F(hiding); uint64 of one shape."""
+    ready = same_kind([*xs, *ys], "products")
+    if len(xs) != 3 or len(ys) != 3:
+        raise Misuse(f"products takes three pairs, not {len(xs)} and {len(ys)} factors")
+    out = launcher_for(ready[0]).empty(ready[0].shape, np.uint64)
+    check_length(out.nbytes)
+    over(SOURCE, "products", -(-out.size // 8), [*ready, out, out.size, *hiding.args()], out)
+    return out
 
 
 def inject_piece(

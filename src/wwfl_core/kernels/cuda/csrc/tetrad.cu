@@ -95,6 +95,46 @@ BOTH_RINGS(conclude, (const u64* am, const u64* a3, const u64* bm, const u64* b3
         u64* c, u64* v, i64 bytes, STREAM(s)),
            (am, a3, bm, b3, mine, theirs, c, v, bytes, OPEN_STREAM(s)))
 
+// coefficient v x + a0 + a1 + a2 (- F(hiding)) for packed bits v; x is an array, a stream or, without both, 1; the
+// arrays a0.. may be null.
+KERNEL __launch_bounds__(THREADS) gated(const u8* v, const u64* x, const u64* a0, const u64* a1, const u64* a2,
+        u64* out, i64 n, u64 coefficient, i64 drawn, i64 masking, STREAM(xs), STREAM(hiding)) {
+    const Stream s0 = OPEN_STREAM(xs), s1 = OPEN_STREAM(hiding);
+    const i64 bytes = 8 * n;
+    with_several_masks<Ring, 2>(
+        bytes,
+        [&](u32 block, u64 words[2][8]) {
+            if (drawn) chacha20_block(s0, block, words[0]);
+            else no_block(words[0]);
+            if (masking) chacha20_block(s1, block, words[1]);
+            else no_block(words[1]);
+        },
+        [&](i64 i, Two<Ring> m[2]) {
+            const Two<Ring> factor = x ? load<Ring>(x, i, bytes) : drawn ? m[0] : Two<Ring>{1, 1};
+            Two<Ring> sum = {i < n && bit(v, i) ? coefficient * factor.a : 0,
+                             i + 1 < n && bit(v, i + 1) ? coefficient * factor.b : 0};
+            if (a0) sum = sum + load<Ring>(a0, i, bytes);
+            if (a1) sum = sum + load<Ring>(a1, i, bytes);
+            if (a2) sum = sum + load<Ring>(a2, i, bytes);
+            save(out, i, bytes, sum - m[1]);
+        });
+}
+
+// x0 y0 + x1 y1 + x2 y2 - F(hiding)
+KERNEL __launch_bounds__(THREADS) products(const u64* x0, const u64* x1, const u64* x2, const u64* y0, const u64* y1,
+        const u64* y2, u64* out, i64 n, STREAM(hiding)) {
+    const Stream stream = OPEN_STREAM(hiding);
+    const i64 bytes = 8 * n;
+    with_masks<Ring>(
+        bytes, [&](u32 block, u64 words[8]) { chacha20_block(stream, block, words); },
+        [&](i64 i, Two<Ring> m) {
+            save(out, i, bytes,
+                 load<Ring>(x0, i, bytes) * load<Ring>(y0, i, bytes) +
+                     load<Ring>(x1, i, bytes) * load<Ring>(y1, i, bytes) +
+                     load<Ring>(x2, i, bytes) * load<Ring>(y2, i, bytes) - m);
+        });
+}
+
 // A piece of `inject`: (1 - 2 mb)(mx lb - gamma) - mb lx (+ F(u)).
 KERNEL __launch_bounds__(THREADS) inject_piece(const u8* mb, const u64* mx, const u64* lb, const u64* gamma,
         const u64* lx, u64* out, i64 n, i64 masking, STREAM(u)) {
