@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from cuda_devices import device, everywhere, same
 from test_kernels import lay, words
+from wwfl_core import bitformat, derived
 from wwfl_core import kernels as cpu
 from wwfl_core.algebra import BITS, RING
 from wwfl_core.errors import Misuse, RangeError
@@ -189,6 +190,39 @@ def test_masks_are_added_and_taken_away(where: str, seed: int, n: int, plus: int
     for s in taken:
         expected = expected ^ key_stream(s, value) if bits else expected - key_stream(s, value)
     same(cuda.masked(device(where).put(value), added, taken), expected, where)
+
+
+@everywhere
+@relaxed
+@given(seed=seeds, n=sizes, terms=st.lists(st.booleans(), max_size=6), bits=st.integers(0, 64))
+def test_a_product_of_bits_with_terms_and_the_planes_of_a_sum(
+    where: str, seed: int, n: int, terms: list[bool], bits: int
+) -> None:
+    put, (x, y) = device(where).put, (words(seed + i, n).view(np.uint8)[: 8 * n - n % 8] for i in range(2))
+    drawn = [stream(seed + i) if term else None for i, term in enumerate(terms)]
+    arrays = [words(seed + 2 + i, n).view(np.uint8)[: x.size] for i in range(len(terms))]
+    here = [a if s is None else key_stream(s, a) for s, a in zip(drawn, arrays, strict=True)]
+    there = [put(a) if s is None else s for s, a in zip(drawn, arrays, strict=True)]
+    same(cuda.prg.conjunction(put(x), put(y), *there, None), derived.conjunction(x, y, *here, None), where)
+    parts = words(seed, n), words(seed + 1, n)
+    for signs in ((1,), (1, 1), (1, -1), (-1, -1)):
+        used = parts[: len(signs)]
+        actual = cuda.bits.planes_of(tuple(map(put, used)), signs, bits)
+        same(actual, derived.planes_of(used, signs, bits), where)
+
+
+INDICES = [  # of an array of shape (4, 3, 5)
+    *((slice(None), slice(0, 2)), 1, (2, slice(None, None, -2)), (slice(1, 1),), (0, 1, 2), slice(None)),
+    *(([2, 0, 0],), (np.array([[0, 1], [1, 2]]), slice(1, None)), (..., 3), (None, 2), (slice(None), [1, 1])),
+]
+
+
+@everywhere
+@pytest.mark.parametrize("index", INDICES, ids=map(str, range(len(INDICES))))
+def test_bits_are_picked(where: str, index: Any) -> None:
+    bits = np.packbits(words(3, 60).view(np.uint8)[:60] & 1, bitorder="little")
+    picked = bitformat._picked(bits, (4, 3, 5), index)
+    same(cuda.bits.pick(device(where).put(bits), (4, 3, 5), index), picked, where)
 
 
 @everywhere

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends import replicated3pc
+from backends import tetrad_steps as steps
 from backends.correlated import dealer, pair
 from backends.replicated3pc import P1, P2, P3, Replicated3PC
 from backends.tetrad4pc import (
@@ -269,18 +270,45 @@ def test_the_product_of_4pc(where: str, seed: int, n: int, algebra: Algebra) -> 
 
 @everywhere
 @relaxed
-@given(seed=seeds, n=sizes, f=st.integers(1, 62), masking=st.booleans())
-def test_truncation_and_injection_steps_of_4pc(where: str, seed: int, n: int, f: int, masking: bool) -> None:
-    put = device(where).put
-    c, e, wrap, lx = (words(seed + i, n) for i in range(4))
-    s = tetrad_streams(3)
+@given(seed=seeds, n=sizes, f=st.integers(1, 62), drawn=st.booleans())
+def test_truncation_steps_of_4pc(where: str, seed: int, n: int, f: int, drawn: bool) -> None:
+    put, s = device(where).put, tetrad_streams(3)
+    c, r = (words(seed + i, n) for i in range(2))
+    mine, theirs, w = (cpu.pack_words(words(seed + 3 + i, n), f) for i in range(3))
+    flip = value(seed + 6, BITS, -(-n // 8))
+    u1, u2, t = (chacha20(s[k].key, s[k].nonce, 8 * n).view(np.uint64) for k in ("u1", "u2", "s"))
+    sigma = chacha20(s["s"].key, s["s"].nonce, -(-n // 8))
+    same(tetrad.wrap_rest(put(r), s["u1"], f), steps.wrap_rest(r, u1, f), where)
+    made = tetrad.wrap_rest_and_seed(put(r), s["u1"], s["s"], s["u2"], f)
+    for got, want in zip(made, steps.wrap_rest_and_seed(r, u1, sigma, u2, f), strict=True):
+        same(got, want, where)
+    factor = (s["u2"], u2) if drawn else (put(w), w)
+    same(tetrad.wrap_share(put(c), factor[0], s["u1"], f), steps.wrap_share(c, factor[1], u1, f), where)
+    made = tetrad.wrap_conclude(put(c), put(mine), put(theirs), put(flip), s["s"], f)
+    for got, want in zip(made, steps.wrap_concluded(c, mine, theirs, flip, t, f), strict=True):
+        same(got, want, where)
+    check = tetrad.wrap_check(put(r), put(flip), put(w), s["u1"], s["u2"], f)
+    same(check, steps.wrap_check(r, flip, w, u1 + u2, f), where)
+    same(tetrad.shift_right_half(put(r), s["u1"], s["u2"], f), steps.right_half(r, u1 + u2, f), where)
+
+
+@everywhere
+@relaxed
+@given(
+    seed=seeds, n=sizes, kind=st.sampled_from(["array", "stream", "one"]), added=st.integers(0, 3), hide=st.booleans()
+)
+def test_injection_steps_of_4pc(where: str, seed: int, n: int, kind: str, added: int, hide: bool) -> None:
+    put, s = device(where).put, tetrad_streams(3)
+    x, y, z, gamma, lx = (words(seed + i, n) for i in range(5))
+    mb = value(seed + 5, BITS, -(-n // 8))
     u1, u2 = (chacha20(s[k].key, s[k].nonce, 8 * n).view(np.uint64) for k in ("u1", "u2"))
-    star, base = cpu.left_bits(c)
-    same(tetrad.wrap_share(put(c), put(e), s["u1"]), star * e + u1, where)
-    same(tetrad.shift_left_half(put(c), f, put(wrap)), cpu.shift_correct(c, f, wrap + base), where)
-    right = cpu.shift_correct(c, f, np.zeros_like(c)) + np.uint64(1) + ((u1 + u2) << np.uint64(64 - f))
-    same(tetrad.shift_right_half(put(c), f, s["u1"], s["u2"]), right, where)
-    mb = value(seed + 4, BITS, -(-n // 8))
-    expected = derived.times_sign(c * e - wrap, mb) - cpu.expand(mb, n) * lx + (u1 if masking else np.uint64(0))
-    actual = tetrad.inject_piece(put(mb), put(c), put(e), put(wrap), put(lx), s["u1"] if masking else None)
-    same(actual, expected, where)
+    mask, taken = (s["u1"], u1) if hide else (None, None)
+    factor = {"array": (put(x), x), "stream": (s["u2"], u2), "one": (None, None)}[kind]
+    terms = [y, z, gamma][:added]
+    expected = steps.gated(mb, factor[1], -2, terms, n, taken)
+    same(tetrad.gated(put(mb), factor[0], -2, [put(a) for a in terms], n, mask), expected, where)
+    three = (x, y, z), (gamma, lx, x)
+    actual = tetrad.products(*(tuple(map(put, group)) for group in three), s["u1"])
+    same(actual, steps.products(*three, u1), where)
+    piece = tetrad.inject_piece(put(mb), put(x), put(y), put(gamma), put(lx), mask)
+    same(piece, steps.injected(mb, x, y, gamma, lx, taken), where)

@@ -1,7 +1,7 @@
 """One party's part of every operation, on a device and on the host: the same messages, vouched values and results.
 
-The party runs alone: its masks are real, what it receives is made up. So a kernel is compared with the definition of its
-step, in the role and with the operands that the protocol gives it, over sizes that end anywhere in a block.
+The party runs alone: its masks are real, what it receives is made up. So a kernel is compared with the definition of
+its step, in the role and with the operands that the protocol gives it, over sizes that end anywhere in a block.
 """
 
 from __future__ import annotations

@@ -70,10 +70,10 @@ def _level(
 @one_pass("replicated.inject")
 def _injected(u_and_d: Array, x3: Array, v: Array, rest: Sequence[Array], hiding: Mask | None) -> Array:
     """(1 - 2v)(d + u x3) + v sum(rest) at P2 and P3, less a mask."""
-    u, d = u_and_d.reshape(2, *x3.shape)
-    inner = d + u * x3
-    v = kernels.expand(v, x3.size).reshape(x3.shape)
-    return RING.unmasked(inner + v * (RING.sum(rest) - (inner << np.uint64(1))), hiding)
+    u, d = u_and_d
+    inner, others = d + u * x3.reshape(-1), RING.sum(rest).reshape(-1)
+    made = inner + kernels.expand(v, x3.size) * (others - (inner << np.uint64(1)))
+    return RING.unmasked(made.reshape(x3.shape), hiding)
 
 
 def _planes(parts: Components) -> Share:
@@ -148,7 +148,8 @@ class Replicated3PC(MPCBackend):
         return self._truncate_words(word, bits, x.shape)
 
     def _truncate_words(self, word: Components | None, bits: int, shape: Shape) -> Share:
-        """A and B are given as summands. Lemma W between P1 and P2, then both deal their half: offline f, online 130 bits, 2 rounds."""
+        """Lemma W between P1 and P2, then both deal their half: offline f, online 130 bits, 2 rounds. A and B are given
+        as summands."""
         op = self.party.op("truncate")
         return self._reclose((P1, P2), dealer.truncate_pair(op, ROLES, word, bits, shape), shape)
 

@@ -119,8 +119,7 @@ def carry_check(
 def carry_evaluate(
     g: Components, p: Components, product: Components | None, third: bool, u: Mask
 ) -> tuple[Components, Components, Components, Array]:
-    """CS3 (`third`) and CS2: the state, what `carry_concluded` finds the factors of the product in, and what they swap.
-    """
+    """CS3 (`third`) and CS2: the state, what holds the next product's factors, and what they swap for it."""
     g, p, x, y = _level(g, p, product)
     own = "l1" if third else "l2"
     return g, p, x + y, masked_terms(AND, BITS, *(_named(factor, "m", own, "l3") for factor in (x, y)), own, u)

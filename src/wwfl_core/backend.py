@@ -24,6 +24,7 @@ from .bitformat import PACKED, BitFormat
 from .cost import Phase
 from .dealing import Dealing, Made, TableDealing, total
 from .declared import DeclaredCost
+from .device import Hiding
 from .errors import Misuse, VerificationFailed
 from .fixedpoint import FixedPoint
 from .party import ONLINE, Op, Party

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 Made = Callable[[Array | Hiding | None], Array]
-"""A value as a function of a mask to take from it (None: of none), for steps that a device computes and masks at once."""
+"""A value as a function of a mask to take from it (None: of none): for steps that devices mask in the same pass."""
 
 
 class Dealing(ABC):

@@ -241,7 +241,7 @@ def times_sign(value: U64, bit: U8, *, add_bit: bool = False) -> U64:
 @one_pass("replicated.lift")
 def lifted(b: Components, n: int, mask: Mask, x: Components | None = None) -> U64:
     """u - mask for u = b1 ^ b2 as a ring element, or (u, u (x1 + x2)) - mask."""
-    u = kernels.expand(b[0] ^ b[1], n)
+    u = kernels.expand(BITS.add(b[0], b[1]), n)
     return RING.unmasked(u if x is None else np.stack([u, u * (x[0] + x[1]).reshape(-1)]), mask)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -84,16 +84,24 @@ def expand(packed: DeviceArray, n: int) -> DeviceArray:
 def pick(packed: DeviceArray, shape: tuple[int, ...], index: Any) -> DeviceArray:
     """Of packed bits of that shape, those of array[index], packed: uint8 (ceil(k / 8),). One pass for slices and
     integers of up to 6 axes; through words otherwise."""
-    source, keys = packed_bits(packed, numel(shape), "packed"), index if isinstance(index, tuple) else (index,)
+    source = packed_bits(packed, numel(shape), "packed")
+    keys = cast(tuple[Any, ...], index if isinstance(index, tuple) else (index,))
     if len(shape) > MAX_AXES or not all(type(key) in (int, slice) for key in keys):
         return pack(expand(source, numel(shape)).reshape(shape)[index])
     origin = np.zeros(1, np.int8)
     steps = [numel(shape[axis + 1 :]) for axis in range(len(shape))]
-    view = np.lib.stride_tricks.as_strided(origin, shape, steps)[index]  # it stands for places and is never read
+    # It stands for places and is never read; with ... it is a view, also of a single place.
+    view = np.lib.stride_tricks.as_strided(origin, shape, steps)[(*keys, ...)]
     n, offset = view.size, view.__array_interface__["data"][0] - origin.ctypes.data
     out = launcher_for(source).empty((-(-n // 8),), np.uint8)
     lead = MAX_AXES - view.ndim
-    over("bits.cu", "pick", n, [source, out, n, offset, *([1] * lead + [*view.shape])[1:], *[0] * lead, *view.strides], out)
+    over(
+        "bits.cu",
+        "pick",
+        n,
+        [source, out, n, offset, *([1] * lead + [*view.shape])[1:], *[0] * lead, *view.strides],
+        out,
+    )
     return out
 
 

@@ -57,7 +57,7 @@ def stream_args(stream: Stream | None) -> tuple[int, ...]:
 
 
 def source_args(mask: DeviceArray | Stream, ready: Callable[[DeviceArray], DeviceArray]) -> tuple[Any, tuple[int, ...]]:
-    """The parameters of a mask that a kernel takes as an array (checked by `ready`) or as a stream: (pointer, stream)."""
+    """The parameters of a mask that a kernel takes as an array (checked by `ready`) or as a stream: pointer, stream."""
     return (0, mask.args()) if isinstance(mask, Stream) else (ready(mask), _NOTHING)
 
 
@@ -94,9 +94,10 @@ def combined(
     """sum(added) - sum(taken) + sum F(plus) - sum F(minus), and the product of two arrays if given; one pass for up to
     four arrays and three streams, more for more.
 
-    Arrays have that shape and dtype: uint64 (sums modulo 2^64) or uint8 (packed bits: XOR and AND). Returns a new array.
+    Arrays have that shape and dtype: uint64 (sums modulo 2^64) or uint8 (packed bits: XOR and AND). The result is new.
     """
-    kernel, kind = _COMBINE[np.dtype(dtype)], np.dtype(dtype).type
+    kind = np.dtype(dtype).type
+    kernel = "combine_bits" if kind is np.uint8 else "combine_ring"
     factors = [plain(a, "a factor", kind) for a in product or ()]
     arrays = [(plain(a, "an operand", kind), sign) for sign, group in ((0, added), (1, taken)) for a in group]
     streams = [(s, sign) for sign, group in ((0, plus), (1, minus)) for s in group]
@@ -119,9 +120,6 @@ def combined(
         before, factors = [(out, 0)], []
 
 
-_COMBINE = {np.dtype(np.uint64): "combine_ring", np.dtype(np.uint8): "combine_bits"}
-
-
 def _taken(group: Sequence[tuple[object, int]]) -> int:
     return sum(sign for _, sign in group)
 
@@ -140,8 +138,7 @@ def conjunction(x: DeviceArray, y: DeviceArray, *terms: DeviceArray | Stream | N
     """x AND y XOR all terms, of packed bits; a term that is None is left out."""
     streams = [t for t in terms if isinstance(t, Stream)]
     arrays = [t for t in terms if t is not None and not isinstance(t, Stream)]
-    place = {"shape": x.shape, "dtype": np.uint8, "launcher": launcher_for(x)}
-    return combined(arrays, (), streams, (), product=(x, y), **place)
+    return combined(arrays, (), streams, (), shape=x.shape, dtype=np.uint8, launcher=launcher_for(x), product=(x, y))
 
 
 def ring_or_bits(value: DeviceArray, kernel: str) -> str:

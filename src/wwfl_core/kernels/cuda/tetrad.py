@@ -141,9 +141,7 @@ def wrap_rest(r: DeviceArray, e: Stream, f: int) -> DeviceArray:
     return _wrapped("wrap_rest", [word], 1, word.size, f, e.args(), word)[0]
 
 
-def wrap_rest_and_seed(
-    r: DeviceArray, e: Stream, sigma: Stream, s: Stream, f: int
-) -> tuple[DeviceArray, DeviceArray]:
+def wrap_rest_and_seed(r: DeviceArray, e: Stream, sigma: Stream, s: Stream, f: int) -> tuple[DeviceArray, DeviceArray]:
     """CS4: what CS1 has, and sigma r* + F(s), sigma the packed bits of its stream."""
     word = plain(r, "r", np.uint64)
     rest, seed = _wrapped("wrap_rest_and_seed", [word], 2, word.size, f, streams_args([e, sigma, s]), word)
@@ -161,8 +159,8 @@ def wrap_share(c: DeviceArray, e: DeviceArray | Stream, u: Stream, f: int) -> De
 def wrap_conclude(
     c: DeviceArray, mine: DeviceArray, theirs: DeviceArray, flip: DeviceArray, s: Stream, f: int
 ) -> tuple[DeviceArray, DeviceArray]:
-    """An evaluator, with W = mine + theirs: its half (c >> f) - 2^(64 - f) (W + [c >= 2^62]) of the truncated value, and
-    the check value W + (1 - 2 flip) F(s); flip are packed bits."""
+    """An evaluator, with W = mine + theirs: its half (c >> f) - 2^(64 - f) (W + [c >= 2^62]) of the result, and the
+    check value W + (1 - 2 flip) F(s); flip are packed bits."""
     word = plain(c, "c", np.uint64)
     n, half = word.size, launcher_for(word).empty(word.shape, np.uint64)
     swapped = [packed_words(data, n, f, "a message") for data in (mine, theirs)]
