@@ -208,6 +208,7 @@ def main(argv: list[str] | None = None) -> None:
             print(f"  {n:6} {kind} {name} for {where}")
     if args.json:
         result = {"machine": describe(), "batch": BATCH, "rows": rows}
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
         Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
 
 
