@@ -54,18 +54,24 @@ def ring_cases(bench: Bench, n: int) -> list[Case]:
         Case(
             "3PC lift (inject)", n, 32 * n + 2 * nb, lambda: replicated.lift((bits[0], bits[1]), n, S[0], (x[0], x[1]))
         ),
-        Case(
-            "3PC product, to be truncated",
-            n,
-            40 * n + 2 * nb,
-            lambda: replicated.product_left((x[0], x[1]), (x[2], x[3]), S[0], S[1], bits[0]),
-        ),
-        Case("truncation, wrap message", n, 8 * n + 2 * nb, lambda: cuda.wrap_message(x[0], bits[0], left=True)),
+        Case("truncation, wrap message", n, 8 * n + nb, lambda: cuda.wrap_message((x[0],), S[0], left=True)),
         Case(
             "truncation, left",
             n,
-            24 * n + 2 * nb,
-            lambda: cuda.truncate_left(x[0], f, bits[0], bits[1], x[1]),
+            16 * n + 2 * nb,
+            lambda: cuda.truncate_left((x[0],), f, bits[0], bits[1], S[0], S[1]),
+        ),
+        Case(
+            "truncation, right",
+            n,
+            24 * n + 2 * nb + narrow.size,
+            lambda: cuda.truncate_right((x[0], x[1]), f, bits[0], bits[1], S[0], narrow, S[1]),
+        ),
+        Case(
+            "truncation, correction",
+            n,
+            narrow.size,
+            lambda: cuda.correction(S[0], S[1], S[2], n, f, launcher=bench.launcher),
         ),
         Case("4PC offline r", n, 40 * n, lambda: tetrad.offline(a, b, S[0], S[1])),
         Case("4PC offline w", n, 56 * n, lambda: tetrad.seed(a, b, S[0])),

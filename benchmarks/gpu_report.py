@@ -12,6 +12,7 @@ from .gpu_gemm import INT8_PRODUCTS, methods
 
 ROOT = Path(__file__).parent.parent
 RESULT = "benchmarks/results/gpu.json"
+COUNTS = "benchmarks/results/gpu_host.json"
 PAGE = "docs/gpu.md"
 COMMAND = f"python -m benchmarks.gpu --json {RESULT} && python -m benchmarks.gpu --docs"
 
@@ -43,13 +44,13 @@ directions (from 64 KiB on; towards the GPU, CuPy stages copies so itself).
   that a cluster on a GPU and one on a CPU draw the same masks. A lane makes a block of 64 bytes; a warp passes its
   2 KiB through shared memory, so that operands and results are read and written in whole cache lines.
 - **Fused local steps that clusters run** (`wwfl_core.fused`): the elementwise product of 3PC with its zero share; the
-  five steps of Tetrad's elementwise product (offline, seed, check, evaluate, conclude); exact truncation, the message
-  and both sides, and Tetrad's truncation (what evaluators swap, both halves); lifting of bits and injection in 3PC,
-  the pieces of injection in Tetrad; in 3PC one kernel per round of the carry tree of comparisons, which takes in the
-  last product, computes and masks the next message, packed as it travels. Other steps are several generic launches,
-  among them those between the products of Tetrad's carry tree, its lifting of bits, and all packing of truncation's
-  words.
-- **Present and tested, not yet used by clusters**: a product in 3PC that makes the message of its truncation as well.
+  five steps of Tetrad's elementwise product (offline, seed, check, evaluate, conclude); exact truncation in both (each
+  message and each half, with packing and correlated randomness inside); lifting of bits and injection; one kernel per
+  round and party of the carry tree of comparisons (two at Tetrad's evaluators), which takes in the last product,
+  computes and masks the next message, packed as it travels, and in Tetrad deals its result as well.
+- **Sums in one pass** (`Algebra.combined`): masks stay names of streams until something adds them, so a component of
+  what parties deal to each other (`MPCBackend.deal_sum`) is one kernel over messages and streams. A step whose result
+  is dealt takes the first mask off itself (`dealing.Made`).
 - **Matrix products modulo 2^64**, exact, for any strides and in batches; the two terms of a replicated product are one
   product over a concatenated inner dimension. Three ways, chosen by shape (`kernels/cuda/gemm.py: choose`). A kernel on
   the integer units. A kernel on the int8 tensor cores (`mma.sync`) with balanced base-256 digits, all 36 digit products
@@ -85,8 +86,20 @@ arrays, silent copies to the host, methods of ufuncs). Times of the emulation me
 - Convolutions unfold their patches in memory (`im2col`).
 - The sizes from which the tensor kernel and the residues are chosen are estimates until they are measured.
 - Every party's thread has a handle of cuBLAS; the workspace that the library takes for it lies outside our memory pool.
-- The inputs of the carry tree are several launches, and in 3PC a product does not yet make the message of its
-  truncation (`product_left` does, but the mask of that message belongs to the operation that follows).
+- A product in 3PC does not make the message of the truncation that follows it. Of the 19 truncated products of a LeNet
+  step 10 are matrix products and convolutions, whose result gets its mask in a launch of its own anyway; for the other
+  9 it would save P1 a launch each, at the price of a mask that one operation draws and another one uses.
+- Components that are masks and nothing else are written by a launch of their own.
+"""
+
+HOST = """
+## What a step asks of the host
+
+The host starts every kernel, and the parties of one process share one interpreter, so a step takes at least what
+starting takes. One LeNet step, batch {batch}, all parties, counted without a GPU (commit {commit}):
+`python -m benchmarks.gpu_host --json benchmarks/results/gpu_host.json`. An array call is something that CuPy computes
+or copies for `np.add` and the like; a test keeps launches and calls from growing.
+
 """
 
 PUBLISHED = """
@@ -262,9 +275,26 @@ def _splits(rows: Sequence[dict[str, Any]]) -> str:
     return table(["network", "protocol", "step", *kinds[1:]], body)
 
 
+def counted(counts: dict[str, Any]) -> str:
+    """The section on what the host does."""
+    rows = counts["rows"]
+    head = ["protocol", "parties", "launches", "array calls", "views", "allocations", "launches and calls per party"]
+    body = []
+    for row in rows:
+        kinds = [row["totals"][kind] for kind in ("launch", "call", "view", "allocation")]
+        each = round((kinds[0] + kinds[1]) / row["parties"])
+        body.append([row["protocol"], str(row["parties"]), *(f"{n:,}" for n in kinds), f"{each:,}"])
+    text = HOST.format(batch=counts["batch"], commit=counts["machine"]["commit"]) + table(head, body) + "\n"
+    for row in rows:
+        asked = ", ".join(f"`{where}` {n}" for n, where in row["askers"])
+        text += f"\nMost launches and calls in {row['protocol']} are for: {asked}.\n"
+    return text
+
+
 def page(result: dict[str, Any] | None) -> str:
     """The text of docs/gpu.md."""
-    return INTRODUCTION + SESSION + (NOT_YET if result is None else measured(result)) + PUBLISHED
+    counts = json.loads((ROOT / COUNTS).read_text())
+    return INTRODUCTION + counted(counts) + SESSION + (NOT_YET if result is None else measured(result)) + PUBLISHED
 
 
 def committed() -> dict[str, Any] | None:

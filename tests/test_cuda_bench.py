@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from benchmarks import gpu, gpu_bench, gpu_check, gpu_gemm, gpu_kernels, gpu_report, gpu_split, gpu_training
+from benchmarks import gpu, gpu_bench, gpu_check, gpu_gemm, gpu_host, gpu_kernels, gpu_report, gpu_split, gpu_training
 from torch import nn
 
 from cuda_devices import why_no_gpu
@@ -147,3 +147,28 @@ def test_without_a_gpu_the_benchmark_says_what_is_missing(capsys: pytest.Capture
 def test_the_page_is_what_the_command_writes() -> None:
     page = (gpu_report.ROOT / gpu_report.PAGE).read_text()
     assert page == gpu_report.page(gpu_report.committed()), f"run: {gpu_report.COMMAND.split(' && ')[1]}"
+
+
+@pytest.mark.parametrize(("protocol", "most"), [("3pc", 1700), ("4pc", 4700)])
+def test_a_lenet_step_asks_a_device_for_no_more_than_this(protocol: str, most: int) -> None:
+    """Launches and calls of the array library by all parties; `python -m benchmarks.gpu_host` says who asks."""
+    tally = gpu_host.count(protocol, batch=1)
+    assert 0.9 * most < tally.started <= most, tally.askers().most_common(12)
+
+
+def test_what_is_counted() -> None:
+    """Every kind of request once, and nothing after the counting."""
+    x = cuda.asarray(np.arange(6, dtype=np.uint64).reshape(2, 3))
+    with gpu_host.counting() as tally:
+        y = cuda.add(x, x)  # a launch into a new array
+        y += x
+        z = np.concatenate([x, x.T.copy()[:2, :2]], axis=1) + np.uint64(1)
+        z[0] = 7
+        np.expand_dims(z.reshape(-1), 0)
+    cuda.add(x, x)
+    calls = ("concatenate", "copy", "add", "assignment")
+    assert tally.names["launch", "linear"] == tally.kinds["launch"] == 1
+    assert all(tally.names["call", name] for name in calls) and tally.names["call", "add"] == 2
+    assert tally.kinds["call"] == 5 and tally.started == 6
+    assert tally.kinds["allocation"] == 4, "the launch, the copy, the concatenation, the sum"
+    assert {name for kind, name in tally.names if kind == "view"} >= {"__getitem__", "reshape", "expand_dims"}

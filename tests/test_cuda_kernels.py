@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from cuda_devices import device, everywhere, same
 from test_kernels import lay, words
+from wwfl_core import bitformat, derived
 from wwfl_core import kernels as cpu
+from wwfl_core.algebra import BITS, RING
 from wwfl_core.errors import Misuse, RangeError
 from wwfl_core.fixedpoint import FixedPoint
 from wwfl_core.kernels import cuda
@@ -182,16 +184,63 @@ def test_streams_are_those_of_openssl(where: str, seed: int, n: int) -> None:
 def test_masks_are_added_and_taken_away(where: str, seed: int, n: int, plus: int, minus: int, bits: bool) -> None:
     value = words(seed, n).view(np.uint8)[: 8 * n - n % 8] if bits else words(seed, n)
     added, taken = [stream(seed + i) for i in range(plus)], [stream(seed + 9 + i) for i in range(minus)]
-    if not 1 <= plus + minus <= 3:
-        with pytest.raises(Misuse, match="1 to 3 streams"):
-            cuda.masked(device(where).put(value), added, taken)
-        return
     expected = value.copy()
     for s in added:
         expected = expected ^ key_stream(s, value) if bits else expected + key_stream(s, value)
     for s in taken:
         expected = expected ^ key_stream(s, value) if bits else expected - key_stream(s, value)
     same(cuda.masked(device(where).put(value), added, taken), expected, where)
+
+
+@everywhere
+@relaxed
+@given(seed=seeds, n=sizes, terms=st.lists(st.booleans(), max_size=6), bits=st.integers(0, 64))
+def test_a_product_of_bits_with_terms_and_the_planes_of_a_sum(
+    where: str, seed: int, n: int, terms: list[bool], bits: int
+) -> None:
+    put, (x, y) = device(where).put, (words(seed + i, n).view(np.uint8)[: 8 * n - n % 8] for i in range(2))
+    drawn = [stream(seed + i) if term else None for i, term in enumerate(terms)]
+    arrays = [words(seed + 2 + i, n).view(np.uint8)[: x.size] for i in range(len(terms))]
+    here = [a if s is None else key_stream(s, a) for s, a in zip(drawn, arrays, strict=True)]
+    there = [put(a) if s is None else s for s, a in zip(drawn, arrays, strict=True)]
+    same(cuda.prg.conjunction(put(x), put(y), *there, None), derived.conjunction(x, y, *here, None), where)
+    parts = words(seed, n), words(seed + 1, n)
+    for signs in ((1,), (1, 1), (1, -1), (-1, -1)):
+        used = parts[: len(signs)]
+        actual = cuda.bits.planes_of(tuple(map(put, used)), signs, bits)
+        same(actual, derived.planes_of(used, signs, bits), where)
+
+
+INDICES = [  # of an array of shape (4, 3, 5)
+    *((slice(None), slice(0, 2)), 1, (2, slice(None, None, -2)), (slice(1, 1),), (0, 1, 2), slice(None)),
+    *(([2, 0, 0],), (np.array([[0, 1], [1, 2]]), slice(1, None)), (..., 3), (None, 2), (slice(None), [1, 1])),
+]
+
+
+@everywhere
+@pytest.mark.parametrize("index", INDICES, ids=map(str, range(len(INDICES))))
+def test_bits_are_picked(where: str, index: Any) -> None:
+    bits = np.packbits(words(3, 60).view(np.uint8)[:60] & 1, bitorder="little")
+    picked = bitformat._picked(bits, (4, 3, 5), index)
+    same(cuda.bits.pick(device(where).put(bits), (4, 3, 5), index), picked, where)
+
+
+@everywhere
+@relaxed
+@given(seed=seeds, n=sizes, counts=st.tuples(*[st.integers(0, 5)] * 4), bits=st.booleans())
+def test_any_number_of_arrays_and_streams_are_added_up(
+    where: str, seed: int, n: int, counts: tuple[int, int, int, int], bits: bool
+) -> None:
+    arrays = [words(seed + i, n).view(np.uint8)[: 8 * n - n % 8] if bits else words(seed + i, n) for i in range(10)]
+    added, taken = arrays[: counts[0]], arrays[5 : 5 + counts[1]]
+    plus, minus = [stream(seed + i) for i in range(counts[2])], [stream(seed + 9 + i) for i in range(counts[3])]
+    algebra, shape = (BITS, RING)[not bits], arrays[0].shape
+    terms = [[*group, *(key_stream(s, arrays[0]) for s in s_)] for group, s_ in ((added, plus), (taken, minus))]
+    expected = algebra.combined(*terms) if sum(counts) else algebra.zeros(shape)
+    put, launcher = device(where).put, device(where).launcher
+    there = [[put(a) for a in group] for group in (added, taken)]
+    actual = cuda.combined(*there, plus, minus, shape=shape, dtype=arrays[0].dtype, launcher=launcher)
+    same(actual, expected, where)
 
 
 def test_a_stream_does_not_show_its_key() -> None:

@@ -12,7 +12,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends.correlated import pair
+from backends import replicated3pc
+from backends import tetrad_steps as steps
+from backends.correlated import dealer, pair
 from backends.replicated3pc import P1, P2, P3, Replicated3PC
 from backends.tetrad4pc import (
     CS1,
@@ -127,24 +129,6 @@ def test_the_product_of_3pc(where: str, seed: int, n: int, me: int, algebra: Alg
     same(replicated.product(parts[0], parts[1], masks[0], masks[1]), party.sent[0], where)
 
 
-@everywhere
-@relaxed
-@given(seed=seeds, n=sizes, f=st.integers(8, 26))
-def test_a_product_that_is_truncated_in_3pc(where: str, seed: int, n: int, f: int) -> None:
-    """At P1 the product stays and its wrap bits leave."""
-    put, party = device(where).put, LoneParty(P1)
-    x, y = (shared(seed + s, RING, n, (0, 1)) for s in (0, 50))
-    mpc = Replicated3PC().at(party)  # type: ignore[arg-type]
-    mpc.bilinear(Mul(), x, y, f)
-    masks = [stream(mpc.sharing.holders[c], 0, "zero") for c in (0, 1)]
-    alpha = stream((P1, P3), 1, "al")
-    parts = [tuple(put(s.parts[c]) for c in (0, 1)) for s in (x, y)]
-    hidden = put(chacha20(alpha.key, alpha.nonce, -(-n // 8)))
-    z, message = replicated.product_left(parts[0], parts[1], masks[0], masks[1], hidden)
-    same(message, party.sent[0], where)
-    same(z, device(where).get(replicated.product(parts[0], parts[1], masks[0], masks[1])), where)
-
-
 class ByProducts(Replicated3PC):
     """3PC with the carry tree that every protocol has."""
 
@@ -186,21 +170,41 @@ def test_the_carry_tree_of_3pc(where: str, seed: int, n: int, me: int, positions
 
 @everywhere
 @relaxed
-@given(seed=seeds, n=sizes, f=st.integers(1, 62))
-def test_exact_truncation_between_two_parties(where: str, seed: int, n: int, f: int) -> None:
-    put = device(where).put
-    word, c = words(seed, n), words(seed + 1, n)
-    mask = value(seed + 2, BITS, -(-n // 8))
+@given(seed=seeds, n=sizes, f=st.integers(1, 62), summands=st.integers(1, 2), drawn=st.booleans(), hide=st.booleans())
+def test_exact_truncation_between_two_parties(
+    where: str, seed: int, n: int, f: int, summands: int, drawn: bool, hide: bool
+) -> None:
+    """Words in one piece or two, correlated randomness stored or drawn in the kernel, results masked or not."""
+    put, nb = device(where).put, -(-n // 8)
+    word = tuple(words(seed + i, n) for i in range(summands))
+    own, dealt, hiding = (stream((P1, P2), seed % 99, label) for label in ("be", "c0", "m"))
+    mask = chacha20(own.key, own.nonce, nb)
+    shares = {P1: chacha20(dealt.key, dealt.nonce, 8 * n).view(np.uint64), P2: cpu.pack_words(words(seed + 4, n), f)}
+    taken = chacha20(hiding.key, hiding.nonce, 8 * n).view(np.uint64) if hide else None
     for me in (P1, P2):
         party = LoneParty(me)
-        expected = pair.truncate(party.op("truncate"), (P1, P2), word, f, mask, c)  # type: ignore[arg-type]
+        made = pair.truncate(party.op("truncate"), (P1, P2), word, f, mask, shares[me])  # type: ignore[arg-type]
         mine, theirs = party.sent[0], party.received[0]
-        same(cuda.wrap_message(put(word), put(mask), left=me == P1), mine, where)
+        there, held = tuple(map(put, word)), own if drawn else put(mask)
+        same(cuda.wrap_message(there, held, left=me == P1), mine, where)
+        last = hiding if hide else None
         if me == P1:
-            actual = cuda.truncate_left(put(word), f, put(mine), put(theirs), put(c))
+            c = dealt if drawn else put(shares[P1])
+            actual = cuda.truncate_left(there, f, put(mine), put(theirs), c, last)
         else:
-            actual = cuda.truncate_right(put(word), f, put(theirs), put(mine), put(mask), put(c))
-        same(actual, expected, where)
+            actual = cuda.truncate_right(there, f, put(theirs), put(mine), held, put(shares[P2]), last)
+        same(actual, made(taken), where)
+
+
+@everywhere
+@relaxed
+@given(seed=seeds, n=sizes, f=st.integers(1, 64))
+def test_the_helpers_correction_of_private_products(where: str, seed: int, n: int, f: int) -> None:
+    party = LoneParty(P3)
+    dealer.private_product(party.op("truncate"), dealer.Roles(P1, P2, P3), f, n)  # type: ignore[arg-type]
+    alpha, c0, beta = (stream(key, 0, name) for key, name in (((P1, P3), "al"), ((P1, P3), "c0"), ((P2, P3), "be")))
+    actual = cuda.correction(alpha, beta, c0, n, f, launcher=device(where).launcher)
+    same(actual, party.sent[0], where)
 
 
 @everywhere
@@ -219,10 +223,9 @@ def test_bits_enter_the_ring_in_3pc(where: str, seed: int, n: int) -> None:
     flipped = x1 - ((bit * x1) << np.uint64(1))
     same(replicated.times_sign(put(x1), put(v)), flipped, where)
     same(replicated.times_sign(put(x1), put(v), add_bit=True), flipped + bit, where)
-    inner = both[1] + both[0] * x3
-    for parts in ([rest], [rest, x2]):
-        expected = inner + bit * (sum(parts[1:], parts[0]) - (inner << np.uint64(1)))
-        same(replicated.inject(put(both), put(x3), put(v), [put(r) for r in parts]), expected, where)
+    for parts, hiding in (([rest], None), ([rest, x2], None), ([rest, x2], s)):
+        expected = replicated3pc._injected(both, x3, v, parts, None if hiding is None else mask[:n])
+        same(replicated.inject(put(both), put(x3), put(v), [put(r) for r in parts], hiding), expected, where)
 
 
 # ---- Tetrad
@@ -267,18 +270,45 @@ def test_the_product_of_4pc(where: str, seed: int, n: int, algebra: Algebra) -> 
 
 @everywhere
 @relaxed
-@given(seed=seeds, n=sizes, f=st.integers(1, 62), masking=st.booleans())
-def test_truncation_and_injection_steps_of_4pc(where: str, seed: int, n: int, f: int, masking: bool) -> None:
-    put = device(where).put
-    c, e, wrap, lx = (words(seed + i, n) for i in range(4))
-    s = tetrad_streams(3)
+@given(seed=seeds, n=sizes, f=st.integers(1, 62), drawn=st.booleans())
+def test_truncation_steps_of_4pc(where: str, seed: int, n: int, f: int, drawn: bool) -> None:
+    put, s = device(where).put, tetrad_streams(3)
+    c, r = (words(seed + i, n) for i in range(2))
+    mine, theirs, w = (cpu.pack_words(words(seed + 3 + i, n), f) for i in range(3))
+    flip = value(seed + 6, BITS, -(-n // 8))
+    u1, u2, t = (chacha20(s[k].key, s[k].nonce, 8 * n).view(np.uint64) for k in ("u1", "u2", "s"))
+    sigma = chacha20(s["s"].key, s["s"].nonce, -(-n // 8))
+    same(tetrad.wrap_rest(put(r), s["u1"], f), steps.wrap_rest(r, u1, f), where)
+    made = tetrad.wrap_rest_and_seed(put(r), s["u1"], s["s"], s["u2"], f)
+    for got, want in zip(made, steps.wrap_rest_and_seed(r, u1, sigma, u2, f), strict=True):
+        same(got, want, where)
+    factor = (s["u2"], u2) if drawn else (put(w), w)
+    same(tetrad.wrap_share(put(c), factor[0], s["u1"], f), steps.wrap_share(c, factor[1], u1, f), where)
+    made = tetrad.wrap_conclude(put(c), put(mine), put(theirs), put(flip), s["s"], f)
+    for got, want in zip(made, steps.wrap_concluded(c, mine, theirs, flip, t, f), strict=True):
+        same(got, want, where)
+    check = tetrad.wrap_check(put(r), put(flip), put(w), s["u1"], s["u2"], f)
+    same(check, steps.wrap_check(r, flip, w, u1 + u2, f), where)
+    same(tetrad.shift_right_half(put(r), s["u1"], s["u2"], f), steps.right_half(r, u1 + u2, f), where)
+
+
+@everywhere
+@relaxed
+@given(
+    seed=seeds, n=sizes, kind=st.sampled_from(["array", "stream", "one"]), added=st.integers(0, 3), hide=st.booleans()
+)
+def test_injection_steps_of_4pc(where: str, seed: int, n: int, kind: str, added: int, hide: bool) -> None:
+    put, s = device(where).put, tetrad_streams(3)
+    x, y, z, gamma, lx = (words(seed + i, n) for i in range(5))
+    mb = value(seed + 5, BITS, -(-n // 8))
     u1, u2 = (chacha20(s[k].key, s[k].nonce, 8 * n).view(np.uint64) for k in ("u1", "u2"))
-    star, base = cpu.left_bits(c)
-    same(tetrad.wrap_share(put(c), put(e), s["u1"]), star * e + u1, where)
-    same(tetrad.shift_left_half(put(c), f, put(wrap)), cpu.shift_correct(c, f, wrap + base), where)
-    right = cpu.shift_correct(c, f, np.zeros_like(c)) + np.uint64(1) + ((u1 + u2) << np.uint64(64 - f))
-    same(tetrad.shift_right_half(put(c), f, s["u1"], s["u2"]), right, where)
-    mb = value(seed + 4, BITS, -(-n // 8))
-    expected = derived.times_sign(c * e - wrap, mb) - cpu.expand(mb, n) * lx + (u1 if masking else np.uint64(0))
-    actual = tetrad.inject_piece(put(mb), put(c), put(e), put(wrap), put(lx), s["u1"] if masking else None)
-    same(actual, expected, where)
+    mask, taken = (s["u1"], u1) if hide else (None, None)
+    factor = {"array": (put(x), x), "stream": (s["u2"], u2), "one": (None, None)}[kind]
+    terms = [y, z, gamma][:added]
+    expected = steps.gated(mb, factor[1], -2, terms, n, taken)
+    same(tetrad.gated(put(mb), factor[0], -2, [put(a) for a in terms], n, mask), expected, where)
+    three = (x, y, z), (gamma, lx, x)
+    actual = tetrad.products(*(tuple(map(put, group)) for group in three), s["u1"])
+    same(actual, steps.products(*three, u1), where)
+    piece = tetrad.inject_piece(put(mb), put(x), put(y), put(gamma), put(lx), mask)
+    same(piece, steps.injected(mb, x, y, gamma, lx, taken), where)

@@ -198,7 +198,8 @@ def test_kernels_give_the_same_in_other_builds(flags: tuple[str, ...], tmp_path:
         "sys.exit(pytest.main([*options, *sys.argv[1:]]))\n"
     )
     here = Path(__file__).parent
-    files = [str(here / f"test_cuda_{name}.py") for name in ("kernels", "gemm", "residues", "protocols")]
+    names = ("cuda_kernels", "cuda_gemm", "cuda_residues", "cuda_protocols", "device_steps")
+    files = [str(here / f"test_{name}.py") for name in names]
     environment = {
         **os.environ,
         "LD_PRELOAD": runtime.stdout.strip() if flags == SANITIZED else "",

@@ -142,7 +142,8 @@ class Additive2PC(MPCBackend):
         correlated = self.supply.private_product(op, bits, numel(x.shape))
         if correlated is None:
             return Share(RING, x.shape, {})
-        return Share(RING, x.shape, {self.me: pair.truncate(op, PAIR, x.parts[self.me], bits, *correlated)})
+        half = pair.truncate(op, PAIR, (x.parts[self.me],), bits, *correlated)
+        return Share(RING, x.shape, {self.me: half(None)})
 
     def sign(self, x: Share, bits: int = 64) -> Share:
         """Top bits plus the carry into them; at 64 bits offline 871, online 194, 3 rounds per element."""

@@ -10,6 +10,7 @@ Costs: `Replicated3PC.declared_costs`. A bilinear map costs per OUTPUT element.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -19,10 +20,22 @@ from wwfl_core.algebra import BITS, RING, Algebra
 from wwfl_core.arrays import Array, Shape, numel
 from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
+from wwfl_core.dealing import Made
 from wwfl_core.declared import DeclaredCost
-from wwfl_core.derived import AND, carry_ands, carry_merged, carry_products, plane_shape, planes, times_sign
+from wwfl_core.derived import (
+    AND,
+    carry_ands,
+    carry_merged,
+    carry_products,
+    conjunction,
+    lifted,
+    packed,
+    plane_shape,
+    planes_of,
+    times_sign,
+)
 from wwfl_core.fused import Components, Mask, fused, one_pass
-from wwfl_core.party import Op
+from wwfl_core.party import ONLINE, Op
 from wwfl_core.share import Share
 from wwfl_core.sharing import REPLICATED_3PC
 
@@ -54,19 +67,13 @@ def _level(
     return _components(a), _components(b), _product(AND, BITS, _components(x), _components(y), alpha)
 
 
-@one_pass("replicated.lift")
-def _lifted(b: Components, n: int, mask: Mask, x: Components | None = None) -> Array:
-    """u - mask for u = b1 ^ b2 as a ring element, or (u, u (x1 + x2)) - mask: what P1 sends P2."""
-    u = kernels.expand(BITS.add(b[0], b[1]), n)
-    return RING.unmasked(u if x is None else np.stack([u, u * (x[0] + x[1]).reshape(-1)]), mask)
-
-
 @one_pass("replicated.inject")
-def _injected(u_and_d: Array, x3: Array, v: Array, rest: Sequence[Array]) -> Array:
-    """(1 - 2v)(d + u x3) + v sum(rest) at P2 and P3."""
+def _injected(u_and_d: Array, x3: Array, v: Array, rest: Sequence[Array], hiding: Mask | None) -> Array:
+    """(1 - 2v)(d + u x3) + v sum(rest) at P2 and P3, less a mask."""
     u, d = u_and_d
-    inner = d + u * x3
-    return inner + kernels.expand(v, x3.size) * (RING.sum(rest) - (inner << np.uint64(1)))
+    inner, others = d + u * x3.reshape(-1), RING.sum(rest).reshape(-1)
+    made = inner + kernels.expand(v, x3.size) * (others - (inner << np.uint64(1)))
+    return RING.unmasked(made.reshape(x3.shape), hiding)
 
 
 def _planes(parts: Components) -> Share:
@@ -124,31 +131,31 @@ class Replicated3PC(MPCBackend):
 
     def _truncate_product(self, op: Op, z: Array, bits: int) -> Share:
         """Round 1: P3 sends z3 to P2, who then holds B = z2 + z3 against A = z1 at P1. Then `_truncate_words`."""
-        word: Array | None = z
+        word: Components | None = (z,)
         if self.me == P3:
             op.send(P2, z)
             word = None
         elif self.me == P2:
-            word = z + op.recv(P3, np.uint64, z.shape)
+            word = z, op.recv(P3, np.uint64, z.shape)
         return self._truncate_words(word, bits, z.shape)
 
     # ------------------------------------------------------------------ truncation
 
     def truncate(self, x: Share, bits: int) -> Share:
         """Exact truncation with A = x1 + x2 at P1 and B = x3 at P2."""
-        word = None
-        if self.me != P3:
-            word = self.partial(x, (X1, X2) if self.me == P1 else (X3,))
+        held = {P1: (X1, X2), P2: (X3,)}
+        word = tuple(x.parts[c] for c in held[self.me]) if self.me in held else None
         return self._truncate_words(word, bits, x.shape)
 
-    def _truncate_words(self, word: Array | None, bits: int, shape: Shape) -> Share:
-        """Lemma W between P1 and P2, then both deal their half: offline f, online 130 bits, 2 rounds."""
+    def _truncate_words(self, word: Components | None, bits: int, shape: Shape) -> Share:
+        """Lemma W between P1 and P2, then both deal their half: offline f, online 130 bits, 2 rounds. A and B are given
+        as summands."""
         op = self.party.op("truncate")
         return self._reclose((P1, P2), dealer.truncate_pair(op, ROLES, word, bits, shape), shape)
 
-    def _reclose(self, pair: tuple[int, int], word: Array | None, shape: Shape) -> Share:
+    def _reclose(self, pair: tuple[int, int], word: Array | Made | None, shape: Shape) -> Share:
         """A value that is additively shared by two parties becomes replicated: 128 bits, 1 round."""
-        jobs = [(word if self.me == dealer else None, [dealer]) for dealer in pair]
+        jobs = [(word if self.me == party else None, [party], ONLINE) for party in pair]
         return self.deal_sum(jobs, shape, name="reclose")
 
     # ------------------------------------------------------------------ bits
@@ -159,18 +166,15 @@ class Replicated3PC(MPCBackend):
         a has components 1 (P3, P1) and 2 (P1, P2), b only component 3 (P2, P3), so a AND b falls to P3 (a1 & b) and
         P2 (a2 & b), who deal their parts: 2 bits per AND instead of 3.
         """
-        shape = plane_shape(x.shape, bits)
-        word = self.partial(x, (X1, X2)) if self.me == P1 else None
-        p = self.deal_sum(
-            [(planes(word, bits), [P1]), (planes(x.parts.get(X3), bits), [P2, P3])], shape, BITS, name="bits"
-        )
-        low = (bits - 1, shape[1])
-        terms: dict[int, Array] = {}
-        for party, component in ((P3, X1), (P2, X2)):
-            if self.me == party:
-                terms[party] = p.parts[component][: bits - 1] & p.parts[X3][: bits - 1]
-        g = self.deal_sum([(terms.get(P2), [P2]), (terms.get(P3), [P3])], low, BITS, name="and")
-        return g, p
+        shape, low = plane_shape(x.shape, bits), (bits - 1, packed(numel(x.shape)))
+        a = planes_of((x.parts[X1], x.parts[X2]), (1, 1), bits) if self.me == P1 else None
+        b = None if self.me == P1 else planes_of((x.parts[X3],), (1,), bits)
+        p = self.deal_sum([(a, [P1], ONLINE), (b, [P2, P3], ONLINE)], shape, BITS, name="bits")
+        both = None
+        if b is not None:
+            both = partial(conjunction, p.parts[X1 if self.me == P3 else X2][: bits - 1], b[: bits - 1])
+        jobs = [(both if self.me == party else None, [party], ONLINE) for party in (P2, P3)]
+        return self.deal_sum(jobs, low, BITS, name="and"), p
 
     def carry_level(self, g: Share, p: Share, product: Share | None) -> tuple[Share, Share, Share | None]:
         """`derived.carry_level` with its local part as one step."""
@@ -180,7 +184,7 @@ class Replicated3PC(MPCBackend):
             alpha = self._zero_share(op, g, (rows, g.shape[1]))
         *after, z = _level(self._held(g), self._held(p), None if product is None else self._held(product), alpha)
         g, p = (Share(BITS, a[0].shape, dict(zip((self.me, (self.me + 1) % 3), a, strict=True))) for a in after)
-        return g, p, None if op is None or z is None else self._replicated(op, BITS, z)
+        return g, p, None if op is None else self._replicated(op, BITS, z)
 
     def bit_to_ring(self, b: Share, shape: Shape) -> Share:
         """b = u + v - 2uv with u = b1 ^ b2 at P1 and v = b3 at P2, P3.
@@ -191,7 +195,7 @@ class Replicated3PC(MPCBackend):
         mine = None
         if self.me == P1:
             mask = op.mask(RING, (n,), plus=[((P1, P3), "u")])
-            op.send(P2, _lifted((b.parts[X1], b.parts[X2]), n, mask))
+            op.send(P2, lifted((b.parts[X1], b.parts[X2]), n, mask))
         else:
             part = op.recv(P1, np.uint64, (n,)) if self.me == P2 else op.random((P1, P3), "u", RING, (n,))
             mine = times_sign(part, b.parts[X3], add_bit=self.me == P2).reshape(shape)
@@ -207,9 +211,9 @@ class Replicated3PC(MPCBackend):
         mine = None
         if self.me == P1:
             mask = op.mask(RING, (2, n), plus=[((P1, P3), "u")])
-            op.send(P2, _lifted((b.parts[X1], b.parts[X2]), n, mask, (x.parts[X1], x.parts[X2])))
+            op.send(P2, lifted((b.parts[X1], b.parts[X2]), n, mask, (x.parts[X1], x.parts[X2])))
         else:
             both = op.recv(P1, np.uint64, (2, n)) if self.me == P2 else op.random((P1, P3), "u", RING, (2, n))
-            rest = [x.parts[c].reshape(-1) for c in ((X2, X3) if self.me == P2 else (X1,))]
-            mine = _injected(both, x.parts[X3].reshape(-1), b.parts[X3], rest).reshape(shape)
+            rest = [x.parts[c] for c in ((X2, X3) if self.me == P2 else (X1,))]
+            mine = partial(_injected, both, x.parts[X3], b.parts[X3], rest)
         return self._reclose((P2, P3), mine, shape)

@@ -17,6 +17,7 @@ which counts at the evaluators: CS1 lags one message behind them (once per progr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -26,9 +27,10 @@ from wwfl_core.algebra import BITS, RING, Algebra
 from wwfl_core.arrays import Array, Shape, numel
 from wwfl_core.backend import MPCBackend
 from wwfl_core.bilinear import Bilinear
+from wwfl_core.dealing import Made, TableDealing
 from wwfl_core.declared import DeclaredCost
-from wwfl_core.derived import packed, plane_shape, planes, times_sign
-from wwfl_core.fused import Mask
+from wwfl_core.derived import AND, carry_ands, conjunction, lifted, packed, plane_shape, planes_of, times_sign
+from wwfl_core.fused import Components, Mask
 from wwfl_core.party import OFFLINE, ONLINE, Op
 from wwfl_core.share import Share
 from wwfl_core.sharing import TETRAD_4PC
@@ -79,7 +81,7 @@ class Tetrad4PC(MPCBackend):
         c = self._online(op, f, x, y, shape) if self.me in EVALUATORS else None
         if truncate:
             return self._truncate_words(c, r, truncate, shape)
-        return self.deal_sum([(c, EVALUATORS), (r, OFFLINE_PAIR, OFFLINE)], shape, algebra)
+        return self.deal_sum([(c, EVALUATORS, ONLINE), (r, OFFLINE_PAIR, OFFLINE)], shape, algebra)
 
     def _offline(self, op: Op, f: Bilinear, x: Share, y: Share, shape: Shape) -> Array:
         """CS1 and CS4 get r = gamma3 - u1 - u2; CS4 sends CS1 w = gamma1 + gamma2 + s, the seed of the check value."""
@@ -139,49 +141,32 @@ class Tetrad4PC(MPCBackend):
         v = d r* + (1 - 2d) w + u1 + u2 = W + (1 - 2d) s.
         """
         op, n = self.party.op("truncate"), numel(shape)
-        words = BITS, (packed(n * bits),)
-        u = op.mask(RING, (n,), plus=[(key, name) for key, name in ((K1, "u1"), (K2, "u2")) if self.me in key])
-        e = op.random(K1, "e1", RING, (n,)) if self.me in K1 else None
-        high = left = right = None
-        if r is not None and e is not None:
-            high = truncation.right_bits(r.reshape(-1))
-            left = kernels.pack_words(high - e, bits)
-        got = self._joint(op, (CS4, CS1), CS2, left, words, offline=True)
-        if self.me == CS2:
-            assert got is not None
-            e = kernels.unpack_words(got, n, bits)
-        sigma = op.random(K3, "sg", BITS, (packed(n),)) if self.me in K3 else None
-        s = op.random(K3, "s", RING, (n,)) if self.me in K3 else None
-        w = self._wrap_seed(op, sigma, high, s, n, bits)
-        flip = None if c is None or sigma is None else truncation.wrap_message(c.reshape(-1), sigma, left=True)
-        d = self._joint(op, EVALUATORS[::-1], CS1, flip, (BITS, (packed(n),)), offline=False)
+        words, flags = (BITS, (packed(n * bits),)), (BITS, (packed(n),))
+        u = op.mask(RING, shape, plus=[(key, name) for key, name in ((K1, "u1"), (K2, "u2")) if self.me in key])
+        e = op.mask(RING, shape, plus=[(K1, "e1")]) if self.me in K1 else None
+        sigma = op.mask(*flags, plus=[(K3, "sg")]) if self.me in K3 else None
+        s = op.mask(RING, shape, plus=[(K3, "s")]) if self.me in K3 else None
+        rest = left = right = None
+        if self.me == CS1:
+            rest = steps.wrap_rest(r, e, bits)
+        elif self.me == CS4:
+            rest, seed = steps.wrap_rest_and_seed(r, e, sigma, s, bits)
+            op.send(CS1, seed, OFFLINE)
+        got = self._joint(op, (CS4, CS1), CS2, rest, words, offline=True)
+        w = op.recv(CS4, np.uint8, words[1], OFFLINE) if self.me == CS1 else None
+        flip = None if c is None else truncation.wrap_message((c,), sigma, left=True)
+        d = self._joint(op, EVALUATORS[::-1], CS1, flip, flags, offline=False)
         if c is not None:
-            assert e is not None and s is not None and flip is not None
-            mine = kernels.pack_words(steps.wrap_share(c.reshape(-1), e, u), bits)
+            mine = steps.wrap_share(c, got if self.me == CS2 else e, u, bits)
             theirs = self._swap(op, mine)
-            wrap = kernels.unpack_words(mine, n, bits) + kernels.unpack_words(theirs, n, bits)
-            self._expect_check_value(op, kernels.pack_words(wrap + times_sign(s, flip), bits))
-            left = steps.left_half(c.reshape(-1), bits, wrap).reshape(shape)
+            left, check = steps.wrap_concluded(c, mine, theirs, flip, s, bits)
+            self._expect_check_value(op, check)
         if r is not None:
-            right = steps.right_half(r.reshape(-1), bits, u).reshape(shape)
+            right = steps.right_half(r, u, bits)
         if self.me == CS1:
-            assert d is not None and high is not None and w is not None
-            v = RING.masked(kernels.expand(d, n) * high + times_sign(w, d), u)
-            self._vouch_check_value(op, kernels.pack_words(v, bits))
-        jobs = [(left if self.me in EVALUATORS else None, EVALUATORS), (right, OFFLINE_PAIR, OFFLINE)]
-        return self.deal_sum(jobs, shape, name="truncate")
-
-    def _wrap_seed(
-        self, op: Op, sigma: Array | None, high: Array | None, s: Array | None, n: int, bits: int
-    ) -> Array | None:
-        """CS4 sends CS1 w = sigma r* + s mod 2^bits."""
-        if self.me == CS4:
-            assert sigma is not None and high is not None and s is not None
-            w = kernels.expand(sigma, n) * high + s
-            op.send(CS1, kernels.pack_words(w, bits), OFFLINE)
-        if self.me == CS1:
-            return kernels.unpack_words(op.recv(CS4, np.uint8, (packed(n * bits),), OFFLINE), n, bits)
-        return None
+            self._vouch_check_value(op, steps.wrap_check(r, d, w, u, bits))
+        halves = [(left if self.me in EVALUATORS else None, EVALUATORS, ONLINE), (right, OFFLINE_PAIR, OFFLINE)]
+        return self.deal_sum(halves, shape, name="truncate")
 
     # ------------------------------------------------------------------ bits
 
@@ -192,34 +177,71 @@ class Tetrad4PC(MPCBackend):
         lambdas of v2, check value v = m1 (l1 + l2) + w + u1 + u2 with w = l3 (l1 + l2) + s. Offline 1, online 3 bits.
         """
         shape, low = plane_shape(x.shape, bits), bits - 1
-        c = planes(self.partial(x, (M, L3)), bits) if self.me in EVALUATORS else None
-        r = planes(self.partial(x, (L1, L2)), bits) if self.me in OFFLINE_PAIR else None
-        p = self.deal_sum([(c, EVALUATORS), (r, OFFLINE_PAIR, OFFLINE)], shape, BITS, name="bits")
+        c = planes_of((x.parts[M], x.parts[L3]), (1, -1), bits) if self.me in EVALUATORS else None
+        r = planes_of((x.parts[L1], x.parts[L2]), (-1, -1), bits) if self.me in OFFLINE_PAIR else None
+        p = self.deal_sum([(c, EVALUATORS, ONLINE), (r, OFFLINE_PAIR, OFFLINE)], shape, BITS, name="bits")
         op, size = self.party.op("and"), (low, shape[1])
-        u = {k: op.random(key, f"u{k}", BITS, size) for k, key in ((L1, K1), (L2, K2)) if self.me in key}
-        s = op.random(K3, "s", BITS, size) if self.me in K3 else None
+        u = self._masks(op, BITS, size)
+        s = op.mask(BITS, size, plus=[(K3, "s")]) if self.me in K3 else None
         result = None
         if self.me == CS4:
-            assert r is not None and s is not None
-            op.send(CS1, (p.parts[L3][:low] & r[:low]) ^ s, OFFLINE)
+            op.send(CS1, conjunction(p.parts[L3][:low], r[:low], s), OFFLINE)
         elif self.me == CS1:
-            assert r is not None
             w = op.recv(CS4, np.uint8, size, OFFLINE)
-            self._vouch_check_value(op, (p.parts[M][:low] & r[:low]) ^ w ^ u[L1] ^ u[L2])
+            self._vouch_check_value(op, conjunction(p.parts[M][:low], r[:low], w, u[L1], u[L2]))
         else:
-            assert c is not None and s is not None
             own = L1 if self.me == CS3 else L2
-            mine = (c[:low] & p.parts[own][:low]) ^ u[own]
+            mine = conjunction(c[:low], p.parts[own][:low], u[own])
             result = mine ^ self._swap(op, mine)
-            self._expect_check_value(op, result ^ s)
-        g = self.deal(result, EVALUATORS, size, BITS, name="and")
-        g = Share(BITS, size, {k: part ^ u[k] if k in u else part for k, part in g.parts.items()})
-        return g, p
+            self._expect_check_value(op, BITS.masked(result, s))
+        return self.deal_sum([(result, EVALUATORS, ONLINE)], size, BITS, name="and", more=u), p
 
-    def _lift_lambda(self, op: Op, b: Share, n: int) -> dict[int, Array]:
+    def carry_level(self, g: Share, p: Share, product: Share | None) -> tuple[Share, Share, Share | None]:
+        """`derived.carry_level`, whose local parts (of the AND and of dealing c and r) are one step each."""
+        held = self.sharing.held_by(self.me)
+        g0, p0, z = (None if s is None else tuple(s.parts[c] for c in held) for s in (g, p, product))
+        rows = carry_ands(g.shape[0] if product is None else (g.shape[0] + 1) // 2)
+        if rows:
+            size = rows, g.shape[1]
+            *after, made = self._carry_product((g0, p0, z), size)
+        else:
+            after, made = steps.carry_merged(g0, p0, z), None
+        g, p = (Share(BITS, parts[0].shape, dict(zip(held, parts, strict=True))) for parts in after)
+        return g, p, None if made is None else Share(BITS, size, made)
+
+    def _carry_product(
+        self, level: tuple[Components, Components, Components | None], size: Shape
+    ) -> tuple[Components, Components, dict[int, Array]]:
+        """g and p after the last product, and the next one: `bilinear` over the steps of a level."""
+        op = self.party.op(AND.name)
+        u = op.mask(BITS, size, plus=[(key, name) for key, name in ((K1, "u1"), (K2, "u2")) if self.me in key])
+        s = op.mask(BITS, size, plus=[(K3, "s")]) if self.me in K3 else None
+        of_c = TableDealing(self, EVALUATORS, "deal", ONLINE, BITS, size)
+        of_r = TableDealing(self, OFFLINE_PAIR, "deal", OFFLINE, BITS, size)
+        f3, f2 = of_c.draw().get(L3), of_r.draw().get(L2)
+        if self.me == CS4:
+            g, p, l1, w, l2, l3 = steps.carry_offline(*level, u, f2, s, f3)
+            op.send(CS1, w, OFFLINE)
+            of_r.publish(l1)
+            return g, p, {L1: l1, L2: l2, L3: l3}
+        if self.me == CS1:
+            w = op.recv(CS4, np.uint8, size, OFFLINE)
+            g, p, l1, v, l2 = steps.carry_check(*level, w, u, f2)
+            self._vouch_check_value(op, v)
+            of_r.publish(l1)
+            of_c.receive()
+            return g, p, {M: of_c.rest, L1: l1, L2: l2}
+        g, p, factors, mine = steps.carry_evaluate(*level, self.me == CS3, u)
+        m, v, l3, l2 = steps.carry_concluded(factors, mine, self._swap(op, mine), f3, s, f2)
+        self._expect_check_value(op, v)
+        of_c.publish(m)
+        of_r.receive()
+        return g, p, {M: m, L1: of_r.rest, L3: l3} if self.me == CS3 else {M: m, L2: l2, L3: l3}
+
+    def _lift_lambda(self, op: Op, b: Share, n: int) -> dict[int, Mask]:
         """u = l1 ^ l2 of a bit as ring shares x1 (K1) + x2 (K2): 64 bits offline."""
-        x = {L1: op.random(K1, "x1", RING, (n,))} if self.me in K1 else {}
-        rest = kernels.expand(BITS.add(b.parts[L1], b.parts[L2]), n) - x[L1] if self.me in OFFLINE_PAIR else None
+        x: dict[int, Mask] = {L1: op.mask(RING, (n,), plus=[(K1, "x1")])} if self.me in K1 else {}
+        rest = lifted((b.parts[L1], b.parts[L2]), n, x[L1]) if self.me in OFFLINE_PAIR else None
         got = self._joint(op, (CS4, CS1), CS2, rest, (RING, (n,)), offline=True)
         if self.me in K2:
             assert got is not None
@@ -233,37 +255,29 @@ class Tetrad4PC(MPCBackend):
         """
         op, n = self.party.op("bit_to_ring"), numel(shape)
         x = self._lift_lambda(op, b, n)
-        u = self._masks(op, n)
+        u = self._masks(op, RING, (n,))
         t: dict[int, Array] = {}
         s = result = None
         if self.me in K3:
             s = op.random(K3, "s", RING, (n,))
-            t = {k: times_sign(part, b.parts[L3], add_bit=k == L1) for k, part in x.items()}
+            t = {k: times_sign(RING.combined([part]), b.parts[L3], add_bit=k == L1) for k, part in x.items()}
         m = b.parts.get(M)
         if self.me == CS4:
-            assert s is not None
             op.send(CS1, t[L1] + t[L2] + s, OFFLINE)
         elif self.me == CS1:
-            assert m is not None
             w = op.recv(CS4, np.uint64, (n,), OFFLINE)
             self._vouch_check_value(op, RING.masked(RING.masked(times_sign(w, m), u[L1]), u[L2]))
         else:
-            assert m is not None and s is not None
             own = L1 if self.me == CS3 else L2
             mine = RING.masked(times_sign(t[own], m), u[own])
             both = mine + self._swap(op, mine)
             self._expect_check_value(op, both + times_sign(s, m))
             result = both + kernels.expand(m, n)
-        z = self.deal(result, EVALUATORS, (n,), name="bit_to_ring")
-        return self._with_masks(z, u).reshape(*shape)
+        return self.deal_sum([(result, EVALUATORS, ONLINE)], (n,), name="bit_to_ring", more=u).reshape(*shape)
 
-    def _masks(self, op: Op, n: int) -> dict[int, Mask]:
+    def _masks(self, op: Op, algebra: Algebra, shape: Shape) -> dict[int, Mask]:
         """u1 (K1) and u2 (K2), as far as this party knows them."""
-        return {k: op.mask(RING, (n,), plus=[(key, f"u{k}")]) for k, key in ((L1, K1), (L2, K2)) if self.me in key}
-
-    def _with_masks(self, z: Share, u: Mapping[int, Mask]) -> Share:
-        """z with u1 and u2 added to its lambdas."""
-        return Share(RING, z.shape, {k: RING.masked(p, u[k]) if k in u else p for k, p in z.parts.items()})
+        return {k: op.mask(algebra, shape, plus=[(key, f"u{k}")]) for k, key in ((L1, K1), (L2, K2)) if self.me in key}
 
     def inject(self, b: Share, x: Share) -> Share:
         """b x = m_b m_x - m_b l_x + (1 - 2 m_b)(m_x l_b - gamma), gamma = l_b l_x, with l_b lifted to the ring.
@@ -274,68 +288,65 @@ class Tetrad4PC(MPCBackend):
         lx = {k: x.parts[k].reshape(-1) for k in (L1, L2, L3) if k in x.parts}
         lb = self._full_lambda(op, b, n)
         gamma = self._full_gamma(op, lb, lx, n)
-        u = self._masks(op, n)
+        u = self._masks(op, RING, (n,))
         part: dict[int, Array] = {}
         mb = mx = None
         if self.me != CS4:
             mb, mx = b.parts[M], x.parts[M].reshape(-1)
-            part = {k: steps.injected(mb, mx, lb[k], gamma[k], lx[k], u.get(k)) for k in lb}
+            part = {k: steps.injected(mb, mx, lb[k], RING.combined(gamma[k]), lx[k], u.get(k)) for k in lb}
         y1 = self._joint(op, (CS3, CS1), CS2, part.get(L1), (RING, (n,)), offline=False)
         y2 = self._joint(op, (CS2, CS1), CS3, part.get(L2), (RING, (n,)), offline=False)
         result = None
         if self.me in EVALUATORS:
-            assert y1 is not None and y2 is not None and mb is not None and mx is not None
-            result = y1 + y2 + part[L3] + kernels.expand(mb, n) * mx
-        z = self.deal(result, EVALUATORS, (n,), name="inject")
-        return self._with_masks(z, u).reshape(*shape)
+            assert y1 is not None and y2 is not None
+            result = steps.gated(mb, mx, 1, [y1, y2, part[L3]], n)
+        return self.deal_sum([(result, EVALUATORS, ONLINE)], (n,), name="inject", more=u).reshape(*shape)
 
     def _full_lambda(self, op: Op, b: Share, n: int) -> dict[int, Array]:
-        """The bit l1 ^ l2 ^ l3 as ring pieces, each held like a lambda: 3 elements offline."""
+        """The bit l1 ^ l2 ^ l3 = x + l3 - 2 x l3 as ring pieces, each held like a lambda: 3 elements offline."""
         x = self._lift_lambda(op, b, n)
-        l3 = kernels.expand(b.parts[L3], n) if self.me in K3 else None
-        doubled = {k: -((part * l3) << np.uint64(1)) for k, part in x.items()} if self.me in K3 else {}
+        l3 = b.parts.get(L3)
+        doubled = {k: partial(steps.gated, l3, part, -2, (), n) for k, part in x.items()} if self.me in K3 else {}
         pieces = self._spread(op, "b", doubled, n)
-        for k, part in x.items():
-            pieces[k] = pieces[k] + part
+        found = {k: RING.combined([*pieces[k], part]) for k, part in x.items()}
         if self.me in K3:
-            pieces[L3] = pieces[L3] + l3
-        return pieces
+            found[L3] = steps.gated(l3, None, 1, pieces[L3], n)
+        return found
 
-    def _full_gamma(self, op: Op, a: dict[int, Array], b: dict[int, Array], n: int) -> dict[int, Array]:
-        """Pieces of (sum of a)(sum of b), each held like a lambda: 3 elements offline."""
-        terms: dict[int, Array] = {}
+    def _full_gamma(self, op: Op, a: dict[int, Array], b: dict[int, Array], n: int) -> dict[int, list[Mask]]:
+        """Pieces of (sum of a)(sum of b), each held like a lambda and given as terms: 3 elements offline."""
+        terms: dict[int, Made] = {}
         if self.me in (CS3, CS4):
-            terms[L1] = kernels.mul_sum([(a[L1], b[L3]), (a[L3], b[L1] + b[L3])])
+            terms[L1] = partial(steps.products, (a[L1], a[L3], a[L3]), (b[L3], b[L1], b[L3]))
         if self.me in (CS2, CS4):
-            terms[L2] = kernels.mul_sum([(a[L2], b[L3] + b[L2]), (a[L3], b[L2])])
+            terms[L2] = partial(steps.products, (a[L2], a[L2], a[L3]), (b[L3], b[L2], b[L2]))
         pieces = self._spread(op, "g", terms, n)
         rest = None
         if self.me in K1:
-            d1 = op.random(K1, "d1", RING, (n,))
-            pieces[L1] = pieces[L1] + d1
+            d1 = op.mask(RING, (n,), plus=[(K1, "d1")])
+            pieces[L1].append(d1)
             if self.me in OFFLINE_PAIR:
-                rest = kernels.mul_sum([(a[L1], b[L1] + b[L2]), (a[L2], b[L1])]) - d1
+                rest = steps.products((a[L1], a[L1], a[L2]), (b[L1], b[L2], b[L1]), d1)
         d2 = self._joint(op, (CS4, CS1), CS2, rest, (RING, (n,)), offline=True)
         if d2 is not None:
-            pieces[L2] = pieces[L2] + d2
+            pieces[L2].append(d2)
         return pieces
 
-    def _spread(self, op: Op, label: str, terms: dict[int, Array], n: int) -> dict[int, Array]:
-        """terms[L1], known to CS3 and CS4, and terms[L2], known to CS2 and CS4, split over the lambda pieces.
-
-        term_i = e_i (K_i) + k_i, where k_i goes to the third holder of l3: two elements offline.
+    def _spread(self, op: Op, label: str, terms: Mapping[int, Made], n: int) -> dict[int, list[Mask]]:
+        """terms[L1], known to CS3 and CS4, and terms[L2], known to CS2 and CS4, split over the lambda pieces, which are
+        given as sums: term_i = e_i (K_i) + k_i, where k_i goes to the third holder of l3. Two elements offline.
         """
-        pieces, rest = dict[int, Array](), dict[int, Array]()
+        pieces, rest = dict[int, list[Mask]](), dict[int, Array]()
         for piece, key in ((L1, K1), (L2, K2)):
             if self.me in key:
-                pieces[piece] = op.random(key, f"{label}{piece}", RING, (n,))
+                mask = op.mask(RING, (n,), plus=[(key, f"{label}{piece}")])
+                pieces[piece] = [mask]
                 if piece in terms:
-                    rest[piece] = terms[piece] - pieces[piece]
+                    rest[piece] = terms[piece](mask)
         third = [
             self._joint(op, (CS4, CS3), CS2, rest.get(L1), (RING, (n,)), offline=True),
             self._joint(op, (CS4, CS2), CS3, rest.get(L2), (RING, (n,)), offline=True),
         ]
         if self.me in K3:
-            assert third[0] is not None and third[1] is not None
-            pieces[L3] = third[0] + third[1]
+            pieces[L3] = [k for k in third if k is not None]
         return pieces

@@ -5,14 +5,17 @@ Operands of products are given as the components that a party holds, by name: m,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from wwfl_core import kernels, truncation
-from wwfl_core.algebra import RING, Algebra
-from wwfl_core.arrays import Array
+from wwfl_core import derived, kernels, truncation
+from wwfl_core.algebra import BITS, RING, Algebra
+from wwfl_core.arrays import U8, U64, Array
 from wwfl_core.bilinear import Bilinear
-from wwfl_core.derived import times_sign
-from wwfl_core.fused import Mask, Named, fused, one_pass
+from wwfl_core.derived import AND, times_sign
+from wwfl_core.fused import Components, Mask, Named, fused, one_pass
+from wwfl_core.share import Share
 
 
 def _gamma3(f: Bilinear, A: Algebra, x: Named, y: Named) -> Array:
@@ -60,22 +63,137 @@ def concluded(f: Bilinear, A: Algebra, x: Named, y: Named, mine: Array, theirs: 
     return A.add(both, rest), A.masked(both, s)
 
 
+# ---- a level of the carry tree (`derived.carry_out`); a state is g and p, each as the components that a party holds
+
+
+def _state(g: Components, p: Components, product: Components | None) -> tuple[Share, Share]:
+    """g and p after a product."""
+    a, b = _planes(g), _planes(p)
+    return (a, b) if product is None else derived.carry_merged(a, b, _planes(product))
+
+
+def _planes(parts: Components) -> Share:
+    return Share(BITS, parts[0].shape, dict(enumerate(parts)))
+
+
+def _level(g: Components, p: Components, product: Components | None) -> tuple[Components, ...]:
+    """g and p after a product, and the factors of the next one."""
+    a, b = _state(g, p, product)
+    return tuple(tuple(share.parts.values()) for share in (a, b, *derived.carry_products(a, b)))
+
+
+def _named(x: Components, *names: str) -> Named:
+    return dict(zip(names, x, strict=True))
+
+
+@one_pass("tetrad_carry.merged")
+def carry_merged(g: Components, p: Components, product: Components | None) -> tuple[Components, Components]:
+    """The state at the root of the tree."""
+    a, b = _state(g, p, product)
+    return tuple(a.parts.values()), tuple(b.parts.values())
+
+
+@one_pass("tetrad_carry.offline")
+def carry_offline(
+    g: Components, p: Components, product: Components | None, u: Mask, f2: Mask, s: Mask, f3: Mask
+) -> tuple[Components, Components, Array, Array, Mask, Mask]:
+    """CS4: the state; of the product r + f2, which is l1, w, and the masks that are l2 and l3."""
+    g, p, x, y = _level(g, p, product)
+    names = "l1", "l2", "l3"
+    r, w = correction_and_seed(AND, BITS, _named(x, *names), _named(y, *names), u, s)
+    return g, p, BITS.masked(r, f2), w, f2, f3
+
+
+@one_pass("tetrad_carry.check")
+def carry_check(
+    g: Components, p: Components, product: Components | None, w: Array, u: Mask, f2: Mask
+) -> tuple[Components, Components, Array, Array, Mask]:
+    """CS1: the state; of the product l1 as at CS4, the check value, and the mask that is l2."""
+    g, p, x, y = _level(g, p, product)
+    a, b = (_named(factor, "m", "l1", "l2") for factor in (x, y))
+    r = correction(AND, BITS, a, b, u)
+    return g, p, BITS.masked(r, f2), check_value(AND, BITS, a, b, w, u), f2
+
+
+@one_pass("tetrad_carry.evaluate")
+def carry_evaluate(
+    g: Components, p: Components, product: Components | None, third: bool, u: Mask
+) -> tuple[Components, Components, Components, Array]:
+    """CS3 (`third`) and CS2: the state, what holds the next product's factors, and what they swap for it."""
+    g, p, x, y = _level(g, p, product)
+    own = "l1" if third else "l2"
+    return g, p, x + y, masked_terms(AND, BITS, *(_named(factor, "m", own, "l3") for factor in (x, y)), own, u)
+
+
+@one_pass("tetrad_carry.conclude")
+def carry_concluded(
+    factors: Components, mine: Array, theirs: Array, f3: Mask, s: Mask, f2: Mask | None
+) -> tuple[Array, Array, Mask, Mask | None]:
+    """CS2, CS3: of the product m = c + f3, the check value, and the masks that are l3 and (at CS2) l2."""
+    a, b = (_named(factor, "m", "own", "l3") for factor in (factors[:3], factors[3:]))
+    c, v = concluded(AND, BITS, a, b, mine, theirs, s)
+    return BITS.masked(c, f3), v, f3, f2
+
+
+# ---- truncation and injection
+
+
+@one_pass("tetrad.wrap_rest")
+def wrap_rest(r: U64, e: Mask, bits: int) -> U8:
+    """CS1: r* - e1 mod 2^f for the wrap bit r* of r, packed."""
+    return kernels.pack_words(RING.unmasked(truncation.right_bits(r), e), bits)
+
+
+@one_pass("tetrad.wrap_rest_and_seed")
+def wrap_rest_and_seed(r: U64, e: Mask, sigma: Mask, s: Mask, bits: int) -> tuple[U8, U8]:
+    """CS4: the same, and w = sigma r* + s mod 2^f, packed."""
+    high = truncation.right_bits(r)
+    seed = RING.masked(kernels.expand(sigma, r.size).reshape(r.shape) * high, s)
+    return kernels.pack_words(RING.unmasked(high, e), bits), kernels.pack_words(seed, bits)
+
+
 @one_pass("tetrad.wrap_share")
-def wrap_share(c: Array, e: Array, u: Mask) -> Array:
-    """CS2, CS3: c* e_i + u_i for the wrap bit c* of c."""
-    return RING.masked(kernels.star_bits(c) * e, u)
+def wrap_share(c: U64, e: Mask | U8, u: Mask, bits: int) -> U8:
+    """CS2, CS3: c* e_i + u_i mod 2^f for the wrap bit c* of c, packed; e_i is drawn, or as it was sent."""
+    e = kernels.unpack_words(e, c.size, bits).reshape(c.shape) if e.dtype == np.uint8 else e
+    return kernels.pack_words(RING.masked(kernels.star_bits(c) * e, u), bits)
 
 
-@one_pass("tetrad.shift_left_half")
-def left_half(c: Array, bits: int, wrap: Array) -> Array:
-    """CS2, CS3: (c >> f) - 2^(64-f) (W + base)."""
-    return kernels.shift_left_half(c, bits, wrap)
+@one_pass("tetrad.wrap_conclude")
+def wrap_concluded(c: U64, mine: U8, theirs: U8, flip: U8, s: Mask, bits: int) -> tuple[U64, U8]:
+    """CS2, CS3: with W = c* r* + u1 + u2 = mine + theirs mod 2^f, their half (c >> f) - 2^(64-f) (W + base), and the
+    check value W + (1 - 2 d) s, packed."""
+    n = c.size
+    wrap = kernels.unpack_words(mine, n, bits) + kernels.unpack_words(theirs, n, bits)
+    check = kernels.pack_words(wrap + times_sign(s.reshape(n), flip), bits)
+    return kernels.shift_left_half(c, bits, wrap.reshape(c.shape)), check
+
+
+@one_pass("tetrad.wrap_check")
+def wrap_check(r: U64, d: U8, w: U8, u: Mask, bits: int) -> U8:
+    """CS1: v = d r* + (1 - 2 d) w + u1 + u2 mod 2^f, all packed."""
+    n, high = r.size, truncation.right_bits(r)
+    seed = times_sign(kernels.unpack_words(w, n, bits), d).reshape(r.shape)
+    return kernels.pack_words(RING.masked(kernels.expand(d, n).reshape(r.shape) * high + seed, u), bits)
 
 
 @one_pass("tetrad.shift_right_half")
-def right_half(r: Array, bits: int, u: Mask) -> Array:
+def right_half(r: U64, u: Mask, bits: int) -> U64:
     """CS1, CS4: (r >> f) + 1 + 2^(64-f) u, u = u1 + u2."""
     return truncation.shifted_plus_one(r, bits, RING.unmasked(np.zeros((), np.uint64), u))
+
+
+@one_pass("tetrad.gated")
+def gated(v: U8, x: Mask | None, coefficient: int, added: Sequence[U64], n: int, hiding: Mask | None = None) -> U64:
+    """coefficient v x + sum(added) - hiding, of n elements, for packed bits v; x is 1 if it is None."""
+    bits = kernels.expand(v, n)
+    return RING.unmasked(RING.sum([RING.scale(coefficient, bits if x is None else bits * x), *added]), hiding)
+
+
+@one_pass("tetrad.products")
+def products(xs: Components, ys: Components, hiding: Mask) -> U64:
+    """The sum of three products, less a mask."""
+    return RING.unmasked(kernels.mul_sum(list(zip(xs, ys, strict=True))), hiding)
 
 
 @one_pass("tetrad.inject_piece")

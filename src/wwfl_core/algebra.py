@@ -97,11 +97,24 @@ class Algebra(ABC):
 
     def masked(self, value: Array, mask: Array | Hiding) -> Array:
         """value + a mask (`Op.mask`), which a device need not store."""
-        return mask.hide(value) if isinstance(mask, Hiding) else self.add(value, mask)
+        return mask.combined([value, mask], ()) if isinstance(mask, Hiding) else self.add(value, mask)
 
-    def unmasked(self, value: Array, mask: Array | Hiding) -> Array:
-        """value - a mask."""
-        return mask.show(value) if isinstance(mask, Hiding) else self.sub(value, mask)
+    def unmasked(self, value: Array, mask: Array | Hiding | None) -> Array:
+        """value - a mask, if there is one."""
+        if mask is None:
+            return value
+        return mask.combined([value], [mask]) if isinstance(mask, Hiding) else self.sub(value, mask)
+
+    def combined(self, plus: Sequence[Array | Hiding], minus: Sequence[Array | Hiding] = ()) -> Array:
+        """sum(plus) - sum(minus) of at least one array or mask, all of one shape; with a mask that a device need not
+        store, in one pass."""
+        arrays: list[Array] = []
+        for term in (*plus, *minus):
+            if isinstance(term, Hiding):
+                return term.combined(plus, minus)
+            arrays.append(term)
+        added, taken = arrays[: len(plus)], arrays[len(plus) :]
+        return reduce(self.sub, taken, self.sum(added)) if added else self.neg(self.sum(taken))
 
     @abstractmethod
     def add(self, a: Array, b: Array) -> Array: ...

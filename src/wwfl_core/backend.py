@@ -22,8 +22,9 @@ from .arrays import Array, Shape, as_float, as_ring, to_host
 from .bilinear import Bilinear, DirectSum
 from .bitformat import PACKED, BitFormat
 from .cost import Phase
-from .dealing import Dealing, Job, TableDealing, at_once, total
+from .dealing import Dealing, Made, TableDealing, total
 from .declared import DeclaredCost
+from .device import Hiding
 from .errors import Misuse, VerificationFailed
 from .fixedpoint import FixedPoint
 from .party import ONLINE, Op, Party
@@ -31,6 +32,9 @@ from .share import Share, concat, split
 from .sharing import SharingSemantics
 from .tensor import SharedBits, SharedTensor
 from .transcript import DIGEST_BYTES, agree, digest
+
+Word = tuple[Array | Made | None, Sequence[int], Phase]
+"""A word (at those who know it), who they are, and in which phase it is dealt."""
 
 
 class MPCBackend(ABC):
@@ -173,7 +177,7 @@ class MPCBackend(ABC):
 
     def deal_many(
         self,
-        jobs: Sequence[Job],
+        jobs: Sequence[tuple[Array | None, Sequence[int]]],
         shape: Shape,
         algebra: Algebra | None = None,
         *,
@@ -182,21 +186,35 @@ class MPCBackend(ABC):
     ) -> list[Share]:
         """Several independent `deal`s of (value, dealers), all of one shape, in the one round of a single one.
 
-        A third entry of a job is its phase, if it differs from `phase`.
+        Everything is sent before anything is received, and digests are appended in the same order at both ends.
         """
-        return [total([d]) for d in at_once(self, jobs, name, phase, algebra or self.numbers, shape)]
+        dealt = self._dealt([(value, dealers, phase) for value, dealers in jobs], shape, algebra, name)
+        return [total([dealing], {}) for dealing in dealt]
 
     def deal_sum(
         self,
-        jobs: Sequence[Job],
+        jobs: Sequence[Word],
         shape: Shape,
         algebra: Algebra | None = None,
         *,
-        phase: Phase = ONLINE,
         name: str = "deal",
+        more: Mapping[int, Array | Hiding] | None = None,
     ) -> Share:
-        """The sum of what `deal_many` deals, without the components that are zero in most of it."""
-        return total(at_once(self, jobs, name, phase, algebra or self.numbers, shape))
+        """The sum of several words, each known to some parties and dealt in a phase of its own: `deal_many` of
+        (value, dealers, phase) and the sum of what it returns, which a device computes in one pass per component.
+        A value may be a function of the mask to take from it (`dealing.Made`); `more` is added to components."""
+        return total(self._dealt(jobs, shape, algebra, name), more or {})
+
+    def _dealt(self, jobs: Sequence[Word], shape: Shape, algebra: Algebra | None, name: str) -> list[Dealing]:
+        kind = self.numbers if algebra is None else algebra
+        dealt = [self.dealing(self, dealers, name, phase, kind, shape) for _, dealers, phase in jobs]
+        for dealing, (value, _, _) in zip(dealt, jobs, strict=True):
+            dealing.send(value if value is None or callable(value) else self.party.device.put(value))
+        for dealing in dealt:
+            dealing.receive()
+        for dealing in dealt:
+            dealing.compare()
+        return dealt
 
     def checkpoint(self) -> None:
         """Compares all digests of joint sends since the last check point; nobody goes on unless all of them agree.

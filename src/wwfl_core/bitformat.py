@@ -14,8 +14,9 @@ import numpy.typing as npt
 
 from . import kernels
 from .algebra import BITS, Algebra
-from .arrays import Array, Shape, numel
+from .arrays import U8, Array, Shape, numel
 from .bilinear import Mul
+from .fused import one_pass
 from .share import Share
 
 if TYPE_CHECKING:
@@ -86,8 +87,13 @@ class _Packed(BitFormat):
         return mpc.add_public(a, np.asarray(255, np.uint8))
 
     def pick(self, a: Share, shape: Shape, index: Any) -> Share:
-        n = numel(shape)
-        return a.map(lambda p: kernels.pack(kernels.expand(p, n).reshape(shape)[index].reshape(-1)))
+        return a.map(lambda p: _picked(p, shape, index))
+
+
+@one_pass("bits.pick")
+def _picked(packed: U8, shape: Shape, index: Any) -> U8:
+    """Packed bits of array[index]."""
+    return kernels.pack(kernels.expand(packed, numel(shape)).reshape(shape)[index].reshape(-1))
 
 
 PACKED: BitFormat = _Packed()

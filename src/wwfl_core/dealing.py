@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from .algebra import Algebra
 from .arrays import Array, Shape
 from .cost import Phase
+from .device import Hiding
 from .errors import Misuse
 from .shamir import ShamirSharing
 from .share import Share
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     from .backend import MPCBackend
 
 
+Made = Callable[[Array | Hiding | None], Array]
+"""A value as a function of a mask to take from it (None: of none): for steps that devices mask in the same pass."""
+
+
 class Dealing(ABC):
-    """One `deal` in its steps, so that several can be interleaved (`at_once`): send, receive, compare, components."""
+    """One `deal` in its steps, so that `deal_many` can interleave several: send, receive, compare, share."""
 
     def __init__(
         self, mpc: MPCBackend, dealers: Sequence[int], name: str, phase: Phase, algebra: Algebra, shape: Shape
@@ -27,7 +32,7 @@ class Dealing(ABC):
         self.op = mpc.party.op(name)
 
     @abstractmethod
-    def send(self, value: Array | None) -> None:
+    def send(self, value: Array | Made | None) -> None:
         """Draws the masks; dealers, who know the value, send what others lack."""
 
     @abstractmethod
@@ -38,43 +43,19 @@ class Dealing(ABC):
         """Receivers compare what they got, where nobody vouches for a dealer."""
 
     @abstractmethod
-    def components(self) -> dict[int, Array]:
-        """This party's components of the dealt value, once all is received; those that are zero may be left out."""
+    def terms(self) -> dict[int, Array | Hiding]:
+        """What the dealt value adds to the components that this party holds; nothing to those that are missing."""
 
 
-Job = tuple[Array | None, Sequence[int]] | tuple[Array | None, Sequence[int], Phase]
-"""A value (None where it is not known), the parties who know it, and when its messages travel (online if not given)."""
-
-
-def at_once(
-    mpc: MPCBackend, jobs: Sequence[Job], name: str, phase: Phase, algebra: Algebra, shape: Shape
-) -> list[Dealing]:
-    """Deals independent values of one shape in the one round of a single one, up to their components.
-
-    Everything is sent before anything is received, and digests are appended in the same order at both ends.
-    """
-    dealt = [mpc.dealing(mpc, job[1], name, job[2] if len(job) == 3 else phase, algebra, shape) for job in jobs]
-    for dealing, (value, *_) in zip(dealt, jobs, strict=True):
-        dealing.send(None if value is None else mpc.party.device.put(value))
-    for dealing in dealt:
-        dealing.receive()
-    for dealing in dealt:
-        dealing.compare()
-    return dealt
-
-
-def total(dealt: Sequence[Dealing]) -> Share:
-    """The sum of dealt values (of at least one): components that are zero in some of them cost nothing."""
-    first = dealt[0]
-    mpc, algebra, shape = first.mpc, first.algebra, first.shape
-    parts = first.components()
-    for dealing in dealt[1:]:
-        for c, a in dealing.components().items():
-            parts[c] = algebra.add(parts[c], a) if c in parts else a
-    held = mpc.sharing.held_by(mpc.me)
-    if len(parts) < len(held):
-        zero = mpc.party.device.zeros(shape, algebra.dtype)
-        parts = {c: parts.get(c, zero) for c in held}
+def total(dealt: Sequence[Dealing], more: Mapping[int, Array | Hiding]) -> Share:
+    """The sum of dealt values, with `more` added to components: each of them in one pass over masks and what was sent,
+    where a device can do that."""
+    mpc, algebra, shape = dealt[0].mpc, dealt[0].algebra, dealt[0].shape
+    found = [*(dealing.terms() for dealing in dealt), more]
+    parts: dict[int, Array] = {}
+    for c in mpc.sharing.held_by(mpc.me):
+        terms = [terms[c] for terms in found if c in terms]
+        parts[c] = algebra.combined(terms) if terms else mpc.party.device.zeros(shape, algebra.dtype)
     return Share(algebra, shape, parts)
 
 
@@ -87,27 +68,36 @@ class TableDealing(Dealing):
         super().__init__(mpc, dealers, name, phase, algebra, shape)
         self.plan = mpc.sharing.deal_plan(dealers, offline=phase is Phase.OFFLINE)
         self.malicious = mpc.sharing.security.malicious
-        self.parts: dict[int, Array] = {}
+        self.parts: dict[int, Array | Hiding] = {}
         self.rest: Array | None = None  # the computed component, where it is known
 
-    def send(self, value: Array | None) -> None:
+    def send(self, value: Array | Made | None) -> None:
         """Draws the masks; dealers compute the component that makes the sum right and send it or vouch for it."""
-        mpc, algebra = self.mpc, self.algebra
-        mine = mpc.me in self.plan.dealers
-        rest = value
-        for component, key in self.plan.masks:
-            if mpc.me not in key:
-                continue
-            mask = self.op.random(key, f"m{component}", algebra, self.shape)
-            if mpc.me in mpc.sharing.holders[component]:
-                self.parts[component] = mask
-            if mine:
-                assert rest is not None
-                rest = algebra.sub(rest, algebra.scale(mpc.coefficient(component), mask))
-        if not mine:
+        masks = self.draw()
+        if self.mpc.me not in self.plan.dealers:
             return
-        assert rest is not None
-        self.rest = algebra.scale(mpc.coefficient(self.plan.computed), rest)
+        assert value is not None
+        sign = self.mpc.coefficient(self.plan.computed)
+        terms: dict[int, list[Array | Hiding]] = {1: [], -1: []}  # of the computed component, by sign
+        for component, mask in masks.items():
+            terms[-sign * self.mpc.coefficient(component)].append(mask)
+        if callable(value):  # it takes one mask off by itself
+            value = value(terms[-1].pop() if sign == 1 and terms[-1] else None)
+        terms[sign].append(value)
+        self.publish(self.algebra.combined(terms[1], terms[-1]))
+
+    def draw(self) -> dict[int, Array | Hiding]:
+        """The masks that this party knows, by component. `send` does this first."""
+        me, holders = self.mpc.me, self.mpc.sharing.holders
+        masks = {
+            c: self.op.mask(self.algebra, self.shape, plus=[(key, f"m{c}")]) for c, key in self.plan.masks if me in key
+        }
+        self.parts.update({c: mask for c, mask in masks.items() if me in holders[c]})
+        return masks
+
+    def publish(self, rest: Array) -> None:
+        """Dealers send the computed component, or vouch for it. `send` does this last."""
+        self.rest = rest
         for receiver in self.plan.receivers:
             self._joint_send(receiver)
 
@@ -138,11 +128,11 @@ class TableDealing(Dealing):
                 self.mpc.party.transcript.vouch(other, self.op.number, self.rest)
                 self.mpc.party.transcript.expect(other, self.op.number, self.rest)
 
-    def components(self) -> dict[int, Array]:
-        if self.plan.computed in self.mpc.sharing.held_by(self.mpc.me):
+    def terms(self) -> dict[int, Array | Hiding]:
+        if self.mpc.me in self.mpc.sharing.holders[self.plan.computed]:
             assert self.rest is not None
-            return {**self.parts, self.plan.computed: self.rest}
-        return dict(self.parts)
+            self.parts[self.plan.computed] = self.rest
+        return self.parts
 
 
 class PointDealing(Dealing):
@@ -152,7 +142,7 @@ class PointDealing(Dealing):
     Bytes: one element to every holder without a mask who is no dealer: (m - 1 - t) for a single dealer; one round.
     """
 
-    def send(self, value: Array | None) -> None:
+    def send(self, value: Array | Made | None) -> None:
         sharing, me = self.mpc.sharing, self.mpc.me
         if not isinstance(sharing, ShamirSharing):
             raise Misuse(f"{self.mpc.name}: dealing points needs a ShamirSharing, not {sharing.name!r}")
@@ -168,6 +158,7 @@ class PointDealing(Dealing):
             self.mine = drawn.get(me)
             return
         assert value is not None
+        value = value(None) if callable(value) else value
         points = {**drawn, **sharing.complete(self.algebra, value, drawn)}
         self.mine = points[me]
         for receiver in self.sent_to if me == self.sender else ():
@@ -177,6 +168,6 @@ class PointDealing(Dealing):
         if self.mpc.me in self.sent_to:
             self.mine = self.op.recv(self.sender, self.algebra.dtype, self.shape, self.phase)
 
-    def components(self) -> dict[int, Array]:
+    def terms(self) -> dict[int, Array | Hiding]:
         assert self.mine is not None
         return {self.mpc.me: self.mine}

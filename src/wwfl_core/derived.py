@@ -10,7 +10,7 @@ import hashlib
 import operator
 from collections.abc import Sequence
 from functools import reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from .algebra import BITS, RING
 from .arrays import U8, U64, Array, Shape, numel, to_host
 from .bilinear import Mul
 from .errors import Misuse, VerificationFailed
-from .fused import one_pass
+from .fused import Components, Mask, one_pass
 from .share import Share, concat, together
 from .sharing import Group
 
@@ -90,6 +90,18 @@ def _truncate_words(mpc: MPCBackend, found: Words, shape: Shape, bits: int) -> S
 def planes(word: Array | None, bits: int) -> Array | None:
     """The low `bits` bits of a word as planes [bits, ceil(n/8)]."""
     return None if word is None else kernels.to_planes(word, 0, bits)
+
+
+@one_pass("bits.planes_of")
+def planes_of(parts: Components, signs: Sequence[int], bits: int) -> U8:
+    """`planes` of the sum of one or two words, with signs."""
+    return kernels.to_planes(RING.sum([RING.scale(s, part) for s, part in zip(signs, parts, strict=True)]), 0, bits)
+
+
+@one_pass("prg.conjunction")
+def conjunction(x: U8, y: U8, *terms: Mask | None) -> U8:
+    """x AND y XOR all terms, of packed bits; a term that is None is left out."""
+    return BITS.sum([x & y, *(cast(U8, term) for term in terms if term is not None)])
 
 
 def plane_shape(shape: Shape, bits: int) -> Shape:
@@ -240,6 +252,13 @@ def times_sign(value: U64, bit: U8, *, add_bit: bool = False) -> U64:
     b = kernels.expand(bit, value.size).reshape(value.shape)
     flipped = value - ((b * value) << np.uint64(1))
     return flipped + b if add_bit else flipped
+
+
+@one_pass("replicated.lift")
+def lifted(b: Components, n: int, mask: Mask, x: Components | None = None) -> U64:
+    """u - mask for u = b1 ^ b2 as a ring element, or (u, u (x1 + x2)) - mask."""
+    u = kernels.expand(BITS.add(b[0], b[1]), n)
+    return RING.unmasked(u if x is None else np.stack([u, u * (x[0] + x[1]).reshape(-1)]), mask)
 
 
 def inject(mpc: MPCBackend, b: Share, x: Share) -> Share:

@@ -40,15 +40,13 @@ class Hiding(ABC):
     """A mask that is made inside the kernel that adds it."""
 
     streams: Sequence[Any]
-    """The key streams that it is the sum of, for kernels that do more than `hide` and `show`."""
+    """The key streams that it is the sum of, for kernels that do more than `combined`."""
+    launcher: Any
+    """What starts kernels where the mask is made."""
 
     @abstractmethod
-    def hide(self, value: Array) -> Array:
-        """value + mask."""
-
-    @abstractmethod
-    def show(self, value: Array) -> Array:
-        """value - mask."""
+    def combined(self, plus: Sequence[Array | Hiding], minus: Sequence[Array | Hiding]) -> Array:
+        """sum(plus) - sum(minus) of arrays and masks of this one's shape and algebra, in one pass."""
 
 
 class Device(ABC):

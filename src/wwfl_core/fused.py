@@ -9,7 +9,7 @@ takes over for elementwise products of arrays of one shape on a device, if masks
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import wraps
+from functools import cache, wraps
 from importlib import import_module
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -58,19 +58,21 @@ def fused(*kernels: str) -> Callable[[Step[X, P, R]], Step[X, P, R]]:
 
 
 def one_pass(kernel: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorator of a step over words and packed bits, of which the first argument is an array or a party's components.
-    Where those are on a device, the kernel is called with the same arguments, each mask as its streams."""
+    """Decorator of a step over words and packed bits, of which the first argument is an array, a mask, or a party's
+    components. Where that is a device's, the kernel is called with the same arguments, each mask as its streams (and
+    `launcher` if the first is a mask)."""
 
     def decorate(step: Callable[P, R]) -> Callable[P, R]:
         @wraps(step)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
-            first: Any = args[0]
-            if on_host(cast(Components, first)[0] if isinstance(first, tuple) else first):
+            first: Any = cast(Components, args[0])[0] if isinstance(args[0], tuple) else args[0]
+            if not isinstance(first, Hiding) and on_host(first):
                 return step(*args, **kwargs)
             operands: list[Any] = []
             for a in args:
                 operands += a.streams if isinstance(a, Hiding) else [a]
-            return cast(R, _kernel(kernel)(*operands, **kwargs))
+            place = {"launcher": first.launcher} if isinstance(first, Hiding) else {}
+            return cast(R, _kernel(kernel)(*operands, **kwargs, **place))
 
         return run
 
@@ -90,4 +92,9 @@ def _arrays(parts: Parts) -> Iterable[Array]:
 
 def _kernel(name: str) -> Callable[..., Any]:
     family, _, kernel = name.partition(".")
-    return getattr(import_module(f"{KERNELS}.{family}"), kernel)
+    return getattr(_family(family), kernel)
+
+
+@cache
+def _family(name: str) -> Any:
+    return import_module(f"{KERNELS}.{name}")

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,8 @@ import numpy.typing as npt
 from .arrays import Array, Shape, on_host, to_host
 from .device import Device, Hiding, Memory
 from .errors import ConfigError
-from .kernels.cuda import Launcher, Stream, asarray, masked, random_bytes
+from .kernels.cuda import Launcher, Stream, asarray, combined, random_bytes
 from .kernels.cuda.device import cupy_launcher, require_device
-from .kernels.cuda.prg import MAX_MASKS
 from .kernels.cuda.shim import shim_launcher
 from .keystream import KeyStreams, check_size
 
@@ -37,18 +36,25 @@ FUSED = (np.dtype(np.uint64), np.dtype(np.uint8))
 
 
 class _Streams(Hiding):
-    """A sum of key streams."""
+    """A sum of key streams, as elements of an algebra."""
 
-    def __init__(self, plus: Sequence[Draw], minus: Sequence[Draw]) -> None:
+    def __init__(self, launcher: Launcher, algebra: Algebra, plus: Sequence[Draw], minus: Sequence[Draw]) -> None:
+        self.launcher, self._dtype, self._shape = launcher, algebra.dtype, (*plus, *minus)[0].shape
         self._plus = [Stream(*d.reserve()) for d in plus]
         self._minus = [Stream(*d.reserve()) for d in minus]
         self.streams = [*self._plus, *self._minus]
 
-    def hide(self, value: Array) -> Array:
-        return masked(value, self._plus, self._minus)
-
-    def show(self, value: Array) -> Array:
-        return masked(value, self._minus, self._plus)
+    def combined(self, plus: Sequence[Array | Hiding], minus: Sequence[Array | Hiding]) -> Array:
+        arrays: tuple[list[Array], list[Array]] = [], []
+        streams: tuple[list[Stream], list[Stream]] = [], []
+        for sign, terms in enumerate((plus, minus)):
+            for term in terms:
+                if isinstance(term, _Streams):
+                    streams[sign].extend(term._plus)
+                    streams[1 - sign].extend(term._minus)
+                else:
+                    arrays[sign].append(cast(Array, term))
+        return combined(*arrays, *streams, shape=self._shape, dtype=self._dtype, launcher=self.launcher)
 
 
 class Kernels(Device):
@@ -65,8 +71,8 @@ class Kernels(Device):
         return random_bytes(keyed.key, nonce, (size,), launcher=self._launcher)
 
     def mask(self, algebra: Algebra, plus: Sequence[Draw], minus: Sequence[Draw]) -> Array | Hiding:
-        if np.dtype(algebra.dtype) in FUSED and len(plus) + len(minus) <= MAX_MASKS:
-            return _Streams(plus, minus)
+        if np.dtype(algebra.dtype) in FUSED:
+            return _Streams(self._launcher, algebra, plus, minus)
         return super().mask(algebra, plus, minus)
 
 

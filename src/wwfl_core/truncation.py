@@ -17,8 +17,9 @@ from __future__ import annotations
 import numpy as np
 
 from . import kernels
+from .algebra import BITS, RING
 from .arrays import U8, U64
-from .fused import one_pass
+from .fused import Components, Mask, one_pass
 
 
 def left_bits(a: U64) -> tuple[U64, U64]:
@@ -32,9 +33,10 @@ def right_bits(b: U64) -> U64:
 
 
 @one_pass("truncation.wrap_message")
-def wrap_message(word: U64, mask: U8, *, left: bool) -> U8:
-    """The private bit of a side, packed and masked: a of the word A (`left`), or b of the word B."""
-    return kernels.pack(kernels.star_bits(word) if left else right_bits(word)) ^ mask
+def wrap_message(word: Components, mask: Mask, *, left: bool) -> U8:
+    """The private bit of a side, packed and masked: a of the word A (`left`), or b of the word B, given as summands."""
+    total = RING.sum(word)
+    return BITS.masked(kernels.pack(kernels.star_bits(total) if left else right_bits(total)), mask)
 
 
 def shifted(word: U64, bits: int, wrap: U64) -> U64:

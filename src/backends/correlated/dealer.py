@@ -16,7 +16,9 @@ import numpy as np
 from wwfl_core import kernels
 from wwfl_core.algebra import BITS, RING
 from wwfl_core.arrays import U8, U64, Shape, numel
+from wwfl_core.dealing import Made
 from wwfl_core.derived import packed
+from wwfl_core.fused import Components, Mask, one_pass
 from wwfl_core.party import OFFLINE, Op
 
 from . import pair
@@ -30,26 +32,33 @@ class Roles(NamedTuple):
     h: int
 
 
-def private_product(op: Op, roles: Roles, bits: int, n: int) -> tuple[U8, U64] | None:
-    """Masks alpha at X and beta at Y, and additive shares of alpha beta mod 2^bits, for `pair.truncate`.
+def private_product(op: Op, roles: Roles, bits: int, n: int) -> tuple[Mask, Mask] | None:
+    """Masks alpha at X and beta at Y, and additive shares c0, c1 of alpha beta mod 2^bits, for `pair.truncate`.
 
-    Returns (packed mask, share) at X and Y, None at H. Per element: offline `bits` bits (H to Y).
+    Returns (packed mask, share) at X and Y, None at H; Y's share is packed to `bits` bits each. Per element: offline
+    `bits` bits (H to Y).
     """
     me, size = op.party.index, (packed(n),)
     if me == roles.y:
-        beta = op.random((roles.y, roles.h), "be", BITS, size)
-        return beta, kernels.unpack_words(op.recv(roles.h, np.uint8, (packed(n * bits),), OFFLINE), n, bits)
-    alpha: U8 = op.random((roles.x, roles.h), "al", BITS, size)
-    c0 = op.random((roles.x, roles.h), "c0", RING, (n,))
+        beta = op.mask(BITS, size, plus=[((roles.y, roles.h), "be")])
+        return beta, op.recv(roles.h, np.uint8, (packed(n * bits),), OFFLINE)
+    alpha = op.mask(BITS, size, plus=[((roles.x, roles.h), "al")])
+    c0 = op.mask(RING, (n,), plus=[((roles.x, roles.h), "c0")])
     if me == roles.x:
         return alpha, c0
-    beta: U8 = op.random((roles.y, roles.h), "be", BITS, size)
-    op.send(roles.y, kernels.pack_words(kernels.expand(alpha & beta, n) - c0, bits), OFFLINE)
+    beta = op.mask(BITS, size, plus=[((roles.y, roles.h), "be")])
+    op.send(roles.y, _correction(alpha, beta, c0, n, bits), OFFLINE)
     return None
 
 
-def truncate_pair(op: Op, roles: Roles, word: U64 | None, bits: int, shape: Shape) -> U64 | None:
-    """Exact truncation of x = A + B with A at X and B at Y: returns additive shares of x / 2^bits there.
+@one_pass("truncation.correction")
+def _correction(alpha: U8, beta: U8, c0: U64, n: int, bits: int) -> U8:
+    """c1 = alpha beta - c0, packed."""
+    return kernels.pack_words(kernels.expand(alpha & beta, n) - c0, bits)
+
+
+def truncate_pair(op: Op, roles: Roles, word: Components | None, bits: int, shape: Shape) -> Made | None:
+    """Exact truncation of x = A + B with A at X and B at Y: additive shares of x / 2^bits there (`pair.truncate`).
 
     Per element: offline `bits` bits (H to Y), online 1 bit each way, 1 round.
     """
@@ -152,9 +161,9 @@ def carry_out(op0: Op, roles: Roles, word: U64 | None, positions: int, shape: Sh
     def padded(value: U8) -> U8:
         return np.concatenate([np.zeros_like(value, shape=(pad, nb)), value]) if pad else value
 
-    mask_a: U8 | None = op0.random((roles.x, roles.h), "a", BITS, (positions, nb)) if me != roles.y else None
-    mask_b: U8 | None = op0.random((roles.y, roles.h), "b", BITS, (positions, nb)) if me != roles.x else None
-    none: U8 = op0.party.device.zeros((nodes * RADIX, nb), np.uint8)
+    mask_a = op0.random((roles.x, roles.h), "a", BITS, (positions, nb)) if me != roles.y else None
+    mask_b = op0.random((roles.y, roles.h), "b", BITS, (positions, nb)) if me != roles.x else None
+    none = op0.party.device.zeros((nodes * RADIX, nb), np.uint8)
     side_a = none if mask_a is None else padded(mask_a)
     side_b = none if mask_b is None else padded(mask_b)
     opened: dict[Wire, U8] = {}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from wwfl_core import kernels, truncation
+from wwfl_core.algebra import RING
 from wwfl_core.arrays import U8, U64, Array
-from wwfl_core.fused import one_pass
+from wwfl_core.dealing import Made
+from wwfl_core.fused import Components, Mask, one_pass
 from wwfl_core.party import Op
 
 Pair = tuple[int, int]
@@ -20,35 +24,39 @@ def exchange(op: Op, pair: Pair, value: Array) -> Array:
     return op.recv(other, value.dtype, value.shape)
 
 
-def truncate(op: Op, pair: Pair, word: U64, bits: int, mask: U8, c: U64) -> U64:
-    """Exact truncation of x = A + B with A at X and B at Y (Lemma W): this party's additive share of x / 2^bits.
+def truncate(op: Op, pair: Pair, word: Components, bits: int, mask: Mask, c: Mask) -> Made:
+    """Exact truncation of x = A + B with A at X and B at Y (Lemma W): this party's additive share of x / 2^bits, as a
+    function of a mask to take from it (`dealing.Made`). `word` is A or B as the sum of one or two arrays.
 
     Gadget PBP multiplies the private bits a and b: with masks alpha at X and beta at Y and c0 + c1 = alpha beta,
         X opens da = a ^ alpha, Y opens db = b ^ beta;
         s_X = db a + (-1)^(da ^ db) c0,  s_Y = (1 - 2 db) da beta + (-1)^(da ^ db) c1,  s_X + s_Y = a b mod 2^bits.
-    `mask` is alpha or beta, packed; `c` is c0 or c1, right mod 2^bits. Online 1 bit each way, 1 round.
+    `mask` is alpha or beta, packed; `c` is c0 at X, and c1 at Y, of which `bits` bits each are packed. Online 1 bit
+    each way, 1 round.
     """
-    flat, left = word.reshape(-1), op.party.index == pair[0]
-    mine = truncation.wrap_message(flat, mask, left=left)
+    left = op.party.index == pair[0]
+    mine = truncation.wrap_message(word, mask, left=left)
     theirs = exchange(op, pair, mine)
     if left:
-        return _left_share(flat, bits, mine, theirs, c).reshape(word.shape)
-    return _right_share(flat, bits, theirs, mine, mask, c).reshape(word.shape)
+        return partial(_left_share, word, bits, mine, theirs, c)
+    return partial(_right_share, word, bits, theirs, mine, mask, c)
 
 
 @one_pass("truncation.truncate_left")
-def _left_share(word: U64, bits: int, da: U8, db: U8, c: U64) -> U64:
+def _left_share(word: Components, bits: int, da: U8, db: U8, c: U64, hiding: Mask | None) -> U64:
     """X's share after the exchange."""
-    s = kernels.expand(db, word.size) * kernels.star_bits(word) + _signed(da ^ db, c, word.size)
-    return kernels.shift_left_half(word, bits, s)
+    a = RING.sum(word)
+    s = kernels.expand(db, a.size) * kernels.star_bits(a).reshape(-1) + _signed(da ^ db, c, a.size)
+    return RING.unmasked(kernels.shift_left_half(a, bits, s.reshape(a.shape)), hiding)
 
 
 @one_pass("truncation.truncate_right")
-def _right_share(word: U64, bits: int, da: U8, db: U8, beta: U8, c: U64) -> U64:
+def _right_share(word: Components, bits: int, da: U8, db: U8, beta: U8, c: U8, hiding: Mask | None) -> U64:
     """Y's share after the exchange."""
-    n = word.size
-    s = _signed(db, kernels.expand(da & beta, n), n) + _signed(da ^ db, c, n)
-    return truncation.shifted_plus_one(word, bits, s)
+    b = RING.sum(word)
+    n = b.size
+    s = _signed(db, kernels.expand(da & beta, n), n) + _signed(da ^ db, kernels.unpack_words(c, n, bits), n)
+    return RING.unmasked(truncation.shifted_plus_one(b, bits, s.reshape(b.shape)), hiding)
 
 
 def conjoin(op: Op, pair: Pair, bits: U8, mask: U8, c: U8) -> U8:

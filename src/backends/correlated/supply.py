@@ -14,6 +14,7 @@ from wwfl_core.algebra import BITS, RING, Algebra
 from wwfl_core.arrays import U8, U64, Array, Shape
 from wwfl_core.bilinear import Bilinear
 from wwfl_core.derived import packed
+from wwfl_core.fused import Mask
 from wwfl_core.party import OFFLINE, Op, Party
 
 from . import dealer, gilboa
@@ -33,8 +34,9 @@ class Supply(ABC):
         """A share of f(a, b) for masks a and b."""
 
     @abstractmethod
-    def private_product(self, op: Op, bits: int, n: int) -> tuple[U8, U64] | None:
-        """n uniform bits of one's own (packed), and shares mod 2^bits of their products with the other's bits."""
+    def private_product(self, op: Op, bits: int, n: int) -> tuple[Mask, Mask] | None:
+        """n uniform bits of one's own (packed), and shares mod 2^bits of their products with the other's bits: words at
+        X, packed to `bits` bits each at Y."""
 
     @abstractmethod
     def bit(self, op: Op, n: int) -> U64 | None:
@@ -60,7 +62,7 @@ class Dealt(Supply):
         helps = self._me == self._roles.h
         return self._dealt(op, f.apply(algebra, [(a, b)]) if helps else None, "c", algebra, f.shape(a.shape, b.shape))
 
-    def private_product(self, op: Op, bits: int, n: int) -> tuple[U8, U64] | None:
+    def private_product(self, op: Op, bits: int, n: int) -> tuple[Mask, Mask] | None:
         return dealer.private_product(op, self._roles, bits, n)
 
     def bit(self, op: Op, n: int) -> U64 | None:
@@ -103,10 +105,11 @@ class Transferred(Supply):
         """f(a, b) = f(a1, b1) + f(a2, b2), which are local, + the two cross terms."""
         return algebra.add(f.apply(algebra, [(a, b)]), gilboa.cross(self._ot, f, algebra, a, b))
 
-    def private_product(self, op: Op, bits: int, n: int) -> tuple[U8, U64]:
+    def private_product(self, op: Op, bits: int, n: int) -> tuple[U8, Array]:
         """One transfer with a payload of `bits` bits: Y chooses by beta, X offers alpha."""
         mask = self.mask(op, BITS, (packed(n),))
-        return mask, self._gated(mask, kernels.expand(mask, n)[:, None], self._x, bits)[:, 0]
+        share = self._gated(mask, kernels.expand(mask, n)[:, None], self._x, bits)[:, 0]
+        return mask, share if self._me == self._x else kernels.pack_words(share, bits)
 
     def private_conjunction(self, op: Op, size: int) -> tuple[U8, U8]:
         """As `private_product` mod 2, for 8 * size bits: (mask, XOR share of alpha AND beta), both packed."""

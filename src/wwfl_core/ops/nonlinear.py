@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..arrays import Array
+from ..arrays import Array, contiguous
 from ..errors import Misuse
 from ..linear import SumPool2d
 from ..tensor import SharedBits, SharedTensor, concatenate, stack_tensors
@@ -66,15 +66,18 @@ class PoolTree:
             second = chosen.times(pairs)
             both = _interleave(pairs - second, second)
             values = _join(both, values[n // 2 :]) if n % 2 else both
-        places = self._pool.places(self._image)
+        return values.linear(self._image_of)
 
-        def image(a: Array) -> Array:
-            out = np.zeros_like(a, shape=self._image)
-            for values, place in zip(a, places, strict=True):
-                out[:, :, *place] += values
-            return out
-
-        return values.linear(image)
+    def _image_of(self, values: Array) -> Array:
+        """The image whose windows have these values [k^2, b, c, oh, ow]; where they overlap, the sum."""
+        k, (oh, ow) = self.k, values.shape[3:]
+        if self._pool.step == k and self._image[2:] == (k * oh, k * ow):  # windows tile the image: one copy
+            tiles = values.reshape(k, k, *values.shape[1:]).transpose(2, 3, 4, 0, 5, 1)
+            return contiguous(tiles).reshape(self._image)
+        out = np.zeros_like(values, shape=self._image)
+        for at_place, place in zip(values, self._pool.places(self._image), strict=True):
+            out[:, :, *place] += at_place
+        return out
 
 
 def _join(a: SharedTensor, b: SharedTensor) -> SharedTensor:

@@ -12,9 +12,9 @@ from .elementwise import add, linear, mul_sum, scale, sub
 from .fixedpoint import decode, encode
 from .gemm import batched_matmul, matmul
 from .launch import Launcher, launcher_for
-from .prg import Stream, masked, random_bytes, random_words
+from .prg import Stream, combined, masked, random_bytes, random_words
 from .shim import ShimArray, asarray, asnumpy
-from .truncation import left_bits, right_bits, shift_correct, truncate_left, truncate_right, wrap_message
+from .truncation import correction, left_bits, right_bits, shift_correct, truncate_left, truncate_right, wrap_message
 
 __all__ = [
     "Launcher",
@@ -25,6 +25,8 @@ __all__ = [
     "asnumpy",
     "batched_matmul",
     "col2im",
+    "combined",
+    "correction",
     "decode",
     "encode",
     "expand",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, cast
+
 import numpy as np
 
+from wwfl_core.arrays import numel
 from wwfl_core.errors import Misuse
 from wwfl_core.kernels._lazy import check_int
 
 from .launch import DeviceArray, blocks, launcher_for, over, plain
 
+MAX_AXES = 6  # of `pick`
 TILE = 1024  # elements per block of to_planes and from_planes, as in csrc/bits.cu
 
 
@@ -17,14 +22,29 @@ def to_planes(x: DeviceArray, low: int, high: int) -> DeviceArray:
 
     Returns uint8 (high - low, ceil(n / 8)); row j holds bit low + j of every element, padding bits zero.
     """
-    flat = plain(x, "x", np.uint64)
+    return _planes([x], [1], low, high)
+
+
+def planes_of(parts: Sequence[DeviceArray], signs: Sequence[int], bits: int) -> DeviceArray:
+    """`to_planes` of the low `bits` bits of the sum of one or two arrays of one shape, with signs."""
+    return _planes(parts, signs, 0, bits)
+
+
+def _planes(parts: Sequence[DeviceArray], signs: Sequence[int], low: int, high: int) -> DeviceArray:
+    if not 1 <= len(parts) <= 2:
+        raise Misuse(f"planes are made of one or two arrays, not {len(parts)}")
+    words = [plain(part, "x", np.uint64) for part in parts]
+    if words[0].shape != words[-1].shape:
+        raise Misuse(f"both arrays must have shape {words[0].shape}, not {words[-1].shape}")
     high = check_int(high, "high", 0, 64)
     low = check_int(low, "low", 0, high)
-    n, row_bytes = flat.size, -(-flat.size // 8)
-    launcher = launcher_for(flat)
+    n, row_bytes = words[0].size, -(-words[0].size // 8)
+    launcher = launcher_for(words[0])
     planes = launcher.empty((high - low, row_bytes), np.uint8)
     if planes.size:
-        launcher.launch("bits.cu", "to_planes", blocks(n, TILE), (256, 1, 1), [flat, planes, n, low, high, row_bytes])
+        two = [*words, 0][:2]
+        args = [*two, *[*signs, 0][:2], planes, n, low, high, row_bytes]
+        launcher.launch("bits.cu", "to_planes", blocks(n, TILE), (256, 1, 1), args)
     return planes
 
 
@@ -61,6 +81,30 @@ def expand(packed: DeviceArray, n: int) -> DeviceArray:
     return x
 
 
+def pick(packed: DeviceArray, shape: tuple[int, ...], index: Any) -> DeviceArray:
+    """Of packed bits of that shape, those of array[index], packed: uint8 (ceil(k / 8),). One pass for slices and
+    integers of up to 6 axes; through words otherwise."""
+    source = packed_bits(packed, numel(shape), "packed")
+    keys = cast(tuple[Any, ...], index if isinstance(index, tuple) else (index,))
+    if len(shape) > MAX_AXES or not all(type(key) in (int, slice) for key in keys):
+        return pack(expand(source, numel(shape)).reshape(shape)[index])
+    origin = np.zeros(1, np.int8)
+    steps = [numel(shape[axis + 1 :]) for axis in range(len(shape))]
+    # It stands for places and is never read; with ... it is a view, also of a single place.
+    view = np.lib.stride_tricks.as_strided(origin, shape, steps)[(*keys, ...)]
+    n, offset = view.size, view.__array_interface__["data"][0] - origin.ctypes.data
+    out = launcher_for(source).empty((-(-n // 8),), np.uint8)
+    lead = MAX_AXES - view.ndim
+    over(
+        "bits.cu",
+        "pick",
+        n,
+        [source, out, n, offset, *([1] * lead + [*view.shape])[1:], *[0] * lead, *view.strides],
+        out,
+    )
+    return out
+
+
 def packed_bits(packed: DeviceArray, n: int, name: str) -> DeviceArray:
     """Checked packed bits of n elements."""
     source = plain(packed, name, np.uint8, 1)
@@ -91,14 +135,19 @@ def unpack_words(data: DeviceArray, n: int, width: int) -> DeviceArray:
 
     The result may be a view of data when width is 64.
     """
-    source = plain(data, "data", np.uint8, 1)
     width = check_int(width, "width", 1, 64)
     n = check_int(n, "n", 0, 2**48)
-    size = -(-n * width // 8)
-    if source.size != size:
-        raise Misuse(f"data must have {size} bytes for n = {n} and width = {width}, not {source.size}")
+    source = packed_words(data, n, width, "data")
     if width == 64:
         return source.view(np.uint64)
     x = launcher_for(source).empty((n,), np.uint64)
-    over("bits.cu", "unpack_words", n, [source, x, n, width, size], source)
+    over("bits.cu", "unpack_words", n, [source, x, n, width, source.size], source)
     return x
+
+
+def packed_words(data: DeviceArray, n: int, width: int, name: str) -> DeviceArray:
+    """Checked packed words of n elements."""
+    source = plain(data, name, np.uint8, 1)
+    if source.size != -(-n * width // 8):
+        raise Misuse(f"{name} must have {-(-n * width // 8)} bytes for n = {n} and width = {width}, not {source.size}")
+    return source

@@ -6,6 +6,7 @@ of the next. Messages are packed bit planes, as they travel.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +14,9 @@ import numpy as np
 from wwfl_core.errors import Misuse
 
 from .launch import BLOCK, DeviceArray, blocks, launcher_for, plain
-from .prg import Stream, check_length
+from .prg import Stream, check_length, stream_args
 
-Components = tuple[DeviceArray, DeviceArray]
+Components = tuple[DeviceArray, ...]
 
 
 @dataclass(frozen=True)
@@ -57,31 +58,52 @@ def level(
 def _round(
     state: CarryState, product: Components | None, own: Stream | None, following: Stream | None
 ) -> tuple[CarryState, DeviceArray]:
-    k, row_bytes = state.g[0].shape
-    g = [plain(part, "g", np.uint8, 2) for part in state.g]
-    p = [plain(part, "p", np.uint8, 2) for part in state.p]
-    even = k - k % 2
-    z = [] if product is None else [plain(part, "product", np.uint8, 2) for part in product]
-    for arrays, rows, name in ((g, k, "g"), (p, k - 1, "p"), (z, even - 1, "the product")):
-        for array in arrays:
-            if array.shape != (rows, row_bytes):
-                raise Misuse(f"{name} must have shape {(rows, row_bytes)}, not {array.shape}")
-    left = k if product is None else (k + 1) // 2
-    rows = max(0, left - left % 2 - 1)
-    if rows and (own is None or following is None):
-        raise Misuse(f"{left} positions are left, so the next message needs its two streams")
-    launcher = launcher_for(g[0])
-    message = launcher.empty((rows, row_bytes), np.uint8)
-    check_length(message.nbytes)
-    after = state
-    made: list[DeviceArray | int] = [0] * 4
-    if product is not None:
-        made = [launcher.empty((r, row_bytes), np.uint8) for r in (left, left, left - 1, left - 1)]
-        after = CarryState((made[0], made[1]), (made[2], made[3]))
-    wide = row_bytes % 8 == 0
-    masks = [word for s in (own, following) for word in (s.args() if s else [0] * 6)]
-    args = [*g, *p, *(z or [0, 0]), k, row_bytes // 8 if wide else row_bytes, *made, message, *masks]
-    if row_bytes:
-        grid = blocks(-(-max(message.nbytes, left * row_bytes) // 64))
-        launcher.launch("carry.cu", "round_words" if wide else "round_bytes", grid, (BLOCK, 1, 1), args)
-    return after, message
+    found = Level(state.g, state.p, product)
+    if found.rows and (own is None or following is None):
+        raise Misuse(f"{found.positions} positions are left, so the next message needs its two streams")
+    message = found.plane()
+    found.launch("carry.cu", "round_words", "round_bytes", [message, *stream_args(own), *stream_args(following)])
+    return CarryState(*found.after), message
+
+
+class Level:
+    """A level of the tree as kernels take it (csrc/carry.cuh): g and p of any number of components, and the product
+    that they take in (None: there is none yet). `positions` are left after it; the next product has `rows` rows."""
+
+    def __init__(
+        self, g: Sequence[DeviceArray], p: Sequence[DeviceArray], product: Sequence[DeviceArray] | None
+    ) -> None:
+        k, self._row_bytes = g[0].shape
+        even = k - k % 2
+        given = ((g, k, "g"), (p, k - 1, "p"), (product or (), even - 1, "the product"))
+        arrays = [[plain(a, name, np.uint8, 2) for a in group] for group, _, name in given]
+        for group, (_, rows, name) in zip(arrays, given, strict=True):
+            for array in group:
+                if array.shape != (rows, self._row_bytes):
+                    raise Misuse(f"{name} must have shape {(rows, self._row_bytes)}, not {array.shape}")
+        self._launcher = launcher_for(g[0])
+        self.positions = k if product is None else (k + 1) // 2
+        self.rows = max(0, self.positions - self.positions % 2 - 1)
+        self.after: tuple[Components, Components] = (tuple(g), tuple(p))
+        made: list[DeviceArray | int] = [0] * (2 * len(g))
+        if product is not None:
+            planes = [[self._empty(rows) for _ in g] for rows in (self.positions, self.positions - 1)]
+            self.after, made = (tuple(planes[0]), tuple(planes[1])), [*planes[0], *planes[1]]
+        self._wide = self._row_bytes % 8 == 0
+        row = self._row_bytes // 8 if self._wide else self._row_bytes
+        self._args = [*arrays[0], *arrays[1], *(arrays[2] or [0] * len(g)), k, row, *made]
+        check_length(self.rows * self._row_bytes)
+
+    def _empty(self, rows: int) -> DeviceArray:
+        return self._launcher.empty((rows, self._row_bytes), np.uint8)
+
+    def plane(self) -> DeviceArray:
+        """A new array of the next product's shape."""
+        return self._empty(self.rows)
+
+    def launch(self, source: str, words: str, single: str, more: Sequence[DeviceArray | int]) -> None:
+        """The kernel `words`, or where rows are no whole words, `single`, with the level's arguments and `more`."""
+        if self._row_bytes:
+            threads = -(-max(self.rows, self.positions) * self._row_bytes // 64)
+            args = [*self._args, *more]
+            self._launcher.launch(source, words if self._wide else single, blocks(threads), (BLOCK, 1, 1), args)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -75,8 +74,11 @@ class CupyLauncher(Launcher):
     ) -> None:
         function = self._kernels.get((source, kernel)) or self._load(source, kernel)
         # As 8-byte scalars, which CuPy copies as they are: every parameter of our kernels is that wide.
-        words = tuple(np.uint64(word) for word in self.words(args, kernel))
-        with nullcontext() if stream is None else stream:
+        words = tuple(np.array(self.words(args, kernel), np.uint64))
+        if stream is None:
+            function(grid, block, words, shared_mem=shared_bytes)
+            return
+        with stream:
             function(grid, block, words, shared_mem=shared_bytes)
 
     def prepare(self, source: str) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -84,15 +84,14 @@ class Launcher(ABC):
         Raises:
             Misuse: for an array of another kind, or anything else.
         """
-        found: list[int] = []
-        for value in args:
-            if isinstance(value, self.kind):
-                found.append(self.address(value))
-            elif isinstance(value, (int, np.integer)):
-                found.append(int(value) & WORD)
-            else:
-                raise Misuse(f"{kernel}: an argument must be a {self.called} or an integer, not {type(value).__name__}")
-        return found
+        return [value & WORD if type(value) is int else self._word(value, kernel) for value in args]
+
+    def _word(self, value: Any, kernel: str) -> int:
+        if isinstance(value, self.kind):
+            return self.address(value)
+        if isinstance(value, (int, np.integer)):
+            return int(value) & WORD
+        raise Misuse(f"{kernel}: an argument must be a {self.called} or an integer, not {type(value).__name__}")
 
 
 def sources() -> list[str]:
@@ -121,15 +120,21 @@ def launcher_for(array: object) -> Launcher:
     Raises:
         Misuse: for anything but a CuPy array or a ShimArray.
     """
-    from .shim import ShimArray, shim_launcher
+    return _launcher_of(type(array))()
 
-    if isinstance(array, ShimArray):
-        return shim_launcher()
-    if type(array).__module__.partition(".")[0] == "cupy":
-        from .device import cupy_launcher
 
-        return cupy_launcher()
-    raise Misuse(f"a device kernel needs CuPy arrays (or ShimArrays, to run on a CPU), not {type(array).__name__}")
+@cache
+def _launcher_of(kind: type[Any]) -> Callable[[], Launcher]:
+    """Where the launcher of a type of arrays is found."""
+    from . import shim
+
+    if issubclass(kind, shim.ShimArray):
+        return lambda: shim.shim_launcher()
+    if kind.__module__.partition(".")[0] == "cupy":
+        from . import device
+
+        return device.cupy_launcher
+    raise Misuse(f"a device kernel needs CuPy arrays (or ShimArrays, to run on a CPU), not {kind.__name__}")
 
 
 def blocks(threads: int, block: int = BLOCK) -> Dim3:

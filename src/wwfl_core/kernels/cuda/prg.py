@@ -5,10 +5,13 @@ A stream is used once (`wwfl_core.prg.Prg` sees to that); nothing here remembers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from wwfl_core.errors import Misuse
 
@@ -16,7 +19,9 @@ from .launch import DeviceArray, Launcher, launcher_for, over, plain
 
 KEY_BYTES, NONCE_BYTES = 32, 12
 MAX_STREAM_BYTES = 2**32 * 64  # the 32-bit block counter of RFC 8439
-MAX_MASKS = 3
+MAX_ARRAYS, MAX_MASKS = 4, 3  # of one pass of `combined`
+STREAM_WORDS = 6
+_WORDS = struct.Struct("<4QQI")
 
 
 @dataclass(frozen=True)
@@ -36,15 +41,27 @@ class Stream:
     def __repr__(self) -> str:
         return f"Stream(nonce={self.nonce.hex()})"  # never the key
 
-    def args(self) -> list[int]:
+    def args(self) -> tuple[int, ...]:
         """The kernel parameters STREAM(..) of csrc/chacha.cuh."""
-        words = [int.from_bytes(self.key[i : i + 8], "little") for i in range(0, KEY_BYTES, 8)]
-        return [*words, int.from_bytes(self.nonce[:8], "little"), int.from_bytes(self.nonce[8:], "little")]
+        return _WORDS.unpack(self.key + self.nonce)
 
 
 def streams_args(streams: Sequence[Stream]) -> list[int]:
     """The parameters of several streams in a row."""
     return [word for stream in streams for word in stream.args()]
+
+
+def stream_args(stream: Stream | None) -> tuple[int, ...]:
+    """The parameters of a stream that may be absent."""
+    return _NOTHING if stream is None else stream.args()
+
+
+def source_args(mask: DeviceArray | Stream, ready: Callable[[DeviceArray], DeviceArray]) -> tuple[Any, tuple[int, ...]]:
+    """The parameters of a mask that a kernel takes as an array (checked by `ready`) or as a stream: pointer, stream."""
+    return (0, mask.args()) if isinstance(mask, Stream) else (ready(mask), _NOTHING)
+
+
+_NOTHING = (0,) * STREAM_WORDS
 
 
 def check_length(nbytes: int) -> None:
@@ -55,44 +72,73 @@ def check_length(nbytes: int) -> None:
 
 def random_words(key: bytes, nonce: bytes, shape: tuple[int, ...], *, launcher: Launcher) -> DeviceArray:
     """Uniform uint64 of that shape: the first 8 n bytes of the stream, little endian, where `launcher` allocates."""
-    out = launcher.empty(shape, np.uint64)
-    _draw(Stream(key, nonce), out)
-    return out
+    return combined((), (), [Stream(key, nonce)], (), shape=shape, dtype=np.uint64, launcher=launcher)
 
 
 def random_bytes(key: bytes, nonce: bytes, shape: tuple[int, ...], *, launcher: Launcher) -> DeviceArray:
     """Uniform uint8 of that shape: the first n bytes of the stream."""
-    out = launcher.empty(shape, np.uint8)
-    _draw(Stream(key, nonce), out)
-    return out
+    return combined((), (), [Stream(key, nonce)], (), shape=shape, dtype=np.uint8, launcher=launcher)
 
 
-def _draw(stream: Stream, out: DeviceArray) -> None:
-    _run(0, out, [stream], [], "masked_ring")
+def combined(
+    added: Sequence[DeviceArray],
+    taken: Sequence[DeviceArray],
+    plus: Sequence[Stream],
+    minus: Sequence[Stream],
+    *,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    launcher: Launcher,
+    product: tuple[DeviceArray, DeviceArray] | None = None,
+) -> DeviceArray:
+    """sum(added) - sum(taken) + sum F(plus) - sum F(minus), and the product of two arrays if given; one pass for up to
+    four arrays and three streams, more for more.
 
-
-def _run(
-    value: DeviceArray | int, out: DeviceArray, plus: Sequence[Stream], minus: Sequence[Stream], kernel: str
-) -> None:
+    Arrays have that shape and dtype: uint64 (sums modulo 2^64) or uint8 (packed bits: XOR and AND). The result is new.
+    """
+    kind = np.dtype(dtype).type
+    kernel = "combine_bits" if kind is np.uint8 else "combine_ring"
+    factors = [plain(a, "a factor", kind) for a in product or ()]
+    arrays = [(plain(a, "an operand", kind), sign) for sign, group in ((0, added), (1, taken)) for a in group]
+    streams = [(s, sign) for sign, group in ((0, plus), (1, minus)) for s in group]
+    for a in (*factors, *(a for a, _ in arrays)):
+        if a.shape != shape:
+            raise Misuse(f"an operand must have shape {shape}, not {a.shape}")
+    out = launcher.empty(shape, dtype)
     check_length(out.nbytes)
-    used = [*plus, *minus]
-    padded = streams_args([*used, *[used[0]] * (MAX_MASKS - len(used))])
-    over("prg.cu", kernel, -(-out.nbytes // 64), [value, out, out.nbytes, len(plus), len(minus), *padded], out)
+    before: list[tuple[DeviceArray, int]] = []  # what the pass before has made
+    while True:
+        room = MAX_ARRAYS - len(before)
+        now, arrays = before + arrays[:room], arrays[room:]
+        masks, streams = streams[:MAX_MASKS], streams[MAX_MASKS:]
+        pointers = [*(factors or (0, 0)), *(a for a, _ in now), *[0] * (MAX_ARRAYS - len(now))]
+        words = streams_args([s for s, _ in masks]) + [0] * (STREAM_WORDS * (MAX_MASKS - len(masks)))
+        counts = [n for group in (now, masks) for n in (len(group) - _taken(group), _taken(group))]
+        over("prg.cu", kernel, -(-out.nbytes // 64), [*pointers, out, out.nbytes, *counts, *words], out)
+        if not arrays and not streams:
+            return out
+        before, factors = [(out, 0)], []
+
+
+def _taken(group: Sequence[tuple[object, int]]) -> int:
+    return sum(sign for _, sign in group)
 
 
 def masked(value: DeviceArray, plus: Sequence[Stream] = (), minus: Sequence[Stream] = ()) -> DeviceArray:
-    """value + sum F(plus) - sum F(minus) in one pass, with one to three streams.
+    """value + sum F(plus) - sum F(minus), in one pass for up to three streams.
 
     value: uint64 (sums modulo 2^64) or uint8 (packed bits, XOR), any shape. Returns a new array like it. A zero share
     is `masked(z, [own], [following])`; what is left of a dealt value is `masked(value, minus=masks)`.
     """
-    if not 1 <= len(plus) + len(minus) <= MAX_MASKS:
-        raise Misuse(f"masked takes 1 to {MAX_MASKS} streams, not {len(plus) + len(minus)}")
-    kernel = ring_or_bits(value, "masked")
-    value = plain(value, "value", value.dtype.type)
-    out = launcher_for(value).empty(value.shape, value.dtype)
-    _run(value, out, plus, minus, kernel)
-    return out
+    ring_or_bits(value, "masked")
+    return combined([value], (), plus, minus, shape=value.shape, dtype=value.dtype, launcher=launcher_for(value))
+
+
+def conjunction(x: DeviceArray, y: DeviceArray, *terms: DeviceArray | Stream | None) -> DeviceArray:
+    """x AND y XOR all terms, of packed bits; a term that is None is left out."""
+    streams = [t for t in terms if isinstance(t, Stream)]
+    arrays = [t for t in terms if t is not None and not isinstance(t, Stream)]
+    return combined(arrays, (), streams, (), shape=x.shape, dtype=np.uint8, launcher=launcher_for(x), product=(x, y))
 
 
 def ring_or_bits(value: DeviceArray, kernel: str) -> str:

@@ -13,7 +13,7 @@ from wwfl_core.errors import Misuse
 
 from .bits import packed_bits
 from .launch import DeviceArray, launcher_for, over, plain
-from .prg import Stream, check_length, ring_or_bits, same_kind
+from .prg import Stream, check_length, ring_or_bits, same_kind, stream_args
 
 Components = tuple[DeviceArray, DeviceArray]
 
@@ -30,24 +30,6 @@ def product(x: Components, y: Components, own: Stream, following: Stream) -> Dev
     args = [*operands, z, z.nbytes, *own.args(), *following.args()]
     over("replicated.cu", kernel, -(-z.nbytes // 64), args, z)
     return z
-
-
-def product_left(
-    x: Components, y: Components, own: Stream, following: Stream, mask: DeviceArray
-) -> tuple[DeviceArray, DeviceArray]:
-    """`product` at P1 where it is truncated next, with the message of that: (z, wrap_message(z, mask, left=True)).
-
-    x, y: uint64, any one shape; mask: packed bits (ceil(n / 8),). 40 1/4 bytes per element.
-    """
-    operands = same_kind([*x, *y], "operand")
-    n = operands[0].size
-    hidden = packed_bits(mask, n, "mask")
-    launcher = launcher_for(operands[0])
-    z, message = launcher.empty(operands[0].shape, np.uint64), launcher.empty(hidden.shape, np.uint8)
-    check_length(z.nbytes)
-    args = [*operands, hidden, z, message, n, *own.args(), *following.args()]
-    over("replicated.cu", "product_left", -(-n // 8), args, z)
-    return z, message
 
 
 def lift(b: Components, n: int, mask: Stream, x: Components | None = None) -> DeviceArray:
@@ -73,10 +55,13 @@ def times_sign(part: DeviceArray, v: DeviceArray, *, add_bit: bool = False) -> D
     return out
 
 
-def inject(u_and_d: DeviceArray, x3: DeviceArray, v: DeviceArray, rest: Sequence[DeviceArray]) -> DeviceArray:
+def inject(
+    u_and_d: DeviceArray, x3: DeviceArray, v: DeviceArray, rest: Sequence[DeviceArray], hiding: Stream | None = None
+) -> DeviceArray:
     """(1 - 2 v) (d + u x3) + v sum(rest): what P2 and P3 deal in `inject`; rest is one component or two.
 
-    u_and_d: uint64 (2, n); x3 and rest: uint64 with n elements; v: packed bits. Returns uint64 with the shape of x3.
+    u_and_d: uint64 (2, n); x3 and rest: uint64 with n elements; v: packed bits. With `hiding` its stream is subtracted.
+    Returns uint64 with the shape of x3.
     """
     n = x3.size
     if u_and_d.shape != (2, n):
@@ -86,8 +71,9 @@ def inject(u_and_d: DeviceArray, x3: DeviceArray, v: DeviceArray, rest: Sequence
     both, third = plain(u_and_d, "u_and_d", np.uint64), plain(x3, "x3", np.uint64)
     others: list[DeviceArray | int] = [_flat(part, n, "rest") for part in rest]
     out = launcher_for(third).empty(third.shape, np.uint64)
-    args = [both, third, packed_bits(v, n, "v"), *others, *[0] * (2 - len(others)), out, n]
-    over("replicated.cu", "inject", n, args, third)
+    check_length(out.nbytes)
+    args = [both, third, packed_bits(v, n, "v"), *others, *[0] * (2 - len(others)), out, n, int(hiding is not None)]
+    over("replicated.cu", "inject", -(-n // 8), [*args, *stream_args(hiding)], third)
     return out
 
 

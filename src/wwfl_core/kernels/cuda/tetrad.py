@@ -13,9 +13,9 @@ import numpy as np
 from wwfl_core.errors import Misuse
 from wwfl_core.kernels._lazy import check_int
 
-from .bits import packed_bits
+from .bits import packed_bits, packed_words
 from .launch import DeviceArray, launcher_for, over, plain
-from .prg import Stream, check_length, ring_or_bits, same_kind, streams_args
+from .prg import Stream, check_length, ring_or_bits, same_kind, source_args, stream_args, streams_args
 
 Parts = Mapping[str, DeviceArray]
 SOURCE = "tetrad.cu"
@@ -65,6 +65,46 @@ def conclude(x: Parts, y: Parts, mine: DeviceArray, theirs: DeviceArray, s: Stre
     return c, v
 
 
+def gated(
+    v: DeviceArray,
+    x: DeviceArray | Stream | None,
+    coefficient: int,
+    added: Sequence[DeviceArray],
+    n: int,
+    hiding: Stream | None = None,
+) -> DeviceArray:
+    """coefficient v x + sum(added) - F(hiding) for packed bits v: uint64 (n,). x is an array, a stream, or None for 1;
+    at most three arrays are added, uint64 of n elements."""
+    if len(added) > 3:
+        raise Misuse(f"gated adds at most 3 arrays, not {len(added)}")
+    factor, stream = (0, stream_args(None)) if x is None else source_args(x, lambda a: _words(a, n, "x"))
+    arrays = [_words(a, n, "added") for a in added]
+    bits = packed_bits(v, n, "v")
+    out = launcher_for(bits).empty((n,), np.uint64)
+    check_length(out.nbytes)
+    args = [bits, factor, *arrays, *[0] * (3 - len(arrays)), out, n, coefficient, int(isinstance(x, Stream))]
+    over(SOURCE, "gated", -(-n // 8), [*args, int(hiding is not None), *stream, *stream_args(hiding)], bits)
+    return out
+
+
+def _words(array: DeviceArray, n: int, name: str) -> DeviceArray:
+    words = plain(array, name, np.uint64)
+    if words.size != n:
+        raise Misuse(f"{name} must have {n} elements, not shape {words.shape}")
+    return words
+
+
+def products(xs: Sequence[DeviceArray], ys: Sequence[DeviceArray], hiding: Stream) -> DeviceArray:
+    """x0 y0 + x1 y1 + x2 y2 - F(hiding); uint64 of one shape."""
+    ready = same_kind([*xs, *ys], "products")
+    if len(xs) != 3 or len(ys) != 3:
+        raise Misuse(f"products takes three pairs, not {len(xs)} and {len(ys)} factors")
+    out = launcher_for(ready[0]).empty(ready[0].shape, np.uint64)
+    check_length(out.nbytes)
+    over(SOURCE, "products", -(-out.size // 8), [*ready, out, out.size, *hiding.args()], out)
+    return out
+
+
 def inject_piece(
     mb: DeviceArray,
     mx: DeviceArray,
@@ -84,24 +124,59 @@ def inject_piece(
     return out
 
 
-def wrap_share(c: DeviceArray, e: DeviceArray, u: Stream) -> DeviceArray:
-    """Truncation at an evaluator: star bit of c times e, plus F(u); uint64 of one shape."""
-    c, e = same_kind([c, e], "wrap_share")
-    out = launcher_for(c).empty(c.shape, np.uint64)
-    check_length(out.nbytes)
-    over(SOURCE, "wrap_share", -(-c.size // 8), [c, e, out, c.size, *u.args()], c)
-    return out
+def _wrapped(
+    kernel: str, inputs: Sequence[DeviceArray | int], outputs: int, n: int, f: int, streams: Sequence[int], like: object
+) -> list[DeviceArray]:
+    """Messages and check values of a truncation: n elements, f bits each, packed."""
+    f, launcher = check_int(f, "f", 1, 62), launcher_for(like)
+    made = [launcher.empty((-(-n * f // 8),), np.uint8) for _ in range(outputs)]
+    check_length(8 * n)
+    over(SOURCE, kernel, -(-n // 8), [*inputs, *made, n, f, *streams], like)
+    return made
 
 
-def shift_left_half(c: DeviceArray, f: int, wrap: DeviceArray) -> DeviceArray:
-    """The evaluators' half of a truncated value: (c >> f) - 2^(64 - f) (wrap + [c >= 2^62])."""
-    c, wrap = same_kind([c, wrap], "shift_left_half")
-    out = launcher_for(c).empty(c.shape, np.uint64)
-    over(SOURCE, "shift_left_half", c.size, [c, wrap, out, c.size, check_int(f, "f", 1, 62)], c)
-    return out
+def wrap_rest(r: DeviceArray, e: Stream, f: int) -> DeviceArray:
+    """CS1: r* - F(e) for the top bit r* of r; uint8 (ceil(n f / 8),), as all messages of a truncation."""
+    word = plain(r, "r", np.uint64)
+    return _wrapped("wrap_rest", [word], 1, word.size, f, e.args(), word)[0]
 
 
-def shift_right_half(r: DeviceArray, f: int, u1: Stream, u2: Stream) -> DeviceArray:
+def wrap_rest_and_seed(r: DeviceArray, e: Stream, sigma: Stream, s: Stream, f: int) -> tuple[DeviceArray, DeviceArray]:
+    """CS4: what CS1 has, and sigma r* + F(s), sigma the packed bits of its stream."""
+    word = plain(r, "r", np.uint64)
+    rest, seed = _wrapped("wrap_rest_and_seed", [word], 2, word.size, f, streams_args([e, sigma, s]), word)
+    return rest, seed
+
+
+def wrap_share(c: DeviceArray, e: DeviceArray | Stream, u: Stream, f: int) -> DeviceArray:
+    """An evaluator: star bit of c times e, plus F(u); e is packed, f bits each, or a stream."""
+    word = plain(c, "c", np.uint64)
+    n = word.size
+    factor, stream = source_args(e, lambda data: packed_words(data, n, f, "e"))
+    return _wrapped("wrap_share", [word, factor], 1, n, f, [*stream, *u.args()], word)[0]
+
+
+def wrap_conclude(
+    c: DeviceArray, mine: DeviceArray, theirs: DeviceArray, flip: DeviceArray, s: Stream, f: int
+) -> tuple[DeviceArray, DeviceArray]:
+    """An evaluator, with W = mine + theirs: its half (c >> f) - 2^(64 - f) (W + [c >= 2^62]) of the result, and the
+    check value W + (1 - 2 flip) F(s); flip are packed bits."""
+    word = plain(c, "c", np.uint64)
+    n, half = word.size, launcher_for(word).empty(word.shape, np.uint64)
+    swapped = [packed_words(data, n, f, "a message") for data in (mine, theirs)]
+    inputs = [word, *swapped, packed_bits(flip, n, "flip"), half]
+    return half, _wrapped("wrap_conclude", inputs, 1, n, f, s.args(), word)[0]
+
+
+def wrap_check(r: DeviceArray, d: DeviceArray, w: DeviceArray, u1: Stream, u2: Stream, f: int) -> DeviceArray:
+    """CS1's check value d r* + (1 - 2 d) w + F(u1) + F(u2), for packed bits d and the packed seed w."""
+    word = plain(r, "r", np.uint64)
+    n = word.size
+    inputs = [word, packed_bits(d, n, "d"), packed_words(w, n, f, "w")]
+    return _wrapped("wrap_check", inputs, 1, n, f, streams_args([u1, u2]), word)[0]
+
+
+def shift_right_half(r: DeviceArray, u1: Stream, u2: Stream, f: int) -> DeviceArray:
     """The half of CS1 and CS4: (r >> f) + 1 + 2^(64 - f) (F(u1) + F(u2))."""
     source = plain(r, "r", np.uint64)
     out = launcher_for(source).empty(source.shape, np.uint64)

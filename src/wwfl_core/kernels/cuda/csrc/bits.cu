@@ -18,14 +18,15 @@ DEVICE u32 transpose(u32 x) {
     return x;
 }
 
-// planes[j - low] = packed bit j of x; rows are `row_bytes` = ceil(n / 8) long.
-KERNEL __launch_bounds__(32 * WARPS) to_planes(const u64* x, u8* planes, i64 n, i64 low, i64 high, i64 row_bytes) {
+// planes[j - low] = packed bit j of a x + b y (y may be null); rows are `row_bytes` = ceil(n / 8) long.
+KERNEL __launch_bounds__(32 * WARPS) to_planes(const u64* x, const u64* y, u64 a, u64 b, u8* planes, i64 n, i64 low,
+        i64 high, i64 row_bytes) {
     __shared__ u32 tile[64][TILE / 32 + 1];
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     for (i64 start = (i64)blockIdx.x * TILE; start < n; start += (i64)gridDim.x * TILE) {
         for (int group = warp; group < TILE / 32; group += WARPS) {
             const i64 i = start + 32 * group + lane;
-            const u64 word = i < n ? x[i] : 0;
+            const u64 word = i < n ? a * x[i] + (y ? b * y[i] : 0) : 0;
             tile[lane][group] = transpose((u32)word);
             tile[32 + lane][group] = transpose((u32)(word >> 32));
         }
@@ -79,6 +80,24 @@ KERNEL pack(const u64* x, u8* packed, i64 n) {
     }
 }
 
+// packed = bits of `source` at offset + sum of index times stride, over up to 6 axes: a warp makes 4 bytes.
+KERNEL pick(const u8* source, u8* packed, i64 n, i64 offset, i64 n1, i64 n2, i64 n3, i64 n4, i64 n5, i64 s0, i64 s1,
+        i64 s2, i64 s3, i64 s4, i64 s5) {
+    const int lane = threadIdx.x & 31;
+    for (i64 base = first_index() - lane; base < n; base += stride()) {
+        i64 rest = base + lane;
+        const bool inside = rest < n;
+        i64 at = offset;
+        at += rest % n5 * s5, rest /= n5;
+        at += rest % n4 * s4, rest /= n4;
+        at += rest % n3 * s3, rest /= n3;
+        at += rest % n2 * s2, rest /= n2;
+        at += rest % n1 * s1 + rest / n1 * s0;
+        const u32 word = __ballot_sync(0xffffffffu, inside && bit(source, inside ? at : 0));
+        if (lane < 4 && base + 8 * lane < n) packed[base / 8 + lane] = (u8)(word >> 8 * lane);
+    }
+}
+
 KERNEL expand(const u8* packed, u64* x, i64 n) {
     for (i64 i = first_index(); i < n; i += stride()) x[i] = packed[i >> 3] >> (i & 7) & 1;
 }
@@ -98,13 +117,5 @@ KERNEL pack_words(const u64* x, u64* data, i64 n, i64 width, i64 out_words) {
 }
 
 KERNEL unpack_words(const u8* data, u64* x, i64 n, i64 width, i64 bytes) {
-    const u64 mask = ~0ull >> (64 - width);
-    for (i64 i = first_index(); i < n; i += stride()) {
-        const i64 first = i * width >> 3, shift = i * width & 7;
-        u64 word = 0;
-        for (i64 k = 0; k < 8 && first + k < bytes; k++) word |= (u64)data[first + k] << 8 * k;
-        word >>= shift;
-        if (shift + width > 64) word |= (u64)data[first + 8] << (64 - shift);
-        x[i] = word & mask;
-    }
+    for (i64 i = first_index(); i < n; i += stride()) x[i] = unpacked(data, i, width, bytes);
 }

@@ -28,44 +28,6 @@ KERNEL __launch_bounds__(THREADS) product_bits(const u64* x0, const u64* x1, con
     product<Bits>(x0, x1, y0, y1, z, bytes, OPEN_STREAM(own), OPEN_STREAM(following));
 }
 
-// Bits of x in the even places of 64.
-DEVICE u64 spread(u32 x) {
-    u64 v = x;
-    v = (v | v << 16) & 0x0000ffff0000ffffull;
-    v = (v | v << 8) & 0x00ff00ff00ff00ffull;
-    v = (v | v << 4) & 0x0f0f0f0f0f0f0f0full;
-    v = (v | v << 2) & 0x3333333333333333ull;
-    return (v | v << 1) & 0x5555555555555555ull;
-}
-
-// The product at P1 that will be truncated, and its message there at once: its star bits (Lemma W), packed and masked.
-KERNEL __launch_bounds__(THREADS) product_left(const u64* x0, const u64* x1, const u64* y0, const u64* y1,
-        const u8* mask, u64* z, u8* message, i64 n, STREAM(own), STREAM(following)) {
-    const Stream s0 = OPEN_STREAM(own), s1 = OPEN_STREAM(following);
-    const int lane = threadIdx.x & 31;
-    const i64 bytes = 8 * n;
-    with_masks<Ring>(
-        bytes,
-        [&](u32 block, u64 words[8]) {
-            chacha20_block(s0, block, words);
-            sub_block<Ring>(s1, block, words);
-        },
-        [&](i64 i, Two<Ring> alpha) {
-            const Two<Ring> y = load<Ring>(y0, i, bytes);
-            const Two<Ring> left = load<Ring>(x0, i, bytes) * (y + load<Ring>(y1, i, bytes));
-            const Two<Ring> v = left + load<Ring>(x1, i, bytes) * y + alpha;
-            save(z, i, bytes, v);
-            const u64 quarter = 1ull << 62;
-            const u32 even = __ballot_sync(0xffffffffu, i < n && (v.a - quarter) >> 63);
-            const u32 odd = __ballot_sync(0xffffffffu, i + 1 < n && (v.b - quarter) >> 63);
-            const u64 word = spread(even) | spread(odd) << 1;
-            const i64 first = i - 2 * lane + 8 * lane;  // the warp's 64 words make 8 bytes; this lane's begins here
-            if (lane < 8 && first < n) message[first / 8] = (u8)(word >> 8 * lane) ^ mask[first / 8];
-        });
-}
-
-DEVICE u64 bit(const u8* packed, i64 i) { return packed[i >> 3] >> (i & 7) & 1; }
-
 // u = b1 ^ b2 and D = u (x1 + x2), less the masks of both: out holds n words of u, then (with x) n words of D.
 KERNEL __launch_bounds__(THREADS) lift(const u8* b1, const u8* b2, const u64* x1, const u64* x2, u64* out, i64 n,
         i64 rows, STREAM(mask)) {
@@ -92,11 +54,20 @@ KERNEL times_sign(const u64* part, const u8* v, u64* out, i64 n, i64 adding) {
     }
 }
 
-// (1 - 2 v) (d + u x3) + v (rest0 + rest1), of u and d stacked; rest1 may be absent.
-KERNEL inject(const u64* u, const u64* x3, const u8* v, const u64* rest0, const u64* rest1, u64* out, i64 n) {
-    for (i64 i = first_index(); i < n; i += stride()) {
+// (1 - 2 v) (d + u x3) + v (rest0 + rest1), of u and d stacked; rest1 may be absent; less F(hiding) if `masking`.
+KERNEL __launch_bounds__(THREADS) inject(const u64* u, const u64* x3, const u8* v, const u64* rest0, const u64* rest1,
+        u64* out, i64 n, i64 masking, STREAM(hiding)) {
+    const Stream stream = OPEN_STREAM(hiding);
+    const auto value = [&](i64 i) -> u64 {
+        if (i >= n) return 0;
         const u64 inner = u[n + i] + u[i] * x3[i];
-        const u64 rest = rest0[i] + (rest1 ? rest1[i] : 0);
-        out[i] = bit(v, i) ? rest - inner : inner;
-    }
+        return bit(v, i) ? rest0[i] + (rest1 ? rest1[i] : 0) - inner : inner;
+    };
+    with_masks<Ring>(
+        8 * n,
+        [&](u32 block, u64 words[8]) {
+            if (masking) chacha20_block(stream, block, words);
+            else no_block(words);
+        },
+        [&](i64 i, Two<Ring> m) { save(out, i, 8 * n, Two<Ring>{value(i), value(i + 1)} - m); });
 }

@@ -43,7 +43,7 @@ inline unsigned in_order(unsigned i, unsigned n) { return REVERSED ? n - 1 - i :
 
 constexpr std::size_t STACK_BYTES = 256 * 1024;
 constexpr unsigned WARP = 32;
-constexpr int MAX_ARGUMENTS = 48;
+constexpr int MAX_ARGUMENTS = 56;
 
 // Where a fibre (or the scheduler) goes on. ucontext starts fibres; setjmp switches them, as it makes no system call.
 struct Context {

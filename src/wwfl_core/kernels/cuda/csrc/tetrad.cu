@@ -1,8 +1,6 @@
 // The local steps of the 4PC protocol Tetrad. Components m, l1, l2, l3 of x (a) and y (b); names as in the backend.
 #include "masked.cuh"
 
-DEVICE u64 bit(const u8* packed, i64 i) { return packed[i >> 3] >> (i & 7) & 1; }
-
 #define BOTH_RINGS(name, parameters, arguments)                                                     \
     KERNEL __launch_bounds__(THREADS) name##_ring parameters { name##_of<Ring> arguments; }         \
     KERNEL __launch_bounds__(THREADS) name##_bits parameters { name##_of<Bits> arguments; }
@@ -97,6 +95,46 @@ BOTH_RINGS(conclude, (const u64* am, const u64* a3, const u64* bm, const u64* b3
         u64* c, u64* v, i64 bytes, STREAM(s)),
            (am, a3, bm, b3, mine, theirs, c, v, bytes, OPEN_STREAM(s)))
 
+// coefficient v x + a0 + a1 + a2 (- F(hiding)) for packed bits v; x is an array, a stream or, without both, 1; the
+// arrays a0.. may be null.
+KERNEL __launch_bounds__(THREADS) gated(const u8* v, const u64* x, const u64* a0, const u64* a1, const u64* a2,
+        u64* out, i64 n, u64 coefficient, i64 drawn, i64 masking, STREAM(xs), STREAM(hiding)) {
+    const Stream s0 = OPEN_STREAM(xs), s1 = OPEN_STREAM(hiding);
+    const i64 bytes = 8 * n;
+    with_several_masks<Ring, 2>(
+        bytes,
+        [&](u32 block, u64 words[2][8]) {
+            if (drawn) chacha20_block(s0, block, words[0]);
+            else no_block(words[0]);
+            if (masking) chacha20_block(s1, block, words[1]);
+            else no_block(words[1]);
+        },
+        [&](i64 i, Two<Ring> m[2]) {
+            const Two<Ring> factor = x ? load<Ring>(x, i, bytes) : drawn ? m[0] : Two<Ring>{1, 1};
+            Two<Ring> sum = {i < n && bit(v, i) ? coefficient * factor.a : 0,
+                             i + 1 < n && bit(v, i + 1) ? coefficient * factor.b : 0};
+            if (a0) sum = sum + load<Ring>(a0, i, bytes);
+            if (a1) sum = sum + load<Ring>(a1, i, bytes);
+            if (a2) sum = sum + load<Ring>(a2, i, bytes);
+            save(out, i, bytes, sum - m[1]);
+        });
+}
+
+// x0 y0 + x1 y1 + x2 y2 - F(hiding)
+KERNEL __launch_bounds__(THREADS) products(const u64* x0, const u64* x1, const u64* x2, const u64* y0, const u64* y1,
+        const u64* y2, u64* out, i64 n, STREAM(hiding)) {
+    const Stream stream = OPEN_STREAM(hiding);
+    const i64 bytes = 8 * n;
+    with_masks<Ring>(
+        bytes, [&](u32 block, u64 words[8]) { chacha20_block(stream, block, words); },
+        [&](i64 i, Two<Ring> m) {
+            save(out, i, bytes,
+                 load<Ring>(x0, i, bytes) * load<Ring>(y0, i, bytes) +
+                     load<Ring>(x1, i, bytes) * load<Ring>(y1, i, bytes) +
+                     load<Ring>(x2, i, bytes) * load<Ring>(y2, i, bytes) - m);
+        });
+}
+
 // A piece of `inject`: (1 - 2 mb)(mx lb - gamma) - mb lx (+ F(u)).
 KERNEL __launch_bounds__(THREADS) inject_piece(const u8* mb, const u64* mx, const u64* lb, const u64* gamma,
         const u64* lx, u64* out, i64 n, i64 masking, STREAM(u)) {
@@ -115,19 +153,90 @@ KERNEL __launch_bounds__(THREADS) inject_piece(const u8* mb, const u64* mx, cons
         [&](i64 i, Two<Ring> m) { save(out, i, 8 * n, Two<Ring>{value(i), value(i + 1)} + m); });
 }
 
-// Truncation at an evaluator: c* e + F(u), whose low bits it sends.
-KERNEL __launch_bounds__(THREADS) wrap_share(const u64* c, const u64* e, u64* out, i64 n, STREAM(u)) {
-    const Stream stream = OPEN_STREAM(u);
-    const auto star = [&](i64 i) { return i < n ? ((c[i] - (1ull << 62)) >> 63) * e[i] : 0; };
-    with_masks<Ring>(
-        8 * n, [&](u32 block, u64 words[8]) { chacha20_block(stream, block, words); },
-        [&](i64 i, Two<Ring> m) { save(out, i, 8 * n, Two<Ring>{star(i), star(i + 1)} + m); });
+// Truncation. What leaves is packed, f bits each; a lane makes 8 elements of it.
+#define EACH_EIGHT(block) for (i64 block = first_index(); 8 * block < n; block += stride())
+
+// CS1 and CS4: r* - F(e), with r* the top bit of r.
+KERNEL wrap_rest(const u64* r, u8* packed, i64 n, i64 f, STREAM(e)) {
+    const Stream stream = OPEN_STREAM(e);
+    EACH_EIGHT(block) {
+        u64 values[8];
+        chacha20_block(stream, (u32)block, values);
+        for (int k = 0; k < 8; k++) values[k] = (8 * block + k < n ? r[8 * block + k] >> 63 : 0) - values[k];
+        pack_eight(values, packed, block, n, f);
+    }
 }
 
-// and its half: (c >> f) - 2^(64 - f) (wrap + base).
-KERNEL shift_left_half(const u64* c, const u64* wrap, u64* out, i64 n, i64 f) {
-    for (i64 i = first_index(); i < n; i += stride())
-        out[i] = (c[i] >> f) - ((wrap[i] + (c[i] >> 63 | (c[i] >> 62 & 1))) << (64 - f));
+// CS4: the same, and the seed sigma r* + F(s) with sigma = F(sg).
+KERNEL wrap_rest_and_seed(const u64* r, u8* rest, u8* seed, i64 n, i64 f, STREAM(e), STREAM(sg), STREAM(s)) {
+    const Stream s0 = OPEN_STREAM(e), s1 = OPEN_STREAM(sg), s2 = OPEN_STREAM(s);
+    EACH_EIGHT(block) {
+        u64 sigma[8], values[8], seeds[8];
+        chacha20_block(s0, (u32)block, values);
+        chacha20_block(s1, (u32)(block / 64), sigma);
+        chacha20_block(s2, (u32)block, seeds);
+        const u64 bits = byte_of(sigma, block);
+        for (int k = 0; k < 8; k++) {
+            const u64 high = 8 * block + k < n ? r[8 * block + k] >> 63 : 0;
+            values[k] = high - values[k];
+            seeds[k] += (bits >> k & 1) * high;
+        }
+        pack_eight(values, rest, block, n, f);
+        pack_eight(seeds, seed, block, n, f);
+    }
+}
+
+// An evaluator: c* e + F(u), with e packed or, where that is null, F(es).
+KERNEL wrap_share(const u64* c, const u8* e, u8* packed, i64 n, i64 f, STREAM(es), STREAM(u)) {
+    const Stream s0 = OPEN_STREAM(es), s1 = OPEN_STREAM(u);
+    EACH_EIGHT(block) {
+        u64 factor[8], values[8];
+        if (e) no_block(factor);
+        else chacha20_block(s0, (u32)block, factor);
+        chacha20_block(s1, (u32)block, values);
+        for (int k = 0; k < 8; k++) {
+            const i64 i = 8 * block + k;
+            if (i >= n) break;
+            values[k] += ((c[i] - (1ull << 62)) >> 63) * (e ? unpacked(e, i, f, (n * f + 7) / 8) : factor[k]);
+        }
+        pack_eight(values, packed, block, n, f);
+    }
+}
+
+// and then, with W = mine + theirs, its half (c >> f) - 2^(64 - f) (W + base) and its check value W + (1 - 2 flip) F(s).
+KERNEL wrap_conclude(const u64* c, const u8* mine, const u8* theirs, const u8* flip, u64* half, u8* check, i64 n, i64 f,
+        STREAM(s)) {
+    const Stream stream = OPEN_STREAM(s);
+    const i64 bytes = (n * f + 7) / 8;
+    EACH_EIGHT(block) {
+        u64 values[8];
+        chacha20_block(stream, (u32)block, values);
+        for (int k = 0; k < 8; k++) {
+            const i64 i = 8 * block + k;
+            if (i >= n) break;
+            const u64 wrap = unpacked(mine, i, f, bytes) + unpacked(theirs, i, f, bytes), base = c[i] >> 63 | (c[i] >> 62 & 1);
+            half[i] = (c[i] >> f) - ((wrap + base) << (64 - f));
+            values[k] = wrap + (bit(flip, i) ? 0 - values[k] : values[k]);
+        }
+        pack_eight(values, check, block, n, f);
+    }
+}
+
+// CS1's check value: d r* + (1 - 2 d) w + F(u1) + F(u2).
+KERNEL wrap_check(const u64* r, const u8* d, const u8* w, u8* packed, i64 n, i64 f, STREAM(u1), STREAM(u2)) {
+    const Stream s1 = OPEN_STREAM(u1), s2 = OPEN_STREAM(u2);
+    EACH_EIGHT(block) {
+        u64 values[8];
+        chacha20_block(s1, (u32)block, values);
+        add_block<Ring>(s2, (u32)block, values);
+        for (int k = 0; k < 8; k++) {
+            const i64 i = 8 * block + k;
+            if (i >= n) break;
+            const u64 seed = unpacked(w, i, f, (n * f + 7) / 8);
+            values[k] += bit(d, i) ? (r[i] >> 63) - seed : seed;
+        }
+        pack_eight(values, packed, block, n, f);
+    }
 }
 
 // The half of CS1 and CS4: (r >> f) + 1 + 2^(64 - f) (F(u1) + F(u2)).

@@ -1,0 +1,216 @@
+"""What a training step asks of the host: kernel launches, calls of the array library, views and allocations, counted.
+
+    python -m benchmarks.gpu_host --json benchmarks/results/gpu_host.json && python -m benchmarks.gpu --docs
+
+On a GPU the host starts every kernel, and all parties of one process share one interpreter, so a step takes at least
+what starting takes: about 6 to 15 us per launch in CuPy, 5 to 8 us per ufunc, 2 to 4 us per allocation, 0.5 to 2 us per
+view. Counted is one LeNet step (forward, loss gradient, backward, update) of all parties on the emulated device, whose
+kernels are not executed here: what is called never depends on values, since those are secret. What CuPy would compute
+or copy is a call; what NumPy returns as a window into an argument is a view. Launches do not depend on the batch, calls
+hardly: operands that begin in the middle of 16 bytes are copied first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from wwfl.nn.models import lenet5
+from wwfl.nn.trace import pool_first, trace
+from wwfl_core import LocalCluster
+from wwfl_core.kernels.cuda.shim import ShimArray, ShimLauncher
+
+from .lenet_step import PROTOCOLS, step
+from .machine import describe
+
+BATCH = 128
+COUNTED = ("3pc", "4pc")
+PLUMBING = (  # files that carry out what somebody else asked for
+    *("algebra", "arrays", "backend", "bilinear", "bitformat", "dealing", "device", "fused", "gpu", "party", "prg"),
+    *("share", "tensor", "truncation", "linear"),
+)
+STARTED = ("launch", "call")
+METHODS = ("__getitem__", "astype", "copy", "reshape", "transpose", "ravel", "sum")
+
+
+class Tally:
+    """Counts by kind (launch, call, view, allocation), by name within a kind, and by who asked."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.kinds: Counter[str] = Counter()
+        self.names: Counter[tuple[str, str]] = Counter()
+        self.sites: Counter[tuple[str, str, str]] = Counter()
+
+    def add(self, kind: str, name: str) -> None:
+        where = _asker(sys._getframe(1))
+        with self._lock:
+            self.kinds[kind] += 1
+            self.names[kind, name] += 1
+            self.sites[kind, name, where] += 1
+
+    @property
+    def started(self) -> int:
+        """Launches and calls: what a GPU is asked to do."""
+        return sum(self.kinds[kind] for kind in STARTED)
+
+    def askers(self) -> Counter[str]:
+        """Launches and calls by who asked."""
+        found: Counter[str] = Counter()
+        for (kind, _, where), n in self.sites.items():
+            found[where] += n if kind in STARTED else 0
+        return found
+
+    def result(self, result: Any, inputs: Any, name: str) -> None:
+        """A function of the array library returned: a view of an argument, or new arrays that it computed."""
+        if not isinstance(result, ShimArray):
+            return
+        if any(np.may_share_memory(result, a) for a in _arrays(inputs)):
+            self.add("view", name)
+        else:
+            self.add("call", name)
+            self.add("allocation", name)
+
+
+def _arrays(values: Any) -> Iterator[ShimArray]:
+    for value in values:
+        if isinstance(value, ShimArray):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _arrays(value)
+
+
+def _asker(frame: FrameType | None) -> str:
+    """The innermost function that is no plumbing, as file:function."""
+    while frame is not None:
+        path = Path(frame.f_code.co_filename)
+        inside = {"kernels", "cuda", "numpy", "benchmarks", "_core"} & set(path.parts[-5:])
+        if not inside and path.stem not in PLUMBING and not frame.f_code.co_name.startswith("<"):
+            return f"{path.name}:{frame.f_code.co_name}"
+        frame = frame.f_back
+    return "?"
+
+
+@contextmanager
+def counting() -> Iterator[Tally]:
+    """Counts what is asked of the emulated device in here, by all threads, and executes no kernel."""
+    tally = Tally()
+
+    def launch(launcher: ShimLauncher, source: str, kernel: str, *args: Any, **kwargs: Any) -> None:
+        tally.add("launch", kernel)
+
+    def allocating(name: str, kind: str | None) -> Callable[..., Any]:
+        original = getattr(ShimLauncher, name)
+
+        def allocate(*args: Any, **kwargs: Any) -> Any:
+            tally.add("allocation", name)
+            if kind:
+                tally.add(kind, name)
+            return original(*args, **kwargs)
+
+        return allocate
+
+    def ufunc(array: ShimArray, fn: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if kwargs.get("out"):
+            tally.add("call", fn.__name__)
+        result = original_ufunc(array, fn, method, *inputs, **kwargs)
+        if not kwargs.get("out"):
+            tally.result(result, (), fn.__name__)
+        return result
+
+    def function(array: ShimArray, fn: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        result = original_function(array, fn, types, args, kwargs)
+        tally.result(result, args, fn.__name__)
+        return result
+
+    def assign(array: ShimArray, index: Any, value: Any) -> None:
+        tally.add("call", "assignment")
+        np.ndarray.__setitem__(array, index, value)
+
+    def method(name: str) -> Callable[..., Any]:
+        original = getattr(np.ndarray, name)
+
+        def called(array: ShimArray, *args: Any, **kwargs: Any) -> Any:
+            result = original(array, *args, **kwargs)
+            tally.result(result, (array,), name)
+            return result
+
+        return called
+
+    original_ufunc, original_function = ShimArray.__array_ufunc__, ShimArray.__array_function__
+    changes = [
+        (ShimLauncher, "launch", launch),
+        (ShimLauncher, "empty", allocating("empty", None)),
+        (ShimLauncher, "zeros", allocating("zeros", "call")),
+        (ShimArray, "__array_ufunc__", ufunc),
+        (ShimArray, "__array_function__", function),
+        (ShimArray, "__setitem__", assign),
+        *((ShimArray, name, method(name)) for name in METHODS),
+    ]
+    with ExitStack() as stack:
+        for owner, name, replacement in changes:
+            stack.enter_context(patch.object(owner, name, replacement, create=True))
+        yield tally
+
+
+def count(protocol: str, batch: int = BATCH) -> Tally:
+    """One LeNet step of all parties of a protocol."""
+    layers, initial = trace(lenet5(0))
+    layers, rng = pool_first(layers), np.random.default_rng(0)
+    with LocalCluster(PROTOCOLS[protocol](), name=protocol, device="shim") as cluster:
+        params = {key: cluster.share(value) for key, value in initial.items()}
+        x, labels = cluster.share(rng.random((batch, 1, 32, 32))), cluster.share(np.eye(10)[np.arange(batch) % 10])
+        with counting() as tally:
+            cluster.run(step, layers, params, x, labels)
+    return tally
+
+
+def measure(protocol: str) -> dict[str, Any]:
+    """A protocol's row of the result."""
+    tally = count(protocol)
+
+    def named(kind: str) -> dict[str, int]:
+        return {name: n for (of, name), n in tally.names.most_common() if of == kind}
+
+    return {
+        "protocol": protocol,
+        "parties": PROTOCOLS[protocol]().sharing.parties,
+        "totals": dict(tally.kinds),
+        "launches": named("launch"),
+        "calls": named("call"),
+        "askers": [[n, where] for where, n in tally.askers().most_common(12)],
+        "sites": [[n, *key] for key, n in tally.sites.most_common() if key[0] in STARTED][:20],
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", metavar="FILE", help="write the counts to FILE")
+    parser.add_argument("--protocols", default=",".join(COUNTED))
+    args = parser.parse_args(argv)
+    rows = [measure(name) for name in args.protocols.split(",")]
+    for row in rows:
+        print(f"{row['protocol']}, {row['parties']} parties, one LeNet step: {row['totals']}")
+        for kind in ("launches", "calls"):
+            print(f"  {kind}: " + ", ".join(f"{n} {name}" for name, n in row[kind].items()))
+        for n, kind, name, where in row["sites"]:
+            print(f"  {n:6} {kind} {name} for {where}")
+    if args.json:
+        result = {"machine": describe(), "batch": BATCH, "rows": rows}
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
