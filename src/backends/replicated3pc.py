@@ -184,7 +184,7 @@ class Replicated3PC(MPCBackend):
             alpha = self._zero_share(op, g, (rows, g.shape[1]))
         *after, z = _level(self._held(g), self._held(p), None if product is None else self._held(product), alpha)
         g, p = (Share(BITS, a[0].shape, dict(zip((self.me, (self.me + 1) % 3), a, strict=True))) for a in after)
-        return g, p, None if op is None else self._replicated(op, BITS, z)
+        return g, p, None if op is None or z is None else self._replicated(op, BITS, z)
 
     def bit_to_ring(self, b: Share, shape: Shape) -> Share:
         """b = u + v - 2uv with u = b1 ^ b2 at P1 and v = b3 at P2, P3.

@@ -185,11 +185,14 @@ class Tetrad4PC(MPCBackend):
         s = op.mask(BITS, size, plus=[(K3, "s")]) if self.me in K3 else None
         result = None
         if self.me == CS4:
+            assert r is not None
             op.send(CS1, conjunction(p.parts[L3][:low], r[:low], s), OFFLINE)
         elif self.me == CS1:
+            assert r is not None
             w = op.recv(CS4, np.uint8, size, OFFLINE)
             self._vouch_check_value(op, conjunction(p.parts[M][:low], r[:low], w, u[L1], u[L2]))
         else:
+            assert c is not None and s is not None
             own = L1 if self.me == CS3 else L2
             mine = conjunction(c[:low], p.parts[own][:low], u[own])
             result = mine ^ self._swap(op, mine)
@@ -199,15 +202,15 @@ class Tetrad4PC(MPCBackend):
     def carry_level(self, g: Share, p: Share, product: Share | None) -> tuple[Share, Share, Share | None]:
         """`derived.carry_level`, whose local parts (of the AND and of dealing c and r) are one step each."""
         held = self.sharing.held_by(self.me)
-        g0, p0, z = (None if s is None else tuple(s.parts[c] for c in held) for s in (g, p, product))
-        rows = carry_ands(g.shape[0] if product is None else (g.shape[0] + 1) // 2)
+        g0, p0 = (tuple(s.parts[c] for c in held) for s in (g, p))
+        z = None if product is None else tuple(product.parts[c] for c in held)
+        rows, made = carry_ands(g.shape[0] if product is None else (g.shape[0] + 1) // 2), None
         if rows:
-            size = rows, g.shape[1]
-            *after, made = self._carry_product((g0, p0, z), size)
+            *after, made = self._carry_product((g0, p0, z), (rows, g.shape[1]))
         else:
-            after, made = steps.carry_merged(g0, p0, z), None
+            after = steps.carry_merged(g0, p0, z)
         g, p = (Share(BITS, parts[0].shape, dict(zip(held, parts, strict=True))) for parts in after)
-        return g, p, None if made is None else Share(BITS, size, made)
+        return g, p, None if made is None else Share(BITS, (rows, g.shape[1]), made)
 
     def _carry_product(
         self, level: tuple[Components, Components, Components | None], size: Shape
@@ -230,13 +233,15 @@ class Tetrad4PC(MPCBackend):
             self._vouch_check_value(op, v)
             of_r.publish(l1)
             of_c.receive()
-            return g, p, {M: of_c.rest, L1: l1, L2: l2}
+            return g, p, {M: of_c.known(), L1: l1, L2: l2}
         g, p, factors, mine = steps.carry_evaluate(*level, self.me == CS3, u)
         m, v, l3, l2 = steps.carry_concluded(factors, mine, self._swap(op, mine), f3, s, f2)
         self._expect_check_value(op, v)
         of_c.publish(m)
         of_r.receive()
-        return g, p, {M: m, L1: of_r.rest, L3: l3} if self.me == CS3 else {M: m, L2: l2, L3: l3}
+        if l2 is None:  # CS3
+            return g, p, {M: m, L1: of_r.known(), L3: l3}
+        return g, p, {M: m, L2: l2, L3: l3}
 
     def _lift_lambda(self, op: Op, b: Share, n: int) -> dict[int, Mask]:
         """u = l1 ^ l2 of a bit as ring shares x1 (K1) + x2 (K2): 64 bits offline."""
@@ -269,6 +274,7 @@ class Tetrad4PC(MPCBackend):
             self._vouch_check_value(op, RING.masked(RING.masked(times_sign(w, m), u[L1]), u[L2]))
         else:
             own = L1 if self.me == CS3 else L2
+            assert m is not None
             mine = RING.masked(times_sign(t[own], m), u[own])
             both = mine + self._swap(op, mine)
             self._expect_check_value(op, both + times_sign(s, m))

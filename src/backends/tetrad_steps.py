@@ -6,6 +6,7 @@ Operands of products are given as the components that a party holds, by name: m,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
@@ -95,8 +96,8 @@ def carry_merged(g: Components, p: Components, product: Components | None) -> tu
 
 @one_pass("tetrad_carry.offline")
 def carry_offline(
-    g: Components, p: Components, product: Components | None, u: Mask, f2: Mask, s: Mask, f3: Mask
-) -> tuple[Components, Components, Array, Array, Mask, Mask]:
+    g: Components, p: Components, product: Components | None, u: Mask, f2: Array, s: Mask, f3: Array
+) -> tuple[Components, Components, Array, Array, Array, Array]:
     """CS4: the state; of the product r + f2, which is l1, w, and the masks that are l2 and l3."""
     g, p, x, y = _level(g, p, product)
     names = "l1", "l2", "l3"
@@ -106,8 +107,8 @@ def carry_offline(
 
 @one_pass("tetrad_carry.check")
 def carry_check(
-    g: Components, p: Components, product: Components | None, w: Array, u: Mask, f2: Mask
-) -> tuple[Components, Components, Array, Array, Mask]:
+    g: Components, p: Components, product: Components | None, w: Array, u: Mask, f2: Array
+) -> tuple[Components, Components, Array, Array, Array]:
     """CS1: the state; of the product l1 as at CS4, the check value, and the mask that is l2."""
     g, p, x, y = _level(g, p, product)
     a, b = (_named(factor, "m", "l1", "l2") for factor in (x, y))
@@ -122,13 +123,14 @@ def carry_evaluate(
     """CS3 (`third`) and CS2: the state, what holds the next product's factors, and what they swap for it."""
     g, p, x, y = _level(g, p, product)
     own = "l1" if third else "l2"
-    return g, p, x + y, masked_terms(AND, BITS, *(_named(factor, "m", own, "l3") for factor in (x, y)), own, u)
+    a, b = (_named(factor, "m", own, "l3") for factor in (x, y))
+    return g, p, x + y, masked_terms(AND, BITS, a, b, own, u)
 
 
 @one_pass("tetrad_carry.conclude")
 def carry_concluded(
-    factors: Components, mine: Array, theirs: Array, f3: Mask, s: Mask, f2: Mask | None
-) -> tuple[Array, Array, Mask, Mask | None]:
+    factors: Components, mine: Array, theirs: Array, f3: Array, s: Mask, f2: Array | None
+) -> tuple[Array, Array, Array, Array | None]:
     """CS2, CS3: of the product m = c + f3, the check value, and the masks that are l3 and (at CS2) l2."""
     a, b = (_named(factor, "m", "own", "l3") for factor in (factors[:3], factors[3:]))
     c, v = concluded(AND, BITS, a, b, mine, theirs, s)
@@ -145,7 +147,7 @@ def wrap_rest(r: U64, e: Mask, bits: int) -> U8:
 
 
 @one_pass("tetrad.wrap_rest_and_seed")
-def wrap_rest_and_seed(r: U64, e: Mask, sigma: Mask, s: Mask, bits: int) -> tuple[U8, U8]:
+def wrap_rest_and_seed(r: U64, e: Mask, sigma: U8, s: Mask, bits: int) -> tuple[U8, U8]:
     """CS4: the same, and w = sigma r* + s mod 2^f, packed."""
     high = truncation.right_bits(r)
     seed = RING.masked(kernels.expand(sigma, r.size).reshape(r.shape) * high, s)
@@ -153,14 +155,15 @@ def wrap_rest_and_seed(r: U64, e: Mask, sigma: Mask, s: Mask, bits: int) -> tupl
 
 
 @one_pass("tetrad.wrap_share")
-def wrap_share(c: U64, e: Mask | U8, u: Mask, bits: int) -> U8:
+def wrap_share(c: U64, e: U64 | U8, u: Mask, bits: int) -> U8:
     """CS2, CS3: c* e_i + u_i mod 2^f for the wrap bit c* of c, packed; e_i is drawn, or as it was sent."""
-    e = kernels.unpack_words(e, c.size, bits).reshape(c.shape) if e.dtype == np.uint8 else e
+    if e.dtype == np.uint8:
+        e = kernels.unpack_words(cast(U8, e), c.size, bits).reshape(c.shape)
     return kernels.pack_words(RING.masked(kernels.star_bits(c) * e, u), bits)
 
 
 @one_pass("tetrad.wrap_conclude")
-def wrap_concluded(c: U64, mine: U8, theirs: U8, flip: U8, s: Mask, bits: int) -> tuple[U64, U8]:
+def wrap_concluded(c: U64, mine: U8, theirs: U8, flip: U8, s: U64, bits: int) -> tuple[U64, U8]:
     """CS2, CS3: with W = c* r* + u1 + u2 = mine + theirs mod 2^f, their half (c >> f) - 2^(64-f) (W + base), and the
     check value W + (1 - 2 d) s, packed."""
     n = c.size
@@ -184,7 +187,7 @@ def right_half(r: U64, u: Mask, bits: int) -> U64:
 
 
 @one_pass("tetrad.gated")
-def gated(v: U8, x: Mask | None, coefficient: int, added: Sequence[U64], n: int, hiding: Mask | None = None) -> U64:
+def gated(v: U8, x: U64 | None, coefficient: int, added: Sequence[U64], n: int, hiding: Mask | None = None) -> U64:
     """coefficient v x + sum(added) - hiding, of n elements, for packed bits v; x is 1 if it is None."""
     bits = kernels.expand(v, n)
     return RING.unmasked(RING.sum([RING.scale(coefficient, bits if x is None else bits * x), *added]), hiding)

@@ -106,6 +106,11 @@ class TableDealing(Dealing):
         if self.mpc.me in self.plan.receivers:
             self.rest = self._joint_send(self.mpc.me)
 
+    def known(self) -> Array:
+        """The computed component, once it was published or received."""
+        assert self.rest is not None
+        return self.rest
+
     def _joint_send(self, receiver: int) -> Array | None:
         return self.op.joint_send(
             self.plan.dealers,
@@ -130,8 +135,7 @@ class TableDealing(Dealing):
 
     def terms(self) -> dict[int, Array | Hiding]:
         if self.mpc.me in self.mpc.sharing.holders[self.plan.computed]:
-            assert self.rest is not None
-            self.parts[self.plan.computed] = self.rest
+            self.parts[self.plan.computed] = self.known()
         return self.parts
 
 

@@ -57,12 +57,12 @@ def fused(*kernels: str) -> Callable[[Step[X, P, R]], Step[X, P, R]]:
     return decorate
 
 
-def one_pass(kernel: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def one_pass(kernel: str) -> Callable[[Callable[P, R]], Callable[..., R]]:
     """Decorator of a step over words and packed bits, of which the first argument is an array, a mask, or a party's
     components. Where that is a device's, the kernel is called with the same arguments, each mask as its streams (and
-    `launcher` if the first is a mask)."""
+    `launcher` if the first is a mask). So callers may pass masks where the step has arrays: only the host runs it."""
 
-    def decorate(step: Callable[P, R]) -> Callable[P, R]:
+    def decorate(step: Callable[P, R]) -> Callable[..., R]:
         @wraps(step)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
             first: Any = cast(Components, args[0])[0] if isinstance(args[0], tuple) else args[0]

@@ -161,9 +161,9 @@ def carry_out(op0: Op, roles: Roles, word: U64 | None, positions: int, shape: Sh
     def padded(value: U8) -> U8:
         return np.concatenate([np.zeros_like(value, shape=(pad, nb)), value]) if pad else value
 
-    mask_a = op0.random((roles.x, roles.h), "a", BITS, (positions, nb)) if me != roles.y else None
-    mask_b = op0.random((roles.y, roles.h), "b", BITS, (positions, nb)) if me != roles.x else None
-    none = op0.party.device.zeros((nodes * RADIX, nb), np.uint8)
+    mask_a: U8 | None = op0.random((roles.x, roles.h), "a", BITS, (positions, nb)) if me != roles.y else None
+    mask_b: U8 | None = op0.random((roles.y, roles.h), "b", BITS, (positions, nb)) if me != roles.x else None
+    none: U8 = op0.party.device.zeros((nodes * RADIX, nb), np.uint8)
     side_a = none if mask_a is None else padded(mask_a)
     side_b = none if mask_b is None else padded(mask_b)
     opened: dict[Wire, U8] = {}
