@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from wwfl_core.kernels import cuda
-from wwfl_core.kernels.cuda import carry, replicated, tetrad
+from wwfl_core.kernels.cuda import carry, replicated, tetrad, tetrad_carry
 
 from .gpu_bench import Bench
 
@@ -45,10 +45,15 @@ def ring_cases(bench: Bench, n: int) -> list[Case]:
     bits = [bench.bytes(nb) for _ in range(3)]
     narrow = cuda.pack_words(x[0], f)
     real = cuda.decode(x[0] >> np.uint64(20), 20)
+
+    def combined(added: list[Any], plus: list[cuda.Stream], minus: list[cuda.Stream]) -> Any:
+        return cuda.combined(added, (), plus, minus, shape=(n,), dtype=np.uint64, launcher=bench.launcher)
+
     return [
         Case("random words", n, 8 * n, lambda: cuda.random_words(bytes(32), bytes(12), (n,), launcher=bench.launcher)),
-        Case("x + F(k)", n, 16 * n, lambda: cuda.masked(x[0], [S[0]])),
-        Case("x + F(k1) - F(k2)", n, 16 * n, lambda: cuda.masked(x[0], [S[0]], [S[1]])),
+        Case("x + F(k)", n, 16 * n, lambda: combined([x[0]], [S[0]], [])),
+        Case("x + F(k1) - F(k2)", n, 16 * n, lambda: combined([x[0]], [S[0]], [S[1]])),
+        Case("x + y + F(k)", n, 24 * n, lambda: combined([x[0], x[1]], [S[0]], [])),
         Case("sum of two products", n, 40 * n, lambda: cuda.mul_sum([(x[0], x[1]), (x[2], x[3])])),
         Case("3PC product", n, 40 * n, lambda: replicated.product((x[0], x[1]), (x[2], x[3]), S[0], S[1])),
         Case(
@@ -78,6 +83,12 @@ def ring_cases(bench: Bench, n: int) -> list[Case]:
         Case("4PC check value", n, 64 * n, lambda: tetrad.check(a, b, x[6], S[0], S[1])),
         Case("4PC evaluate", n, 56 * n, lambda: tetrad.evaluate(a, b, "l1", S[0])),
         Case("4PC conclude", n, 64 * n, lambda: tetrad.conclude(a, b, x[5], x[6], S[0])),
+        Case(
+            "4PC truncation, conclude",
+            n,
+            16 * n + nb + 3 * narrow.size,
+            lambda: tetrad.wrap_conclude(x[0], narrow, narrow, bits[0], S[0], f),
+        ),
         Case("to bit planes", n, 16 * n, lambda: cuda.to_planes(x[0], 0, 64)),
         Case("expand bits", n, 8 * n + nb, lambda: cuda.expand(bits[0], n)),
         Case("pack to 20 bits", n, 8 * n + narrow.size, lambda: cuda.pack_words(x[0], f)),
@@ -102,6 +113,14 @@ def plane_cases(bench: Bench, n: int) -> list[Case]:
             lambda: replicated.product((planes[0], planes[1]), (planes[2], planes[3]), S[0], S[1]),
         ),
         Case("3PC carry tree, 63 positions", n, _carry_bytes(63, nb), lambda: _carry_tree(planes)),
+        Case(
+            "4PC carry level at CS4, 63 positions",
+            n,
+            (3 * (63 + 62) + 4 * 61) * nb,
+            lambda: tetrad_carry.offline(
+                (planes[0], planes[1], planes[2]), (planes[3][:-1],) * 3, None, S[0], S[1], S[2], S[0], S[1]
+            ),
+        ),
     ]
 
 

@@ -180,20 +180,6 @@ def test_streams_are_those_of_openssl(where: str, seed: int, n: int) -> None:
 
 @everywhere
 @relaxed
-@given(seed=seeds, n=sizes, plus=st.integers(0, 3), minus=st.integers(0, 3), bits=st.booleans())
-def test_masks_are_added_and_taken_away(where: str, seed: int, n: int, plus: int, minus: int, bits: bool) -> None:
-    value = words(seed, n).view(np.uint8)[: 8 * n - n % 8] if bits else words(seed, n)
-    added, taken = [stream(seed + i) for i in range(plus)], [stream(seed + 9 + i) for i in range(minus)]
-    expected = value.copy()
-    for s in added:
-        expected = expected ^ key_stream(s, value) if bits else expected + key_stream(s, value)
-    for s in taken:
-        expected = expected ^ key_stream(s, value) if bits else expected - key_stream(s, value)
-    same(cuda.masked(device(where).put(value), added, taken), expected, where)
-
-
-@everywhere
-@relaxed
 @given(seed=seeds, n=sizes, terms=st.lists(st.booleans(), max_size=6), bits=st.integers(0, 64))
 def test_a_product_of_bits_with_terms_and_the_planes_of_a_sum(
     where: str, seed: int, n: int, terms: list[bool], bits: int

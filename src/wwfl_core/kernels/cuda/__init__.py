@@ -12,7 +12,7 @@ from .elementwise import add, linear, mul_sum, scale, sub
 from .fixedpoint import decode, encode
 from .gemm import batched_matmul, matmul
 from .launch import Launcher, launcher_for
-from .prg import Stream, combined, masked, random_bytes, random_words
+from .prg import Stream, combined, random_bytes, random_words
 from .shim import ShimArray, asarray, asnumpy
 from .truncation import correction, left_bits, right_bits, shift_correct, truncate_left, truncate_right, wrap_message
 
@@ -35,7 +35,6 @@ __all__ = [
     "launcher_for",
     "left_bits",
     "linear",
-    "masked",
     "matmul",
     "mul_sum",
     "pack",

@@ -124,16 +124,6 @@ def _taken(group: Sequence[tuple[object, int]]) -> int:
     return sum(sign for _, sign in group)
 
 
-def masked(value: DeviceArray, plus: Sequence[Stream] = (), minus: Sequence[Stream] = ()) -> DeviceArray:
-    """value + sum F(plus) - sum F(minus), in one pass for up to three streams.
-
-    value: uint64 (sums modulo 2^64) or uint8 (packed bits, XOR), any shape. Returns a new array like it. A zero share
-    is `masked(z, [own], [following])`; what is left of a dealt value is `masked(value, minus=masks)`.
-    """
-    ring_or_bits(value, "masked")
-    return combined([value], (), plus, minus, shape=value.shape, dtype=value.dtype, launcher=launcher_for(value))
-
-
 def conjunction(x: DeviceArray, y: DeviceArray, *terms: DeviceArray | Stream | None) -> DeviceArray:
     """x AND y XOR all terms, of packed bits; a term that is None is left out."""
     streams = [t for t in terms if isinstance(t, Stream)]

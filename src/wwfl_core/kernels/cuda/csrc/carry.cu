@@ -18,9 +18,9 @@ template <class U> DEVICE void round_of(Level<U, 2> level, U* message, Stream s0
 }
 
 #define ROUND(name, U)                                                                                                \
-    KERNEL __launch_bounds__(THREADS) name(const U* g0, const U* g1, const U* p0, const U* p1, const U* z0, const U* z1, \
-                                           i64 k, i64 row, U* out_g0, U* out_g1, U* out_p0, U* out_p1, U* message,     \
-                                           STREAM(s0), STREAM(s1)) {                                                   \
+    KERNEL __launch_bounds__(THREADS) name(const U* g0, const U* g1, const U* p0, const U* p1, const U* z0,           \
+                                           const U* z1, i64 k, i64 row, U* out_g0, U* out_g1, U* out_p0, U* out_p1,   \
+                                           U* message, STREAM(s0), STREAM(s1)) {                                      \
         round_of<U>({{{g0, p0, z0, k, row}, {g1, p1, z1, k, row}}, {{out_g0, out_p0}, {out_g1, out_p1}}, k, row},      \
                     message, OPEN_STREAM(s0), OPEN_STREAM(s1));                                                        \
     }

@@ -1,11 +1,11 @@
 // Sums of arrays, a product and random streams: random elements, masked values, components of dealt values.
 #include "masked.cuh"
 
-// out = x y + a0 + a1 + .. - .. + F(s0) + .. - ..: x and y may be null; of at most 4 arrays the first `added` are added and the next `taken` ones
-// subtracted; of at most 3 streams likewise `plus` and `minus`. out may be one of the arrays.
+// out = x y + a0 + a1 + .. - .. + F(s0) + .. - ..: x and y may be null; of at most 4 arrays the first `added` are added
+// and the next `taken` ones subtracted, of at most 3 streams likewise `plus` and `minus`. out may be one of the arrays.
 template <class A>
-DEVICE void combine(const u64* x, const u64* y, const u64* a0, const u64* a1, const u64* a2, const u64* a3, u64* out, i64 bytes, i64 added,
-        i64 taken, i64 plus, i64 minus, Stream s0, Stream s1, Stream s2) {
+DEVICE void combine(const u64* x, const u64* y, const u64* a0, const u64* a1, const u64* a2, const u64* a3, u64* out,
+        i64 bytes, i64 added, i64 taken, i64 plus, i64 minus, Stream s0, Stream s1, Stream s2) {
     with_masks<A>(
         bytes,
         [&](u32 block, u64 words[8]) {

@@ -157,18 +157,20 @@ KERNEL __launch_bounds__(THREADS) inject_piece(const u8* mb, const u64* mx, cons
 #define EACH_EIGHT(block) for (i64 block = first_index(); 8 * block < n; block += stride())
 
 // CS1 and CS4: r* - F(e), with r* the top bit of r.
-KERNEL wrap_rest(const u64* r, u8* packed, i64 n, i64 f, STREAM(e)) {
+KERNEL __launch_bounds__(THREADS) wrap_rest(const u64* r, u8* packed, i64 n, i64 f, STREAM(e)) {
     const Stream stream = OPEN_STREAM(e);
     EACH_EIGHT(block) {
         u64 values[8];
         chacha20_block(stream, (u32)block, values);
+#pragma unroll
         for (int k = 0; k < 8; k++) values[k] = (8 * block + k < n ? r[8 * block + k] >> 63 : 0) - values[k];
         pack_eight(values, packed, block, n, f);
     }
 }
 
 // CS4: the same, and the seed sigma r* + F(s) with sigma = F(sg).
-KERNEL wrap_rest_and_seed(const u64* r, u8* rest, u8* seed, i64 n, i64 f, STREAM(e), STREAM(sg), STREAM(s)) {
+KERNEL __launch_bounds__(THREADS) wrap_rest_and_seed(const u64* r, u8* rest, u8* seed, i64 n, i64 f, STREAM(e),
+        STREAM(sg), STREAM(s)) {
     const Stream s0 = OPEN_STREAM(e), s1 = OPEN_STREAM(sg), s2 = OPEN_STREAM(s);
     EACH_EIGHT(block) {
         u64 sigma[8], values[8], seeds[8];
@@ -176,6 +178,7 @@ KERNEL wrap_rest_and_seed(const u64* r, u8* rest, u8* seed, i64 n, i64 f, STREAM
         chacha20_block(s1, (u32)(block / 64), sigma);
         chacha20_block(s2, (u32)block, seeds);
         const u64 bits = byte_of(sigma, block);
+#pragma unroll
         for (int k = 0; k < 8; k++) {
             const u64 high = 8 * block + k < n ? r[8 * block + k] >> 63 : 0;
             values[k] = high - values[k];
@@ -187,34 +190,40 @@ KERNEL wrap_rest_and_seed(const u64* r, u8* rest, u8* seed, i64 n, i64 f, STREAM
 }
 
 // An evaluator: c* e + F(u), with e packed or, where that is null, F(es).
-KERNEL wrap_share(const u64* c, const u8* e, u8* packed, i64 n, i64 f, STREAM(es), STREAM(u)) {
+KERNEL __launch_bounds__(THREADS) wrap_share(const u64* c, const u8* e, u8* packed, i64 n, i64 f, STREAM(es),
+        STREAM(u)) {
     const Stream s0 = OPEN_STREAM(es), s1 = OPEN_STREAM(u);
     EACH_EIGHT(block) {
         u64 factor[8], values[8];
         if (e) no_block(factor);
         else chacha20_block(s0, (u32)block, factor);
         chacha20_block(s1, (u32)block, values);
+#pragma unroll
         for (int k = 0; k < 8; k++) {
             const i64 i = 8 * block + k;
-            if (i >= n) break;
+            if (i >= n) continue;
             values[k] += ((c[i] - (1ull << 62)) >> 63) * (e ? unpacked(e, i, f, (n * f + 7) / 8) : factor[k]);
         }
         pack_eight(values, packed, block, n, f);
     }
 }
 
-// and then, with W = mine + theirs, its half (c >> f) - 2^(64 - f) (W + base) and its check value W + (1 - 2 flip) F(s).
-KERNEL wrap_conclude(const u64* c, const u8* mine, const u8* theirs, const u8* flip, u64* half, u8* check, i64 n, i64 f,
+// and then, with W = mine + theirs, its half (c >> f) - 2^(64 - f) (W + base), and its check value
+// W + (1 - 2 flip) F(s).
+KERNEL __launch_bounds__(THREADS) wrap_conclude(const u64* c, const u8* mine, const u8* theirs, const u8* flip,
+        u64* half, u8* check, i64 n, i64 f,
         STREAM(s)) {
     const Stream stream = OPEN_STREAM(s);
     const i64 bytes = (n * f + 7) / 8;
     EACH_EIGHT(block) {
         u64 values[8];
         chacha20_block(stream, (u32)block, values);
+#pragma unroll
         for (int k = 0; k < 8; k++) {
             const i64 i = 8 * block + k;
-            if (i >= n) break;
-            const u64 wrap = unpacked(mine, i, f, bytes) + unpacked(theirs, i, f, bytes), base = c[i] >> 63 | (c[i] >> 62 & 1);
+            if (i >= n) continue;
+            const u64 wrap = unpacked(mine, i, f, bytes) + unpacked(theirs, i, f, bytes);
+            const u64 base = c[i] >> 63 | (c[i] >> 62 & 1);
             half[i] = (c[i] >> f) - ((wrap + base) << (64 - f));
             values[k] = wrap + (bit(flip, i) ? 0 - values[k] : values[k]);
         }
@@ -223,15 +232,17 @@ KERNEL wrap_conclude(const u64* c, const u8* mine, const u8* theirs, const u8* f
 }
 
 // CS1's check value: d r* + (1 - 2 d) w + F(u1) + F(u2).
-KERNEL wrap_check(const u64* r, const u8* d, const u8* w, u8* packed, i64 n, i64 f, STREAM(u1), STREAM(u2)) {
+KERNEL __launch_bounds__(THREADS) wrap_check(const u64* r, const u8* d, const u8* w, u8* packed, i64 n, i64 f,
+        STREAM(u1), STREAM(u2)) {
     const Stream s1 = OPEN_STREAM(u1), s2 = OPEN_STREAM(u2);
     EACH_EIGHT(block) {
         u64 values[8];
         chacha20_block(s1, (u32)block, values);
         add_block<Ring>(s2, (u32)block, values);
+#pragma unroll
         for (int k = 0; k < 8; k++) {
             const i64 i = 8 * block + k;
-            if (i >= n) break;
+            if (i >= n) continue;
             const u64 seed = unpacked(w, i, f, (n * f + 7) / 8);
             values[k] += bit(d, i) ? (r[i] >> 63) - seed : seed;
         }

@@ -27,8 +27,8 @@ DEVICE void draw_and_store(const Stream& s, u32 block, u64* out, i64 bytes) {
     store_block(out, block, bytes, words);
 }
 
-// CS4 (l1, l2, l3): l1 = gamma3 ^ F(u1) ^ F(u2) ^ F(f2) of the product, w = gamma1 ^ gamma2 ^ F(s), and the drawn l2 = F(f2),
-// l3 = F(f3).
+// CS4 (l1, l2, l3): l1 = gamma3 ^ F(u1) ^ F(u2) ^ F(f2) of the product, w = gamma1 ^ gamma2 ^ F(s), and the drawn
+// l2 = F(f2), l3 = F(f3).
 template <class U>
 DEVICE void offline_of(Level<U, 3> level, U* l1, U* w, U* l2, U* l3, Stream u1, Stream u2, Stream f2, Stream s,
         Stream f3) {
@@ -58,7 +58,8 @@ BOTH_UNITS(offline, PARAMETERS, ARGUMENTS)
 #undef PARAMETERS
 #undef ARGUMENTS
 
-// CS1 (m, l1, l2): l1 as CS4, the check value v = w ^ F(u1) ^ F(u2) ^ (l1 ^ l2)_x m_y ^ m_x (l1 ^ l2)_y, and the drawn l2.
+// CS1 (m, l1, l2): l1 as CS4, the check value v = w ^ F(u1) ^ F(u2) ^ (l1 ^ l2)_x m_y ^ m_x (l1 ^ l2)_y, and the drawn
+// l2.
 template <class U>
 DEVICE void check_of(Level<U, 3> level, const U* w, U* l1, U* v, U* l2, Stream u1, Stream u2, Stream f2) {
     level.merge();

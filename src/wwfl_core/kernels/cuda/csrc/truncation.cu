@@ -30,7 +30,8 @@ DEVICE Two<Ring> sum_of(const u64* first, const u64* second, i64 i, i64 bytes) {
 
 // The message of either side: its private bit, packed and masked. left: 1 for a's star bit, 0 for b's top bit. A warp
 // makes 64 bytes, for which it needs one block of the mask's stream.
-KERNEL wrap_message(const u64* first, const u64* second, const u8* mask, u8* message, i64 n, i64 left, STREAM(hiding)) {
+KERNEL __launch_bounds__(THREADS) wrap_message(const u64* first, const u64* second, const u8* mask, u8* message,
+        i64 n, i64 left, STREAM(hiding)) {
     const Stream stream = OPEN_STREAM(hiding);
     const int lane = threadIdx.x & 31;
     for (i64 chunk = first_index() >> 5; 512 * chunk < n; chunk += stride() >> 5) {
@@ -103,7 +104,7 @@ KERNEL __launch_bounds__(THREADS) truncate_right(const u64* first, const u64* se
 
 // The helper's correction F(alpha) F(beta) - F(c0) for n elements, `width` bits each, packed. A lane makes 8 elements,
 // which are `width` bytes.
-KERNEL correction(u8* packed, i64 n, i64 width, STREAM(alpha), STREAM(beta), STREAM(c0)) {
+KERNEL __launch_bounds__(THREADS) correction(u8* packed, i64 n, i64 width, STREAM(alpha), STREAM(beta), STREAM(c0)) {
     const Stream s0 = OPEN_STREAM(alpha), s1 = OPEN_STREAM(beta), s2 = OPEN_STREAM(c0);
     for (i64 block = first_index(); 8 * block < n; block += stride()) {
         u64 a[8], b[8], values[8];
