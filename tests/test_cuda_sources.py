@@ -22,10 +22,8 @@ from wwfl_core.kernels.cuda import launch, residues, shim
 PYTHON_FILES = sorted(Path(launch.__file__).parent.glob("*.py"))
 TARGETS = ["sm_90"]
 CUPY_OPTIONS = ("--device-as-default-execution-space",)  # what CuPy adds to ours
-SPILLED = {
-    "gemm": 72,
-    "check_ring": 32,
-}  # bytes per thread, of kernels that need a few more registers than they may use
+# Bytes per thread, of kernels that need a few more registers than they may use.
+SPILLED = {"gemm": 72, "check_ring": 32, "check_bytes": 8, "offline_bytes": 48}
 
 
 def entries(ptx: str) -> set[str]:
