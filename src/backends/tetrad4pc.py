@@ -142,7 +142,7 @@ class Tetrad4PC(MPCBackend):
         """
         op, n = self.party.op("truncate"), numel(shape)
         words, flags = (BITS, (packed(n * bits),)), (BITS, (packed(n),))
-        u = op.mask(RING, shape, plus=[(key, name) for key, name in ((K1, "u1"), (K2, "u2")) if self.me in key])
+        u = self._mask_sum(op, RING, shape)
         e = op.mask(RING, shape, plus=[(K1, "e1")]) if self.me in K1 else None
         sigma = op.mask(*flags, plus=[(K3, "sg")]) if self.me in K3 else None
         s = op.mask(RING, shape, plus=[(K3, "s")]) if self.me in K3 else None
@@ -217,7 +217,7 @@ class Tetrad4PC(MPCBackend):
     ) -> tuple[Components, Components, dict[int, Array]]:
         """g and p after the last product, and the next one: `bilinear` over the steps of a level."""
         op = self.party.op(AND.name)
-        u = op.mask(BITS, size, plus=[(key, name) for key, name in ((K1, "u1"), (K2, "u2")) if self.me in key])
+        u = self._mask_sum(op, BITS, size)
         s = op.mask(BITS, size, plus=[(K3, "s")]) if self.me in K3 else None
         of_c = TableDealing(self, EVALUATORS, "deal", ONLINE, BITS, size)
         of_r = TableDealing(self, OFFLINE_PAIR, "deal", OFFLINE, BITS, size)
@@ -280,6 +280,10 @@ class Tetrad4PC(MPCBackend):
             self._expect_check_value(op, both + times_sign(s, m))
             result = both + kernels.expand(m, n)
         return self.deal_sum([(result, EVALUATORS, ONLINE)], (n,), name="bit_to_ring", more=u).reshape(*shape)
+
+    def _mask_sum(self, op: Op, algebra: Algebra, shape: Shape) -> Mask:
+        """u1 (K1) + u2 (K2), as far as this party knows them."""
+        return op.mask(algebra, shape, plus=[(key, name) for key, name in ((K1, "u1"), (K2, "u2")) if self.me in key])
 
     def _masks(self, op: Op, algebra: Algebra, shape: Shape) -> dict[int, Mask]:
         """u1 (K1) and u2 (K2), as far as this party knows them."""

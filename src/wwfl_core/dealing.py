@@ -23,7 +23,7 @@ Made = Callable[[Array | Hiding | None], Array]
 
 
 class Dealing(ABC):
-    """One `deal` in its steps, so that `deal_many` can interleave several: send, receive, compare, share."""
+    """One `deal` in its steps, so that several can be interleaved: send, receive, compare, and then its terms."""
 
     def __init__(
         self, mpc: MPCBackend, dealers: Sequence[int], name: str, phase: Phase, algebra: Algebra, shape: Shape
