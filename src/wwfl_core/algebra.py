@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -108,13 +108,21 @@ class Algebra(ABC):
     def combined(self, plus: Sequence[Array | Hiding], minus: Sequence[Array | Hiding] = ()) -> Array:
         """sum(plus) - sum(minus) of at least one array or mask, all of one shape; with a mask that a device need not
         store, in one pass."""
-        arrays: list[Array] = []
         for term in (*plus, *minus):
             if isinstance(term, Hiding):
                 return term.combined(plus, minus)
-            arrays.append(term)
-        added, taken = arrays[: len(plus)], arrays[len(plus) :]
-        return reduce(self.sub, taken, self.sum(added)) if added else self.neg(self.sum(taken))
+        return self.difference(cast(Sequence[Array], plus), cast(Sequence[Array], minus))
+
+    def difference(self, plus: Sequence[Array], minus: Sequence[Array]) -> Array:
+        """sum(plus) - sum(minus) of at least one array."""
+        if not plus:
+            return self.neg(self.sum(minus))
+        total = plus[0]
+        for term in plus[1:]:
+            total = self.add(total, term)
+        for term in minus:
+            total = self.sub(total, term)
+        return total
 
     @abstractmethod
     def add(self, a: Array, b: Array) -> Array: ...
@@ -135,7 +143,10 @@ class Algebra(ABC):
 
     def sum(self, terms: Sequence[Array]) -> Array:
         """Sum of at least one array."""
-        return reduce(self.add, terms)
+        total = terms[0]
+        for term in terms[1:]:
+            total = self.add(total, term)
+        return total
 
 
 class _Ring64(Algebra):

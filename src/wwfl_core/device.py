@@ -68,11 +68,8 @@ class Device(ABC):
 
     def mask(self, algebra: Algebra, plus: Sequence[Draw], minus: Sequence[Draw]) -> Array | Hiding:
         """sum of `plus` - sum of `minus`, of at least one draw: an array, or what adds it without ever storing it."""
-        positive, negative = ([d.array() for d in draws] for draws in (plus, minus))
-        if not negative:
-            return algebra.sum(positive)
-        taken = algebra.sum(negative)
-        return algebra.sub(algebra.sum(positive), taken) if positive else algebra.neg(taken)
+        added, taken = [d.array() for d in plus], [d.array() for d in minus]
+        return algebra.difference(added, taken)
 
     def working(self) -> AbstractContextManager[Any]:
         """Everything that a party does happens in here."""

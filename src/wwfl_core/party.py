@@ -177,15 +177,12 @@ class Op:
     def mask(self, algebra: Algebra, shape: Shape, plus: Streams = (), minus: Streams = ()) -> Array | Hiding:
         """The sum of streams `plus` minus the sum of streams `minus`, each named by (subset, label) as in `random`, for
         `Bilinear.masked` or `masked`: an array on the host; on a device it may be made by the kernel that adds it."""
-        party = self.party
+        device = self.party.device
+        return device.mask(algebra, self._draws(plus, algebra, shape), self._draws(minus, algebra, shape))
 
-        def draws(streams: Streams) -> list[Draw]:
-            return [
-                Draw(party.prg(frozenset(subset)), self.number, label, algebra, shape, party.device)
-                for subset, label in streams
-            ]
-
-        return party.device.mask(algebra, draws(plus), draws(minus))
+    def _draws(self, streams: Streams, algebra: Algebra, shape: Shape) -> list[Draw]:
+        prg, device = self.party.prg, self.party.device
+        return [Draw(prg(frozenset(s)), self.number, label, algebra, shape, device) for s, label in streams]
 
     def send(self, to: int, value: Array, phase: Phase = ONLINE) -> None:
         """Sends an array to a party of the cluster; never waits for it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .algebra import Algebra
 from .arrays import Array, Shape
@@ -66,8 +66,7 @@ class Prg:
         return op.to_bytes(8, "little") + code.ljust(MAX_LABEL, b"\0")
 
 
-@dataclass(frozen=True)
-class Draw:
+class Draw(NamedTuple):
     """Uniform elements that a device may make where it needs them: `prg.draw` with these arguments, not done yet."""
 
     prg: Prg
