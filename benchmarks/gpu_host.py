@@ -8,6 +8,9 @@ view. Counted is one LeNet step (forward, loss gradient, backward, update) of al
 kernels are not executed here: what is called never depends on values, since those are secret. What CuPy would compute
 or copy is a call; what NumPy returns as a window into an argument is a view. Launches do not depend on the batch, calls
 hardly: operands that begin in the middle of 16 bytes are copied first.
+
+What no count shows is the protocols' own Python between the launches. About that much is what a step of one image takes
+on the host, whose arithmetic is next to nothing: `host_s`, the least of several runs, in seconds of one core.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import argparse
 import json
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -164,16 +168,33 @@ def counting() -> Iterator[Tally]:
         yield tally
 
 
-def count(protocol: str, batch: int = BATCH) -> Tally:
-    """One LeNet step of all parties of a protocol."""
+@contextmanager
+def lenet(protocol: str, batch: int, device: str) -> Iterator[Callable[[], object]]:
+    """One LeNet step of all parties of a protocol, to be called."""
     layers, initial = trace(lenet5(0))
-    layers, rng = pool_first(layers), np.random.default_rng(0)
-    with LocalCluster(PROTOCOLS[protocol](), name=protocol, device="shim") as cluster:
+    layers, rng = pool_first(layers), np.random.default_rng(0)  # public: what is counted does not depend on values
+    with LocalCluster(PROTOCOLS[protocol](), name=protocol, device=device) as cluster:
         params = {key: cluster.share(value) for key, value in initial.items()}
         x, labels = cluster.share(rng.random((batch, 1, 32, 32))), cluster.share(np.eye(10)[np.arange(batch) % 10])
-        with counting() as tally:
-            cluster.run(step, layers, params, x, labels)
+        yield lambda: cluster.run(step, layers, params, x, labels)
+
+
+def count(protocol: str, batch: int = BATCH) -> Tally:
+    """What one step asks for."""
+    with lenet(protocol, batch, "shim") as run, counting() as tally:
+        run()
     return tally
+
+
+def host_seconds(protocol: str, repeats: int = 20) -> float:
+    """Seconds of one core that a step of one image takes on the host, all parties."""
+    found: list[float] = []
+    with lenet(protocol, 1, "cpu") as run:
+        for _ in range(repeats):
+            begun = time.process_time()
+            run()
+            found.append(time.process_time() - begun)
+    return min(found)
 
 
 def measure(protocol: str) -> dict[str, Any]:
@@ -186,6 +207,7 @@ def measure(protocol: str) -> dict[str, Any]:
     return {
         "protocol": protocol,
         "parties": PROTOCOLS[protocol]().sharing.parties,
+        "host_s": host_seconds(protocol),
         "totals": dict(tally.kinds),
         "launches": named("launch"),
         "calls": named("call"),
@@ -202,6 +224,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = [measure(name) for name in args.protocols.split(",")]
     for row in rows:
         print(f"{row['protocol']}, {row['parties']} parties, one LeNet step: {row['totals']}")
+        print(f"  {row['host_s']:.3f} s of Python")
         for kind in ("launches", "calls"):
             print(f"  {kind}: " + ", ".join(f"{n} {name}" for name, n in row[kind].items()))
         for n, kind, name, where in row["sites"]:

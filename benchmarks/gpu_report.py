@@ -81,7 +81,8 @@ arrays, silent copies to the host, methods of ufuncs). Times of the emulation me
 
 - No CUDA graphs; every kernel is a launch. A graph per round segment needs the operation numbers of masks in memory of
   the device, where they are arguments of the launch now (a replayed graph would draw the same masks again), and buffers
-  that stay where they are between rounds. Neither is worth building before launches have been timed.
+  that stay where they are between rounds. It would save what starting kernels costs, not the Python between them, which
+  runs again in every step and is the larger part (below).
 - The tensor kernel uses `mma.sync`, not Hopper's `wgmma`, which has a higher peak.
 - Convolutions unfold their patches in memory (`im2col`).
 - The sizes from which the tensor kernel and the residues are chosen are estimates until they are measured.
@@ -98,7 +99,9 @@ HOST = """
 The host starts every kernel, and the parties of one process share one interpreter, so a step takes at least what
 starting takes. One LeNet step, batch {batch}, all parties, counted without a GPU (commit {commit}):
 `python -m benchmarks.gpu_host --json benchmarks/results/gpu_host.json`. An array call is something that CuPy computes
-or copies for `np.add` and the like; a test keeps launches and calls from growing.
+or copies for `np.add` and the like; a test keeps launches and calls from growing. The last column is what a step of
+one image takes of one core with NumPy, where arithmetic is next to nothing: about what the protocols' own Python costs,
+on the machine of the counts ({cpu}). It bounds a step of all parties in one process from below, on any GPU.
 
 """
 
@@ -278,13 +281,15 @@ def _splits(rows: Sequence[dict[str, Any]]) -> str:
 def counted(counts: dict[str, Any]) -> str:
     """The section on what the host does."""
     rows = counts["rows"]
-    head = ["protocol", "parties", "launches", "array calls", "views", "allocations", "launches and calls per party"]
+    head = ["protocol", "parties", "launches", "array calls", "views", "allocations"]
+    head += ["launches and calls per party", "ms of Python"]
     body = []
     for row in rows:
         kinds = [row["totals"][kind] for kind in ("launch", "call", "view", "allocation")]
         each = round((kinds[0] + kinds[1]) / row["parties"])
-        body.append([row["protocol"], str(row["parties"]), *(f"{n:,}" for n in kinds), f"{each:,}"])
-    text = HOST.format(batch=counts["batch"], commit=counts["machine"]["commit"]) + table(head, body) + "\n"
+        found = [*kinds, each, round(1000 * row["host_s"])]
+        body.append([row["protocol"], str(row["parties"]), *(f"{n:,}" for n in found)])
+    text = HOST.format(batch=counts["batch"], **counts["machine"]) + table(head, body) + "\n"
     for row in rows:
         asked = ", ".join(f"`{where}` {n}" for n, where in row["askers"])
         text += f"\nMost launches and calls in {row['protocol']} are for: {asked}.\n"

@@ -159,7 +159,7 @@ class MPCBackend(ABC):
 
     def deal(
         self,
-        value: Array | None,
+        value: Array | Made | None,
         dealers: Sequence[int],
         shape: Shape,
         algebra: Algebra | None = None,
@@ -167,7 +167,8 @@ class MPCBackend(ABC):
         phase: Phase = ONLINE,
         name: str = "deal",
     ) -> Share:
-        """A value (elements of `algebra`, by default that of numbers) that all `dealers` know becomes shared.
+        """A value (elements of `algebra`, by default that of numbers) that all `dealers` know becomes shared. It may be a
+        function of the mask to take from it (`dealing.Made`).
 
         Masks come from PRG keys; one component is computed and sent to those of its holders who are not dealers (one
         round, or none). In a malicious-secure sharing, several dealers vouch for each other, and the receivers of a

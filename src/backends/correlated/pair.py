@@ -10,6 +10,7 @@ from wwfl_core import kernels, truncation
 from wwfl_core.algebra import RING
 from wwfl_core.arrays import U8, U64, Array
 from wwfl_core.dealing import Made
+from wwfl_core.errors import Misuse
 from wwfl_core.fused import Components, Mask, one_pass
 from wwfl_core.party import Op
 
@@ -34,6 +35,8 @@ def truncate(op: Op, pair: Pair, word: Components, bits: int, mask: Mask, c: Mas
     `mask` is alpha or beta, packed; `c` is c0 at X, and c1 at Y, of which `bits` bits each are packed. Online 1 bit
     each way, 1 round.
     """
+    if not isinstance(word, tuple):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise Misuse(f"truncate: the word is given as a tuple of its summands, not as {type(word).__name__}")
     left = op.party.index == pair[0]
     mine = truncation.wrap_message(word, mask, left=left)
     theirs = exchange(op, pair, mine)
