@@ -178,7 +178,7 @@ class MPCBackend(ABC):
 
     def deal_many(
         self,
-        jobs: Sequence[tuple[Array | None, Sequence[int]]],
+        jobs: Sequence[tuple[Array | Made | None, Sequence[int]]],
         shape: Shape,
         algebra: Algebra | None = None,
         *,
