@@ -167,8 +167,9 @@ class MPCBackend(ABC):
         phase: Phase = ONLINE,
         name: str = "deal",
     ) -> Share:
-        """A value (elements of `algebra`, by default that of numbers) that all `dealers` know becomes shared. It may be a
-        function of the mask to take from it (`dealing.Made`).
+        """A value (elements of `algebra`, by default that of numbers) that all `dealers` know becomes shared.
+
+        It may also be given as a function of the mask to take from it (`dealing.Made`).
 
         Masks come from PRG keys; one component is computed and sent to those of its holders who are not dealers (one
         round, or none). In a malicious-secure sharing, several dealers vouch for each other, and the receivers of a
