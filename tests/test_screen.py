@@ -11,7 +11,7 @@ from backends import Additive2PC, Plain, Replicated3PC
 from backends.real import Real
 from helpers import rng, share_words
 from wwfl.aggregation import FedAvgM, FLTrust, Inputs, Krum, MultiKrum, NormClipping, Screened, TrimmedMean, plain
-from wwfl.aggregation.screen import FAR, MARGIN, NEAR, PIECE, coefficients, short
+from wwfl.aggregation.screen import FAR, NEAR, PIECE, coefficients, short
 from wwfl_core import LocalCluster, MPCBackend, SharedTensor
 from wwfl_core.errors import ConfigError, Misuse
 
@@ -19,6 +19,7 @@ COIN = bytes(range(32))
 F = 20
 LIMIT = 2.0 ** (31 - F)
 ONE = 1 << F
+MARGIN = 16.4  # how much shorter than the limit an update must be to pass for sure
 
 
 def verdicts(mpc: MPCBackend, words: np.ndarray, limit: float) -> Any:

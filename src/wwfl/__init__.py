@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Median,
         MultiKrum,
         NormClipping,
+        Screened,
         TrimmedMean,
         TrimmedMeanVariant,
     )
@@ -59,6 +60,7 @@ _HOME = {
     "Median": "wwfl.aggregation",
     "MultiKrum": "wwfl.aggregation",
     "NormClipping": "wwfl.aggregation",
+    "Screened": "wwfl.aggregation",
     "TrimmedMean": "wwfl.aggregation",
     "TrimmedMeanVariant": "wwfl.aggregation",
     "attack": "wwfl.attacks",
@@ -118,6 +120,7 @@ __all__ = [
     "RevealPolicy",
     "Round",
     "Schedule",
+    "Screened",
     "Servers",
     "Tetrad4PC",
     "TrimmedMean",

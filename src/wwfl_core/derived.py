@@ -266,11 +266,6 @@ def inject(mpc: MPCBackend, b: Share, x: Share) -> Share:
     return mpc.bilinear(MUL, mpc.bit_to_ring(b, x.shape), x)
 
 
-def expand_at(share: Share, component: int, n: int, shape: Shape) -> U64:
-    """One component of a packed Boolean share as 0/1 words."""
-    return kernels.expand(share.parts[component], n).reshape(shape)
-
-
 def coin(mpc: MPCBackend, reason: str) -> bytes:
     """Blum's coin for n parties: commit to r_i, confirm the commitments, open, hash everything."""
     party = mpc.party

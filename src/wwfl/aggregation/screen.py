@@ -35,8 +35,6 @@ NEAR = 40
 """Sums per piece, each of which a word that is too large passes with probability 1/2."""
 FAR = 134
 """Signed sums per update, each of which one that is too long passes with probability 13/16."""
-MARGIN = 16.4
-"""Updates this many times shorter than the limit are never refused (but with probability 2^-40)."""
 
 
 @dataclass(frozen=True)
