@@ -63,7 +63,6 @@ class Additive2PCOT(Additive2PC):
         "bit_to_ring": DeclaredCost(lambda s: 96 * s.n + TELL, 2, 1),  # (the bit is made in a run before)
         "inject": DeclaredCost(lambda s: 256 * s.n + TELL, 130, 1),
     }
-    transfers: Transferred  # the supply
 
     def __init__(self, *, helper: bool = False, frac_bits: int = 20) -> None:
         if helper:
@@ -72,8 +71,14 @@ class Additive2PCOT(Additive2PC):
 
     def at(self, party: Party) -> Self:
         bound = super().at(party)
-        bound.supply = bound.transfers = Transferred(party, PAIR)
+        bound.supply = Transferred(party, PAIR)
         return bound
+
+    @property
+    def transfers(self) -> Transferred:
+        """The supply, which is of this kind here."""
+        assert isinstance(self.supply, Transferred)
+        return self.supply
 
     # ------------------------------------------------------------------ comparison
 

@@ -117,9 +117,7 @@ class Algebra(ABC):
         """sum(plus) - sum(minus) of at least one array."""
         if not plus:
             return self.neg(self.sum(minus))
-        total = plus[0]
-        for term in plus[1:]:
-            total = self.add(total, term)
+        total = self.sum(plus)
         for term in minus:
             total = self.sub(total, term)
         return total

@@ -158,6 +158,14 @@ def check_device(value: Any, name: str, dtype: type[np.generic], ndim: int | Non
     return launcher
 
 
+def sized(value: Any, name: str, n: int) -> DeviceArray:
+    """`plain` words, of which there must be n."""
+    words = plain(value, name, np.uint64)
+    if words.size != n:
+        raise Misuse(f"{name} must have {n} elements, not shape {words.shape}")
+    return words
+
+
 def plain(value: Any, name: str, dtype: type[np.generic], ndim: int | None = None) -> DeviceArray:
     """Checked, and C-contiguous at an address that is a multiple of 16 bytes; copied where it is not."""
     launcher = check_device(value, name, dtype, ndim)

@@ -12,7 +12,7 @@ import numpy as np
 from wwfl_core.errors import Misuse
 
 from .bits import packed_bits
-from .launch import DeviceArray, launcher_for, over, plain
+from .launch import DeviceArray, launcher_for, over, plain, sized
 from .prg import Stream, check_length, ring_or_bits, same_kind, stream_args
 
 Components = tuple[DeviceArray, DeviceArray]
@@ -39,7 +39,7 @@ def lift(b: Components, n: int, mask: Stream, x: Components | None = None) -> De
     """
     bits = [packed_bits(part, n, "b") for part in b]
     rows = 1 if x is None else 2
-    words: Sequence[DeviceArray | int] = (0, 0) if x is None else [_flat(part, n, "x") for part in x]
+    words: Sequence[DeviceArray | int] = (0, 0) if x is None else [sized(part, "x", n) for part in x]
     out = launcher_for(bits[0]).empty((n,) if x is None else (2, n), np.uint64)
     check_length(out.nbytes)
     over("replicated.cu", "lift", -(-out.nbytes // 64), [*bits, *words, out, n, rows, *mask.args()], out)
@@ -69,16 +69,9 @@ def inject(
     if not 1 <= len(rest) <= 2:
         raise Misuse(f"inject takes one or two components of rest, not {len(rest)}")
     both, third = plain(u_and_d, "u_and_d", np.uint64), plain(x3, "x3", np.uint64)
-    others: list[DeviceArray | int] = [_flat(part, n, "rest") for part in rest]
+    others: list[DeviceArray | int] = [sized(part, "rest", n) for part in rest]
     out = launcher_for(third).empty(third.shape, np.uint64)
     check_length(out.nbytes)
     args = [both, third, packed_bits(v, n, "v"), *others, *[0] * (2 - len(others)), out, n, int(hiding is not None)]
     over("replicated.cu", "inject", -(-n // 8), [*args, *stream_args(hiding)], third)
     return out
-
-
-def _flat(part: DeviceArray, n: int, name: str) -> DeviceArray:
-    source = plain(part, name, np.uint64)
-    if source.size != n:
-        raise Misuse(f"{name} must have {n} elements, not shape {source.shape}")
-    return source

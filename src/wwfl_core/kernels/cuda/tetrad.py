@@ -14,7 +14,7 @@ from wwfl_core.errors import Misuse
 from wwfl_core.kernels._lazy import check_int
 
 from .bits import packed_bits, packed_words
-from .launch import DeviceArray, launcher_for, over, plain
+from .launch import DeviceArray, launcher_for, over, plain, sized
 from .prg import Stream, check_length, ring_or_bits, same_kind, source_args, stream_args, streams_args
 
 Parts = Mapping[str, DeviceArray]
@@ -77,21 +77,14 @@ def gated(
     at most three arrays are added, uint64 of n elements."""
     if len(added) > 3:
         raise Misuse(f"gated adds at most 3 arrays, not {len(added)}")
-    factor, stream = (0, stream_args(None)) if x is None else source_args(x, lambda a: _words(a, n, "x"))
-    arrays = [_words(a, n, "added") for a in added]
+    factor, stream = (0, stream_args(None)) if x is None else source_args(x, lambda a: sized(a, "x", n))
+    arrays = [sized(a, "added", n) for a in added]
     bits = packed_bits(v, n, "v")
     out = launcher_for(bits).empty((n,), np.uint64)
     check_length(out.nbytes)
     args = [bits, factor, *arrays, *[0] * (3 - len(arrays)), out, n, coefficient, int(isinstance(x, Stream))]
     over(SOURCE, "gated", -(-n // 8), [*args, int(hiding is not None), *stream, *stream_args(hiding)], bits)
     return out
-
-
-def _words(array: DeviceArray, n: int, name: str) -> DeviceArray:
-    words = plain(array, name, np.uint64)
-    if words.size != n:
-        raise Misuse(f"{name} must have {n} elements, not shape {words.shape}")
-    return words
 
 
 def products(xs: Sequence[DeviceArray], ys: Sequence[DeviceArray], hiding: Stream) -> DeviceArray:
