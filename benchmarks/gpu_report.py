@@ -101,7 +101,8 @@ starting takes. One LeNet step, batch {batch}, all parties, counted without a GP
 `python -m benchmarks.gpu_host --json benchmarks/results/gpu_host.json`. An array call is something that CuPy computes
 or copies for `np.add` and the like; a test keeps launches and calls from growing. The last column is what a step of
 one image takes of one core with NumPy, where arithmetic is next to nothing: about what the protocols' own Python costs,
-on the machine of the counts ({cpu}). It bounds a step of all parties in one process from below, on any GPU.
+on the machine of the counts ({cpu}). A step of all
+parties in one process takes at least about that long on such a host, whatever the GPU.
 
 """
 
