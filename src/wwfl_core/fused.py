@@ -9,7 +9,7 @@ takes over for elementwise products of arrays of one shape on a device, if masks
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from importlib import import_module
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -46,8 +46,11 @@ def fused(*kernels: str) -> Callable[[Step[X, P, R]], Step[X, P, R]]:
                 return step(f, algebra, x, y, *args, **kwargs)
             operands: list[Any] = [a for a in args if not isinstance(a, Hiding)]
             masks = [a for a in args if isinstance(a, Hiding)]
+            first = next(iter(_arrays(x)))
             results = [
-                _kernel(name)(x, y, *operands, *(s for i in chosen or range(len(masks)) for s in masks[i].streams))
+                _started(name, first)(
+                    x, y, *operands, *(s for i in chosen or range(len(masks)) for s in masks[i].streams)
+                )
                 for name, chosen in plans
             ]
             return cast(R, results[0] if len(results) == 1 else tuple(results))
@@ -66,13 +69,13 @@ def one_pass(kernel: str) -> Callable[[Callable[P, R]], Callable[..., R]]:
         @wraps(step)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
             first: Any = cast(Components, args[0])[0] if isinstance(args[0], tuple) else args[0]
-            if not isinstance(first, Hiding) and on_host(first):
+            if _stepwise(first):
                 return step(*args, **kwargs)
             operands: list[Any] = []
             for a in args:
                 operands += a.streams if isinstance(a, Hiding) else [a]
             place = {"launcher": first.launcher} if isinstance(first, Hiding) else {}
-            return cast(R, _kernel(kernel)(*operands, **kwargs, **place))
+            return cast(R, _started(kernel, first)(*operands, **kwargs, **place))
 
         return run
 
@@ -81,9 +84,20 @@ def one_pass(kernel: str) -> Callable[[Callable[P, R]], Callable[..., R]]:
 
 def _takes_over(f: Bilinear, algebra: Algebra, x: Parts, y: Parts, operands: Sequence[Any]) -> bool:
     arrays = [*_arrays(x), *_arrays(y)]
-    if on_host(arrays[0]) or type(f) is not Mul or np.dtype(algebra.dtype) not in ELEMENTS:
+    if _stepwise(arrays[0]) or type(f) is not Mul or np.dtype(algebra.dtype) not in ELEMENTS:
         return False
     return any(isinstance(o, Hiding) for o in operands) and all(a.shape == arrays[0].shape for a in arrays)
+
+
+def _stepwise(first: Any) -> bool:
+    """Whether a step runs as it is written: on the host, or recorded for the host (`wwfl_core.recording`)."""
+    return not isinstance(first, Hiding) and (getattr(first, "stepwise", False) or on_host(first))
+
+
+def _started(name: str, first: Any) -> Callable[..., Any]:
+    """The kernel of this name, as the operand has it called: at once, or through what records it."""
+    kernel, recorder = _kernel(name), getattr(first, "recorder", None)
+    return kernel if recorder is None else partial(recorder.call, kernel)
 
 
 def _arrays(parts: Parts) -> Iterable[Array]:

@@ -58,6 +58,8 @@ class Party:
         self.guard: Guard | None = None
         # What programs keep at this server between commands, by name; it never leaves the server.
         self.notes: dict[str, Any] = {}
+        # Programs that this party has recorded (`wwfl_core.recording`), the one used last at the end.
+        self.recordings: dict[Any, Any] = {}
         self._prgs: dict[frozenset[int], Prg] = {}
         self._scope = ""
 

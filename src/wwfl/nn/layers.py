@@ -175,7 +175,8 @@ class Tape:
 
 
 class Network:
-    """A model as a list of layer descriptions; parameters are passed in, so one network serves many models."""
+    """A model as a list of layer descriptions; parameters are passed in, so one network serves many models. Networks of
+    equal layers are equal."""
 
     TRAINING: ClassVar[Mapping[type[spec.Layer], type[Layer]]] = {
         spec.Conv2d: ConvLayer,
@@ -200,6 +201,12 @@ class Network:
         self._steps = _steps(self.layers)
         self._takers = Counter(i for step in self._steps for i in step.inputs)
         self._last = len(self._steps) - 1
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and (other.layers, other.int_bits) == (self.layers, self.int_bits)
+
+    def __hash__(self) -> int:
+        return hash((tuple(self.layers), self.int_bits))
 
     def forward(self, x: SharedTensor, params: Params) -> tuple[SharedTensor, Tape]:
         """Evaluation mode: logits, and an empty tape (there is no way back). Batch norms use the running statistics.

@@ -11,6 +11,7 @@ import numpy as np
 from wwfl_core.backend import MPCBackend
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.ops import one_hot_argmax, softmax
+from wwfl_core.recording import recorded
 from wwfl_core.tensor import SharedTensor, concatenate, weighted_sum
 
 from .layers import Network, Params
@@ -126,10 +127,25 @@ def train(
     """
     for batch in batches:
         rows = np.asarray(batch, np.intp)
-        grads, params = _learn(network, params, images[rows], one_hot[rows])
-        with mpc.scope("update"):
-            params, velocity = sgd.update(params, grads, velocity, len(rows), anchor)
+        params, velocity = sgd_step(mpc, network, sgd, params, velocity, images[rows], one_hot[rows], anchor)
     return params, velocity
+
+
+@recorded
+def sgd_step(
+    mpc: MPCBackend,
+    network: Network,
+    sgd: SGD,
+    params: Params,
+    velocity: Velocity | None,
+    images: SharedTensor,
+    one_hot: SharedTensor,
+    anchor: Params | None = None,
+) -> tuple[Params, Velocity | None]:
+    """One step of `train`, on one batch: new parameters and momentum. Steps alike are recorded and repeated."""
+    grads, params = _learn(network, params, images, one_hot)
+    with mpc.scope("update"):
+        return sgd.update(params, grads, velocity, len(images), anchor)
 
 
 def count_correct(network: Network, params: Params, images: SharedTensor, one_hot: SharedTensor) -> SharedTensor:

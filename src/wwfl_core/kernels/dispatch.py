@@ -18,27 +18,36 @@ R = TypeVar("R")
 CUDA = "wwfl_core.kernels.cuda"
 
 
-def device_kernels(argument: Any) -> Any:
-    """The kernels for an argument: None for NumPy arrays and for whatever the host's kernel will refuse.
-
-    An argument is an array, or the sequence of pairs that products take.
-    """
-    first = argument
+def first_array(argument: Any) -> Any:
+    """The array that decides: an argument is one, or the sequence of pairs that products take."""
+    first: Any = argument
     while isinstance(first, list | tuple) and first:
         first = cast(Any, first)[0]
-    kind = cast(Any, type(first))  # pyright: ignore[reportUnknownArgumentType]
+    return cast(Any, first)
+
+
+def device_kernels(argument: Any) -> Any:
+    """The kernels for an argument: None for NumPy arrays and for whatever the host's kernel will refuse."""
+    kind = cast(Any, type(first_array(argument)))
     if kind is np.ndarray or not hasattr(sys.modules[kind.__module__], "asnumpy"):
         return None
     return import_module(CUDA)
 
 
 def by_array(fn: Callable[P, R]) -> Callable[P, R]:
-    """Decorator of a public kernel: a device's arrays go to the kernel of the same name there."""
+    """Decorator of a public kernel: a device's arrays go to the kernel of the same name there, and arrays whose
+    operations are recorded (`wwfl_core.recording`) to their recorder."""
     name = fn.__name__
 
     @wraps(fn)
     def dispatched(*args: P.args, **kwargs: P.kwargs) -> R:
-        kernels = device_kernels(args[0] if args else None)
-        return fn(*args, **kwargs) if kernels is None else getattr(kernels, name)(*args, **kwargs)
+        first = first_array(args[0] if args else None)
+        if type(first) is np.ndarray:
+            return fn(*args, **kwargs)
+        recorder = getattr(first, "recorder", None)
+        if recorder is not None:
+            return recorder.kernel(fn, dispatched, *args, **kwargs)
+        kernels = device_kernels(first)
+        return fn(*args, **kwargs) if kernels is None else getattr(kernels, name, fn)(*args, **kwargs)
 
     return dispatched

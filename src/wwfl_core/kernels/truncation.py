@@ -69,6 +69,7 @@ def shift_correct(a: U64, f: int, wrap: U64) -> U64:
     return _shifted(_shift_correct, a, f, wrap)
 
 
+@by_array
 def star_bits(a: U64) -> U64:
     """The first of `left_bits` alone, in half the memory traffic. On the host: devices compute it inside a step."""
     flat = plain_u64(a, "a")
@@ -77,6 +78,7 @@ def star_bits(a: U64) -> U64:
     return star
 
 
+@by_array
 def shift_left_half(a: U64, f: int, wrap: U64) -> U64:
     """`shift_correct` with wrap + [a >= 2^62], the second of `left_bits`, in one pass. On the host, as `star_bits`."""
     return _shifted(_shift_left_half, a, f, wrap)

@@ -64,9 +64,12 @@ class _Tapped:
 def recorded(mpc: MPCBackend, recorder: Recorder) -> None:
     """A program that makes every party of this cluster (and no other) report its draws from now on."""
     party, original = mpc.party, mpc.party.prg
+    tapped: dict[frozenset[int], _Tapped] = {}
 
     def prg(subset: frozenset[int]) -> Any:
-        return _Tapped(original(subset), party.index, subset, recorder)
+        if subset not in tapped:
+            tapped[subset] = _Tapped(original(subset), party.index, subset, recorder)
+        return tapped[subset]
 
     party.prg = prg  # on this instance only; it ends with the cluster
 

@@ -1,0 +1,6 @@
+"""Programs that are recorded once per party and repeated without the protocol's Python (docs/recording.md)."""
+
+from .program import Recorded, recorded
+from .replay import Recording
+
+__all__ = ["Recorded", "Recording", "recorded"]
