@@ -19,7 +19,7 @@ demo-processes: $(STAMP)
 foreign: $(FOREIGN)
 
 test: $(FOREIGN)
-	$(BIN)/python -m pytest -q -m "not slow" -n auto --maxprocesses 8 --dist worksteal $(ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -m "not slow" -n auto --maxprocesses 8 --dist worksteal $(ARGS)
 
 # The exhaustive runs: every tampered message, 10^8 truncations per protocol.
 test-slow: $(FOREIGN)

@@ -6,6 +6,7 @@ from .cluster import Handle, LocalCluster
 from .cost import Cost, NetworkModel, Phase
 from .errors import WwflError
 from .fixedpoint import FixedPoint
+from .recording import recorded
 from .sharing import Security, SharingSemantics
 from .tensor import SharedBits, SharedTensor
 
@@ -26,4 +27,5 @@ __all__ = [
     "SharedTensor",
     "SharingSemantics",
     "WwflError",
+    "recorded",
 ]

@@ -10,6 +10,7 @@ from .biased_truncation import BiasedTruncation
 from .constant_keys import ConstantKeys
 from .constant_triples import ConstantTriples
 from .continue_after_loss import ContinueAfterLoss
+from .counts_its_products import CountsItsProducts
 from .dealt_in_the_clear import DealtInTheClear
 from .float_matmul import FloatMatMul
 from .forgets_the_signs import ForgetsTheSigns
@@ -60,6 +61,7 @@ CAUGHT_BY: dict[type[MPCBackend], str] = {
     LeakyTable: "table/privacy",
     ContinueAfterLoss: "failure/lost-party",
     AddsPublicTwice: "correctness/linear",
+    CountsItsProducts: "correctness/repeated",
     DealtInTheClear: "table/dealing",
     FloatMatMul: "correctness/matmul",
     ForgetsTheSigns: "correctness/share",

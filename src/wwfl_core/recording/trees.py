@@ -95,6 +95,7 @@ def taken_apart(tree: Any) -> tuple[Form, list[Array]]:
         return places[id(share)]
 
     def form(item: Any) -> Any:
+        kind: Any = type(item)
         if isinstance(item, SharedTensor):
             return _Numbers(place(item.data), item.frac_bits)
         if isinstance(item, SharedBits):
@@ -103,9 +104,8 @@ def taken_apart(tree: Any) -> tuple[Form, list[Array]]:
             known = cast(dict[Any, Any], item)
             return _Branch(dict, tuple(known), tuple(map(form, known.values())))
         if isinstance(item, tuple | list):
-            kind: type[Any] = type(cast(Any, item))
             return _Branch(kind, (), tuple(map(form, cast(Sequence[Any], item))))
-        return _Public(type(item), item)
+        return _Public(kind, item)
 
     made = form(tree)
     held = tuple(_Held(share.algebra, share.shape, tuple(share.parts)) for share in shares)

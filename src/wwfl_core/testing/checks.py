@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from ..errors import Misuse
-from . import correctness, cost, failure, ledger, lies, streams, table, tamper, truncation, views
+from . import correctness, cost, failure, ledger, lies, repeated, streams, table, tamper, truncation, views
 from .bench import Bench, Factory
 from .verdict import Check, Report, Verdict
 
@@ -33,6 +33,7 @@ BODIES: dict[str, Body] = {
     "correctness/relu": correctness.relu,
     "correctness/softmax": correctness.softmax,
     "correctness/copies": correctness.copies,
+    "correctness/repeated": repeated.repeated,
     "truncation/error": truncation.error,
     "truncation/bias": truncation.bias,
     "cost/declared": cost.declared_names,
