@@ -94,8 +94,8 @@ def taken_apart(tree: Any) -> tuple[Form, list[Array]]:
             shares.append(share)
         return places[id(share)]
 
-    def form(item: Any) -> Any:
-        kind: Any = type(item)
+    def form(item: object) -> Any:
+        kind = type(item)
         if isinstance(item, SharedTensor):
             return _Numbers(place(item.data), item.frac_bits)
         if isinstance(item, SharedBits):
