@@ -9,14 +9,18 @@ kernels are not executed here: what is called never depends on values, since tho
 or copy is a call; what NumPy returns as a window into an argument is a view. Launches do not depend on the batch, calls
 hardly: operands that begin in the middle of 16 bytes are copied first.
 
-What no count shows is the protocols' own Python between the launches. About that much is what a step of one image takes
-on the host, whose arithmetic is next to nothing: `host_s`, the least of several runs, in seconds of one core.
+What no count shows is the Python between the launches. Two measurements bracket it, each the least of several runs, in
+seconds of one core (the parties' threads stay on it): a step of one image on the host, whose arithmetic is next to
+nothing (`host_s`), and on the emulated device with kernels that are not executed (`device_s`), where what the emulation
+itself does for launches, calls and allocations is included in place of CuPy. Both for ordinary steps and for steps
+repeated from their recording (`wwfl_core.recording`), which is what training does.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import threading
 import time
@@ -35,7 +39,7 @@ from wwfl.nn.trace import pool_first, trace
 from wwfl_core import LocalCluster
 from wwfl_core.kernels.cuda.shim import ShimArray, ShimLauncher
 
-from .lenet_step import PROTOCOLS, step
+from .lenet_step import PROTOCOLS, RECORDING, repeated, step
 from .machine import describe
 
 BATCH = 128
@@ -169,14 +173,14 @@ def counting() -> Iterator[Tally]:
 
 
 @contextmanager
-def lenet(protocol: str, batch: int, device: str) -> Iterator[Callable[[], object]]:
+def lenet(protocol: str, batch: int, device: str, program: Any = step) -> Iterator[Callable[[], object]]:
     """One LeNet step of all parties of a protocol, to be called."""
     layers, initial = trace(lenet5(0))
     layers, rng = pool_first(layers), np.random.default_rng(0)  # public: what is counted does not depend on values
     with LocalCluster(PROTOCOLS[protocol](), name=protocol, device=device) as cluster:
         params = {key: cluster.share(value) for key, value in initial.items()}
         x, labels = cluster.share(rng.random((batch, 1, 32, 32))), cluster.share(np.eye(10)[np.arange(batch) % 10])
-        yield lambda: cluster.run(step, layers, params, x, labels)
+        yield lambda: cluster.run(program, layers, params, x, labels)
 
 
 def count(protocol: str, batch: int = BATCH) -> Tally:
@@ -186,15 +190,27 @@ def count(protocol: str, batch: int = BATCH) -> Tally:
     return tally
 
 
-def host_seconds(protocol: str, repeats: int = 20) -> float:
-    """Seconds of one core that a step of one image takes on the host, all parties."""
+@contextmanager
+def one_core() -> Iterator[None]:
+    """In here this process has one core: threads that wait for each other's interpreter lock would be measured too."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def seconds(protocol: str, device: str, program: Any, repeats: int = 20) -> float:
+    """Seconds of one core that a step of one image takes, all parties; on a device without its kernels."""
     found: list[float] = []
-    with lenet(protocol, 1, "cpu") as run:
-        for _ in range(repeats):
+    nothing = patch.object(ShimLauncher, "launch", lambda *args, **kwargs: None)
+    with one_core(), nothing, lenet(protocol, 1, device, program) as run:
+        for _ in range(repeats + RECORDING):
             begun = time.process_time()
             run()
             found.append(time.process_time() - begun)
-    return min(found)
+    return min(found[RECORDING:])
 
 
 def measure(protocol: str) -> dict[str, Any]:
@@ -207,7 +223,8 @@ def measure(protocol: str) -> dict[str, Any]:
     return {
         "protocol": protocol,
         "parties": PROTOCOLS[protocol]().sharing.parties,
-        "host_s": host_seconds(protocol),
+        "host_s": {"ordinary": seconds(protocol, "cpu", step), "repeated": seconds(protocol, "cpu", repeated)},
+        "device_s": {"ordinary": seconds(protocol, "shim", step), "repeated": seconds(protocol, "shim", repeated)},
         "totals": dict(tally.kinds),
         "launches": named("launch"),
         "calls": named("call"),
@@ -224,7 +241,8 @@ def main(argv: list[str] | None = None) -> None:
     rows = [measure(name) for name in args.protocols.split(",")]
     for row in rows:
         print(f"{row['protocol']}, {row['parties']} parties, one LeNet step: {row['totals']}")
-        print(f"  {row['host_s']:.3f} s of Python")
+        for where in ("host_s", "device_s"):
+            print(f"  {where}: " + ", ".join(f"{kind} {found:.3f}" for kind, found in row[where].items()))
         for kind in ("launches", "calls"):
             print(f"  {kind}: " + ", ".join(f"{n} {name}" for name, n in row[kind].items()))
         for n, kind, name, where in row["sites"]:

@@ -12,6 +12,8 @@ from .gpu_gemm import INT8_PRODUCTS, methods
 
 ROOT = Path(__file__).parent.parent
 RESULT = "benchmarks/results/gpu.json"
+HOSTS = {"host_s": "host", "device_s": "emulated device"}
+KINDS = ("ordinary", "repeated")
 COUNTS = "benchmarks/results/gpu_host.json"
 PAGE = "docs/gpu.md"
 COMMAND = f"python -m benchmarks.gpu --json {RESULT} && python -m benchmarks.gpu --docs"
@@ -79,10 +81,11 @@ arrays, silent copies to the host, methods of ufuncs). Times of the emulation me
 
 ## Limits
 
-- No CUDA graphs; every kernel is a launch. A graph per round segment needs the operation numbers of masks in memory of
-  the device, where they are arguments of the launch now (a replayed graph would draw the same masks again), and buffers
-  that stay where they are between rounds. It would save what starting kernels costs, not the Python between them, which
-  runs again in every step and is the larger part (below).
+- No CUDA graphs; every kernel is a launch. Training repeats its steps from a recording (`wwfl_core.recording`,
+  docs/recording.md), so what a graph would save is what starting kernels costs and the Python of the kernels' wrappers,
+  which a recording still calls (checks of shapes, grids, allocations). A graph needs the operation numbers of masks in
+  memory of the device, where they are arguments of the launch now (a replayed graph would draw the same masks again),
+  and buffers that stay where they are.
 - The tensor kernel uses `mma.sync`, not Hopper's `wgmma`, which has a higher peak.
 - Convolutions unfold their patches in memory (`im2col`).
 - The sizes from which the tensor kernel and the residues are chosen are estimates until they are measured.
@@ -99,10 +102,10 @@ HOST = """
 The host starts every kernel, and the parties of one process share one interpreter, so a step takes at least what
 starting takes. One LeNet step, batch {batch}, all parties, counted without a GPU (commit {commit}):
 `python -m benchmarks.gpu_host --json benchmarks/results/gpu_host.json`. An array call is something that CuPy computes
-or copies for `np.add` and the like; a test keeps launches and calls from growing. The last column is what a step of
-one image takes of one core with NumPy, where arithmetic is next to nothing: about what the protocols' own Python costs,
-on the machine of the counts ({cpu}). A step of all
-parties in one process takes at least about that long on such a host, whatever the GPU.
+or copies for `np.add` and the like; a test keeps launches and calls from growing. The Python between them is measured
+on one core of {cpu}, for a step of one image, where arithmetic is next to nothing: on the host, and on the emulated
+device with kernels that are not executed. The latter includes what the emulation does in place of CuPy. "Ordinary" is a
+program's first run, "repeated" is from its recording, as training does from the fourth step of a shape on.
 
 """
 
@@ -283,12 +286,12 @@ def counted(counts: dict[str, Any]) -> str:
     """The section on what the host does."""
     rows = counts["rows"]
     head = ["protocol", "parties", "launches", "array calls", "views", "allocations"]
-    head += ["launches and calls per party", "ms of Python"]
+    head += ["launches and calls per party", *(f"{where}, {kind}, ms" for where in HOSTS.values() for kind in KINDS)]
     body = []
     for row in rows:
-        kinds = [row["totals"][kind] for kind in ("launch", "call", "view", "allocation")]
-        each = round((kinds[0] + kinds[1]) / row["parties"])
-        found = [*kinds, each, round(1000 * row["host_s"])]
+        totals = [row["totals"][kind] for kind in ("launch", "call", "view", "allocation")]
+        each = round((totals[0] + totals[1]) / row["parties"])
+        found = [*totals, each, *(round(1000 * row[where][kind]) for where in HOSTS for kind in KINDS)]
         body.append([row["protocol"], str(row["parties"]), *(f"{n:,}" for n in found)])
     text = HOST.format(batch=counts["batch"], **counts["machine"]) + table(head, body) + "\n"
     for row in rows:

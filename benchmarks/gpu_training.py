@@ -20,7 +20,7 @@ from wwfl_core.kernels.cuda.launch import Launcher
 from wwfl_core.kernels.cuda.shim import shim_launcher
 
 from .gpu_split import split
-from .lenet_step import step
+from .lenet_step import RECORDING, repeated
 
 Task = tuple[Callable[[], nn.Sequential], tuple[int, ...], int]  # model, image, batch
 PROTOCOLS: dict[str, Callable[[], MPCBackend]] = {"3pc": Replicated3PC, "4pc": Tetrad4PC}
@@ -47,8 +47,8 @@ NETWORKS: dict[str, Task] = {
 
 
 def measure(network: str, task: Task, protocol: str, device: str, repeats: int) -> dict[str, Any]:
-    """One network in one protocol on one device: the median seconds of a step, its bytes and rounds; on a device also
-    where the time of one more step went (`gpu_split`)."""
+    """One network in one protocol on one device: the median seconds of a step (repeated from its recording, as training
+    does), its bytes and rounds; on a device also where the time of one more step went (`gpu_split`)."""
     build, image, batch = task
     torch.manual_seed(0)
     layers, initial = trace(build())
@@ -59,20 +59,20 @@ def measure(network: str, task: Task, protocol: str, device: str, repeats: int) 
         params = {key: cluster.share(value) for key, value in initial.items()}
         x, one_hot = cluster.share(images), cluster.share(np.eye(10)[labels])
         seconds: list[float] = []
-        for _ in range(repeats + 1):
+        for _ in range(repeats + RECORDING):
             begun = time.perf_counter()
-            cluster.run(step, layers, params, x, one_hot)
+            cluster.run(repeated, layers, params, x, one_hot)
             seconds.append(time.perf_counter() - begun)
         cost = cluster.last_cost
         where = kernels_of(device)
-        parts = where and split(lambda: cluster.run(step, layers, params, x, one_hot), *where)
+        parts = where and split(lambda: cluster.run(repeated, layers, params, x, one_hot), *where)
         (memory,) = cluster.memory_report() or [None]
     return {
         "network": network,
         "batch": batch,
         "protocol": protocol,
         "device": device,
-        "seconds": statistics.median(seconds[1:]),
+        "seconds": statistics.median(seconds[RECORDING:]),
         "seconds_first": seconds[0],
         "bytes_total": cost.bytes_sent(),
         "bytes_online": cost.bytes_sent(phase=Phase.ONLINE),

@@ -105,7 +105,7 @@ OPERATIONS: dict[str, Callable[[SharedTensor, SharedTensor], SharedTensor]] = {
     "square": lambda x, y: x * x + y,
     "matmul": lambda x, y: (x @ y.T) @ y,
     "relu": lambda x, y: x.relu() - (-y).relu(),
-    "compare": lambda x, y: (x < y).to_integers() + (x >= 0.25).to_integers(),
+    "compare": lambda x, y: ((x < y).to_integers() + (x >= 0.25).to_integers()).rescale(y.frac_bits),
     "equals": lambda x, y: x.equals(x.rescale(10).rescale(x.frac_bits)).times(y),
     "softmax": lambda x, y: softmax(x) * y,
     "pieces": lambda x, y: concatenate([x[1:], y[:1] / 3], 0).transpose(1, 0).T.reshape(*x.shape),
@@ -381,13 +381,20 @@ def test_arguments_that_are_not_hashable_are_named() -> None:
         assert isinstance(errors[0], Misuse) and "product" in str(errors[0]) and "hashable" in str(errors[0])
 
 
-def test_protocols_that_keep_a_state_of_their_own_just_run() -> None:
+class Stateful(Replicated3PC):
+    """Says of itself that it must not be repeated."""
+
+    repeatable = False
+
+
+@pytest.mark.parametrize("protocol", [lambda: Additive2PC(helper=False), Stateful], ids=["2pc-ot", "stateful"])
+def test_protocols_that_keep_a_state_of_their_own_just_run(protocol: Callable[[], MPCBackend]) -> None:
     def program(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
         z = again(mpc, x, x)
         assert not mpc.party.recordings
         return z
 
-    with LocalCluster(Additive2PC(helper=False)) as c:
+    with LocalCluster(protocol()) as c:
         x = c.share(np.full(3, 2.0))
         for _ in range(RUNS):
             assert np.allclose(c.reveal(c.run(program, x)), 4, atol=1e-5)

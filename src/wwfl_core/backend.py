@@ -56,6 +56,9 @@ class MPCBackend(ABC):
     """Checks of the conformance kit that are known to fail, with the reason; reported as such, never as conforming."""
     devices: ClassVar[bool] = True
     """Whether shares may live on a GPU. True for what is written over the algebra and its kernels."""
+    repeatable: ClassVar[bool] = True
+    """Whether an operation depends on nothing but its operands and its number, so that programs may be recorded and
+    repeated (`wwfl_core.recording`). False for protocols that keep a state of their own."""
     party: Party
 
     def __init__(self, *, frac_bits: int = 20) -> None:

@@ -1,3 +1,5 @@
+"""Python around operations that has a memory: a counter, a generator, a buffer of precomputed values."""
+
 from __future__ import annotations
 
 from itertools import count

@@ -45,7 +45,7 @@ class Recorded(Generic[P, R]):
         update_wrapper(self, program)
 
     def __call__(self, mpc: MPCBackend, *args: P.args, **kwargs: P.kwargs) -> R:
-        if not mpc.devices or isinstance(mpc.party, RecordingParty):
+        if not (mpc.devices and mpc.repeatable) or isinstance(mpc.party, RecordingParty):
             return self.program(mpc, *args, **kwargs)
         form, arrays = taken_apart((args, kwargs))
         arrays = [contiguous(array) for array in arrays]
@@ -112,7 +112,8 @@ def recorded(program: Callable[Concatenate[MPCBackend, P], R]) -> Recorded[P, R]
     within a run, not from run to run.
 
     It must not open values or have check points, convert them to other servers, or share a party's own data: that
-    belongs outside. Protocols whose shares cannot live on a device (`MPCBackend.devices`) just run the program.
+    belongs outside. Protocols whose shares cannot live on a device (`MPCBackend.devices`), or that keep a state of
+    their own (`repeatable`), just run the program.
 
     Raises:
         Misuse: for what cannot be recorded, while recording; an argument that is not hashable.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -62,13 +63,13 @@ class Recorder:
         """fn(*args), whose result is a function of its arguments: arrays in it are new variables, and all else is the
         same in every run."""
         result = fn(*self._values(args), **self._values(kwargs))
-        return self._made(result, lambda uses: f"{self._constant(fn)}({self._arguments(args, kwargs, uses)})")
+        return self._made(result, lambda uses: f"{self._function(fn)}({self._arguments(args, kwargs, uses)})")
 
     def do(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """fn(*args) for what it does; what it returns is not needed."""
         fn(*self._values(args), **self._values(kwargs))
         uses: set[int] = set()
-        self._write(f"{self._constant(fn)}({self._arguments(args, kwargs, uses)})", uses)
+        self._write(f"{self._function(fn)}({self._arguments(args, kwargs, uses)})", uses)
 
     def kernel(self, fn: Callable[..., Any], dispatched: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """A kernel that the array decides about: on the host the host's, without asking again in every run."""
@@ -175,6 +176,12 @@ class Recorder:
         if kind is dict:
             return "{" + "".join(f"{key!r}: {self._text(part, uses)}, " for key, part in item.items()) + "}"
         return self._constant(item)
+
+    def _function(self, fn: Callable[..., Any]) -> str:
+        """What is called: a constant, or a method of one."""
+        if isinstance(fn, MethodType):
+            return f"{self._constant(fn.__self__)}.{fn.__name__}"
+        return self._constant(fn)
 
     def _place(self, index: Any, uses: set[int]) -> str:
         """An index, as it stands between brackets."""

@@ -40,6 +40,8 @@ def _runs(mpc: MPCBackend, program: Program, x: SharedTensor, y: SharedTensor) -
 
 def repeated(bench: Bench) -> str:
     """A recorded program sends, when it is repeated, the messages of an ordinary run, and computes the same."""
+    if not bench.protocol.repeatable:
+        raise NotPromised("it keeps a state of its own, so its programs are not recorded")
     if not bench.protocol.devices:
         raise NotPromised("its shares are bound to the host, so its programs are not recorded")
     g, shape = bench.samples("repeated"), (3, 5)
