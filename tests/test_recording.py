@@ -426,6 +426,38 @@ def test_a_recording_can_be_read() -> None:
     assert "('c/1', first + 1, 'mul', " in told[2][0] and "label='mul'" in told[2][0]
 
 
+def test_on_a_device_the_lines_start_kernels() -> None:
+    """Not their wrappers: allocations and launches, with the words of a stream that is reserved in every run."""
+
+    def source(mpc: MPCBackend, x: SharedTensor) -> str:
+        found = again.recording(mpc, x, x)
+        assert found is not None
+        return found.source
+
+    with LocalCluster(Replicated3PC(), device="shim") as c:
+        x = c.share(np.ones(3))
+        for _ in range(RUNS):
+            c.run(again, x, x)
+        texts = [outcome.value for outcome in c.submit(source, x).outcomes()]
+    for text in texts:
+        assert ".launch('replicated.cu', 'product_ring', " in text and ".empty((3, ), " in text
+        assert "first + 1, 'zero'" in text
+        assert ", *v" in text and "replicated.product" not in text
+
+
+def test_arrays_at_odd_addresses_are_settled_before_kernels_read_them() -> None:
+    """What a recording decided by an address holds for every argument: views into the middle of 16 bytes, too."""
+
+    def pieces(mpc: MPCBackend, x: SharedTensor) -> list[SharedTensor]:
+        return [again(mpc, x[i : i + 4], x[i : i + 4]) for i in (0, 1, 2, 3, 4, 5)]
+
+    value = rng().normal(size=9)
+    with LocalCluster(Replicated3PC(), device="shim") as c:
+        found = [c.reveal(t) for t in c.run(pieces, c.share(value))]
+    for i, one in enumerate(found):
+        assert np.allclose(one, value[i : i + 4] ** 2, atol=1e-5)
+
+
 def test_a_server_forgets_the_recordings_that_it_used_least_recently(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wwfl_core.recording.program.KEPT", 2)
     with LocalCluster(Plain()) as c:

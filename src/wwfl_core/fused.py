@@ -9,7 +9,7 @@ takes over for elementwise products of arrays of one shape on a device, if masks
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, partial, wraps
+from functools import cache, wraps
 from importlib import import_module
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
@@ -46,11 +46,8 @@ def fused(*kernels: str) -> Callable[[Step[X, P, R]], Step[X, P, R]]:
                 return step(f, algebra, x, y, *args, **kwargs)
             operands: list[Any] = [a for a in args if not isinstance(a, Hiding)]
             masks = [a for a in args if isinstance(a, Hiding)]
-            first = next(iter(_arrays(x)))
             results = [
-                _started(name, first)(
-                    x, y, *operands, *(s for i in chosen or range(len(masks)) for s in masks[i].streams)
-                )
+                _kernel(name)(x, y, *operands, *(s for i in chosen or range(len(masks)) for s in masks[i].streams))
                 for name, chosen in plans
             ]
             return cast(R, results[0] if len(results) == 1 else tuple(results))
@@ -75,7 +72,7 @@ def one_pass(kernel: str) -> Callable[[Callable[P, R]], Callable[..., R]]:
             for a in args:
                 operands += a.streams if isinstance(a, Hiding) else [a]
             place = {"launcher": first.launcher} if isinstance(first, Hiding) else {}
-            return cast(R, _started(kernel, first)(*operands, **kwargs, **place))
+            return cast(R, _kernel(kernel)(*operands, **kwargs, **place))
 
         return run
 
@@ -92,12 +89,6 @@ def _takes_over(f: Bilinear, algebra: Algebra, x: Parts, y: Parts, operands: Seq
 def _stepwise(first: Any) -> bool:
     """Whether a step runs as it is written: on the host, or recorded for the host (`wwfl_core.recording`)."""
     return not isinstance(first, Hiding) and (getattr(first, "stepwise", False) or on_host(first))
-
-
-def _started(name: str, first: Any) -> Callable[..., Any]:
-    """The kernel of this name, as the operand has it called: at once, or through what records it."""
-    kernel, recorder = _kernel(name), getattr(first, "recorder", None)
-    return kernel if recorder is None else partial(recorder.call, kernel)
 
 
 def _arrays(parts: Parts) -> Iterable[Array]:

@@ -35,21 +35,27 @@ FUSED = (np.dtype(np.uint64), np.dtype(np.uint8))
 """Elements that kernels mask without storing the mask."""
 
 
-class _Streams(Hiding):
-    """A sum of key streams, as elements of an algebra."""
+class SumOfStreams(Hiding):
+    """A sum of key streams less others, as elements of a dtype."""
 
-    def __init__(self, launcher: Launcher, algebra: Algebra, plus: Sequence[Draw], minus: Sequence[Draw]) -> None:
-        self.launcher, self._dtype, self._shape = launcher, algebra.dtype, (*plus, *minus)[0].shape
-        self._plus = [Stream(*d.reserve()) for d in plus]
-        self._minus = [Stream(*d.reserve()) for d in minus]
-        self.streams = [*self._plus, *self._minus]
+    def __init__(
+        self,
+        launcher: Launcher,
+        dtype: npt.DTypeLike,
+        shape: Shape,
+        plus: Sequence[Stream],
+        minus: Sequence[Stream],
+    ) -> None:
+        self.launcher, self._dtype, self._shape = launcher, dtype, shape
+        self._plus, self._minus = plus, minus
+        self.streams = [*plus, *minus]
 
     def combined(self, plus: Sequence[Array | Hiding], minus: Sequence[Array | Hiding]) -> Array:
         arrays: tuple[list[Array], list[Array]] = [], []
         streams: tuple[list[Stream], list[Stream]] = [], []
         for sign, terms in enumerate((plus, minus)):
             for term in terms:
-                if isinstance(term, _Streams):
+                if isinstance(term, SumOfStreams):
                     streams[sign].extend(term._plus)
                     streams[1 - sign].extend(term._minus)
                 else:
@@ -63,6 +69,11 @@ class Kernels(Device):
     def __init__(self, launcher: Launcher) -> None:
         self._launcher = launcher
 
+    @property
+    def launcher(self) -> Launcher:
+        """What starts its kernels."""
+        return self._launcher
+
     def zeros(self, shape: Shape, dtype: npt.DTypeLike) -> Array:
         return self._launcher.zeros(shape, dtype)
 
@@ -72,7 +83,8 @@ class Kernels(Device):
 
     def mask(self, algebra: Algebra, plus: Sequence[Draw], minus: Sequence[Draw]) -> Array | Hiding:
         if np.dtype(algebra.dtype) in FUSED:
-            return _Streams(self._launcher, algebra, plus, minus)
+            streams = [[Stream(*d.reserve()) for d in of] for of in (plus, minus)]
+            return SumOfStreams(self._launcher, algebra.dtype, (*plus, *minus)[0].shape, *streams)
         return super().mask(algebra, plus, minus)
 
 

@@ -35,8 +35,8 @@ def device_kernels(argument: Any) -> Any:
 
 
 def by_array(fn: Callable[P, R]) -> Callable[P, R]:
-    """Decorator of a public kernel: a device's arrays go to the kernel of the same name there, and arrays whose
-    operations are recorded (`wwfl_core.recording`) to their recorder."""
+    """Decorator of a public kernel: a device's arrays go to the kernel of the same name there. Where operations are
+    recorded (`wwfl_core.recording`), the host's kernels are; of a device's, their launches."""
     name = fn.__name__
 
     @wraps(fn)
@@ -45,8 +45,8 @@ def by_array(fn: Callable[P, R]) -> Callable[P, R]:
         if type(first) is np.ndarray:
             return fn(*args, **kwargs)
         recorder = getattr(first, "recorder", None)
-        if recorder is not None:
-            return recorder.kernel(fn, dispatched, *args, **kwargs)
+        if recorder is not None and recorder.on_host:
+            return recorder.call(fn, *args, **kwargs)
         kernels = device_kernels(first)
         return fn(*args, **kwargs) if kernels is None else getattr(kernels, name, fn)(*args, **kwargs)
 

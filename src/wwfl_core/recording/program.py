@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from functools import update_wrapper
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
-from wwfl_core.arrays import contiguous
 from wwfl_core.backend import MPCBackend
 from wwfl_core.errors import Misuse
 
 from .replay import Recording
-from .stand_ins import RecordingParty
+from .stand_ins import RecordingParty, settled
 from .trees import Form, taken_apart
 
 P = ParamSpec("P")
@@ -48,7 +47,7 @@ class Recorded(Generic[P, R]):
         if not (mpc.devices and mpc.repeatable) or isinstance(mpc.party, RecordingParty):
             return self.program(mpc, *args, **kwargs)
         form, arrays = taken_apart((args, kwargs))
-        arrays = [contiguous(array) for array in arrays]
+        arrays = [settled(mpc.party.device, array) for array in arrays]
         known = self._known(mpc, form)
         if known.confirmed and known.recording and known.returned:
             return known.returned.build(mpc, known.recording.repeat(mpc.party, arrays))

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.device import HOST, Device, Hiding
+from wwfl_core.device import HOST, Device
 from wwfl_core.errors import Misuse
 
-from .traced import Traced, TracedMask, Variable, is_array
+from .traced import Traced, Variable, is_array
 
 STATIC = (int, float, str, type(None), np.dtype)
 PLAIN = (int, bool, str, type(None), type(...))
@@ -30,6 +30,13 @@ class Line:
     text: str
     uses: frozenset[int]
     makes: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The items of a variable that is a tuple, in a longer one."""
+
+    of: Variable
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class Recorder:
         self.lines: list[Line] = []
         self.constants: list[Any] = []
         self.variables = 0
+        self.launcher: Any = None  # what records a device's launches (`on_device.py`)
         self._names: dict[int, str] = {}  # of constants that are no arrays, by identity; `constants` keeps them alive
 
     # ------------------------------------------------------------------ what is done
@@ -71,9 +79,13 @@ class Recorder:
         uses: set[int] = set()
         self._write(f"{self._function(fn)}({self._arguments(args, kwargs, uses)})", uses)
 
-    def kernel(self, fn: Callable[..., Any], dispatched: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """A kernel that the array decides about: on the host the host's, without asking again in every run."""
-        return self.call(fn if self.on_host else dispatched, *args, **kwargs)
+    def keep(self, fn: Callable[..., Any], *args: Any) -> Variable:
+        """fn(*args) as one variable, whatever it is."""
+        variable = Variable(self, self._fresh(), fn(*self._values(args)))
+        uses: set[int] = set()
+        made = f"{self._function(fn)}({self._arguments(args, {}, uses)})"
+        self._write(f"v{variable.index} = {made}", uses, [variable.index])
+        return variable
 
     def method(self, array: Traced, name: str, *args: Any, **kwargs: Any) -> Any:
         """array.name(*args)."""
@@ -94,13 +106,6 @@ class Recorder:
         array.value[self._values(index)] = self._values(value)
         uses: set[int] = set()
         self._write(f"{self._text(array, uses)}[{self._place(index, uses)}] = {self._text(value, uses)}", uses)
-
-    def streams(self, mask: TracedMask) -> list[Variable]:
-        """The key streams of a mask."""
-        made = [Variable(self, self._fresh(), stream) for stream in mask.value.streams]
-        pattern = "".join(f"v{stream.index}, " for stream in made)
-        self._write(f"{pattern} = v{mask.index}.streams", {mask.index}, [stream.index for stream in made])
-        return made
 
     def number(self, operation: int) -> Number:
         """An operation of this run, for a line."""
@@ -132,16 +137,12 @@ class Recorder:
         if type(result) in (tuple, list):
             parts = [self._wrapped(item, makes) for item in result]
             return type(result)([wrapped for wrapped, _ in parts]), f"({''.join(f'{text}, ' for _, text in parts)})"
-        if isinstance(result, Hiding):
-            kind: type[Variable] = TracedMask
-        elif is_array(result):
-            kind = Traced
-        elif isinstance(result, STATIC):
+        if is_array(result):
+            makes.append(index := self._fresh())
+            return Traced(self, index, result), f"v{index}"
+        if isinstance(result, STATIC):
             return result, "_"
-        else:
-            raise Misuse(f"a recorded program calls what returns a {type(result).__name__}, which is not an array")
-        makes.append(index := self._fresh())
-        return kind(self, index, result), f"v{index}"
+        raise Misuse(f"a recorded program calls what returns a {type(result).__name__}, which is not an array")
 
     def _values(self, item: Any) -> Any:
         """The item with the values of this run."""
@@ -150,7 +151,10 @@ class Recorder:
         if isinstance(item, Number):
             return self.first + item.offset
         if type(item) in (tuple, list):
-            return type(item)([self._values(part) for part in item])
+            found: list[Any] = []
+            for part in item:
+                found.extend(part.of.value if type(part) is Spread else (self._values(part),))
+            return type(item)(found)
         if type(item) is dict:
             return {key: self._values(part) for key, part in item.items()}
         return self.device.put(item) if not self.on_host and type(item) is np.ndarray else item
@@ -166,6 +170,8 @@ class Recorder:
                 raise Misuse("a recorded program uses an array of another run, which it was not given; pass it")
             uses.add(item.index)
             return f"v{item.index}"
+        if kind is Spread:
+            return f"*{self._text(item.of, uses)}"
         if kind is Number:
             return f"first + {item.offset}"
         if kind in PLAIN:
@@ -179,7 +185,7 @@ class Recorder:
 
     def _function(self, fn: Callable[..., Any]) -> str:
         """What is called: a constant, or a method of one."""
-        if isinstance(fn, MethodType):
+        if isinstance(fn, MethodType) and getattr(fn.__self__, fn.__name__, None) == fn:
             return f"{self._constant(fn.__self__)}.{fn.__name__}"
         return self._constant(fn)
 

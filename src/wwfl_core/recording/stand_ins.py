@@ -14,11 +14,12 @@ from wwfl_core.arrays import Array, Shape, contiguous, from_wire, to_wire, wire_
 from wwfl_core.cost import Phase
 from wwfl_core.device import HOST, Device, Hiding
 from wwfl_core.errors import Misuse
+from wwfl_core.gpu import FUSED, Kernels, SumOfStreams
 from wwfl_core.keystream import KeyStreams
 from wwfl_core.party import ONLINE, Op, Party, Streams
-from wwfl_core.prg import Draw, Prg
 from wwfl_core.transcript import Transcript
 
+from . import on_device
 from .recorder import Recorder
 from .traced import Traced
 
@@ -33,6 +34,8 @@ class RecordingParty(Party):
         self.transcript = _Transcript(self.recorder, party.transcript)
         self.notes: Any = _Closed("party.notes")
         self._here = _Device(self.recorder)
+        if isinstance(party.device, Kernels):
+            self.recorder.launcher = on_device.RecordingLauncher(self.recorder, party.device)
 
     def leave(self) -> int:
         """How many operations the program had."""
@@ -68,11 +71,14 @@ class _Op(Op):
 
     def mask(self, algebra: Algebra, shape: Shape, plus: Streams = (), minus: Streams = ()) -> Array | Hiding:
         recorder = self.party.recorder
-        if recorder.on_host:
+        if recorder.on_host or np.dtype(algebra.dtype) not in FUSED:
             added, taken = ([self.random(s, label, algebra, shape) for s, label in of] for of in (plus, minus))
             return algebra.difference(added, taken)
-        named = [[(self.party.prg(frozenset(s)), label) for s, label in of] for of in (plus, minus)]
-        return recorder.call(_mask, recorder.device, algebra, shape, recorder.number(self.number), *named)
+        prg, number = self.party.prg, self.number
+        streams = [
+            [on_device.stream(recorder, prg(frozenset(s)), number, label) for s, label in of] for of in (plus, minus)
+        ]
+        return SumOfStreams(recorder.launcher, algebra.dtype, shape, *streams)
 
     def send(self, to: int, value: Array, phase: Phase = ONLINE) -> None:
         party, recorder = self.party, self.party.recorder
@@ -93,8 +99,7 @@ class _Op(Op):
         words = recorder.call(party.endpoint.recv, *where, dtype=wire_dtype, shape=wire_shape)
         if wire_dtype != np.dtype(dtype):
             words = recorder.call(from_wire, words, dtype)
-        # what depends on an array's strides was decided when the program was recorded
-        return recorder.call(_settled, recorder.device, words)
+        return recorder.call(settled, recorder.device, words)
 
     def recv_bytes(self, frm: int, size: int, phase: Phase = ONLINE) -> bytes:
         raise Misuse(f"operation {self.name!r} of a recorded program compares or hashes a message; do not record it")
@@ -153,18 +158,9 @@ class _Closed:
     __getitem__ = __setitem__ = __delitem__ = __contains__ = __iter__ = _refuse
 
 
-def _mask(
-    device: Device,
-    algebra: Algebra,
-    shape: Shape,
-    number: int,
-    plus: list[tuple[Prg, str]],
-    minus: list[tuple[Prg, str]],
-) -> Array | Hiding:
-    draws = [[Draw(prg, number, label, algebra, shape, device) for prg, label in of] for of in (plus, minus)]
-    return device.mask(algebra, *draws)
-
-
-def _settled(device: Device, array: Array) -> Array:
-    """A received array where the party works, in C order."""
+def settled(device: Device, array: Array) -> Array:
+    """A received or given array where the party works, in a form that does not depend on where it came from: what
+    depends on strides and addresses was decided when the program was recorded."""
+    if isinstance(device, Kernels):
+        return on_device.settled(device, array)
     return contiguous(array if device is HOST and type(array) is np.ndarray else device.put(array))

@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from wwfl_core.arrays import Array, Shape
-from wwfl_core.device import Hiding
+from wwfl_core.arrays import Shape
 from wwfl_core.errors import Misuse
 
 if TYPE_CHECKING:
@@ -53,6 +52,7 @@ class Traced(Variable, NDArrayOperatorsMixin):
     size: int = property(lambda self: self.value.size)  # type: ignore[assignment]
     nbytes: int = property(lambda self: self.value.nbytes)  # type: ignore[assignment]
     itemsize: int = property(lambda self: self.value.itemsize)  # type: ignore[assignment]
+    strides: tuple[int, ...] = property(lambda self: self.value.strides)  # type: ignore[assignment]
     flags: Any = property(lambda self: self.value.flags)
 
     @property
@@ -123,27 +123,6 @@ class Traced(Variable, NDArrayOperatorsMixin):
         raise Misuse(UNREAD)
 
     __int__ = __float__ = __index__ = tobytes = tolist = item = __bool__
-
-
-class TracedMask(Variable, Hiding):
-    """A mask that a kernel makes where it is added (`Hiding`), made anew in every run."""
-
-    __slots__ = ()
-
-    @property
-    def streams(self) -> Sequence[Any]:  # type: ignore[override]
-        return self.recorder.streams(self)
-
-    @property
-    def launcher(self) -> Any:  # type: ignore[override]
-        return self.value.launcher
-
-    def combined(self, plus: Sequence[Array | Hiding], minus: Sequence[Array | Hiding]) -> Array:
-        return self.recorder.call(_combined, self, list(plus), list(minus))
-
-
-def _combined(mask: Hiding, plus: Sequence[Array | Hiding], minus: Sequence[Array | Hiding]) -> Array:
-    return mask.combined(plus, minus)
 
 
 def asarray(value: Any) -> Any:

@@ -115,12 +115,13 @@ def source_text(name: str) -> str:
 
 
 def launcher_for(array: object) -> Launcher:
-    """The launcher of an array's kind.
+    """The launcher of an array's kind, or what records launches on it (`wwfl_core.recording`).
 
     Raises:
         Misuse: for anything but a CuPy array or a ShimArray.
     """
-    return _launcher_of(type(array))()
+    recorder = getattr(array, "recorder", None)
+    return _launcher_of(type(array))() if recorder is None else recorder.launcher
 
 
 @cache
