@@ -81,11 +81,10 @@ arrays, silent copies to the host, methods of ufuncs). Times of the emulation me
 
 ## Limits
 
-- No CUDA graphs; every kernel is a launch. Training repeats its steps from a recording (`wwfl_core.recording`,
-  docs/recording.md), so what a graph would save is what starting kernels costs and the Python of the kernels' wrappers,
-  which a recording still calls (checks of shapes, grids, allocations). A graph needs the operation numbers of masks in
-  memory of the device, where they are arguments of the launch now (a replayed graph would draw the same masks again),
-  and buffers that stay where they are.
+- No CUDA graphs; every kernel is a launch. Training repeats its steps from a recording (docs/recording.md), whose lines
+  on a device are allocations and launches, so a graph would save what starting kernels costs. It needs the operation
+  numbers of masks in memory of the device, where they are arguments of the launch now (a replayed graph would draw the
+  same masks again), and buffers that stay where they are.
 - The tensor kernel uses `mma.sync`, not Hopper's `wgmma`, which has a higher peak.
 - Convolutions unfold their patches in memory (`im2col`).
 - The sizes from which the tensor kernel and the residues are chosen are estimates until they are measured.
@@ -104,7 +103,8 @@ starting takes. One LeNet step, batch {batch}, all parties, counted without a GP
 `python -m benchmarks.gpu_host --json benchmarks/results/gpu_host.json`. An array call is something that CuPy computes
 or copies for `np.add` and the like; a test keeps launches and calls from growing. The Python between them is measured
 on one core of {cpu}, for a step of one image, where arithmetic is next to nothing: on the host, and on the emulated
-device with kernels that are not executed. The latter includes what the emulation does in place of CuPy. "Ordinary" is a
+device with kernels that are not executed. The latter includes what the emulation does in place of CuPy for array calls
+and views, but no launches and allocations (the table's counts, at 6 to 15 and 2 to 4 us). "Ordinary" is a
 program's first run, "repeated" is from its recording, as training does from the fourth step of a shape on.
 
 """
