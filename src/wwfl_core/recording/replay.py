@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,11 @@ class Recording:
     """What a party does in a program of public shape: `source` is Python, and names what it computes with.
 
     Constants (peers, labels, shapes, kernels, public arrays) are `k0`, `k1`, ...; `first` is the number of the party's
-    last operation before.
+    last operation before. Its `repr` does not show constants.
     """
 
     source: str
-    constants: tuple[Any, ...]
+    constants: tuple[Any, ...] = field(repr=False)
     operations: int
     run: Callable[..., tuple[Array, ...]]
 
