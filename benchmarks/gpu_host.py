@@ -12,8 +12,8 @@ hardly: operands that begin in the middle of 16 bytes are copied first.
 What no count shows is the Python between the launches. Two measurements bracket it, each the least of several runs, in
 seconds of one core (the parties' threads stay on it): a step of one image on the host, whose arithmetic is next to
 nothing (`host_s`), and on the emulated device with kernels that are not executed (`device_s`), where what the emulation
-itself does for launches, calls and allocations is included in place of CuPy. Both for ordinary steps and for steps
-repeated from their recording (`wwfl_core.recording`), which is what training does.
+does for array calls and views is included in place of CuPy, but starting kernels costs nothing and allocating little.
+Both for ordinary steps and for steps repeated from their recording (`wwfl_core.recording`), as training does.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Every worker of pytest-xdist stays on one core.
 
 The parties of a cluster are threads that mostly compute in Python, one at a time. Where they may run on several cores
-they wake each other across them and wait for the interpreter's lock: two processes that run clusters of Tetrad side by
-side on two cores need 53 ms per run of all operations, and 31 ms if each stays on its core. Servers and runtimes in
-processes of their own inherit the core; the other workers use the others.
+they wake each other across them and wait for the interpreter's lock. Servers and runtimes in processes of their own
+inherit the core; the other workers use the others.
 """
 
 from __future__ import annotations

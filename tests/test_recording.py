@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from wwfl.nn.train import SGD, sgd_step, train
 from wwfl_core import LocalCluster, MPCBackend, SharedTensor
 from wwfl_core.bilinear import Conv2d, MatMul
 from wwfl_core.channel.frames import Frame
-from wwfl_core.errors import Misuse, PeerAborted, VerificationFailed, WwflError
+from wwfl_core.errors import Misuse, PeerAborted, VerificationFailed
 from wwfl_core.ops import softmax
 from wwfl_core.prg import fresh_key
 from wwfl_core.recording import recorded
@@ -181,7 +182,7 @@ def test_no_stream_is_drawn_twice_over_repetitions(protocol: Callable[[], MPCBac
         x = c.share(np.ones((2, 3)))
         for _ in range(RUNS):
             c.run(again, x, x)
-    assert streams._distinct(tap.draws) >= RUNS * (protocol is not Plain or 1)
+    assert streams._distinct(tap.draws) >= RUNS
 
 
 @pytest.mark.parametrize("which", ["2pc", "3pc", "4pc"])
@@ -225,7 +226,8 @@ def test_after_a_run_that_failed_repetitions_go_on_with_fresh_masks(which: str) 
 
 
 def test_what_a_repetition_received_is_verified_before_anything_is_opened() -> None:
-    """Every message of a repeated product of Tetrad, altered: nothing wrong is opened, and most are noticed."""
+    """Every message of a repeated product of Tetrad, altered in one bit: it is noticed before the result is
+    opened."""
     caught = 0
     with LocalCluster(Tetrad4PC(), insecure_seed=1) as c:
         x = c.share(np.ones(4))
@@ -254,9 +256,9 @@ def test_what_a_repetition_received_is_verified_before_anything_is_opened() -> N
                 z = c.run(again, x, x)
                 c.memory.tamper = None
                 assert np.allclose(c.reveal(z), 1, atol=1e-5)
-            except (VerificationFailed, PeerAborted, WwflError):
+            except (VerificationFailed, PeerAborted):
                 caught += 1
-    assert caught == len(count), "all were noticed"
+    assert caught == len(count) > 8
 
 
 def opens(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
@@ -286,6 +288,14 @@ def hashes(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
     return x
 
 
+def counts(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+    return x * 2 if any(np.count_nonzero(part) > 3 for part in x.data.parts.values()) else x
+
+
+def compares(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+    return x * 2 if any(np.array_equal(part, part + part) for part in x.data.parts.values()) else x
+
+
 def checks(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
     y = x * x
     mpc.checkpoint()
@@ -297,9 +307,9 @@ def keeps(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
     return x
 
 
-@pytest.mark.parametrize("program", [opens, shares, draws_noise, branches, hashes, checks, keeps])
+@pytest.mark.parametrize("program", [opens, shares, draws_noise, branches, counts, compares, hashes, checks, keeps])
 def test_what_no_repetition_could_do_is_refused_while_recording(program: Any) -> None:
-    """With a message that says what it was; and the cluster goes on."""
+    """With a message that says what it was."""
     known = recorded(program)
     with LocalCluster(Tetrad4PC(), deadline_s=20) as c:
         x = c.share(np.ones(3))
@@ -307,6 +317,16 @@ def test_what_no_repetition_could_do_is_refused_while_recording(program: Any) ->
         errors = _raised(c.submit(known, x).outcomes())
         assert any(isinstance(e, Misuse) and "recorded program" in str(e) for e in errors), errors
         assert not any("AttributeError" in str(e) or "TypeError" in str(e) for e in errors)
+
+
+def test_a_cluster_goes_on_after_a_program_that_could_not_be_recorded() -> None:
+    known = recorded(branches)
+    with LocalCluster(Replicated3PC(), deadline_s=20) as c:
+        x = c.share(np.full(3, 2.0))
+        c.run(known, x)
+        assert _raised(c.submit(known, x).outcomes())
+        for _ in range(RUNS):
+            assert np.allclose(c.reveal(c.run(again, x, x)), 4, atol=1e-5)
 
 
 class Outside:
@@ -357,7 +377,8 @@ def test_public_values_choose_the_recording_and_trees_come_back() -> None:
             for by in ((1.0, 2.0), (3.0,)):
                 got = c.run(known, x, by, "these")
                 assert got["names"] == "these" and got["none"] is None
-                assert [np.allclose(c.reveal(t), value * b, atol=1e-5) for t, b in zip(got["list"], by, strict=True)]
+                for t, b in zip(got["list"], by, strict=True):
+                    assert np.allclose(c.reveal(t), value * b, atol=1e-5)
                 assert np.allclose(c.reveal(got["same"]), value, atol=1e-5)
                 assert np.array_equal(c.reveal(got["bits"]), value < 0)
 
@@ -409,7 +430,8 @@ def test_recordings_in_a_recorded_program_are_part_of_it() -> None:
 
 
 def test_a_recording_can_be_read() -> None:
-    """Every message of a product with truncation is a line, with its peer, operation and label."""
+    """Every message of a product with truncation is a line, with its peer, operation and label; the documentation's
+    example is one."""
 
     def source(mpc: MPCBackend, x: SharedTensor) -> tuple[str, int]:
         found = again.recording(mpc, x, x)
@@ -423,6 +445,10 @@ def test_a_recording_can_be_read() -> None:
         told = [outcome.value for outcome in c.submit(source, x).outcomes()]
     assert all(text.startswith("def run(first, v0, v1):\n") for text, _ in told)
     assert {operations for _, operations in told} == {3 + 1}
+    page = (Path(__file__).parent.parent / "docs" / "recording.md").read_text()
+    assert (
+        page[page.index("    v28 = ") : page.index("\nIt keeps what")] == told[0][0][told[0][0].index("    v28 = ") :]
+    )
     assert "('c/1', first + 1, 'mul', " in told[2][0] and "label='mul'" in told[2][0]
 
 

@@ -58,11 +58,15 @@ class Recorded(Generic[P, R]):
 
     def recording(self, mpc: MPCBackend, *args: P.args, **kwargs: P.kwargs) -> Recording | None:
         """What this party does for such arguments; None before it was recorded."""
-        return self._known(mpc, taken_apart((args, kwargs))[0]).recording
+        known = mpc.party.recordings.get(self._key(mpc, taken_apart((args, kwargs))[0]))
+        return None if known is None else known.recording
+
+    def _key(self, mpc: MPCBackend, form: Form) -> tuple[Any, ...]:
+        return self.program, id(mpc), mpc.party.label(""), form
 
     def _known(self, mpc: MPCBackend, form: Form) -> _Known:
         kept: dict[Any, _Known] = mpc.party.recordings
-        key = self.program, id(mpc), mpc.party.label(""), form
+        key = self._key(mpc, form)
         try:
             known = kept.pop(key) if key in kept else _Known(mpc)
         except TypeError as error:

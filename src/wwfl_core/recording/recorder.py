@@ -17,10 +17,10 @@ import numpy as np
 from wwfl_core.device import HOST, Device
 from wwfl_core.errors import Misuse
 
-from .traced import Traced, Variable, is_array
+from .traced import UNREAD, Traced, Variable, is_array
 
-STATIC = (int, float, str, type(None), np.dtype)
 PLAIN = (int, bool, str, type(None), type(...))
+"""What a line shows as it is; everything else that is not a variable is a constant with a name."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,7 @@ class Recorder:
         return array if isinstance(array, Traced) else self.call(_itself, array)
 
     def call(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """fn(*args), whose result is a function of its arguments: arrays in it are new variables, and all else is the
-        same in every run."""
+        """fn(*args), which returns an array, or arrays in tuples and lists: new variables."""
         result = fn(*self._values(args), **self._values(kwargs))
         return self._made(result, lambda uses: f"{self._function(fn)}({self._arguments(args, kwargs, uses)})")
 
@@ -124,12 +123,11 @@ class Recorder:
         makes: list[int] = []
         scalar = isinstance(result, np.generic)  # NumPy's functions make scalars of 0-d arrays
         wrapped, pattern = self._wrapped(np.asarray(result) if scalar else result, makes)
-        if makes:
-            uses: set[int] = set()
-            made = text(uses)
-            self._write(
-                f"{pattern} = {self._constant(np.asarray)}({made})" if scalar else f"{pattern} = {made}", uses, makes
-            )
+        uses: set[int] = set()
+        made = text(uses)
+        if scalar:
+            made = f"{self._constant(np.asarray)}({made})"
+        self._write(f"{pattern} = {made}", uses, makes)
         return wrapped
 
     def _wrapped(self, result: Any, makes: list[int]) -> tuple[Any, str]:
@@ -140,9 +138,8 @@ class Recorder:
         if is_array(result):
             makes.append(index := self._fresh())
             return Traced(self, index, result), f"v{index}"
-        if isinstance(result, STATIC):
-            return result, "_"
-        raise Misuse(f"a recorded program calls what returns a {type(result).__name__}, which is not an array")
+        # a number or a truth would be this run's, and whoever asked for it would go this run's way
+        raise Misuse(f"it got a {type(result).__name__}, not an array; {UNREAD}")
 
     def _values(self, item: Any) -> Any:
         """The item with the values of this run."""

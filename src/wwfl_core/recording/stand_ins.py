@@ -12,7 +12,7 @@ import numpy.typing as npt
 from wwfl_core.algebra import Algebra
 from wwfl_core.arrays import Array, Shape, contiguous, from_wire, to_wire, wire_form
 from wwfl_core.cost import Phase
-from wwfl_core.device import HOST, Device, Hiding
+from wwfl_core.device import Device, Hiding
 from wwfl_core.errors import Misuse
 from wwfl_core.gpu import FUSED, Kernels, SumOfStreams
 from wwfl_core.keystream import KeyStreams
@@ -163,4 +163,4 @@ def settled(device: Device, array: Array) -> Array:
     depends on strides and addresses was decided when the program was recorded."""
     if isinstance(device, Kernels):
         return on_device.settled(device, array)
-    return contiguous(array if device is HOST and type(array) is np.ndarray else device.put(array))
+    return contiguous(device.put(array))

@@ -28,6 +28,10 @@ UNREAD = (
 )
 
 
+OF_SHAPES = (np.shape, np.ndim, np.size)
+"""Functions that tell nothing of values."""
+
+
 class Variable:
     """What an instruction made: `value` in this run, `v<index>` in the recording."""
 
@@ -73,6 +77,8 @@ class Traced(Variable, NDArrayOperatorsMixin):
         return out[0] if len(out) == 1 else out
 
     def __array_function__(self, func: Any, types: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        if func in OF_SHAPES:
+            return func(*(a.value if isinstance(a, Traced) else a for a in args), **kwargs)
         return self.recorder.call(func, *args, **kwargs)
 
     # what arrays can do by themselves
