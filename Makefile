@@ -27,11 +27,11 @@ test-slow: $(FOREIGN)
 
 # Conversion between all ordered pairs of protocols, 10,000 generated cases each (about an hour on one core); WWFL_SEED=n repeats a run.
 test-nightly: $(FOREIGN)
-	WWFL_RESHARE_CASES=10000 $(BIN)/python -m pytest -q -m slow --timeout 3600 tests/test_reshare_properties.py $(ARGS)
+	WWFL_RESHARE_CASES=10000 $(BIN)/python -m pytest -q -m slow --timeout 3600 tests/conversion/test_reshare_properties.py $(ARGS)
 
 # The tests that need a GPU, in the Python that has CuPy (by default the one on the PATH).
 test-gpu:
-	PYTHONPATH=src $(PYTHON) -m pytest -q -m gpu $(wildcard tests/test_cuda_*.py tests/test_device*.py) $(ARGS)
+	PYTHONPATH=src $(PYTHON) -m pytest -q -m gpu tests/core/accelerate $(ARGS)
 
 # What a machine with a GPU, CuPy and torch may lack, as wheels to carry there (Python 3.12 on x86-64; docs/gpu.md).
 GPU_WHEELS := cryptography cffi pycparser blake3 pydantic pydantic-core annotated-types typing-inspection typing-extensions
@@ -49,7 +49,7 @@ gpu-session:
 # The tests that need Ray, which is installed in a folder of its own: it is large, and nothing else needs it.
 test-ray: $(STAMP)
 	$(PIP) --upgrade --target $(RAY) 'ray>=2.40'
-	PYTHONPATH=$(CURDIR)/$(RAY) $(BIN)/python -m pytest -q -m slow tests/test_spread.py $(ARGS)
+	PYTHONPATH=$(CURDIR)/$(RAY) $(BIN)/python -m pytest -q -m slow tests/learning/experiments/test_spread.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks examples

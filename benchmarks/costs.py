@@ -4,14 +4,15 @@
     python -m benchmarks.costs --markdown FILE   the table of docs/costs.md
     python -m benchmarks.costs 2pc 3pc           only these protocols
 
-Bits per 64-bit element, all directed links together, payload only; check points of malicious-secure protocols
-(64 bytes per channel and check point) are left out, but for those that accompany a reveal. Costs depend on shapes only,
-not on the machine. `rounds` are measured along the message dependencies at the slowest party: Tetrad's CS1 lags one
-message behind its evaluators. What a cluster sends once (keys; base transfers of 2pc-ot) is in the last row.
+Bits per 64-bit element, all directed links together, payload only; check points of malicious-secure
+protocols (64 bytes per channel and check point) are left out, but for those that accompany a
+reveal. Costs depend on shapes only, not on the machine. `rounds` are measured along the message
+dependencies at the slowest party: Tetrad's CS1 lags one message behind its evaluators. What a
+cluster sends once (keys; base transfers of 2pc-ot) is in the last row.
 
-`crypten` and `shamir` run on other people's engines (CrypTen, MPyC), which are optional packages; shamir's bytes are
-those of field elements of 128 bits, with 160 bits of framing per message of MPyC's.
-"""
+`crypten` and `shamir` run on other people's engines (CrypTen, MPyC), which are optional packages;
+shamir's bytes are those of field elements of 128 bits, with 160 bits of framing per message of
+MPyC's."""
 
 from __future__ import annotations
 
@@ -21,9 +22,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from wwfl.measure import markdown, measure
+from wwfl.experiments.operation_costs import markdown, measure
 from wwfl_core.errors import ConfigError
-from wwfl_core.registry import backends, resolve
+from wwfl_core.plugins import backends, resolve
 
 from .machine import describe
 
@@ -31,9 +32,15 @@ FREE = "plain"  # sends nothing
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("protocols", nargs="*", help="registered names; by default all built-in ones that work here")
-    parser.add_argument("--json", metavar="FILE", help="write the rows to FILE ('-' for standard output)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "protocols", nargs="*", help="registered names; by default all built-in ones that work here"
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the rows to FILE ('-' for standard output)"
+    )
     parser.add_argument("--markdown", metavar="FILE", help="write the table to FILE")
     args = parser.parse_args(argv)
     names = args.protocols or [e.name for e in backends().values() if e.built_in and e.name != FREE]
@@ -46,8 +53,10 @@ def main(argv: list[str] | None = None) -> None:
     if args.markdown:
         text = (__doc__ or "").split("\n\n", 2)[2]
         Path(args.markdown).write_text(
-            "# What operations cost\n\nMade by `python -m benchmarks.costs --markdown docs/costs.md`.\n\n"
-            f"{text.strip()}\n\nEvery cell: bits offline / bits online / rounds online.\n\n{markdown(rows)}"
+            "# What operations cost\n\nMade by `python -m benchmarks.costs --markdown "
+            "docs/costs.md`.\n\n"
+            f"{text.strip()}\n\nEvery cell: bits offline / bits online / rounds "
+            f"online.\n\n{markdown(rows)}"
         )
     if args.json == "-":
         print(json.dumps(rows, indent=1))

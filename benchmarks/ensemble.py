@@ -1,9 +1,10 @@
-"""What it costs to decide which models of an ensemble may vote: LeNets that classify the servers' root set.
+"""What it costs to decide which models of an ensemble may vote: LeNets that classify the servers'
+root set.
 
     python -m benchmarks.ensemble [--models 3] [--images 100]
 
-Bytes are exact: payload of all parties, offline and online. Seconds are measured, all parties on this machine.
-"""
+Bytes are exact: payload of all parties, offline and online. Seconds are measured, all parties on
+this machine."""
 
 from __future__ import annotations
 
@@ -14,9 +15,9 @@ import numpy as np
 
 from backends import Additive2PC, Replicated3PC, Tetrad4PC
 from benchmarks.machine import describe
-from wwfl import programs
-from wwfl.clients import one_hot
 from wwfl.data.datasets import mnist
+from wwfl.federation import server_programs as programs
+from wwfl.federation.client_data import one_hot
 from wwfl.nn import models
 from wwfl.nn.layers import DEFAULT_INT_BITS
 from wwfl.nn.trace import pool_first, trace
@@ -37,8 +38,13 @@ def measure(protocol: MPCBackend, count: int, images: int) -> str:
         begun = time.perf_counter()
         c.run(programs.validate, layers, DEFAULT_INT_BITS, voters, *rows, 100, images // 2)
         seconds, cost = time.perf_counter() - begun, c.last_cost
-    offline, online = (cost.bytes_sent(phase=phase) / 1e6 for phase in (Phase.OFFLINE, Phase.ONLINE))
-    return f"| {protocol.name} | {offline:.1f} | {online:.1f} | {cost.rounds[Phase.ONLINE]} | {seconds:.1f} |"
+    offline, online = (
+        cost.bytes_sent(phase=phase) / 1e6 for phase in (Phase.OFFLINE, Phase.ONLINE)
+    )
+    return (
+        f"| {protocol.name} | {offline:.1f} | {online:.1f} | {cost.rounds[Phase.ONLINE]} | "
+        f"{seconds:.1f} |"
+    )
 
 
 def main() -> None:

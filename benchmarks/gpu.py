@@ -3,11 +3,11 @@
     python -m benchmarks.gpu --json benchmarks/results/gpu.json     (on a machine with a GPU)
     python -m benchmarks.gpu --docs                                 (writes docs/gpu.md from that file, anywhere)
 
-Times are medians between device events (of whole training steps: wall clock). Ceilings are measured in the same run: a
-copy within the device's memory, and one large int8 product. The file is written anew after every row, and what fails is
-a row that says why, so whatever ends a run, the rows before it are kept; `--resume` measures what the file lacks. Needs
-CuPy and a GPU, and says so where they are missing.
-"""
+Times are medians between device events (of whole training steps: wall clock). Ceilings are measured
+in the same run: a copy within the device's memory, and one large int8 product. The file is written
+anew after every row, and what fails is a row that says why, so whatever ends a run, the rows before
+it are kept; `--resume` measures what the file lacks. Needs CuPy and a GPU, and says so where they
+are missing."""
 
 from __future__ import annotations
 
@@ -34,9 +34,12 @@ BATCH, PEAK_SIZE = 64, 8192
 
 
 class Run:
-    """A result that grows row by row and is on disk after each. No row begins after `seconds` (None: no limit)."""
+    """A result that grows row by row and is on disk after each. No row begins after `seconds`
+    (None: no limit)."""
 
-    def __init__(self, file: Path | None = None, seconds: float | None = None, resume: bool = False) -> None:
+    def __init__(
+        self, file: Path | None = None, seconds: float | None = None, resume: bool = False
+    ) -> None:
         self._file, self._until = file, None if seconds is None else time.monotonic() + seconds
         self.result: dict[str, Any] = {}
         if resume and file is not None and file.exists():
@@ -59,7 +62,8 @@ class Run:
         return self.result.get(key)
 
     def rows(self, key: str, rows: Iterator[dict[str, Any]]) -> None:
-        """A section whose rows are measured as the iterator gives them; from the start again unless it was complete."""
+        """A section whose rows are measured as the iterator gives them; from the start again unless
+        it was complete."""
         done = self.result.setdefault("complete", [])
         if key in done:
             return
@@ -78,7 +82,11 @@ class Run:
 
     def row(self, key: str, name: Sequence[str], make: Callable[[], dict[str, Any]]) -> None:
         """One row of a section, unless it is there without an error already, or the time is up."""
-        kept = [row for row in self.result.setdefault(key, []) if "error" in row or _name(row) != list(name)]
+        kept = [
+            row
+            for row in self.result.setdefault(key, [])
+            if "error" in row or _name(row) != list(name)
+        ]
         if len(kept) < len(self.result[key]):
             return
         if self.time_is_up:
@@ -112,7 +120,12 @@ def _name(row: dict[str, Any]) -> list[str]:
 
 
 def kernels_and_products(
-    bench: Bench, elements: int, batch: int, peak_size: int, shapes: dict[str, tuple[int, int, int]], run: Run
+    bench: Bench,
+    elements: int,
+    batch: int,
+    peak_size: int,
+    shapes: dict[str, tuple[int, int, int]],
+    run: Run,
 ) -> None:
     """Everything but training."""
     run.once("device", lambda: describe_device(bench))
@@ -127,7 +140,8 @@ def kernels_and_products(
 
 
 def training(run: Run, networks: str | Mapping[str, Task], device: str, repeats: int) -> None:
-    """A training step of every network (names of `gpu_training.NETWORKS`, or tasks) in every protocol on a device."""
+    """A training step of every network (names of `gpu_training.NETWORKS`, or tasks) in every
+    protocol on a device."""
     from . import gpu_training  # needs torch; kernels and products do not
 
     if isinstance(networks, str):
@@ -135,19 +149,37 @@ def training(run: Run, networks: str | Mapping[str, Task], device: str, repeats:
     for network, task in networks.items():
         for protocol in gpu_training.PROTOCOLS:
             name = (network, protocol, device)
-            run.row("training", name, lambda n=name, t=task: gpu_training.row(n[0], t, n[1], n[2], repeats))
+            run.row(
+                "training",
+                name,
+                lambda n=name, t=task: gpu_training.row(n[0], t, n[1], n[2], repeats),
+            )
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", metavar="FILE", help="write the result ('-': standard output)")
-    parser.add_argument("--resume", action="store_true", help="keep what FILE has and measure the rest")
+    parser.add_argument(
+        "--resume", action="store_true", help="keep what FILE has and measure the rest"
+    )
     parser.add_argument("--seconds", type=float, help="begin no further row after this time")
-    parser.add_argument("--docs", action="store_true", help=f"write {gpu_report.PAGE} from {gpu_report.RESULT}, stop")
-    parser.add_argument("--elements", type=int, default=1 << 26, help="of elementwise kernels (default 2^26)")
+    parser.add_argument(
+        "--docs",
+        action="store_true",
+        help=f"write {gpu_report.PAGE} from {gpu_report.RESULT}, stop",
+    )
+    parser.add_argument(
+        "--elements", type=int, default=1 << 26, help="of elementwise kernels (default 2^26)"
+    )
     parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--networks", default="LeNet-5,VGG16-CIFAR10", help="training steps on the GPU; empty: none")
-    parser.add_argument("--cpu-networks", default="LeNet-5", help="and on the CPU (VGG16 takes minutes there)")
+    parser.add_argument(
+        "--networks", default="LeNet-5,VGG16-CIFAR10", help="training steps on the GPU; empty: none"
+    )
+    parser.add_argument(
+        "--cpu-networks", default="LeNet-5", help="and on the CPU (VGG16 takes minutes there)"
+    )
     options = parser.parse_args(argv)
     if options.docs:
         gpu_report.write()
@@ -160,8 +192,13 @@ def main(argv: list[str] | None = None) -> int:
     file = Path(options.json) if options.json and options.json != "-" else None
     run = Run(file, options.seconds, options.resume)
     kernels_and_products(bench, options.elements, BATCH, PEAK_SIZE, gpu_gemm.SHAPES, run)
-    for networks, device, repeats in ((options.networks, "cuda", options.repeats), (options.cpu_networks, "cpu", 1)):
-        run.attempt(f"training on {device}", lambda n=networks, d=device, r=repeats: training(run, n, d, r))
+    for networks, device, repeats in (
+        (options.networks, "cuda", options.repeats),
+        (options.cpu_networks, "cpu", 1),
+    ):
+        run.attempt(
+            f"training on {device}", lambda n=networks, d=device, r=repeats: training(run, n, d, r)
+        )
     print(json.dumps(run.result, indent=1) if options.json == "-" else gpu_report.page(run.result))
     return 0
 

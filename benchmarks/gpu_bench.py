@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.kernels import cuda
-from wwfl_core.kernels.cuda.device import require_device
-from wwfl_core.kernels.cuda.launch import Launcher
+from wwfl_core.accelerate import cuda
+from wwfl_core.accelerate.cuda.device import require_device
+from wwfl_core.accelerate.cuda.launch import Launcher
 
 
 @dataclass(frozen=True)
 class Bench:
-    """A device to measure on. `xp` is its array module; the shim (xp is numpy) only shows that the measurements run."""
+    """A device to measure on. `xp` is its array module; the shim (xp is numpy) only shows that the
+    measurements run."""
 
     xp: Any
     launcher: Launcher
@@ -43,11 +44,11 @@ class Bench:
         return self.xp.asnumpy(array) if self.on_gpu else np.asarray(array)
 
     def seconds(self, calls: Sequence[Callable[[], object]]) -> float:
-        """Median time of one call between two device events, over `repeats`, taking turns among the calls.
+        """Median time of one call between two device events, over `repeats`, taking turns among the
+        calls.
 
-        Several calls on different inputs keep a device's cache from answering for its memory. Calls are made twice
-        before, so that compilation and allocation are not timed.
-        """
+        Several calls on different inputs keep a device's cache from answering for its memory. Calls
+        are made twice before, so that compilation and allocation are not timed."""
         for call in (*calls, *calls):
             call()
         turns: Iterator[Callable[[], object]] = cycle(calls)

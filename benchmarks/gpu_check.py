@@ -1,5 +1,5 @@
-"""Whether a session on a GPU machine can begin: what can be imported there, which kernels its compiler takes, and
-whether cuBLAS multiplies int8 matrices.
+"""Whether a session on a GPU machine can begin: what can be imported there, which kernels its
+compiler takes, and whether cuBLAS multiplies int8 matrices.
 
     python -m benchmarks.gpu_check
 
@@ -15,9 +15,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from wwfl_core.kernels.cuda.launch import Launcher
+    from wwfl_core.accelerate.cuda.launch import Launcher
 
-NEEDED = ("numpy", "numba", "torch", "cryptography", "blake3", "pydantic", "cupy", "pytest", "hypothesis", "wwfl")
+NEEDED = (
+    "numpy",
+    "numba",
+    "torch",
+    "cryptography",
+    "blake3",
+    "pydantic",
+    "cupy",
+    "pytest",
+    "hypothesis",
+    "wwfl",
+)
 
 
 def tried(what: str, call: Callable[[], object]) -> str:
@@ -32,7 +43,7 @@ def tried(what: str, call: Callable[[], object]) -> str:
 
 def compiled(source: str) -> str:
     """Compiles a file of kernels for this device."""
-    from wwfl_core.kernels.cuda.device import cupy_launcher
+    from wwfl_core.accelerate.cuda.device import cupy_launcher
 
     cupy_launcher().prepare(source)
     return "compiled"
@@ -52,10 +63,12 @@ def multiplied(launcher: Launcher) -> str:
 
 def main() -> int:
     for name in NEEDED:
-        print(tried(name, lambda n=name: getattr(import_module(n), "__version__", "here")), flush=True)
+        print(
+            tried(name, lambda n=name: getattr(import_module(n), "__version__", "here")), flush=True
+        )
     try:
-        from wwfl_core.kernels.cuda.device import cupy_launcher
-        from wwfl_core.kernels.cuda.launch import sources
+        from wwfl_core.accelerate.cuda.device import cupy_launcher
+        from wwfl_core.accelerate.cuda.launch import sources
     except Exception as error:
         print(f"no kernels: {type(error).__name__}: {error}")
         return 1

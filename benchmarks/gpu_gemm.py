@@ -1,4 +1,5 @@
-"""Matrix products modulo 2^64 on a GPU, against other ways to compute the same, and against the int8 peak.
+"""Matrix products modulo 2^64 on a GPU, against other ways to compute the same, and against the
+int8 peak.
 
 Every method's result is compared with the SIMT kernel's before it is timed.
 """
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.kernels.cuda import gemm, residues
+from wwfl_core.accelerate.cuda import gemm, residues
 
 from .gpu_bench import Bench
 
@@ -44,12 +45,16 @@ def digit_planes(bench: Bench, x: Any, descending: bool) -> Any:
 
 
 def by_diagonals(bench: Bench, a: Any, b: Any) -> Any:
-    """Eight int8 products through a library: diagonal d is planes 0..d of a against planes d..0 of b, one product each.
+    """Eight int8 products through a library: diagonal d is planes 0..d of a against planes d..0 of
+    b, one product each.
 
     Exact for an inner dimension below 32768.
     """
     (m, k), n = a.shape, b.shape[1]
-    left, right = digit_planes(bench, a, False), digit_planes(bench, bench.xp.ascontiguousarray(b.T), True)
+    left, right = (
+        digit_planes(bench, a, False),
+        digit_planes(bench, bench.xp.ascontiguousarray(b.T), True),
+    )
     left, right = left.reshape(1, m, 8 * k), right.reshape(1, n, 8 * k)
     total = bench.launcher.zeros((m, n), np.uint64)
     part = bench.launcher.empty((1, m, n), np.int32)
@@ -60,7 +65,8 @@ def by_diagonals(bench: Bench, a: Any, b: Any) -> Any:
 
 
 def limbs(x: Any) -> list[Any]:
-    """x = l0 + l1 2^22 + l2 2^43 modulo 2^64 with balanced limbs of 22, 21 and 21 bits, as float64."""
+    """x = l0 + l1 2^22 + l2 2^43 modulo 2^64 with balanced limbs of 22, 21 and 21 bits, as
+    float64."""
     found, rest = [], x.view(np.int64)
     for width in (22, 21, 21):
         low = (rest << np.int64(64 - width)) >> np.int64(64 - width)
@@ -92,11 +98,14 @@ def methods(bench: Bench) -> dict[str, Callable[[Any, Any], Any]]:
 
 
 def residue_stages(bench: Bench, m: int, k: int, n: int) -> dict[str, Any]:
-    """Seconds of each of the three stages of one product by residues, all results at once (k at most MAX_INNER), of the
-    int8 products also one by one, and the bytes that the first and the last stage move."""
+    """Seconds of each of the three stages of one product by residues, all results at once (k at
+    most MAX_INNER), of the int8 products also one by one, and the bytes that the first and the last
+    stage move."""
     a, b = bench.words(1, m, k), bench.words(1, k, n).transpose(0, 2, 1)
     rows, columns, depth = (residues.aligned(size) for size in (m, n, k))
-    sides = [bench.launcher.empty((residues.PLANES * size * depth,), np.int8) for size in (rows, columns)]
+    sides = [
+        bench.launcher.empty((residues.PLANES * size * depth,), np.int8) for size in (rows, columns)
+    ]
     sums = bench.launcher.empty((residues.PLANES * rows * columns,), np.int32)
     out = bench.launcher.empty((1, m, n), np.uint64)
 
@@ -116,13 +125,17 @@ def residue_stages(bench: Bench, m: int, k: int, n: int) -> dict[str, Any]:
         "combine_s": bench.seconds([lambda: residues.combine(found, out, adding=False)]),
         "split_bytes": a.nbytes + b.nbytes + left.nbytes + right.nbytes,
         "combine_bytes": found.nbytes + out.nbytes,
-        "exact": bool((bench.host(out[0]) == bench.host(gemm.matmul([(a[0], b[0].T)], "simt"))).all()),
+        "exact": bool(
+            (bench.host(out[0]) == bench.host(gemm.matmul([(a[0], b[0].T)], "simt"))).all()
+        ),
     }
 
 
-def measure(bench: Bench, shapes: dict[str, tuple[int, int, int]], peak: float | None) -> Generator[dict[str, Any]]:
-    """A row per shape as soon as it is measured: multiply-accumulates modulo 2^64 per second of every method. `peak` is
-    that of int8, if it is known."""
+def measure(
+    bench: Bench, shapes: dict[str, tuple[int, int, int]], peak: float | None
+) -> Generator[dict[str, Any]]:
+    """A row per shape as soon as it is measured: multiply-accumulates modulo 2^64 per second of
+    every method. `peak` is that of int8, if it is known."""
     for name, (m, k, n) in shapes.items():
         row: dict[str, Any] = {"name": name, "m": m, "k": k, "n": n, "chosen": gemm.choose(m, n, k)}
         if peak:
@@ -138,13 +151,19 @@ def measure(bench: Bench, shapes: dict[str, tuple[int, int, int]], peak: float |
         bench.release()
 
 
-def _timed(bench: Bench, call: Callable[[Any, Any], Any], a: Any, b: Any, expected: np.ndarray) -> dict[str, Any]:
+def _timed(
+    bench: Bench, call: Callable[[Any, Any], Any], a: Any, b: Any, expected: np.ndarray
+) -> dict[str, Any]:
     try:
         exact = bool((bench.host(call(a, b)) == expected).all())
         seconds = bench.seconds([lambda: call(a, b)])
     except Exception as error:  # a library that refuses a shape is a result, not the end of the run
         return {"error": _said(error)}
-    return {"seconds": seconds, "mac_per_s": a.shape[0] * a.shape[1] * b.shape[1] / seconds, "exact": exact}
+    return {
+        "seconds": seconds,
+        "mac_per_s": a.shape[0] * a.shape[1] * b.shape[1] / seconds,
+        "exact": exact,
+    }
 
 
 def _said(error: Exception) -> str:

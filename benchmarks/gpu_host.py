@@ -1,20 +1,24 @@
-"""What a training step asks of the host: kernel launches, calls of the array library, views and allocations, counted.
+"""What a training step asks of the host: kernel launches, calls of the array library, views and
+allocations, counted.
 
-    python -m benchmarks.gpu_host --json benchmarks/results/gpu_host.json && python -m benchmarks.gpu --docs
+    python -m benchmarks.gpu_host --json benchmarks/results/gpu_host.json && python -m
+    benchmarks.gpu --docs
 
-On a GPU the host starts every kernel, and all parties of one process share one interpreter, so a step takes at least
-what starting takes: about 6 to 15 us per launch in CuPy, 5 to 8 us per ufunc, 2 to 4 us per allocation, 0.5 to 2 us per
-view. Counted is one LeNet step (forward, loss gradient, backward, update) of all parties on the emulated device, whose
-kernels are not executed here: what is called never depends on values, since those are secret. What CuPy would compute
-or copy is a call; what NumPy returns as a window into an argument is a view. Launches do not depend on the batch, calls
-hardly: operands that begin in the middle of 16 bytes are copied first.
+On a GPU the host starts every kernel, and all parties of one process share one interpreter, so a
+step takes at least what starting takes: about 6 to 15 us per launch in CuPy, 5 to 8 us per ufunc, 2
+to 4 us per allocation, 0.5 to 2 us per view. Counted is one LeNet step (forward, loss gradient,
+backward, update) of all parties on the emulated device, whose kernels are not executed here: what
+is called never depends on values, since those are secret. What CuPy would compute or copy is a
+call; what NumPy returns as a window into an argument is a view. Launches do not depend on the
+batch, calls hardly: operands that begin in the middle of 16 bytes are copied first.
 
-What no count shows is the Python between the launches. Two measurements bracket it, each the least of several runs, in
-seconds of one core (the parties' threads stay on it): a step of one image on the host, whose arithmetic is next to
-nothing (`host_s`), and on the emulated device with kernels that are not executed (`device_s`), where what the emulation
-does for array calls and views is included in place of CuPy, but starting kernels costs nothing and allocating little.
-Both for ordinary steps and for steps repeated from their recording (`wwfl_core.recording`), as training does.
-"""
+What no count shows is the Python between the launches. Two measurements bracket it, each the least
+of several runs, in seconds of one core (the parties' threads stay on it): a step of one image on
+the host, whose arithmetic is next to nothing (`host_s`), and on the emulated device with kernels
+that are not executed (`device_s`), where what the emulation does for array calls and views is
+included in place of CuPy, but starting kernels costs nothing and allocating little. Both for
+ordinary steps and for steps repeated from their recording (`wwfl_core.recording`), as training
+does."""
 
 from __future__ import annotations
 
@@ -37,7 +41,7 @@ import numpy as np
 from wwfl.nn.models import lenet5
 from wwfl.nn.trace import pool_first, trace
 from wwfl_core import LocalCluster
-from wwfl_core.kernels.cuda.shim import ShimArray, ShimLauncher
+from wwfl_core.accelerate.cuda.shim import ShimArray, ShimLauncher
 
 from .lenet_step import PROTOCOLS, RECORDING, repeated, step
 from .machine import describe
@@ -45,7 +49,19 @@ from .machine import describe
 BATCH = 128
 COUNTED = ("3pc", "4pc")
 PLUMBING = (  # files that carry out what somebody else asked for
-    *("algebra", "arrays", "backend", "bilinear", "bitformat", "dealing", "device", "fused", "gpu", "party", "prg"),
+    *(
+        "algebra",
+        "arrays",
+        "backend",
+        "bilinear",
+        "bitformat",
+        "dealing",
+        "device",
+        "fused",
+        "gpu",
+        "party",
+        "prg",
+    ),
     *("share", "tensor", "truncation", "linear"),
 )
 STARTED = ("launch", "call")
@@ -81,7 +97,8 @@ class Tally:
         return found
 
     def result(self, result: Any, inputs: Any, name: str) -> None:
-        """A function of the array library returned: a view of an argument, or new arrays that it computed."""
+        """A function of the array library returned: a view of an argument, or new arrays that it
+        computed."""
         if not isinstance(result, ShimArray):
             return
         if any(np.may_share_memory(result, a) for a in _arrays(inputs)):
@@ -112,7 +129,8 @@ def _asker(frame: FrameType | None) -> str:
 
 @contextmanager
 def counting() -> Iterator[Tally]:
-    """Counts what is asked of the emulated device in here, by all threads, and executes no kernel."""
+    """Counts what is asked of the emulated device in here, by all threads, and executes no
+    kernel."""
     tally = Tally()
 
     def launch(launcher: ShimLauncher, source: str, kernel: str, *args: Any, **kwargs: Any) -> None:
@@ -174,12 +192,19 @@ def counting() -> Iterator[Tally]:
 
 @contextmanager
 def lenet(protocol: str, batch: int, device: str) -> Iterator[Callable[..., object]]:
-    """One LeNet step of all parties of a protocol, to be called (with `repeated`, from its recording)."""
+    """One LeNet step of all parties of a protocol, to be called (with `repeated`, from its
+    recording)."""
     layers, initial = trace(lenet5(0))
-    layers, rng = pool_first(layers), np.random.default_rng(0)  # public: what is counted does not depend on values
+    layers, rng = (
+        pool_first(layers),
+        np.random.default_rng(0),
+    )  # public: what is counted does not depend on values
     with LocalCluster(PROTOCOLS[protocol](), name=protocol, device=device) as cluster:
         params = {key: cluster.share(value) for key, value in initial.items()}
-        x, labels = cluster.share(rng.random((batch, 1, 32, 32))), cluster.share(np.eye(10)[np.arange(batch) % 10])
+        x, labels = (
+            cluster.share(rng.random((batch, 1, 32, 32))),
+            cluster.share(np.eye(10)[np.arange(batch) % 10]),
+        )
         yield lambda program=step: cluster.run(program, layers, params, x, labels)
 
 
@@ -192,7 +217,8 @@ def count(protocol: str, batch: int = BATCH) -> Tally:
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """In here this process has one core: threads that wait for each other's interpreter lock would be measured too."""
+    """In here this process has one core: threads that wait for each other's interpreter lock would
+    be measured too."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     try:
@@ -203,7 +229,8 @@ def one_core() -> Iterator[None]:
 
 @contextmanager
 def nothing_runs() -> Iterator[None]:
-    """In here no kernel is executed, and the emulated device allocates at once: values mean nothing."""
+    """In here no kernel is executed, and the emulated device allocates at once: values mean
+    nothing."""
 
     def launch(launcher: ShimLauncher, *args: Any) -> None: ...
 
@@ -215,8 +242,8 @@ def nothing_runs() -> Iterator[None]:
 
 
 def seconds(protocol: str, device: str, repeats: int = 20) -> dict[str, float]:
-    """Seconds of one core that a step of one image takes, all parties; on a device without its kernels. Ordinary and
-    repeated steps take turns, since machines have slow hours."""
+    """Seconds of one core that a step of one image takes, all parties; on a device without its
+    kernels. Ordinary and repeated steps take turns, since machines have slow hours."""
     found: dict[str, list[float]] = {"ordinary": [], "repeated": []}
     with one_core(), lenet(protocol, 1, device) as run, nothing_runs():
         for _ in range(RECORDING):
@@ -250,7 +277,9 @@ def measure(protocol: str) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", metavar="FILE", help="write the counts to FILE")
     parser.add_argument("--protocols", default=",".join(COUNTED))
     args = parser.parse_args(argv)
@@ -258,7 +287,10 @@ def main(argv: list[str] | None = None) -> None:
     for row in rows:
         print(f"{row['protocol']}, {row['parties']} parties, one LeNet step: {row['totals']}")
         for where in ("host_s", "device_s"):
-            print(f"  {where}: " + ", ".join(f"{kind} {found:.3f}" for kind, found in row[where].items()))
+            print(
+                f"  {where}: "
+                + ", ".join(f"{kind} {found:.3f}" for kind, found in row[where].items())
+            )
         for kind in ("launches", "calls"):
             print(f"  {kind}: " + ", ".join(f"{n} {name}" for name, n in row[kind].items()))
         for n, kind, name, where in row["sites"]:

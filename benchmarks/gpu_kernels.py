@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.kernels import cuda
-from wwfl_core.kernels.cuda import carry, replicated, tetrad, tetrad_carry
+from wwfl_core.accelerate import cuda
+from wwfl_core.accelerate.cuda import carry, replicated, tetrad, tetrad_carry
 
 from .gpu_bench import Bench
 
 TRUNCATED_BITS = 20
-S = [cuda.Stream(bytes([i]) * 32, bytes(12)) for i in range(1, 4)]  # of fixed, public keys: nothing here is secret
+S = [
+    cuda.Stream(bytes([i]) * 32, bytes(12)) for i in range(1, 4)
+]  # of fixed, public keys: nothing here is secret
 
 
 @dataclass(frozen=True)
@@ -47,19 +49,39 @@ def ring_cases(bench: Bench, n: int) -> list[Case]:
     real = cuda.decode(x[0] >> np.uint64(20), 20)
 
     def combined(added: list[Any], plus: list[cuda.Stream], minus: list[cuda.Stream]) -> Any:
-        return cuda.combined(added, (), plus, minus, shape=(n,), dtype=np.uint64, launcher=bench.launcher)
+        return cuda.combined(
+            added, (), plus, minus, shape=(n,), dtype=np.uint64, launcher=bench.launcher
+        )
 
     return [
-        Case("random words", n, 8 * n, lambda: cuda.random_words(bytes(32), bytes(12), (n,), launcher=bench.launcher)),
+        Case(
+            "random words",
+            n,
+            8 * n,
+            lambda: cuda.random_words(bytes(32), bytes(12), (n,), launcher=bench.launcher),
+        ),
         Case("x + F(k)", n, 16 * n, lambda: combined([x[0]], [S[0]], [])),
         Case("x + F(k1) - F(k2)", n, 16 * n, lambda: combined([x[0]], [S[0]], [S[1]])),
         Case("x + y + F(k)", n, 24 * n, lambda: combined([x[0], x[1]], [S[0]], [])),
         Case("sum of two products", n, 40 * n, lambda: cuda.mul_sum([(x[0], x[1]), (x[2], x[3])])),
-        Case("3PC product", n, 40 * n, lambda: replicated.product((x[0], x[1]), (x[2], x[3]), S[0], S[1])),
         Case(
-            "3PC lift (inject)", n, 32 * n + 2 * nb, lambda: replicated.lift((bits[0], bits[1]), n, S[0], (x[0], x[1]))
+            "3PC product",
+            n,
+            40 * n,
+            lambda: replicated.product((x[0], x[1]), (x[2], x[3]), S[0], S[1]),
         ),
-        Case("truncation, wrap message", n, 8 * n + nb, lambda: cuda.wrap_message((x[0],), S[0], left=True)),
+        Case(
+            "3PC lift (inject)",
+            n,
+            32 * n + 2 * nb,
+            lambda: replicated.lift((bits[0], bits[1]), n, S[0], (x[0], x[1])),
+        ),
+        Case(
+            "truncation, wrap message",
+            n,
+            8 * n + nb,
+            lambda: cuda.wrap_message((x[0],), S[0], left=True),
+        ),
         Case(
             "truncation, left",
             n,
@@ -92,7 +114,9 @@ def ring_cases(bench: Bench, n: int) -> list[Case]:
         Case("to bit planes", n, 16 * n, lambda: cuda.to_planes(x[0], 0, 64)),
         Case("expand bits", n, 8 * n + nb, lambda: cuda.expand(bits[0], n)),
         Case("pack to 20 bits", n, 8 * n + narrow.size, lambda: cuda.pack_words(x[0], f)),
-        Case("unpack from 20 bits", n, 8 * n + narrow.size, lambda: cuda.unpack_words(narrow, n, f)),
+        Case(
+            "unpack from 20 bits", n, 8 * n + narrow.size, lambda: cuda.unpack_words(narrow, n, f)
+        ),
         Case("fixed-point encode", n, 16 * n, lambda: cuda.encode(real, 20)),
         Case("fixed-point decode", n, 16 * n, lambda: cuda.decode(x[0], 20)),
     ]
@@ -118,7 +142,14 @@ def plane_cases(bench: Bench, n: int) -> list[Case]:
             n,
             (3 * (63 + 62) + 4 * 61) * nb,
             lambda: tetrad_carry.offline(
-                (planes[0], planes[1], planes[2]), (planes[3][:-1],) * 3, None, S[0], S[1], S[2], S[0], S[1]
+                (planes[0], planes[1], planes[2]),
+                (planes[3][:-1],) * 3,
+                None,
+                S[0],
+                S[1],
+                S[2],
+                S[0],
+                S[1],
             ),
         ),
     ]
@@ -133,8 +164,9 @@ def _carry_tree(planes: list[Any]) -> None:
 
 
 def _carry_bytes(positions: int, nb: int) -> int:
-    """Rows that the rounds read and write: the first reads g and p (two components each) and writes the message; each
-    later one reads state, own and received product, and writes the state after it and the next message."""
+    """Rows that the rounds read and write: the first reads g and p (two components each) and writes
+    the message; each later one reads state, own and received product, and writes the state after it
+    and the next message."""
 
     def rows(k: int) -> int:
         return k - k % 2 - 1 if k > 1 else 0
@@ -160,8 +192,8 @@ def image_cases(bench: Bench, batch: int) -> list[Case]:
 
 
 def measure(bench: Bench, elements: int, batch: int) -> Generator[dict[str, Any]]:
-    """A row per kernel as soon as it is measured: seconds, bytes, bytes per second, and the fraction of the copy's
-    bandwidth; or the error, which does not stop the others."""
+    """A row per kernel as soon as it is measured: seconds, bytes, bytes per second, and the
+    fraction of the copy's bandwidth; or the error, which does not stop the others."""
     ceiling: float | None = None
     for group in (
         lambda: [copy(bench, elements)],
@@ -175,12 +207,20 @@ def measure(bench: Bench, elements: int, batch: int) -> Generator[dict[str, Any]
             yield {"name": "operands of a group", "error": f"{type(error).__name__}: {error}"[:300]}
             continue
         for case in cases:
-            row: dict[str, Any] = {"name": case.name, "elements": case.elements, "bytes": case.nbytes}
+            row: dict[str, Any] = {
+                "name": case.name,
+                "elements": case.elements,
+                "bytes": case.nbytes,
+            }
             try:
                 seconds = bench.seconds([case.call])
                 speed = case.nbytes / seconds
                 ceiling = ceiling or speed
-                row |= {"seconds": seconds, "bytes_per_s": speed, "of_copy_bandwidth": speed / ceiling}
+                row |= {
+                    "seconds": seconds,
+                    "bytes_per_s": speed,
+                    "of_copy_bandwidth": speed / ceiling,
+                }
             except Exception as error:
                 row["error"] = f"{type(error).__name__}: {error}"[:300]
             yield row

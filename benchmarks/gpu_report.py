@@ -45,7 +45,7 @@ directions (from 64 KiB on; towards the GPU, CuPy stages copies so itself).
 - **Random masks inside kernels.** ChaCha20 (RFC 8439) with the key, nonce and block counter of `wwfl_core/prg.py`, so
   that a cluster on a GPU and one on a CPU draw the same masks. A lane makes a block of 64 bytes; a warp passes its
   2 KiB through shared memory, so that operands and results are read and written in whole cache lines.
-- **Fused local steps that clusters run** (`wwfl_core.fused`): the elementwise product of 3PC with its zero share; the
+- **Fused local steps that clusters run** (`wwfl_core.accelerate.fused`): the elementwise product of 3PC with its zero share; the
   five steps of Tetrad's elementwise product (offline, seed, check, evaluate, conclude); exact truncation in both (each
   message and each half, with packing and correlated randomness inside); lifting of bits and injection; one kernel per
   round and party of the carry tree of comparisons (two at Tetrad's evaluators), which takes in the last product,
@@ -145,7 +145,7 @@ Last, at home, copy it to `benchmarks/results/gpu.json` and run `python -m bench
 remains, while the machine is warm:
 
     PYTHONPATH=/tmp/wwfl-gpu-site:src compute-sanitizer --tool racecheck \\
-        python3 -m pytest -q -m gpu tests/test_cuda_kernels.py
+        python3 -m pytest -q -m gpu tests/core/accelerate/test_cuda_kernels.py
 """
 
 NOT_YET = f"""
@@ -170,15 +170,21 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def measured(result: dict[str, Any]) -> str:
     """The sections of a result that are there."""
-    device, peak, kernels = result.get("device", {}), result.get("int8_peak"), result.get("kernels", [])
+    device, peak, kernels = (
+        result.get("device", {}),
+        result.get("int8_peak"),
+        result.get("kernels", []),
+    )
     parts = [
         "\n## Measurements\n",
         f"{device.get('name', 'unknown device')}, {result.get('date')}, "
-        f"commit {result.get('machine', {}).get('commit')}: `python -m benchmarks.gpu`. Medians between device events.",
+        f"commit {result.get('machine', {}).get('commit')}: `python -m benchmarks.gpu`. Medians "
+        "between device events.",
     ]
     if kernels and "bytes_per_s" in kernels[0]:
         parts.append(
-            f"Ceilings in the same run: a copy moves {kernels[0]['bytes_per_s'] / 1e12:.2f} TB/s (read and written)"
+            f"Ceilings in the same run: a copy moves {kernels[0]['bytes_per_s'] / 1e12:.2f} TB/s "
+            "(read and written)"
         )
     if peak:
         shares = [
@@ -186,7 +192,8 @@ def measured(result: dict[str, Any]) -> str:
             for name, count in INT8_PRODUCTS.items()
         ]
         parts.append(
-            f"a {peak['size']} cubed int8 product through cuBLAS makes {peak['mac_per_s'] / 1e12:.0f} TMAC/s; one "
+            f"a {peak['size']} cubed int8 product through cuBLAS makes "
+            f"{peak['mac_per_s'] / 1e12:.0f} TMAC/s; one "
             f"modulo 2^64 takes {' or '.join(shares)}."
         )
     if kernels:
@@ -195,8 +202,10 @@ def measured(result: dict[str, Any]) -> str:
         parts += [
             "\n### Products modulo 2^64, TMAC/s\n",
             _products(result["products"]),
-            "\n`simt` and `tensor` are kernels of ours, `residues` is cuBLAS between two of ours. `cublas_diagonals` "
-            "makes eight int8 products in cuBLAS of separately stored digits, `float64_limbs` six float64 products of "
+            "\n`simt` and `tensor` are kernels of ours, `residues` is cuBLAS between two of ours. "
+            "`cublas_diagonals` "
+            "makes eight int8 products in cuBLAS of separately stored digits, `float64_limbs` six "
+            "float64 products of "
             "three limbs; `array_library` is CuPy's own.",
         ]
     if result.get("residue_stages"):
@@ -204,7 +213,10 @@ def measured(result: dict[str, Any]) -> str:
     if result.get("training"):
         parts += ["\n### Training steps\n", _training(result["training"])]
         parts += ["\n### Where a step's time goes, ms\n", SPLIT, "", _splits(result["training"])]
-    missing = [*(f"{key}: {error}" for key, error in result.get("errors", {}).items()), *result.get("left_out", [])]
+    missing = [
+        *(f"{key}: {error}" for key, error in result.get("errors", {}).items()),
+        *result.get("left_out", []),
+    ]
     if missing:
         parts.append("\nNot measured: " + "; ".join(missing) + ".")
     return "\n".join(parts) + "\n"
@@ -251,10 +263,12 @@ def _stages(found: dict[str, Any]) -> str:
 
     rate = found["m"] * found["k"] * found["n"] * INT8_PRODUCTS["residues"] / found["products_s"]
     return (
-        f"\nOf `residues`, {found['m']} x {found['k']} x {found['n']} at once: residues of both operands in "
-        f"{moving('split')}, int8 products in {found['products_s'] * 1e3:.2f} ms ({rate / 1e12:.0f} TMAC/s of int8; "
-        f"one by one in {found['one_by_one_s'] * 1e3:.2f} ms), results from them in {moving('combine')}"
-        + ("." if found["exact"] else "; the result is wrong.")
+        f"\nOf `residues`, {found['m']} x {found['k']} x {found['n']} at once: residues of both "
+        "operands in "
+        f"{moving('split')}, int8 products in {found['products_s'] * 1e3:.2f} ms "
+        f"({rate / 1e12:.0f} TMAC/s of int8; "
+        f"one by one in {found['one_by_one_s'] * 1e3:.2f} ms), results from them in "
+        f"{moving('combine')}" + ("." if found["exact"] else "; the result is wrong.")
     )
 
 
@@ -267,15 +281,35 @@ def _training(rows: Sequence[dict[str, Any]]) -> str:
             continue
         memory = row.get("memory")
         held = f"{memory['reserved_bytes'] / 1e9:.1f}" if memory else ""
-        body.append([*start, f"{row['seconds']:.3f}", f"{row['bytes_total'] / 1e6:.1f}", str(row["rounds"]), held])
-    header = ["network", "protocol", "device", "seconds", "MB, all parties", "rounds", "GB reserved on the device"]
+        body.append(
+            [
+                *start,
+                f"{row['seconds']:.3f}",
+                f"{row['bytes_total'] / 1e6:.1f}",
+                str(row["rounds"]),
+                held,
+            ]
+        )
+    header = [
+        "network",
+        "protocol",
+        "device",
+        "seconds",
+        "MB, all parties",
+        "rounds",
+        "GB reserved on the device",
+    ]
     return table(header, body)
 
 
 def _splits(rows: Sequence[dict[str, Any]]) -> str:
     kinds = ("seconds", "local", "packing", "transfer", "rest")
     body = [
-        [f"{row['network']}", row["protocol"], *(f"{row['split'][kind] * 1e3:.1f}" for kind in kinds)]
+        [
+            f"{row['network']}",
+            row["protocol"],
+            *(f"{row['split'][kind] * 1e3:.1f}" for kind in kinds),
+        ]
         for row in rows
         if row.get("split")
     ]
@@ -286,12 +320,19 @@ def counted(counts: dict[str, Any]) -> str:
     """The section on what the host does."""
     rows = counts["rows"]
     head = ["protocol", "parties", "launches", "array calls", "views", "allocations"]
-    head += ["launches and calls per party", *(f"{where}, {kind}, ms" for where in HOSTS.values() for kind in KINDS)]
+    head += [
+        "launches and calls per party",
+        *(f"{where}, {kind}, ms" for where in HOSTS.values() for kind in KINDS),
+    ]
     body = []
     for row in rows:
         totals = [row["totals"][kind] for kind in ("launch", "call", "view", "allocation")]
         each = round((totals[0] + totals[1]) / row["parties"])
-        found = [*totals, each, *(round(1000 * row[where][kind]) for where in HOSTS for kind in KINDS)]
+        found = [
+            *totals,
+            each,
+            *(round(1000 * row[where][kind]) for where in HOSTS for kind in KINDS),
+        ]
         body.append([row["protocol"], str(row["parties"]), *(f"{n:,}" for n in found)])
     text = HOST.format(batch=counts["batch"], **counts["machine"]) + table(head, body) + "\n"
     for row in rows:
@@ -303,7 +344,13 @@ def counted(counts: dict[str, Any]) -> str:
 def page(result: dict[str, Any] | None) -> str:
     """The text of docs/gpu.md."""
     counts = json.loads((ROOT / COUNTS).read_text())
-    return INTRODUCTION + counted(counts) + SESSION + (NOT_YET if result is None else measured(result)) + PUBLISHED
+    return (
+        INTRODUCTION
+        + counted(counts)
+        + SESSION
+        + (NOT_YET if result is None else measured(result))
+        + PUBLISHED
+    )
 
 
 def committed() -> dict[str, Any] | None:

@@ -1,10 +1,10 @@
 """Where the time of a training step goes on a device: local work, packing, transfer, and the rest.
 
-Spans are taken on every party's own stream, between two device events (in the emulation: by the clock of the host):
-`local` are kernels that compute, `packing` those that lay out bits and words for the wire, `transfer` everything from
-asking for a message until the stream may read it, and sending. What remains of the step is the host's own code, the
-array library's kernels, and a stream with nothing to do. Every span costs two events, so a metered step is slower.
-"""
+Spans are taken on every party's own stream, between two device events (in the emulation: by the
+clock of the host): `local` are kernels that compute, `packing` those that lay out bits and words
+for the wire, `transfer` everything from asking for a message until the stream may read it, and
+sending. What remains of the step is the host's own code, the array library's kernels, and a stream
+with nothing to do. Every span costs two events, so a metered step is slower."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from functools import wraps
 from typing import Any
 from unittest.mock import patch
 
+from wwfl_core.accelerate.cuda.launch import Launcher
 from wwfl_core.channel.endpoint import Endpoint
-from wwfl_core.kernels.cuda.launch import Launcher
 
 PACKING_SOURCE, PACKING_KERNELS = "bits.cu", ("wrap_message",)
 KINDS = ("local", "packing", "transfer")
@@ -103,11 +103,17 @@ def metered(launcher: Launcher, array_module: Any) -> Generator[Meter]:
 
 
 def split(step: Callable[[], object], launcher: Launcher, array_module: Any) -> dict[str, Any]:
-    """One metered call: wall-clock seconds, and of them the parties' mean seconds per kind, and the rest."""
+    """One metered call: wall-clock seconds, and of them the parties' mean seconds per kind, and the
+    rest."""
     with metered(launcher, array_module) as meter:
         begun = time.perf_counter()
         step()
         seconds = time.perf_counter() - begun
     parties = meter.parties()
     mean = {kind: sum(p[kind] for p in parties) / len(parties) for kind in KINDS}
-    return {"seconds": seconds, "parties": len(parties), **mean, "rest": max(0.0, seconds - sum(mean.values()))}
+    return {
+        "seconds": seconds,
+        "parties": len(parties),
+        **mean,
+        "rest": max(0.0, seconds - sum(mean.values())),
+    }

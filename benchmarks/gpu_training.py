@@ -15,9 +15,9 @@ from backends import Replicated3PC, Tetrad4PC
 from wwfl.nn.models import lenet5
 from wwfl.nn.trace import pool_first, trace
 from wwfl_core import LocalCluster, MPCBackend, Phase
-from wwfl_core.kernels.cuda.device import cupy_launcher, require_device
-from wwfl_core.kernels.cuda.launch import Launcher
-from wwfl_core.kernels.cuda.shim import shim_launcher
+from wwfl_core.accelerate.cuda.device import cupy_launcher, require_device
+from wwfl_core.accelerate.cuda.launch import Launcher
+from wwfl_core.accelerate.cuda.shim import shim_launcher
 
 from .gpu_split import split
 from .lenet_step import RECORDING, repeated
@@ -28,7 +28,8 @@ VGG_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, conv
 
 
 def vgg16() -> nn.Sequential:
-    """VGG16 for 32 x 32 images without batch normalisation: float32 [n, 3, 32, 32] -> logits [n, 10]."""
+    """VGG16 for 32 x 32 images without batch normalisation: float32 [n, 3, 32, 32] -> logits [n,
+    10]."""
     layers: list[nn.Module] = []
     channels = 3
     for size, convolutions in VGG_BLOCKS:
@@ -36,7 +37,14 @@ def vgg16() -> nn.Sequential:
             layers += [nn.Conv2d(channels, size, 3, padding=1), nn.ReLU()]
             channels = size
         layers.append(nn.MaxPool2d(2))
-    layers += [nn.Flatten(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)]
+    layers += [
+        nn.Flatten(),
+        nn.Linear(512, 256),
+        nn.ReLU(),
+        nn.Linear(256, 256),
+        nn.ReLU(),
+        nn.Linear(256, 10),
+    ]
     return nn.Sequential(*layers)
 
 
@@ -47,15 +55,18 @@ NETWORKS: dict[str, Task] = {
 
 
 def measure(network: str, task: Task, protocol: str, device: str, repeats: int) -> dict[str, Any]:
-    """One network in one protocol on one device: the median seconds of a step (repeated from its recording, as training
-    does), its bytes and rounds; on a device also where the time of one more step went (`gpu_split`)."""
+    """One network in one protocol on one device: the median seconds of a step (repeated from its
+    recording, as training does), its bytes and rounds; on a device also where the time of one more
+    step went (`gpu_split`)."""
     build, image, batch = task
     torch.manual_seed(0)
     layers, initial = trace(build())
     layers = pool_first(layers)
     rng = np.random.default_rng(0)  # public: the time does not depend on the values
     images, labels = rng.random((batch, *image)), rng.integers(0, 10, batch)
-    with LocalCluster(PROTOCOLS[protocol](), name=protocol, deadline_s=600.0, device=device) as cluster:
+    with LocalCluster(
+        PROTOCOLS[protocol](), name=protocol, deadline_s=600.0, device=device
+    ) as cluster:
         params = {key: cluster.share(value) for key, value in initial.items()}
         x, one_hot = cluster.share(images), cluster.share(np.eye(10)[labels])
         seconds: list[float] = []
@@ -78,7 +89,8 @@ def measure(network: str, task: Task, protocol: str, device: str, repeats: int) 
         "bytes_online": cost.bytes_sent(phase=Phase.ONLINE),
         "rounds": cost.rounds.get(Phase.ONLINE, 0),
         "split": parts,
-        "memory": memory and {"used_bytes": memory.used_bytes, "reserved_bytes": memory.reserved_bytes},
+        "memory": memory
+        and {"used_bytes": memory.used_bytes, "reserved_bytes": memory.reserved_bytes},
     }
 
 

@@ -1,12 +1,13 @@
-"""What it costs a cluster to draw clients whom nobody knows: one round's selection, in every protocol.
+"""What it costs a cluster to draw clients whom nobody knows: one round's selection, in every
+protocol.
 
     python -m benchmarks.hidden_sampling
 
-By default 10 of 20 clients with 20 digits of 32 x 32 pixels each and their labels, all servers as threads of one
-process. Bytes are what all servers send, offline and online; `modelled` is the time on the network of a cluster (20 ms,
-1 Gbps), without computing, `measured` the best of the repeats on this machine. `upload` is what all clients send once;
-with public sampling only those are uploaded that are ever drawn.
-"""
+By default 10 of 20 clients with 20 digits of 32 x 32 pixels each and their labels, all servers as
+threads of one process. Bytes are what all servers send, offline and online; `modelled` is the time
+on the network of a cluster (20 ms, 1 Gbps), without computing, `measured` the best of the repeats
+on this machine. `upload` is what all clients send once; with public sampling only those are
+uploaded that are ever drawn."""
 
 from __future__ import annotations
 
@@ -17,9 +18,9 @@ from collections.abc import Callable
 from typing import Any
 
 from backends import Additive2PC, Replicated3PC, Tetrad4PC
-from wwfl import programs
 from wwfl.data.datasets import mnist
-from wwfl.federation import CLUSTER_NETWORK, one_hot
+from wwfl.federation import server_programs as programs
+from wwfl.federation.federation import CLUSTER_NETWORK, one_hot
 from wwfl_core import LocalCluster, MPCBackend, Phase
 
 from .machine import describe
@@ -62,7 +63,9 @@ def measure(name: str, clients: int, sampled: int, rows: int, repeats: int) -> d
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--clients", type=int, default=20)
     parser.add_argument("--sampled", type=int, default=10)
     parser.add_argument("--rows", type=int, default=20, help="digits per client")
@@ -70,15 +73,23 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--protocols", default="2pc,3pc,4pc", help=f"of {', '.join(PROTOCOLS)}")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(argv)
-    rows = [measure(name, args.clients, args.sampled, args.rows, args.repeats) for name in args.protocols.split(",")]
+    rows = [
+        measure(name, args.clients, args.sampled, args.rows, args.repeats)
+        for name in args.protocols.split(",")
+    ]
     if args.json:
         print(json.dumps(rows, indent=1))
         return
-    print(f"hidden sampling, {args.sampled} of {args.clients} clients, {args.rows} digits each: {describe()}")
+    print(
+        f"hidden sampling, {args.sampled} of {args.clients} clients, {args.rows} digits each: "
+        f"{describe()}"
+    )
     for r in rows:
         print(
-            f"{r['protocol']:>7}  offline {r['bytes_offline'] / 1e6:.3f} MB  online {r['bytes_online'] / 1e6:.3f} MB  "
-            f"{r['rounds_online']} rounds  modelled {r['modelled_s']:.3f} s  measured {r['measured_s']:.3f} s  "
+            f"{r['protocol']:>7}  offline {r['bytes_offline'] / 1e6:.3f} MB  online "
+            f"{r['bytes_online'] / 1e6:.3f} MB  "
+            f"{r['rounds_online']} rounds  modelled {r['modelled_s']:.3f} s  measured "
+            f"{r['measured_s']:.3f} s  "
             f"upload {r['bytes_upload'] / 1e6:.1f} MB"
         )
 

@@ -59,7 +59,9 @@ def products(budget: float, with_torch: bool) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"name": f"matmul {m}x{inner}x{n}", "unit": "GMAC/s"}
         row["wwfl"] = work / seconds(lambda a=a, b=b: kernels.matmul([(a, b)]), budget)
         c = np.asfortranarray(b)
-        row["wwfl_right_transposed"] = work / seconds(lambda a=a, c=c: kernels.matmul([(a, c)]), budget)
+        row["wwfl_right_transposed"] = work / seconds(
+            lambda a=a, c=c: kernels.matmul([(a, c)]), budget
+        )
         row["numpy"] = work / seconds(lambda a=a, b=b: a @ b, budget)
         if with_torch:
             import torch
@@ -95,9 +97,18 @@ def per_element(budget: float) -> list[dict[str, Any]]:
         for width in (8, 13, 16, 20, 24, 26, 32, 45, 64):
             data = kernels.pack_words(x, width)
             cases[f"pack_words {width}"] = lambda x=x, w=width: kernels.pack_words(x, w)
-            cases[f"unpack_words {width}"] = lambda d=data, n=n, w=width: kernels.unpack_words(d, n, w)
+            cases[f"unpack_words {width}"] = lambda d=data, n=n, w=width: kernels.unpack_words(
+                d, n, w
+            )
         for name, call in cases.items():
-            rows.append({"name": name, "elements": n, "unit": "ns/element", "wwfl": seconds(call, budget) / n * 1e9})
+            rows.append(
+                {
+                    "name": name,
+                    "elements": n,
+                    "unit": "ns/element",
+                    "wwfl": seconds(call, budget) / n * 1e9,
+                }
+            )
     for shape, kernel, stride, padding in (
         ((80, 1, 28, 28), (5, 5), 1, 0),
         ((80, 6, 14, 14), (5, 5), 1, 2),
@@ -108,7 +119,12 @@ def per_element(budget: float) -> list[dict[str, Any]]:
         size = "x".join(map(str, shape)) + f" kernel {kernel[0]} stride {stride}"
         for name, call in (
             ("im2col", lambda x=x, k=kernel, s=stride, p=padding: kernels.im2col(x, k, s, p)),
-            ("col2im", lambda c=cols, v=shape, k=kernel, s=stride, p=padding: kernels.col2im(c, v, k, s, p)),
+            (
+                "col2im",
+                lambda c=cols, v=shape, k=kernel, s=stride, p=padding: kernels.col2im(
+                    c, v, k, s, p
+                ),
+            ),
         ):
             spent = seconds(call, budget)
             rows.append(
@@ -123,11 +139,13 @@ def per_element(budget: float) -> list[dict[str, Any]]:
 
 
 def compilation() -> dict[str, float]:
-    """Seconds to compile all kernels in a fresh process with an empty cache, and to load them again."""
+    """Seconds to compile all kernels in a fresh process with an empty cache, and to load them
+    again."""
     import subprocess
 
     code = (
-        "import time, numba; start = time.perf_counter(); from wwfl_core import kernels; kernels.prepare();"
+        "import time, numba; start = time.perf_counter(); from wwfl_core import kernels; "
+        "kernels.prepare();"
         "print(time.perf_counter() - start)"
     )
     with tempfile.TemporaryDirectory() as cache:
@@ -150,7 +168,9 @@ def main() -> None:
     """Run everything and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", metavar="FILE", help="write JSON to FILE ('-': standard output)")
-    parser.add_argument("--budget", type=float, default=0.1, help="seconds per measurement (default 0.1)")
+    parser.add_argument(
+        "--budget", type=float, default=0.1, help="seconds per measurement (default 0.1)"
+    )
     parser.add_argument("--no-torch", action="store_true", help="leave torch out")
     options = parser.parse_args()
     result = {

@@ -2,11 +2,11 @@
 
     python -m benchmarks.lenet_step --json -
 
-Batch 80, 20 fractional bits, max-pool, softmax cross-entropy, all parties as threads of one process. A step is forward,
-loss gradient, backward and update; sharing of inputs and compilation are not timed. `seconds` is the median of the
-repeats, `bytes_total` what all parties (the helper included) sent in one step, offline and online; `gradient_error`
-compares every layer's gradient with float64 PyTorch (relative L2; the worst layer is named).
-"""
+Batch 80, 20 fractional bits, max-pool, softmax cross-entropy, all parties as threads of one
+process. A step is forward, loss gradient, backward and update; sharing of inputs and compilation
+are not timed. `seconds` is the median of the repeats, `bytes_total` what all parties (the helper
+included) sent in one step, offline and online; `gradient_error` compares every layer's gradient
+with float64 PyTorch (relative L2; the worst layer is named)."""
 
 from __future__ import annotations
 
@@ -69,10 +69,17 @@ def reference(
         with torch.no_grad():
             for p in model.parameters():
                 assert p.grad is not None
-                p.sub_(p.grad, alpha=0.0)  # the update's cost, without moving away from the initial model
+                p.sub_(
+                    p.grad, alpha=0.0
+                )  # the update's cost, without moving away from the initial model
         seconds.append(time.perf_counter() - begun)
-    grads = {n: p.grad.double().numpy().copy() for n, p in model.named_parameters() if p.grad is not None}
-    row = {"protocol": f"pytorch {str(dtype).rsplit('.', 1)[-1]}", "seconds": statistics.median(seconds[1:])}
+    grads = {
+        n: p.grad.double().numpy().copy() for n, p in model.named_parameters() if p.grad is not None
+    }
+    row = {
+        "protocol": f"pytorch {str(dtype).rsplit('.', 1)[-1]}",
+        "seconds": statistics.median(seconds[1:]),
+    }
     return {**row, "bytes_total": 0, "rounds": 0}, grads
 
 
@@ -96,7 +103,10 @@ def measure(
             del found[:warm_up]
         cost = cluster.last_cost
         errors = {
-            key: float(np.linalg.norm(cluster.reveal(g, "benchmark") - exact[key]) / np.linalg.norm(exact[key]))
+            key: float(
+                np.linalg.norm(cluster.reveal(g, "benchmark") - exact[key])
+                / np.linalg.norm(exact[key])
+            )
             for key, g in grads.items()
         }
     worst = max(errors, key=lambda key: errors[key])
@@ -115,8 +125,12 @@ def measure(
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", metavar="FILE", help="write the rows to FILE ('-' for standard output)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--json", metavar="FILE", help="write the rows to FILE ('-' for standard output)"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--protocols", default="plain,2pc,3pc,4pc")
     args = parser.parse_args(argv)
@@ -124,7 +138,9 @@ def main(argv: list[str] | None = None) -> None:
     images, labels = train.images[:BATCH].astype(np.float64), train.labels[:BATCH]
     exact_row, exact = reference(images, labels, torch.float64, args.repeats)
     rows = [reference(images, labels, torch.float32, args.repeats)[0], exact_row]
-    rows += [measure(name, images, labels, exact, args.repeats) for name in args.protocols.split(",")]
+    rows += [
+        measure(name, images, labels, exact, args.repeats) for name in args.protocols.split(",")
+    ]
     out = sys.stderr if args.json == "-" else sys.stdout
     print(f"LeNet-5 training step, batch {BATCH}: {describe()}", file=out)
     for row in rows:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.privacy [--inputs 10] [--size 61706] [--json FILE]
 
-Bytes are exact: payload of all parties, offline and online. Seconds are measured, all parties on this machine.
-"""
+Bytes are exact: payload of all parties, offline and online. Seconds are measured, all parties on
+this machine."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import numpy as np
 
 from backends import Additive2PC, Replicated3PC, Tetrad4PC
 from benchmarks.machine import describe
-from wwfl import programs
 from wwfl.aggregation import Aggregation, FedAvg
+from wwfl.federation import server_programs as programs
 from wwfl.privacy import Private
 from wwfl_core import LocalCluster, MPCBackend, Phase
 
@@ -30,7 +30,9 @@ def measure(protocol: MPCBackend, rule: Aggregation, inputs: int, size: int) -> 
     g = np.random.default_rng(0)  # the models of a benchmark
     current = g.normal(scale=0.05, size=size)
     with LocalCluster(protocol) as c:
-        models = [c.share(current + g.normal(scale=1 / np.sqrt(size), size=size)) for _ in range(inputs)]
+        models = [
+            c.share(current + g.normal(scale=1 / np.sqrt(size), size=size)) for _ in range(inputs)
+        ]
         start = c.share(current)
         begun = time.perf_counter()
         c.run(programs.aggregate, rule, models, [1.0] * inputs, start, None, {})
@@ -60,9 +62,14 @@ def main() -> None:
         for rule in (FedAvg(), Private(FedAvg(), clip=1.0, noise_multiplier=1.0)):
             row = measure(protocol(), rule, options.inputs, options.size)
             found.append(row)
-            megabytes = " | ".join(f"{row[key] / 1e6:.1f}" for key in ("bytes_offline", "bytes_online"))
+            megabytes = " | ".join(
+                f"{row[key] / 1e6:.1f}" for key in ("bytes_offline", "bytes_online")
+            )
             name = type(rule).__name__
-            print(f"| {row['protocol']} | {name} | {megabytes} | {row['rounds_online']} | {row['seconds']:.1f} |")
+            print(
+                f"| {row['protocol']} | {name} | {megabytes} | {row['rounds_online']} | "
+                f"{row['seconds']:.1f} |"
+            )
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
 

@@ -1,7 +1,8 @@
-"""Deliberately broken conversions, one for every check of `reshare.testing`; `BROKEN` says which check must fail it.
+"""Deliberately broken conversions, one for every check of `reshare.testing.checks`; `BROKEN` says
+which check must fail it.
 
-Where the defect is in what servers do, it is a path of its own (`reshare.Path`), as somebody would add one.
-"""
+Where the defect is in what servers do, it is a path of its own (`reshare.Path`), as somebody would
+add one."""
 
 from __future__ import annotations
 
@@ -13,14 +14,14 @@ import numpy as np
 from backends import Additive2PC, Replicated3PC, Tetrad4PC
 from reshare import reshare
 from reshare.convert import Dealing
-from reshare.domain import Change
-from reshare.fast_paths import Path
+from reshare.modulus_change import Change
+from reshare.paths import Path
 from reshare.plan import Form, Plan, Side
-from reshare.testing import open_ring
+from reshare.testing.checks import open_ring
 from wwfl_core import LocalCluster, MPCBackend, SharedTensor
-from wwfl_core.cluster import Handle
+from wwfl_core.cluster.local import Handle
 from wwfl_core.errors import ProtocolError
-from wwfl_core.share import Share
+from wwfl_core.sharing.share import Share
 
 Convert = Callable[[Handle, LocalCluster], Handle]
 
@@ -48,7 +49,8 @@ def along(path: Path) -> Convert:
 
 
 class AllPositive(Dealing):
-    """Takes all coefficients of the source for +1 (the paper's Section 3.6.2 has the sign of Tetrad's lambda wrong)."""
+    """Takes all coefficients of the source for +1 (the paper's Section 3.6.2 has the sign of
+    Tetrad's lambda wrong)."""
 
     def send(self, mpc: MPCBackend, x: Share, change: Change) -> int:
         signs = self.source.coefficients
@@ -75,7 +77,8 @@ def _in_own_format(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
 
 
 def forgets_the_format(x: Handle, to: LocalCluster) -> Handle:
-    """Ring elements arrive as they were, but the target reads them with its own number of fractional bits."""
+    """Ring elements arrive as they were, but the target reads them with its own number of
+    fractional bits."""
     if x.ref.frac_bits != x.cluster.protocol.fixed.frac_bits:
         return reshare(x, to, allow_weaker=True)
     return to.run(_in_own_format, reshare(x.cluster.run(_as_integers, x), to, allow_weaker=True))
@@ -102,10 +105,11 @@ def forgets_the_mask(x: Handle, to: LocalCluster) -> Handle:
 
 
 class AllSeeds(Dealing):
-    """Sends every receiver the seeds of all masks; one that also gets the computed component has the whole word.
+    """Sends every receiver the seeds of all masks; one that also gets the computed component has
+    the whole word.
 
-    `learned` says what the right plan would show, so the check of plans (`reshare/security.py`) sees nothing.
-    """
+    `learned` says what the right plan would show, so the check of plans (`reshare/security.py`)
+    sees nothing."""
 
     def masks_for(self, receiver: int) -> tuple[int, ...]:
         return self.masks
@@ -140,7 +144,8 @@ class IgnoresVotes(Everywhere):
 
 
 def goes_on_without(x: Handle, to: LocalCluster) -> Handle:
-    """A conversion that failed is replaced by zeros: "best effort", as federated averaging drops a client."""
+    """A conversion that failed is replaced by zeros: "best effort", as federated averaging drops a
+    client."""
     try:
         return reshare(x, to, allow_weaker=True)
     except ProtocolError:
@@ -151,7 +156,8 @@ def goes_on_without(x: Handle, to: LocalCluster) -> Handle:
 
 
 class Case(NamedTuple):
-    """A broken converter, the protocol under test, and the other one; with `reshare` instead, the check passes."""
+    """A broken converter, the protocol under test, and the other one; with `reshare` instead, the
+    check passes."""
 
     convert: Convert
     protocol: Callable[[], MPCBackend]

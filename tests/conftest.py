@@ -1,9 +1,8 @@
 """Every worker of pytest-xdist stays on one core.
 
-The parties of a cluster are threads that mostly compute in Python, one at a time. Where they may run on several cores
-they wake each other across them and wait for the interpreter's lock. Servers and runtimes in processes of their own
-inherit the core; the other workers use the others.
-"""
+The parties of a cluster are threads that mostly compute in Python, one at a time. Where they may
+run on several cores they wake each other across them and wait for the interpreter's lock. Servers
+and runtimes in processes of their own inherit the core; the other workers use the others."""
 
 from __future__ import annotations
 

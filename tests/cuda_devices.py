@@ -1,4 +1,5 @@
-"""Where the tests of CUDA kernels run: on a CPU through the emulation header, and on a GPU where there is one."""
+"""Where the tests of CUDA kernels run: on a CPU through the emulation header, and on a GPU where
+there is one."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wwfl_core.kernels import cuda
-from wwfl_core.kernels.cuda.launch import Launcher
+from wwfl_core.accelerate import cuda
+from wwfl_core.accelerate.cuda.launch import Launcher
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,11 @@ def device(name: str) -> Device:
 
 
 GPU = pytest.param(
-    "cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(bool(why_no_gpu()), reason=f"no GPU: {why_no_gpu()}")]
+    "cuda",
+    marks=[
+        pytest.mark.gpu,
+        pytest.mark.skipif(bool(why_no_gpu()), reason=f"no GPU: {why_no_gpu()}"),
+    ],
 )
 everywhere = pytest.mark.parametrize("where", ["shim", GPU])
 

@@ -13,10 +13,10 @@ from wwfl.nn import spec
 from wwfl.nn.layers import Network, Params
 from wwfl.nn.train import SGD, gradients
 from wwfl_core import LocalCluster, MPCBackend, SharedTensor
-from wwfl_core.arrays import Array, on_host, to_host
 from wwfl_core.channel.frames import Frame
+from wwfl_core.numbers.arrays import Array, on_host, to_host
+from wwfl_core.party.transcript import CHECK_LABELS
 from wwfl_core.testing.bench import Bench
-from wwfl_core.transcript import CHECK_LABELS
 
 SEED = 11
 CONTROL = (*CHECK_LABELS, "open", "keys", "coin", "coin.ok", "coin.r", "restore")
@@ -27,9 +27,12 @@ Message = tuple[str, int, str, tuple[int, ...], bytes]
 
 @dataclass
 class Log:
-    """Everything that was sent, per link in order: operation, number, dtype, shape and a hash of the bytes."""
+    """Everything that was sent, per link in order: operation, number, dtype, shape and a hash of
+    the bytes."""
 
-    messages: dict[tuple[str, str], list[Message]] = field(default_factory=lambda: defaultdict(list))
+    messages: dict[tuple[str, str], list[Message]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
     from_host: set[str] = field(default_factory=set)  # operations that sent NumPy arrays
 
     def __call__(self, sender: str, receiver: str, frame: Frame) -> Frame:
@@ -51,10 +54,20 @@ class DeviceBench(Bench):
     log: Log = field(default_factory=Log)
 
     def cluster(
-        self, *, name: str | None = None, insecure_seed: int | None = None, deadline_s: float = 120.0
+        self,
+        *,
+        name: str | None = None,
+        insecure_seed: int | None = None,
+        deadline_s: float = 120.0,
     ) -> LocalCluster:
         seed = SEED if insecure_seed is None else insecure_seed
-        c = LocalCluster(self.factory(), name=name or "c", insecure_seed=seed, deadline_s=120.0, device=self.device)
+        c = LocalCluster(
+            self.factory(),
+            name=name or "c",
+            insecure_seed=seed,
+            deadline_s=120.0,
+            device=self.device,
+        )
         c.memory.tamper = self.log
         return c
 
@@ -75,23 +88,29 @@ LAYERS: list[spec.Layer] = [
 def lenet_inputs() -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     """Parameters, two images and their one-hot labels; public test values."""
     g = np.random.default_rng(5)
-    params = {name: g.normal(size=shape) / 3 for name, shape in spec.parameter_shapes(LAYERS).items()}
+    params = {
+        name: g.normal(size=shape) / 3 for name, shape in spec.parameter_shapes(LAYERS).items()
+    }
     return params, g.normal(size=(2, 1, 8, 8)), np.eye(4)[[1, 2]]
 
 
 def lenet_step(
     mpc: MPCBackend, params: Params, images: SharedTensor, one_hot: SharedTensor
 ) -> list[tuple[bool, dict[int, Array]]]:
-    """Forward, softmax, backward, update. Of every gradient and new parameter, this party's components, and whether
-    they were where the party works."""
+    """Forward, softmax, backward, update. Of every gradient and new parameter, this party's
+    components, and whether they were where the party works."""
     grads = gradients(Network(LAYERS), params, images, one_hot)
     new, _ = SGD(0.1).update(params, grads, None, 2)
     host = mpc.party.device.name == "cpu"
     found: list[Any] = [*grads.values(), *new.values()]
-    return [(all(on_host(a) == host for a in t.data.parts.values()), dict(t.data.parts)) for t in found]
+    return [
+        (all(on_host(a) == host for a in t.data.parts.values()), dict(t.data.parts)) for t in found
+    ]
 
 
-def lenet_outcomes(factory: Any, device: str) -> tuple[list[list[tuple[bool, dict[int, Array]]]], Log, LocalCluster]:
+def lenet_outcomes(
+    factory: Any, device: str
+) -> tuple[list[list[tuple[bool, dict[int, Array]]]], Log, LocalCluster]:
     """What every party holds after one step on a device, and what was sent."""
     params, images, one_hot = lenet_inputs()
     bench = DeviceBench(factory, device=device)

@@ -1,4 +1,4 @@
-"""A foreign runtime that only talks, for tests/test_foreign.py."""
+"""A foreign runtime that only talks, for tests/protocols/test_foreign.py."""
 
 from __future__ import annotations
 

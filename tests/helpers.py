@@ -10,27 +10,46 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from wwfl_core import LocalCluster, MPCBackend, SharedTensor
-from wwfl_core.algebra import BITS, RING
-from wwfl_core.bilinear import Mul
 from wwfl_core.channel.frames import Frame
-from wwfl_core.share import Share
+from wwfl_core.numbers.algebra import BITS, RING
+from wwfl_core.numbers.bilinear import Mul
+from wwfl_core.sharing.share import Share
 
-SECURE: dict[str, Callable[[], MPCBackend]] = {"2pc": Additive2PC, "3pc": Replicated3PC, "4pc": Tetrad4PC}
+TESTS = Path(__file__).parent
+REPOSITORY = TESTS.parent
+SECURE: dict[str, Callable[[], MPCBackend]] = {
+    "2pc": Additive2PC,
+    "3pc": Replicated3PC,
+    "4pc": Tetrad4PC,
+}
 EVERY: dict[str, Callable[[], MPCBackend]] = {"plain": Plain, **SECURE}
 MASK = (1 << 64) - 1
 EDGES = np.array(
-    [0, 1, MASK, 1 << 62, (1 << 64) - (1 << 62), (1 << 63) - 1, 1 << 63, (1 << 62) - 1, (1 << 63) + 1], np.uint64
+    [
+        0,
+        1,
+        MASK,
+        1 << 62,
+        (1 << 64) - (1 << 62),
+        (1 << 63) - 1,
+        1 << 63,
+        (1 << 62) - 1,
+        (1 << 63) + 1,
+    ],
+    np.uint64,
 )
 
 
 def rng() -> np.random.Generator:
-    """A generator whose seed is printed (pytest shows it when the test fails); WWFL_SEED repeats a run."""
+    """A generator whose seed is printed (pytest shows it when the test fails); WWFL_SEED repeats a
+    run."""
     seed = int(os.environ.get("WWFL_SEED", "0")) or int.from_bytes(os.urandom(4), "little")
     print(f"WWFL_SEED={seed}")
     return np.random.default_rng(seed)
@@ -60,7 +79,7 @@ def cluster(protocol: str, /, **kwargs: Any) -> Iterator[LocalCluster]:
         yield c
 
 
-# ---------------------------------------------------------------------- programs (one call, at every party)
+# -------------------------------------------------------------- programs (one call, at every party)
 
 
 def opened(mpc: MPCBackend, x: SharedTensor) -> np.ndarray | None:
@@ -72,7 +91,9 @@ def product(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> SharedTensor:
     return SharedTensor(mpc, mpc.bilinear(Mul(), x.data, y.data), x.frac_bits + y.frac_bits)
 
 
-def apply_open(mpc: MPCBackend, f: Any, x: SharedTensor, y: SharedTensor, bits: int = 0) -> np.ndarray | None:
+def apply_open(
+    mpc: MPCBackend, f: Any, x: SharedTensor, y: SharedTensor, bits: int = 0
+) -> np.ndarray | None:
     """Opens f(x, y)."""
     return mpc.open(mpc.bilinear(f, x.data, y.data, bits), "test")
 
@@ -123,7 +144,8 @@ def one_party_raises(mpc: MPCBackend, who: int, error: BaseException) -> Any:
 
 
 class Wiretap:
-    """Records every array on a memory network; `alter(index_of_sender, i, frame)` may replace the i-th of a sender."""
+    """Records every array on a memory network; `alter(index_of_sender, i, frame)` may replace the
+    i-th of a sender."""
 
     def __init__(self, alter: Callable[[int, int, Frame], Frame | None] | None = None) -> None:
         self.frames: list[tuple[int, int, int, Frame]] = []

@@ -11,7 +11,10 @@ from wwfl.nn import spec
 
 
 def forward(
-    layers: Sequence[spec.Layer], params: Mapping[str, torch.Tensor], x: torch.Tensor, training: bool = False
+    layers: Sequence[spec.Layer],
+    params: Mapping[str, torch.Tensor],
+    x: torch.Tensor,
+    training: bool = False,
 ) -> torch.Tensor:
     """Differentiable; in training mode running statistics in `params` are updated in place."""
     outputs: dict[str, torch.Tensor] = {spec.INPUT: x}
@@ -28,7 +31,9 @@ def _layer(
     match layer:
         case spec.Conv2d():
             bias = params[layer.bias_name] if layer.bias else None
-            return functional.conv2d(x, params[layer.weight], bias, stride=layer.stride, padding=layer.padding)
+            return functional.conv2d(
+                x, params[layer.weight], bias, stride=layer.stride, padding=layer.padding
+            )
         case spec.Linear():
             y = x @ params[layer.weight].T
             return y + params[layer.bias_name] if layer.bias else y

@@ -1,4 +1,4 @@
-"""An MPyC runtime that shows what it sends in a zero test, for tests/test_shamir.py."""
+"""An MPyC runtime that shows what it sends in a zero test, for tests/core/sharing/test_shamir.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from backends.foreign.mpyc_field import from_words
 
 class Runtime(mpyc_runtime.Runtime):
     def zero_test_points(self, words: Any) -> dict[str, list[int]]:
-        """The points of this party that a public zero test of its shares opens, and its shares of the input."""
+        """The points of this party that a public zero test of its shares opens, and its shares of
+        the input."""
         mpc, opened = self._mpc, []
         output = mpc.output
 

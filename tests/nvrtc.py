@@ -1,4 +1,5 @@
-"""NVIDIA's run-time compiler through ctypes: it compiles for a GPU without one, without driver and headers."""
+"""NVIDIA's run-time compiler through ctypes: it compiles for a GPU without one, without driver and
+headers."""
 
 from __future__ import annotations
 
@@ -17,8 +18,11 @@ class Compiled(NamedTuple):
     log: str
 
     def spilled(self) -> dict[str, int]:
-        """Bytes that each kernel moves between registers and local memory, where the options ask ptxas to tell."""
-        pattern = r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads"
+        """Bytes that each kernel moves between registers and local memory, where the options ask
+        ptxas to tell."""
+        pattern = (
+            r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores, (\d+) bytes spill loads"
+        )
         found = re.findall(pattern, self.log, re.DOTALL)
         return {kernel: int(stores) + int(loads) for kernel, stores, loads in found}
 
@@ -27,10 +31,16 @@ class Nvrtc:
     """The library of the wheel `nvidia-cuda-nvrtc`."""
 
     def __init__(self) -> None:
-        files = [f for f in distribution("nvidia-cuda-nvrtc").files or [] if ".so" in f.name and ".alt." not in f.name]
+        files = [
+            f
+            for f in distribution("nvidia-cuda-nvrtc").files or []
+            if ".so" in f.name and ".alt." not in f.name
+        ]
         builtins = next(f for f in files if f.name.startswith("libnvrtc-builtins"))
         library = next(f for f in files if f.name.startswith("libnvrtc.so"))
-        ctypes.CDLL(str(builtins.locate()), ctypes.RTLD_GLOBAL)  # else it is searched on the loader's path only
+        ctypes.CDLL(
+            str(builtins.locate()), ctypes.RTLD_GLOBAL
+        )  # else it is searched on the loader's path only
         self._lib = ctypes.CDLL(str(library.locate()))
         self._lib.nvrtcGetErrorString.restype = ctypes.c_char_p
 
@@ -47,13 +57,21 @@ class Nvrtc:
     def compile(self, text: str, name: str, options: tuple[str, ...]) -> Compiled:
         """What the compiler makes of a source. Raises AssertionError with the compiler's log."""
         program = ctypes.c_void_p()
-        self._check(self._lib.nvrtcCreateProgram(ctypes.byref(program), text.encode(), name.encode(), 0, None, None))
+        self._check(
+            self._lib.nvrtcCreateProgram(
+                ctypes.byref(program), text.encode(), name.encode(), 0, None, None
+            )
+        )
         try:
             words = (ctypes.c_char_p * len(options))(*(o.encode() for o in options))
             code = self._lib.nvrtcCompileProgram(program, len(options), words)
             log = self._text(program, "ProgramLog").decode(errors="replace")
             assert code == 0, f"{name}: {log}"
-            return Compiled(self._text(program, "PTX").decode(errors="replace"), self._text(program, "CUBIN"), log)
+            return Compiled(
+                self._text(program, "PTX").decode(errors="replace"),
+                self._text(program, "CUBIN"),
+                log,
+            )
         finally:
             self._lib.nvrtcDestroyProgram(ctypes.byref(program))
 

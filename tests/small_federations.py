@@ -2,8 +2,8 @@
 
     python small_federations.py KIND ENGINE FOLDER ROUNDS DELAY_S
 
-trains with checkpoints in FOLDER (going on where the last one stopped) and dies DELAY_S after training began.
-"""
+trains with checkpoints in FOLDER (going on where the last one stopped) and dies DELAY_S after
+training began."""
 
 from __future__ import annotations
 
@@ -64,13 +64,17 @@ def hidden(kind: dict[str, Any]) -> Federation:
 def deep(kind: dict[str, Any]) -> Federation:
     inner = Group(Replicated3PC(), [Cluster(Replicated3PC(), 3), LocalTrainers(3)], name="inner")
     outer = Group(Additive2PC(), [inner, Cluster(Additive2PC(), 3)], name="outer")
-    return Federation(model(), Additive2PC(), [outer, LocalTrainers(3)], **({"schedule": SMALL} | kind))
+    return Federation(
+        model(), Additive2PC(), [outer, LocalTrainers(3)], **({"schedule": SMALL} | kind)
+    )
 
 
 def remembering(kind: dict[str, Any]) -> Federation:
     inner = Group(Replicated3PC(), [Cluster(Replicated3PC(), 3)], Remembering(), name="inner")
     members = [inner, Cluster(Additive2PC(), 3)]
-    return Federation(model(), Additive2PC(), members, Remembering(), **({"schedule": SMALL} | kind))
+    return Federation(
+        model(), Additive2PC(), members, Remembering(), **({"schedule": SMALL} | kind)
+    )
 
 
 def voting(kind: dict[str, Any]) -> Federation:

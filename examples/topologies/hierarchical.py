@@ -1,4 +1,5 @@
-"""Hierarchical federated learning: edge servers average their clients' models, a cloud server the edges' ones."""
+"""Hierarchical federated learning: edge servers average their clients' models, a cloud server the
+edges' ones."""
 
 from wwfl import SGD, Federation, Group, LocalTrainers, Plain, Schedule, datasets
 from wwfl.nn.models import mlp
@@ -6,7 +7,9 @@ from wwfl.nn.models import mlp
 
 def main(rounds: int = 5, clients: int = 6, samples: int = 100) -> float:
     train, test = datasets.mnist()
-    schedule = Schedule(samples_per_client=samples, clients_per_round=clients // 2, batch=10, sgd=SGD(0.1))
+    schedule = Schedule(
+        samples_per_client=samples, clients_per_round=clients // 2, batch=10, sgd=SGD(0.1)
+    )
     edges = [Group(Plain(), [LocalTrainers(clients)], name=f"edge-{i}") for i in range(3)]
     with Federation(mlp(1024, [16], 10), Plain(), edges, schedule=schedule, insecure_seed=1) as fed:
         fed.fit(train, rounds=rounds)

@@ -1,4 +1,5 @@
-"""Secure aggregation: clients train by themselves, three servers add up shares; only sums of models are opened."""
+"""Secure aggregation: clients train by themselves, three servers add up shares; only sums of models
+are opened."""
 
 from wwfl import SGD, Federation, LocalTrainers, Replicated3PC, Schedule, datasets
 from wwfl.nn.models import mlp
@@ -6,9 +7,13 @@ from wwfl.nn.models import mlp
 
 def main(rounds: int = 5, clients: int = 10, samples: int = 100) -> float:
     train, test = datasets.mnist()
-    schedule = Schedule(samples_per_client=samples, clients_per_round=clients // 2, batch=10, sgd=SGD(0.1))
+    schedule = Schedule(
+        samples_per_client=samples, clients_per_round=clients // 2, batch=10, sgd=SGD(0.1)
+    )
     trainers = LocalTrainers(clients)
-    with Federation(mlp(1024, [16], 10), Replicated3PC(), [trainers], schedule=schedule, insecure_seed=1) as fed:
+    with Federation(
+        mlp(1024, [16], 10), Replicated3PC(), [trainers], schedule=schedule, insecure_seed=1
+    ) as fed:
         fed.fit(train, rounds=rounds)
         return fed.evaluate(test[:200])
 

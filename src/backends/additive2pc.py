@@ -1,16 +1,18 @@
-"""2PC additive, semi-honest: two computing parties, and correlated randomness from a helper or from oblivious transfer.
+"""2PC additive, semi-honest: two computing parties, and correlated randomness from a helper or from
+oblivious transfer.
 
     x = x1 + x2;  P1 holds x1, P2 holds x2.
 
-With a helper H (this class; the setting of CrypTen's trusted third party, with a cryptographic PRG): H holds nothing
-and never sees a message that depends on inputs. Security: one of P1, P2, H passively corrupt. Without one, OT extension
-replaces it and the online phase stays the same, but for comparisons (additive2pc_ot.py).
+With a helper H (this class; the setting of CrypTen's trusted third party, with a cryptographic
+PRG): H holds nothing and never sees a message that depends on inputs. Security: one of P1, P2, H
+passively corrupt. Without one, OT extension replaces it and the online phase stays the same, but
+for comparisons (additive2pc_ot.py).
 
-Product: Beaver (CRYPTO'91) with the masked operand opened once and reused by every product that it enters; comparison:
-masked once, radix-4 carry tree with dealt mask products; truncation: exact, one bit each way (wwfl_core.truncation,
-Lemma W). The correlated randomness that they need is `correlated.supply.Supply`. Costs: `Additive2PC.declared_costs`; a
-bilinear map opens only operands that are not open yet.
-"""
+Product: Beaver (CRYPTO'91) with the masked operand opened once and reused by every product that it
+enters; comparison: masked once, radix-4 carry tree with dealt mask products; truncation: exact, one
+bit each way (wwfl_core.protocol.truncation, Lemma W). The correlated randomness that they need is
+`correlated.supply.Supply`. Costs: `Additive2PC.declared_costs`; a bilinear map opens only operands
+that are not open yet."""
 
 from __future__ import annotations
 
@@ -20,15 +22,15 @@ from typing import ClassVar, NamedTuple, Self
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.algebra import BITS, RING
-from wwfl_core.arrays import Array, Shape, numel
-from wwfl_core.backend import MPCBackend
-from wwfl_core.bilinear import Bilinear
-from wwfl_core.declared import DeclaredCost
-from wwfl_core.derived import check_window, packed
-from wwfl_core.party import Party
-from wwfl_core.share import Share, concat, split
-from wwfl_core.sharing import ADDITIVE_2PC
+from wwfl_core.numbers.algebra import BITS, RING
+from wwfl_core.numbers.arrays import Array, Shape, numel
+from wwfl_core.numbers.bilinear import Bilinear
+from wwfl_core.party.party import Party
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol.declared_cost import DeclaredCost
+from wwfl_core.protocol.derived import check_window, packed
+from wwfl_core.sharing.semantics import ADDITIVE_2PC
+from wwfl_core.sharing.share import Share, concat, split
 
 from .correlated import dealer, pair
 from .correlated.dealer import Roles
@@ -40,7 +42,8 @@ ROLES = Roles(P1, P2, H)
 
 
 class Mask(NamedTuple):
-    """The mask a of a value x: `share` is this party's a_i (at H: a itself), `opened` is d = x - a (None at H)."""
+    """The mask a of a value x: `share` is this party's a_i (at H: a itself), `opened` is d = x - a
+    (None at H)."""
 
     share: Array
     opened: Array | None
@@ -57,10 +60,14 @@ class Additive2PC(MPCBackend):
 
     name = "2pc"
     sharing = ADDITIVE_2PC
-    declared_costs: ClassVar[Mapping[str, DeclaredCost]] = {  # bits per element, all links: offline, online; rounds
+    declared_costs: ClassVar[
+        Mapping[str, DeclaredCost]
+    ] = {  # bits per element, all links: offline, online; rounds
         "share": DeclaredCost(0, 0, 0),
         "reveal": DeclaredCost(0, 128, 1, links={(P1, P2): 64, (P2, P1): 64}),
-        "product": DeclaredCost(64, lambda s: 128 * s.operands, 1, links={(P1, P2): 128, (P2, P1): 128, (H, P2): 64}),
+        "product": DeclaredCost(
+            64, lambda s: 128 * s.operands, 1, links={(P1, P2): 128, (P2, P1): 128, (H, P2): 64}
+        ),
         "product+truncation": DeclaredCost(lambda s: s.n * (64 + s.f), 258, 2),
         "matmul": DeclaredCost(64, lambda s: 128 * s.operands, 1),
         "truncation": DeclaredCost(lambda s: s.n * s.f, 2, 1),
@@ -90,10 +97,13 @@ class Additive2PC(MPCBackend):
     # ------------------------------------------------------------------ the product
 
     def bilinear(self, f: Bilinear, x: Share, y: Share, truncate: int = 0) -> Share:
-        """f(x, y) with d = x - a, e = y - b opened: f(x, y) = f(d, e) + f(d, b) + f(a, e) + c, where c = f(a, b)."""
+        """f(x, y) with d = x - a, e = y - b opened: f(x, y) = f(d, e) + f(d, b) + f(a, e) + c,
+        where c = f(a, b)."""
         return self.bilinear_many([(f, x, y)], truncate)[0]
 
-    def bilinear_many(self, jobs: Sequence[tuple[Bilinear, Share, Share]], truncate: int = 0) -> list[Share]:
+    def bilinear_many(
+        self, jobs: Sequence[tuple[Bilinear, Share, Share]], truncate: int = 0
+    ) -> list[Share]:
         """Several products; all masks are opened in one round."""
         self._open_masks([operand for _, x, y in jobs for operand in (x, y)])
         products = [self._product(f, x, y) for f, x, y in jobs]
@@ -115,7 +125,8 @@ class Additive2PC(MPCBackend):
         return Share(algebra, shape, {self.me: z})
 
     def _open_masks(self, operands: Sequence[Share]) -> None:
-        """Opens x - a for every operand that was not masked before: 128 bits per element, one round for all."""
+        """Opens x - a for every operand that was not masked before: 128 bits per element, one round
+        for all."""
         waiting: list[tuple[Share, Array, Array]] = []
         ops = []
         for x in operands:
@@ -137,7 +148,8 @@ class Additive2PC(MPCBackend):
     # ------------------------------------------------------------------ truncation and comparison
 
     def truncate(self, x: Share, bits: int) -> Share:
-        """Exact truncation with A = x1, B = x2: offline `bits` bits, online 2 bits, 1 round per element."""
+        """Exact truncation with A = x1, B = x2: offline `bits` bits, online 2 bits, 1 round per
+        element."""
         op = self.party.op("truncate")
         correlated = self.supply.private_product(op, bits, numel(x.shape))
         if correlated is None:
@@ -146,7 +158,8 @@ class Additive2PC(MPCBackend):
         return Share(RING, x.shape, {self.me: half(None)})
 
     def sign(self, x: Share, bits: int = 64) -> Share:
-        """Top bits plus the carry into them; at 64 bits offline 871, online 194, 3 rounds per element."""
+        """Top bits plus the carry into them; at 64 bits offline 871, online 194, 3 rounds per
+        element."""
         check_window(bits)
         op = self.party.op("sign")
         later = [self.party.op("sign") for _ in range(dealer.merge_levels(bits - 1))]
@@ -187,7 +200,9 @@ class Additive2PC(MPCBackend):
         op.send(other, masked)
         d = kernels.expand(bit ^ op.recv(other, np.uint8, bit.shape), n)
         e = masked + op.recv(other, np.uint64, (n,))
-        return Share(RING, shape, {self.me: _gated(d, m + e if self.me == P1 else m, r, e, q).reshape(shape)})
+        return Share(
+            RING, shape, {self.me: _gated(d, m + e if self.me == P1 else m, r, e, q).reshape(shape)}
+        )
 
 
 def _gated(d: Array, opened: Array, r: Array, e: Array, q: Array) -> Array:

@@ -1,40 +1,43 @@
-"""2PC additive without a helper, semi-honest: `Additive2PC` with its correlated randomness from OT extension.
+"""2PC additive without a helper, semi-honest: `Additive2PC` with its correlated randomness from OT
+extension.
 
     x = x1 + x2;  P1 holds x1, P2 holds x2.  There is nobody else.
 
-Security: P1 or P2 passively corrupt, under the assumptions of correlated/base_ot.py and correlated/ot.py (CDH on
-Curve25519, random oracle, ChaCha20, AES). Products, truncation and bits to numbers are as with a helper. A comparison
-is not: products of many masks are dear by OT, so its carries are formed in a radix-2 tree of ANDs, in which a propagate
-bit is opened once for both of its products and one transfer serves both.
+Security: P1 or P2 passively corrupt, under the assumptions of correlated/base_ot.py and
+correlated/ot.py (CDH on Curve25519, random oracle, ChaCha20, AES). Products, truncation and bits to
+numbers are as with a helper. A comparison is not: products of many masks are dear by OT, so its
+carries are formed in a radix-2 tree of ANDs, in which a propagate bit is opened once for both of
+its products and one transfer serves both.
 
-Bits per 64-bit element, offline / online / rounds (tests/test_ot.py asserts them). A transfer costs 32 bits
-(SoftSpoken, K = 4) and its payload:
-product 8256 / 256 / 1, two cross terms of 64 (32) + 2080 bits; any bilinear map: 4096 per element of the smaller
-operand and 4160 per scalar product,
-truncation 32 + f / 2 / 1, sign 6283 / 486 / 7, bit to ring 96 / 2 / 1, injection 256 / 130 / 1, share 0,
-reveal 128 / 1 round. Besides, offline: 128 bits in every run that uses transfers, 32832 bytes once for the base OTs.
-"""
+Bits per 64-bit element, offline / online / rounds (tests/protocols/test_ot.py asserts them). A transfer costs
+32 bits (SoftSpoken, K = 4) and its payload: product 8256 / 256 / 1, two cross terms of 64 (32) +
+2080 bits; any bilinear map: 4096 per element of the smaller operand and 4160 per scalar product,
+truncation 32 + f / 2 / 1, sign 6283 / 486 / 7, bit to ring 96 / 2 / 1, injection 256 / 130 / 1,
+share 0, reveal 128 / 1 round. Besides, offline: 128 bits in every run that uses transfers, 32832
+bytes once for the base OTs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from wwfl_core.algebra import BITS
-from wwfl_core.bilinear import Mul
-from wwfl_core.declared import DeclaredCost, Sizes
-from wwfl_core.derived import check_window, planes
 from wwfl_core.errors import Misuse
-from wwfl_core.party import Party
-from wwfl_core.share import Share, concat, stack
-from wwfl_core.sharing import ADDITIVE_2PC_NO_HELPER
+from wwfl_core.numbers.algebra import BITS
+from wwfl_core.numbers.bilinear import Mul
+from wwfl_core.party.party import Party
+from wwfl_core.protocol.declared_cost import DeclaredCost, Sizes
+from wwfl_core.protocol.derived import check_window, planes
+from wwfl_core.sharing.semantics import ADDITIVE_2PC_NO_HELPER
+from wwfl_core.sharing.share import Share, concat, stack
 
 from .additive2pc import PAIR, Additive2PC
 from .correlated import pair
 from .correlated.supply import Transferred
 
 AND = Mul()
-SETUP = 8 * 2 * (8192 + 8224)  # bits: base OTs and trees, both directions, in the first run that needs them
+SETUP = (
+    8 * 2 * (8192 + 8224)
+)  # bits: base OTs and trees, both directions, in the first run that needs them
 TELL = 2 * 64  # who completed which set-up, in every run
 FIRST = SETUP + TELL
 
@@ -50,7 +53,9 @@ class Additive2PCOT(Additive2PC):
     name = "2pc-ot"
     devices = False
     sharing = ADDITIVE_2PC_NO_HELPER
-    declared_costs: ClassVar[Mapping[str, DeclaredCost]] = {  # in a cluster's first run, set-up included
+    declared_costs: ClassVar[
+        Mapping[str, DeclaredCost]
+    ] = {  # in a cluster's first run, set-up included
         "share": DeclaredCost(0, 0, 0),
         "reveal": DeclaredCost(0, 128, 1),
         "product": DeclaredCost(lambda s: 8256 * s.n + FIRST, lambda s: 128 * s.operands, 1),
@@ -60,7 +65,9 @@ class Additive2PCOT(Additive2PC):
         "sign": DeclaredCost(lambda s: 6283 * s.n + FIRST, 486, 7),
         "sign32": DeclaredCost(lambda s: 3053 * s.n + FIRST, 232, 6),
         "relu": DeclaredCost(lambda s: (6283 + 256) * s.n + FIRST, 486 + 130, 8),
-        "bit_to_ring": DeclaredCost(lambda s: 96 * s.n + TELL, 2, 1),  # (the bit is made in a run before)
+        "bit_to_ring": DeclaredCost(
+            lambda s: 96 * s.n + TELL, 2, 1
+        ),  # (the bit is made in a run before)
         "inject": DeclaredCost(lambda s: 256 * s.n + TELL, 130, 1),
     }
 
@@ -83,7 +90,8 @@ class Additive2PCOT(Additive2PC):
     # ------------------------------------------------------------------ comparison
 
     def carry_inputs(self, x: Share, bits: int) -> tuple[Share, Share]:
-        """p = a ^ b is local for a = bits of x1, b = bits of x2; g = a AND b, private inputs: 33 / 2 bits, 1 round."""
+        """p = a ^ b is local for a = bits of x1, b = bits of x2; g = a AND b, private inputs: 33 /
+        2 bits, 1 round."""
         word = planes(x.parts[self.me], bits)
         assert word is not None
         p = Share(BITS, word.shape, {self.me: word})
@@ -94,7 +102,8 @@ class Additive2PCOT(Additive2PC):
         return Share(BITS, g.shape, {self.me: g}), p
 
     def sign(self, x: Share, bits: int = 64) -> Share:
-        """The top propagate bit plus the carry into it; at 64 bits offline 6283, online 486, 7 rounds per element."""
+        """The top propagate bit plus the carry into it; at 64 bits offline 6283, online 486, 7
+        rounds per element."""
         check_window(bits)
         with self.party.scope("sign"):
             g, p = self.carry_inputs(x, bits)

@@ -1,8 +1,8 @@
-"""Plain: one party, one component, no secrecy. The simulation mode: everything above runs on it unchanged.
+"""Plain: one party, one component, no secrecy. The simulation mode: everything above runs on it
+unchanged.
 
-x = x_1. The truncation has the same error model as the secure protocols: stochastic rounding to one of the two
-neighbours.
-"""
+x = x_1. The truncation has the same error model as the secure protocols: stochastic rounding to one
+of the two neighbours."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import ClassVar
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.algebra import BITS, RING
-from wwfl_core.arrays import Shape, numel
-from wwfl_core.backend import MPCBackend
-from wwfl_core.bilinear import Bilinear
-from wwfl_core.declared import DeclaredCost
-from wwfl_core.derived import check_window
-from wwfl_core.share import Share
-from wwfl_core.sharing import PLAIN, SharingSemantics
-from wwfl_core.truncation import low_mask
+from wwfl_core.numbers.algebra import BITS, RING
+from wwfl_core.numbers.arrays import Shape, numel
+from wwfl_core.numbers.bilinear import Bilinear
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol.declared_cost import DeclaredCost
+from wwfl_core.protocol.derived import check_window
+from wwfl_core.protocol.truncation import low_mask
+from wwfl_core.sharing.semantics import PLAIN, SharingSemantics
+from wwfl_core.sharing.share import Share
 
 OPERATIONS = (
     *("share", "reveal", "product", "product+truncation", "matmul", "truncation"),
@@ -29,11 +29,13 @@ OPERATIONS = (
 
 
 class OneParty(MPCBackend):
-    """A single party computes in the clear, perhaps to simulate the servers of another sharing. Offers no security;
-    sends nothing."""
+    """A single party computes in the clear, perhaps to simulate the servers of another sharing.
+    Offers no security; sends nothing."""
 
     sharing = PLAIN
-    declared_costs: ClassVar[Mapping[str, DeclaredCost]] = dict.fromkeys(OPERATIONS, DeclaredCost(0, 0, 0))
+    declared_costs: ClassVar[Mapping[str, DeclaredCost]] = dict.fromkeys(
+        OPERATIONS, DeclaredCost(0, 0, 0)
+    )
 
     def __init__(self, *, frac_bits: int = 20, stands_for: SharingSemantics = PLAIN) -> None:
         super().__init__(frac_bits=frac_bits)
@@ -70,7 +72,9 @@ class Plain(OneParty):
 
     def is_zero(self, x: Share, bits: int = 64) -> Share:
         """[x == 0 mod 2^bits]."""
-        packed = kernels.pack((x.parts[0] << np.uint64(64 - bits) == 0).astype(np.uint64).reshape(-1))
+        packed = kernels.pack(
+            (x.parts[0] << np.uint64(64 - bits) == 0).astype(np.uint64).reshape(-1)
+        )
         return Share(BITS, packed.shape, {0: packed})
 
     def bit_to_ring(self, b: Share, shape: Shape) -> Share:

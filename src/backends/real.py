@@ -1,11 +1,13 @@
-"""Real: one party that computes with float64. The programs of the secure protocols, without fixed point.
+"""Real: one party that computes with float64. The programs of the secure protocols, without fixed
+point.
 
-A number v at `frac_bits` f is the float v * 2^f, so scales mean what they mean elsewhere, but nothing is rounded:
-truncation divides, public factors are exact, values do not wrap. Bits are packed as in every protocol over a ring.
-What a program computes by polynomials (roots, reciprocals) has the error of the polynomial here, too.
+A number v at `frac_bits` f is the float v * 2^f, so scales mean what they mean elsewhere, but
+nothing is rounded: truncation divides, public factors are exact, values do not wrap. Bits are
+packed as in every protocol over a ring. What a program computes by polynomials (roots, reciprocals)
+has the error of the polynomial here, too.
 
-Not registered as a protocol: it is the reference that others are compared with, and it offers no security.
-"""
+Not registered as a protocol: it is the reference that others are compared with, and it offers no
+security."""
 
 from __future__ import annotations
 
@@ -17,28 +19,33 @@ import numpy as np
 import numpy.typing as npt
 
 from wwfl_core import kernels
-from wwfl_core.algebra import BITS, Algebra
-from wwfl_core.arrays import Array, Shape, as_float, numel
 from wwfl_core.channel.memory import MemoryNetwork
-from wwfl_core.derived import check_window
 from wwfl_core.errors import Misuse
-from wwfl_core.party import Party
-from wwfl_core.share import Share
-from wwfl_core.sharing import PLAIN, SharingSemantics
-from wwfl_core.tensor import SharedBits, SharedTensor
+from wwfl_core.numbers.algebra import BITS, Algebra
+from wwfl_core.numbers.arrays import Array, Shape, as_float, numel
+from wwfl_core.party.party import Party
+from wwfl_core.protocol.derived import check_window
+from wwfl_core.sharing.semantics import PLAIN, SharingSemantics
+from wwfl_core.sharing.share import Share
+from wwfl_core.tensors.tensor import SharedBits, SharedTensor
 
 from .plain import OneParty
 
 
 class _Reals(Algebra):
-    """Floats as an algebra; public words may be floats as well. Images (im2col) are not among its operations."""
+    """Floats as an algebra; public words may be floats as well. Images (im2col) are not among its
+    operations."""
 
     name = "float64"
     dtype = np.float64
     modulus = 0
 
     def from_words(self, words: Array) -> Array:
-        return words if words.dtype == np.float64 else words.astype(np.uint64).view(np.int64).astype(np.float64)
+        return (
+            words
+            if words.dtype == np.float64
+            else words.astype(np.uint64).view(np.int64).astype(np.float64)
+        )
 
     def from_integers(self, a: Array) -> Array:
         return a.astype(np.float64)
@@ -76,9 +83,13 @@ class Real(OneParty):
 
     @classmethod
     def alone(
-        cls, frac_bits: int = 20, stands_for: SharingSemantics = PLAIN, insecure_seed: bytes | None = None
+        cls,
+        frac_bits: int = 20,
+        stands_for: SharingSemantics = PLAIN,
+        insecure_seed: bytes | None = None,
     ) -> Real:
-        """A bound instance, without a cluster around it. Its party draws from a fresh key, or from a public seed."""
+        """A bound instance, without a cluster around it. Its party draws from a fresh key, or from
+        a public seed."""
         address = "real/0"
         party = Party(0, [address], MemoryNetwork().endpoint(address))
         party.agree_on_keys(cls.sharing, insecure_seed)
@@ -104,7 +115,7 @@ class Real(OneParty):
         values = kernels.expand(b.parts[0], numel(shape)).reshape(shape).astype(np.float64)
         return Share(REALS, shape, {0: values})
 
-    # ------------------------------------------------------------------ floats in and out, unrounded
+    # ----------------------------------------------------------------- floats in and out, unrounded
 
     def constant(self, value: npt.ArrayLike, frac_bits: int) -> Array:
         return np.asarray(as_float(value, "the public operand") * 2.0**frac_bits)
@@ -112,7 +123,9 @@ class Real(OneParty):
     def factor(self, value: npt.ArrayLike) -> tuple[Array, int]:
         return self.constant(value, 0), 0
 
-    def share(self, value: npt.ArrayLike | None, owner: int, *, shape: Shape | None = None) -> SharedTensor:
+    def share(
+        self, value: npt.ArrayLike | None, owner: int, *, shape: Shape | None = None
+    ) -> SharedTensor:
         if value is None or owner:
             raise Misuse("the only party is number 0, and gives the value")
         return self.public_tensor(value)
@@ -121,7 +134,9 @@ class Real(OneParty):
         f = self.fixed.frac_bits
         return SharedTensor(self, self.public(self.constant(value, f)), f)
 
-    def reveal(self, x: SharedTensor | SharedBits, reason: str = "reveal", to: Sequence[int] | None = None) -> Any:
+    def reveal(
+        self, x: SharedTensor | SharedBits, reason: str = "reveal", to: Sequence[int] | None = None
+    ) -> Any:
         if isinstance(x, SharedBits):
             return super().reveal(x, reason, to)
         opened = self.open(x.data, reason, to)

@@ -1,4 +1,5 @@
-"""Shamir's secret sharing over the field of 2^127 - 1 elements, with MPyC as the engine (semi-honest, honest majority).
+"""Shamir's secret sharing over the field of 2^127 - 1 elements, with MPyC as the engine
+(semi-honest, honest majority).
 
     x = f(0);  P_i holds f(i + 1);  deg f <= t = (m - 1) // 2.
 
@@ -6,16 +7,16 @@ Security: t of m parties passively corrupt. Products are perfectly private (Ben-
 Gennaro, Rabin, Rabin, PODC'98) but for the PRG; truncation and comparison open values under statistical masks,
 2^-58 for three parties, 2^-56 for five (`backends.foreign.mpyc_runtime`). Numbers are 64-bit: |x| < 2^63 everywhere.
 
-Sharing, opening, linear maps and the local part of products are the framework's; degree reduction, truncation and
-comparison are MPyC's (https://github.com/lschoe/mpyc, MIT), one child process per party, over this cluster's channels.
-A secret bit is the field element 0 or 1.
+Sharing, opening, linear maps and the local part of products are the framework's; degree reduction,
+truncation and comparison are MPyC's (https://github.com/lschoe/mpyc, MIT), one child process per
+party, over this cluster's channels. A secret bit is the field element 0 or 1.
 
-Per element of 16 bytes, all links, m = 3 (m = 5), payload without framing (20 bytes per message; empty ones 8):
-product (any bilinear map, per output) 96 (320) bytes, 1 round; truncation by f bits 96 f + 48 (320 f + 160), 2 rounds;
-product with truncation the sum of both, 2 rounds; sign in l bits 192 l + 240 (640 l + 800),
-3 + ceil(log2(l + 1)) rounds; zero test in l bits 192 l - 48 (640 l - 160), 2 + ceil(log2 l) rounds;
-injection one product; share (m - 1 - t) elements. Everything is online: MPyC makes its random bits when it needs them.
-"""
+Per element of 16 bytes, all links, m = 3 (m = 5), payload without framing (20 bytes per message;
+empty ones 8): product (any bilinear map, per output) 96 (320) bytes, 1 round; truncation by f bits
+96 f + 48 (320 f + 160), 2 rounds; product with truncation the sum of both, 2 rounds; sign in l bits
+192 l + 240 (640 l + 800), 3 + ceil(log2(l + 1)) rounds; zero test in l bits 192 l - 48 (640 l -
+160), 2 + ceil(log2 l) rounds; injection one product; share (m - 1 - t) elements. Everything is
+online: MPyC makes its random bits when it needs them."""
 
 from __future__ import annotations
 
@@ -25,18 +26,18 @@ from typing import Any, Self
 
 import numpy as np
 
-from wwfl_core.algebra import BITS
-from wwfl_core.arrays import Array, Shape, from_wire, to_wire
-from wwfl_core.backend import MPCBackend
-from wwfl_core.bilinear import Bilinear, Mul
-from wwfl_core.bitformat import FieldBits
-from wwfl_core.dealing import PointDealing
-from wwfl_core.derived import check_window
 from wwfl_core.errors import ConfigError, Misuse
-from wwfl_core.field import PrimeField
-from wwfl_core.party import Party
-from wwfl_core.shamir import shamir
-from wwfl_core.share import Share
+from wwfl_core.numbers.algebra import BITS
+from wwfl_core.numbers.arrays import Array, Shape, from_wire, to_wire
+from wwfl_core.numbers.bilinear import Bilinear, Mul
+from wwfl_core.numbers.field import PrimeField
+from wwfl_core.party.party import Party
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol.bit_format import FieldBits
+from wwfl_core.protocol.dealing import PointDealing
+from wwfl_core.protocol.derived import check_window
+from wwfl_core.sharing.shamir import shamir
+from wwfl_core.sharing.share import Share
 
 from .foreign.engine import Engine
 
@@ -63,14 +64,22 @@ class Shamir(MPCBackend):
     def __init__(self, parties: int = 3, *, frac_bits: int = 20) -> None:
         super().__init__(frac_bits=frac_bits)
         if not 3 <= parties <= MAX_PARTIES:
-            raise Misuse(f"Shamir needs 3 to {MAX_PARTIES} parties (keys grow with C(m, t)), got {parties}")
+            raise Misuse(
+                f"Shamir needs 3 to {MAX_PARTIES} parties (keys grow with C(m, t)), got {parties}"
+            )
         self.sharing = shamir(parties)
 
     def at(self, party: Party) -> Self:
         if find_spec("mpyc") is None:
-            raise ConfigError("Shamir runs on MPyC, which is not installed; `pip install wwfl[mpyc]` (mpyc==0.11)")
+            raise ConfigError(
+                "Shamir runs on MPyC, which is not installed; `pip install wwfl[mpyc]` (mpyc==0.11)"
+            )
         bound = super().at(party)
-        config = {"index": party.index, "parties": bound.sharing.parties, "threshold": bound._threshold}
+        config = {
+            "index": party.index,
+            "parties": bound.sharing.parties,
+            "threshold": bound._threshold,
+        }
         bound._engine = Engine(RUNTIME, config)
         bound._connected = False
         return bound
@@ -90,9 +99,14 @@ class Shamir(MPCBackend):
     # ------------------------------------------------------------------ the product
 
     def bilinear(self, f: Bilinear, x: Share, y: Share, truncate: int = 0) -> Share:
-        """f of the points is a point of a polynomial of degree 2t through f(x, y); then the degree is reduced."""
+        """f of the points is a point of a polynomial of degree 2t through f(x, y); then the degree
+        is reduced."""
         z = f.apply(x.algebra, [(x.parts[self.me], y.parts[self.me])])
-        return self._call(f.name, z, "reshare_truncate", truncate) if truncate else self._call(f.name, z, "reshare")
+        return (
+            self._call(f.name, z, "reshare_truncate", truncate)
+            if truncate
+            else self._call(f.name, z, "reshare")
+        )
 
     # ------------------------------------------------------------------ what else the engine does
 
@@ -135,14 +149,19 @@ class Shamir(MPCBackend):
             if not self._connected:
                 self._engine.call(op, "connect", self._prss_keys())
                 self._connected = True
-            found = self._engine.call(op, method, to_wire(np.ascontiguousarray(points.reshape(-1))), *args)
+            found = self._engine.call(
+                op, method, to_wire(np.ascontiguousarray(points.reshape(-1))), *args
+            )
         except BaseException:
             self._connected = False  # the engine has stopped
             raise
-        return Share(self.numbers, points.shape, {self.me: from_wire(found, object).reshape(points.shape)})
+        return Share(
+            self.numbers, points.shape, {self.me: from_wire(found, object).reshape(points.shape)}
+        )
 
     def _prss_keys(self) -> dict[tuple[int, ...], bytes]:
-        """A key per set of m - t parties that this party is in, from the cluster's key of the same set."""
+        """A key per set of m - t parties that this party is in, from the cluster's key of the same
+        set."""
         op, m = self.party.op("prss"), self.sharing.parties
         return {
             subset: op.random(subset, "key", BITS, (KEY_BYTES,)).tobytes()

@@ -10,13 +10,14 @@ from typing import cast
 
 import numpy as np
 
-from wwfl_core import derived, kernels, truncation
-from wwfl_core.algebra import BITS, RING, Algebra
-from wwfl_core.arrays import U8, U64, Array
-from wwfl_core.bilinear import Bilinear
-from wwfl_core.derived import AND, times_sign
-from wwfl_core.fused import Components, Mask, Named, fused, one_pass
-from wwfl_core.share import Share
+from wwfl_core import kernels
+from wwfl_core.accelerate.fused import Components, Mask, Named, fused, one_pass
+from wwfl_core.numbers.algebra import BITS, RING, Algebra
+from wwfl_core.numbers.arrays import U8, U64, Array
+from wwfl_core.numbers.bilinear import Bilinear
+from wwfl_core.protocol import derived, truncation
+from wwfl_core.protocol.derived import AND, times_sign
+from wwfl_core.sharing.share import Share
 
 
 def _gamma3(f: Bilinear, A: Algebra, x: Named, y: Named) -> Array:
@@ -31,7 +32,9 @@ def correction(f: Bilinear, A: Algebra, x: Named, y: Named, u: Mask) -> Array:
 
 
 @fused("tetrad.offline:0", "tetrad.seed:1")
-def correction_and_seed(f: Bilinear, A: Algebra, x: Named, y: Named, u: Mask, s: Mask) -> tuple[Array, Array]:
+def correction_and_seed(
+    f: Bilinear, A: Algebra, x: Named, y: Named, u: Mask, s: Mask
+) -> tuple[Array, Array]:
     """CS4: r = gamma3 - u, and w = gamma1 + gamma2 + s."""
     gamma3 = _gamma3(f, A, x, y)
     total = f.apply(A, [(A.sum([x["l1"], x["l2"], x["l3"]]), A.sum([y["l1"], y["l2"], y["l3"]]))])
@@ -40,7 +43,8 @@ def correction_and_seed(f: Bilinear, A: Algebra, x: Named, y: Named, u: Mask, s:
 
 @fused("tetrad.check")
 def check_value(f: Bilinear, A: Algebra, x: Named, y: Named, w: Array, u: Mask) -> Array:
-    """CS1: v = u + w - (l1 + l2)_x m_y - m_x (l1 + l2)_y, which the evaluators know as y1 + y2 + s."""
+    """CS1: v = u + w - (l1 + l2)_x m_y - m_x (l1 + l2)_y, which the evaluators know as y1 + y2 +
+    s."""
     lost = f.apply(A, [(A.add(x["l1"], x["l2"]), y["m"]), (x["m"], A.add(y["l1"], y["l2"]))])
     return A.sub(A.masked(w, u), lost)
 
@@ -57,7 +61,9 @@ def masked_terms(f: Bilinear, A: Algebra, x: Named, y: Named, own: str, u: Mask)
 
 
 @fused("tetrad.conclude")
-def concluded(f: Bilinear, A: Algebra, x: Named, y: Named, mine: Array, theirs: Array, s: Mask) -> tuple[Array, Array]:
+def concluded(
+    f: Bilinear, A: Algebra, x: Named, y: Named, mine: Array, theirs: Array, s: Mask
+) -> tuple[Array, Array]:
     """CS2, CS3: c = y1 + y2 - l3_x m_y - m_x l3_y + m_x m_y, and the check value y1 + y2 + s."""
     both = A.add(mine, theirs)
     rest = f.apply(A, [(A.sub(x["m"], x["l3"]), y["m"]), (A.neg(x["m"]), y["l3"])])
@@ -88,7 +94,9 @@ def _named(x: Components, *names: str) -> Named:
 
 
 @one_pass("tetrad_carry.merged")
-def carry_merged(g: Components, p: Components, product: Components | None) -> tuple[Components, Components]:
+def carry_merged(
+    g: Components, p: Components, product: Components | None
+) -> tuple[Components, Components]:
     """The state at the root of the tree."""
     a, b = _state(g, p, product)
     return tuple(a.parts.values()), tuple(b.parts.values())
@@ -120,7 +128,8 @@ def carry_check(
 def carry_evaluate(
     g: Components, p: Components, product: Components | None, third: bool, u: Mask
 ) -> tuple[Components, Components, Components, Array]:
-    """CS3 (`third`) and CS2: the state, what holds the next product's factors, and what they swap for it."""
+    """CS3 (`third`) and CS2: the state, what holds the next product's factors, and what they swap
+    for it."""
     g, p, x, y = _level(g, p, product)
     own = "l1" if third else "l2"
     a, b = (_named(factor, "m", own, "l3") for factor in (x, y))
@@ -131,7 +140,8 @@ def carry_evaluate(
 def carry_concluded(
     factors: Components, mine: Array, theirs: Array, f3: Array, s: Mask, f2: Array | None
 ) -> tuple[Array, Array, Array, Array | None]:
-    """CS2, CS3: of the product m = c + f3, the check value, and the masks that are l3 and (at CS2) l2."""
+    """CS2, CS3: of the product m = c + f3, the check value, and the masks that are l3 and (at CS2)
+    l2."""
     a, b = (_named(factor, "m", "own", "l3") for factor in (factors[:3], factors[3:]))
     c, v = concluded(AND, BITS, a, b, mine, theirs, s)
     return BITS.masked(c, f3), v, f3, f2
@@ -156,7 +166,8 @@ def wrap_rest_and_seed(r: U64, e: Mask, sigma: U8, s: Mask, bits: int) -> tuple[
 
 @one_pass("tetrad.wrap_share")
 def wrap_share(c: U64, e: U64 | U8, u: Mask, bits: int) -> U8:
-    """CS2, CS3: c* e_i + u_i mod 2^f for the wrap bit c* of c, packed; e_i is drawn, or as it was sent."""
+    """CS2, CS3: c* e_i + u_i mod 2^f for the wrap bit c* of c, packed; e_i is drawn, or as it was
+    sent."""
     if e.dtype == np.uint8:
         e = kernels.unpack_words(cast(U8, e), c.size, bits).reshape(c.shape)
     return kernels.pack_words(RING.masked(kernels.star_bits(c) * e, u), bits)
@@ -164,8 +175,8 @@ def wrap_share(c: U64, e: U64 | U8, u: Mask, bits: int) -> U8:
 
 @one_pass("tetrad.wrap_conclude")
 def wrap_concluded(c: U64, mine: U8, theirs: U8, flip: U8, s: U64, bits: int) -> tuple[U64, U8]:
-    """CS2, CS3: with W = c* r* + u1 + u2 = mine + theirs mod 2^f, their half (c >> f) - 2^(64-f) (W + base), and the
-    check value W + (1 - 2 d) s, packed."""
+    """CS2, CS3: with W = c* r* + u1 + u2 = mine + theirs mod 2^f, their half (c >> f) - 2^(64-f) (W
+    + base), and the check value W + (1 - 2 d) s, packed."""
     n = c.size
     wrap = kernels.unpack_words(mine, n, bits) + kernels.unpack_words(theirs, n, bits)
     check = kernels.pack_words(wrap + times_sign(s.reshape(n), flip), bits)
@@ -177,7 +188,9 @@ def wrap_check(r: U64, d: U8, w: U8, u: Mask, bits: int) -> U8:
     """CS1: v = d r* + (1 - 2 d) w + u1 + u2 mod 2^f, all packed."""
     n, high = r.size, truncation.right_bits(r)
     seed = times_sign(kernels.unpack_words(w, n, bits), d).reshape(r.shape)
-    return kernels.pack_words(RING.masked(kernels.expand(d, n).reshape(r.shape) * high + seed, u), bits)
+    return kernels.pack_words(
+        RING.masked(kernels.expand(d, n).reshape(r.shape) * high + seed, u), bits
+    )
 
 
 @one_pass("tetrad.shift_right_half")
@@ -187,10 +200,15 @@ def right_half(r: U64, u: Mask, bits: int) -> U64:
 
 
 @one_pass("tetrad.gated")
-def gated(v: U8, x: U64 | None, coefficient: int, added: Sequence[U64], n: int, hiding: Mask | None = None) -> U64:
-    """coefficient v x + sum(added) - hiding, of n elements, for packed bits v; x is 1 if it is None."""
+def gated(
+    v: U8, x: U64 | None, coefficient: int, added: Sequence[U64], n: int, hiding: Mask | None = None
+) -> U64:
+    """coefficient v x + sum(added) - hiding, of n elements, for packed bits v; x is 1 if it is
+    None."""
     bits = kernels.expand(v, n)
-    return RING.unmasked(RING.sum([RING.scale(coefficient, bits if x is None else bits * x), *added]), hiding)
+    return RING.unmasked(
+        RING.sum([RING.scale(coefficient, bits if x is None else bits * x), *added]), hiding
+    )
 
 
 @one_pass("tetrad.products")

@@ -1,7 +1,8 @@
-"""Shares of any sharing on any party set become shares of any other sharing on any other party set."""
+"""Shares of any sharing on any party set become shares of any other sharing on any other party
+set."""
 
 from .api import Reshared, is_weaker, plan_for, reshare, reshare_with_report
-from .fast_paths import Path, register
+from .paths import Path, register
 from .plan import Plan, ResharePlan, Side
 
 __all__ = [

@@ -6,17 +6,17 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wwfl_core.algebra import RING, RING32, Algebra
-from wwfl_core.cluster import Handle, LocalCluster
-from wwfl_core.cost import Cost
+from wwfl_core.channel.cost import Cost
+from wwfl_core.cluster.local import Handle, LocalCluster
+from wwfl_core.cluster.server import Outcome, Ref, map_tree
 from wwfl_core.errors import InsecureNotAllowed, Misuse, PeerAborted
-from wwfl_core.server import Outcome, Ref, map_tree
-from wwfl_core.sharing import Security
+from wwfl_core.numbers.algebra import RING, RING32, Algebra
+from wwfl_core.sharing.semantics import Security
 
-from . import domain
+from . import modulus_change as domain
 from .convert import receive_shares, send_shares
-from .domain import Change
-from .fast_paths import PATHS, Path
+from .modulus_change import Change
+from .paths import PATHS, Path
 from .plan import Plan, Side
 from .security import check
 
@@ -25,8 +25,8 @@ _log = logging.getLogger("wwfl.reshare")
 
 @dataclass(frozen=True)
 class Reshared:
-    """The result of a conversion: the new handle, what it cost between hosts, source parties whose messages were
-    outvoted, the path that was taken, and the bytes that stayed inside hosts."""
+    """The result of a conversion: the new handle, what it cost between hosts, source parties whose
+    messages were outvoted, the path that was taken, and the bytes that stayed inside hosts."""
 
     handle: Handle
     cost: Cost
@@ -36,13 +36,17 @@ class Reshared:
 
 
 def plan_for(
-    source: LocalCluster, target: LocalCluster, value_bytes: int = 1 << 20, path: str | Path | None = None
+    source: LocalCluster,
+    target: LocalCluster,
+    value_bytes: int = 1 << 20,
+    path: str | Path | None = None,
 ) -> Plan:
     """How a tensor of `source` with components of `value_bytes` becomes one of `target`.
 
     Raises:
         Misuse: when the clusters share server names, or a named path is unknown or does not apply.
-        InsecureNotAllowed: when hosts that both clusters permit to be corrupt could together learn the value.
+        InsecureNotAllowed: when hosts that both clusters permit to be corrupt could together learn
+        the value.
     """
     algebras = source.protocol.numbers, target.protocol.numbers
     return _choose(source, target, algebras, value_bytes, path)[1]
@@ -58,21 +62,25 @@ def reshare(
 ) -> Handle:
     """Shares of x at its cluster become fresh shares of the same value at cluster `to`.
 
-    One round of bytes per dealt word (two more one-byte verdicts if the source is malicious-secure); nobody learns x.
-    The value is preserved exactly; only a target with fewer frac_bits than the source rounds it to its own format.
-    The clusters may share hosts, in any order (`LocalCluster(hosts=...)`).
+    One round of bytes per dealt word (two more one-byte verdicts if the source is
+    malicious-secure); nobody learns x. The value is preserved exactly; only a target with fewer
+    frac_bits than the source rounds it to its own format. The clusters may share hosts, in any
+    order (`LocalCluster(hosts=...)`).
 
     Args:
-        path: one of the registered paths by name ("generic", "small", "same hosts", "detect"), or a path of your own;
-            by default the one that sends fewest bytes over the network.
+        path: one of the registered paths by name ("generic", "small", "same hosts", "detect"), or a
+            path of your own; by default the one that sends fewest bytes over the network.
         allow_weaker: accept that `to` protects the value less than it was protected so far.
-        algebra: where the numbers are to live at `to`: `RING` or `RING32` at protocols over rings. By default where its
-            protocol computes; tensors of Z_2^32 stay there if it is a ring. Changing the modulus is exact for numbers
-            below a quarter of the smaller modulus, and costs one product at the target (`wwfl_core.modulus`).
+        algebra: where the numbers are to live at `to`: `RING` or `RING32` at protocols over rings.
+        By default where its
+            protocol computes; tensors of Z_2^32 stay there if it is a ring. Changing the modulus is
+            exact for numbers below a quarter of the smaller modulus, and costs one product at the
+            target (`wwfl_core.protocol.modulus`).
 
     Raises:
-        Misuse: clusters that are not connectable, a path that is unknown or does not apply; before anything is sent.
-        InsecureNotAllowed: a weaker target without `allow_weaker`, or hosts that could together learn x; before
+        Misuse: clusters that are not connectable, a path that is unknown or does not apply; before
+        anything is sent. InsecureNotAllowed: a weaker target without `allow_weaker`, or hosts that
+        could together learn x; before
             anything is sent.
         VerificationFailed: a malicious source without an honest majority per component.
         ProtocolError: a party is lost; nothing is half-converted.
@@ -97,19 +105,29 @@ def reshare_with_report(
     source.connect(to)
     run = max(source.next_run(), to.next_run())
     leaving = source.submit(send_shares, x, plan, change, run=run)
-    # Integers and other deliberate scales stay as they are; a tensor in its cluster's format gets the target's.
+    # Integers and other deliberate scales stay as they are; a tensor in its cluster's format gets
+    # the target's.
     rescale = x.ref.frac_bits == source.protocol.fixed.frac_bits
-    arriving = to.submit(receive_shares, plan, change, x.ref.frac_bits, rescale, run=run, guarantee=x.guarantee)
+    arriving = to.submit(
+        receive_shares, plan, change, x.ref.frac_bits, rescale, run=run, guarantee=x.guarantee
+    )
     left, arrived = leaving.outcomes(), arriving.outcomes()
     failures = [_failure(side, outcomes) for side, outcomes in ((source, left), (to, arrived))]
     raised = [error for error in failures if error is not None]
     if raised:
-        for outcome in arrived:  # servers that had finished already must not keep what nobody can name
+        for (
+            outcome
+        ) in arrived:  # servers that had finished already must not keep what nobody can name
             map_tree(outcome.value, lambda item: to.forget(item) if isinstance(item, Ref) else None)
         raise min(raised, key=lambda error: isinstance(error, PeerAborted))
     handle, outvoted = to.settle(arrived)
     source.settle(left)
-    names = tuple(sorted({name for outcome in arrived if outcome.value for name in outcome.value[1]} | set(outvoted)))
+    names = tuple(
+        sorted(
+            {name for outcome in arrived if outcome.value for name in outcome.value[1]}
+            | set(outvoted)
+        )
+    )
     for name in names:
         _log.warning("reshare %s -> %s: %s was outvoted", source.name, to.name, name)
     first, then = source.last_cost, to.last_cost
@@ -118,12 +136,15 @@ def reshare_with_report(
 
 
 def is_weaker(guarantee: Security, source: Security, target: Security) -> tuple[str, ...]:
-    """What a value with `guarantee` at a cluster of security `source` loses at one of security `target`, in words.
+    """What a value with `guarantee` at a cluster of security `source` loses at one of security
+    `target`, in words.
 
-    A single server sees what it gets, so that moving a value to it is opening, whatever was promised before.
-    """
+    A single server sees what it gets, so that moving a value to it is opening, whatever was
+    promised before."""
     if source.corruptions and not target.corruptions:
-        return ("all protection: converting to a cluster of one server opens the value to that server",)
+        return (
+            "all protection: converting to a cluster of one server opens the value to that server",
+        )
     return target.lost_from(guarantee)
 
 
@@ -132,8 +153,10 @@ def _refuse_downgrade(x: Handle, to: LocalCluster) -> None:
     lost = is_weaker(x.guarantee, source.sharing.security, security)
     if lost:
         raise InsecureNotAllowed(
-            f"reshare {source.name} -> {to.name} is a downgrade, from {x.guarantee} (of {source.sharing.parties}) to "
-            f"{security} (of {to.sharing.parties}); lost: {', '.join(lost)}. Choose a target that protects as much, or "
+            f"reshare {source.name} -> {to.name} is a downgrade, from {x.guarantee} (of "
+            f"{source.sharing.parties}) to "
+            f"{security} (of {to.sharing.parties}); lost: {', '.join(lost)}. Choose a target that "
+            "protects as much, or "
             f"say allow_weaker=True"
         )
 
@@ -143,14 +166,17 @@ def _change(x: Handle, to: LocalCluster, wanted: Algebra | None) -> Change:
     protocol = to.protocol
     if x.ref.frac_bits is None:
         if wanted is not None:
-            raise Misuse(f"algebra={wanted} is for numbers; bits live where {protocol.name} shares bits")
+            raise Misuse(
+                f"algebra={wanted} is for numbers; bits live where {protocol.name} shares bits"
+            )
         return domain.bits(x.ref.algebra, protocol.bits.algebra, x.shape)
     rings = (RING, RING32)
     possible = rings if protocol.numbers in rings else (protocol.numbers,)
     target = wanted or (x.ref.algebra if x.ref.algebra in possible else protocol.numbers)
     if target not in possible:
         raise Misuse(
-            f"{protocol.name} cannot share numbers in {target}; it can in {' or '.join(a.name for a in possible)}"
+            f"{protocol.name} cannot share numbers in {target}; it can in "
+            f"{' or '.join(a.name for a in possible)}"
         )
     return domain.numbers(x.ref.algebra, target, x.shape)
 
@@ -167,10 +193,14 @@ def _choose(
     shared = set(source.addresses) & set(target.addresses)
     if shared:
         raise Misuse(
-            f"two servers have the same name: {sorted(shared)}; give the clusters different names (servers that one "
+            f"two servers have the same name: {sorted(shared)}; give the clusters different names "
+            "(servers that one "
             f"host runs in both are told by hosts=...)"
         )
-    here, there = (Side(c.sharing, c.addresses, c.hosts, a) for c, a in zip((source, target), algebras, strict=True))
+    here, there = (
+        Side(c.sharing, c.addresses, c.hosts, a)
+        for c, a in zip((source, target), algebras, strict=True)
+    )
     chosen, plan = PATHS.choose(here, there, value_bytes, path)
     check(plan)
     return chosen, plan

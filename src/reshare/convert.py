@@ -1,11 +1,12 @@
 """Shares of any sharing on any parties become shares of any other sharing on any other parties.
 
-One program for the source's servers, one for the target's, one pair for all protocols (WW-FL, arXiv 2302.09904,
-Section 3.6): every word known to some source parties is dealt afresh to the target and the target adds up. No party of
-either side, nor the coordinator, learns anything. A malicious-secure source passes a check point first, and every word
-comes from three dealers: the first sends it, the others its digest, and the receivers take the majority. An outvoted
-dealer is named; its value is fetched from another one. With two dealers per word a lie is detected, not corrected.
-"""
+One program for the source's servers, one for the target's, one pair for all protocols (WW-FL, arXiv
+2302.09904, Section 3.6): every word known to some source parties is dealt afresh to the target and
+the target adds up. No party of either side, nor the coordinator, learns anything. A
+malicious-secure source passes a check point first, and every word comes from three dealers: the
+first sends it, the others its digest, and the receivers take the majority. An outvoted dealer is
+named; its value is fetched from another one. With two dealers per word a lie is detected, not
+corrected."""
 
 from __future__ import annotations
 
@@ -13,19 +14,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from wwfl_core.algebra import BITS, Algebra
-from wwfl_core.arrays import U8, Array, Shape, from_wire, to_host, to_wire, wire_form
-from wwfl_core.backend import MPCBackend
-from wwfl_core.cost import Phase
-from wwfl_core.device import HOST, Device
+from wwfl_core.accelerate.device import HOST, Device
+from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import VerificationFailed
-from wwfl_core.prg import KEY_BYTES, Prg
-from wwfl_core.share import Share
-from wwfl_core.sharing import Group
-from wwfl_core.tensor import SharedBits, SharedTensor
-from wwfl_core.transcript import digest
+from wwfl_core.numbers.algebra import BITS, Algebra
+from wwfl_core.numbers.arrays import U8, Array, Shape, from_wire, to_host, to_wire, wire_form
+from wwfl_core.party.transcript import digest
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.randomness.prg import KEY_BYTES, Prg
+from wwfl_core.sharing.semantics import Group
+from wwfl_core.sharing.share import Share
+from wwfl_core.tensors.tensor import SharedBits, SharedTensor
 
-from .domain import Change
+from .modulus_change import Change
 from .plan import Plan, ResharePlan
 
 NAME = "reshare"
@@ -34,7 +35,8 @@ ONLINE = Phase.ONLINE
 
 
 class _Link:
-    """Messages between the two clusters: numbered by group and step, since operation counters differ."""
+    """Messages between the two clusters: numbered by group and step, since operation counters
+    differ."""
 
     def __init__(self, mpc: MPCBackend, peers: tuple[str, ...], group: int) -> None:
         self.device = mpc.party.device
@@ -44,7 +46,9 @@ class _Link:
         self._base = group * 8
 
     def send(self, to: int, step: int, value: Array) -> None:
-        self._endpoint.send(self._peers[to], self._base + step, NAME, ONLINE, to_wire(value), label=self._label)
+        self._endpoint.send(
+            self._peers[to], self._base + step, NAME, ONLINE, to_wire(value), label=self._label
+        )
 
     def recv(self, frm: int, step: int, algebra: Algebra, shape: Shape) -> Array:
         """Elements, on this party's device."""
@@ -56,7 +60,9 @@ class _Link:
 
     def _recv(self, frm: int, step: int, algebra: Algebra, shape: Shape) -> Array:
         dtype, size = wire_form(algebra.dtype, shape)
-        words = self._endpoint.recv(self._peers[frm], self._base + step, NAME, ONLINE, dtype=dtype, shape=size)
+        words = self._endpoint.recv(
+            self._peers[frm], self._base + step, NAME, ONLINE, dtype=dtype, shape=size
+        )
         return from_wire(words, algebra.dtype)
 
 
@@ -74,7 +80,8 @@ class _Dealt:
     computed: dict[int, Array] = field(repr=False)
 
     def message(self, receiver: int) -> tuple[U8, Array | None]:
-        """What `receiver` is to know: its masks (or seeds), and the computed component if it holds that."""
+        """What `receiver` is to know: its masks (or seeds), and the computed component if it holds
+        that."""
         chosen = [_octets(self.masks[c]) for c in self.plan.masks_for(receiver)]
         packed = np.concatenate(chosen) if chosen else np.zeros(0, np.uint8)
         computed = self.plan.computed_for(receiver)
@@ -88,10 +95,11 @@ class _Dealt:
 
 
 def send_shares(mpc: MPCBackend, x: SharedTensor | SharedBits, plan: Plan, change: Change) -> int:
-    """The source's program: a check point (malicious sources only), then the plan's; returns host-internal bytes."""
+    """The source's program: a check point (malicious sources only), then the plan's; returns
+    host-internal bytes."""
     mpc.party.invite(plan.targets)
     mpc.party.admit_move(plan.targets)
-    mpc.checkpoint()
+    mpc.verify()
     return plan.send(mpc, x.data, change)
 
 
@@ -113,7 +121,11 @@ class Dealing(ResharePlan):
 
 
 def _deal_out(mpc: MPCBackend, x: Share, plan: ResharePlan, change: Change) -> None:
-    dealt = [d for number, group in enumerate(plan.groups) if (d := _prepare(mpc, x, plan, change, number, group))]
+    dealt = [
+        d
+        for number, group in enumerate(plan.groups)
+        if (d := _prepare(mpc, x, plan, change, number, group))
+    ]
     for item in dealt:
         for receiver in plan.receivers:
             if item.dealers[0] == mpc.me:
@@ -131,7 +143,8 @@ def _deal_out(mpc: MPCBackend, x: Share, plan: ResharePlan, change: Change) -> N
 def _prepare(
     mpc: MPCBackend, share: Share, plan: ResharePlan, change: Change, number: int, group: Group
 ) -> _Dealt | None:
-    """This dealer's copy of a group's word in the target's sharing: fresh seeds, and what follows from them."""
+    """This dealer's copy of a group's word in the target's sharing: fresh seeds, and what follows
+    from them."""
     op = mpc.party.op(NAME)
     dealers = plan.dealers(group)
     if mpc.me not in dealers:
@@ -158,7 +171,8 @@ def _digest(seeds: U8, value: Array | None) -> U8:
 def receive_shares(
     mpc: MPCBackend, plan: Plan, change: Change, frac_bits: int | None, rescale: bool
 ) -> tuple[SharedTensor | SharedBits, tuple[str, ...]]:
-    """The target's program: the tensor, and who was outvoted. `rescale` brings it to the target's own format.
+    """The target's program: the tensor, and who was outvoted. `rescale` brings it to the target's
+    own format.
 
     Raises:
         VerificationFailed: when dealers contradict each other and nobody can be outvoted.
@@ -168,7 +182,9 @@ def receive_shares(
     if frac_bits is None:
         return SharedBits(mpc, total, change.shape), outvoted
     tensor = SharedTensor(mpc, total, frac_bits)
-    return tensor.rescale(mpc.fixed.frac_bits) if rescale and change.target == mpc.numbers else tensor, outvoted
+    return tensor.rescale(
+        mpc.fixed.frac_bits
+    ) if rescale and change.target == mpc.numbers else tensor, outvoted
 
 
 def _take_in(mpc: MPCBackend, plan: ResharePlan, change: Change) -> tuple[Share, tuple[str, ...]]:
@@ -178,7 +194,9 @@ def _take_in(mpc: MPCBackend, plan: ResharePlan, change: Change) -> tuple[Share,
     for number, group in enumerate(plan.groups):
         mpc.party.op(NAME)
         if mpc.me in plan.receivers:
-            boxes.append(_Inbox(mpc.me, _Link(mpc, plan.sources, number), plan, group, algebra, shape))
+            boxes.append(
+                _Inbox(mpc.me, _Link(mpc, plan.sources, number), plan, group, algebra, shape)
+            )
     for box in boxes:
         box.receive()
     for box in boxes:
@@ -195,7 +213,9 @@ def _take_in(mpc: MPCBackend, plan: ResharePlan, change: Change) -> tuple[Share,
 class _Inbox:
     """One group's word at one receiver: received, voted on, expanded."""
 
-    def __init__(self, me: int, link: _Link, plan: ResharePlan, group: Group, algebra: Algebra, shape: Shape) -> None:
+    def __init__(
+        self, me: int, link: _Link, plan: ResharePlan, group: Group, algebra: Algebra, shape: Shape
+    ) -> None:
         self.me, self.link, self.plan, self.group = me, link, plan, group
         self.algebra, self.shape = algebra, shape
         self.mine = plan.masks_for(me)
@@ -208,7 +228,9 @@ class _Inbox:
         self.masks = self.link.recv_bytes(dealer, seeds_step, self.mask_bytes * len(self.mine))
         self.computed = self.plan.computed_for(self.me)
         arrives = self.computed is not None
-        self.value = self.link.recv(dealer, value_step, self.algebra, self.shape) if arrives else None
+        self.value = (
+            self.link.recv(dealer, value_step, self.algebra, self.shape) if arrives else None
+        )
 
     def receive(self) -> None:
         """The first dealer's message and the other dealers' digests of it."""
@@ -233,13 +255,19 @@ class _Inbox:
         self.majority = max(set(self.votes), key=self.votes.count)
         if 2 * self.votes.count(self.majority) <= len(self.votes):
             raise VerificationFailed(
-                f"reshare: the dealers {[self.plan.sources[d] for d in self.dealers]} of components "
-                f"{self.group.components} all disagree at {self.plan.targets[self.me]}; more than one is corrupt"
+                f"reshare: the dealers {[self.plan.sources[d] for d in self.dealers]} of "
+                "components "
+                f"{self.group.components} all disagree at {self.plan.targets[self.me]}; more than "
+                "one is corrupt"
             )
-        wrong = [d for d, vote in zip(self.dealers, self.votes, strict=True) if vote != self.majority]
+        wrong = [
+            d for d, vote in zip(self.dealers, self.votes, strict=True) if vote != self.majority
+        ]
         self.resend = self.dealers[0] in wrong
         for dealer in self.dealers:
-            self.link.send(dealer, VERDICT, np.full(1, RESEND if self.resend else ACCEPTED, np.uint8))
+            self.link.send(
+                dealer, VERDICT, np.full(1, RESEND if self.resend else ACCEPTED, np.uint8)
+            )
         return [self.plan.sources[d] for d in wrong]
 
     def _agree(self) -> None:
@@ -247,23 +275,29 @@ class _Inbox:
         for dealer, vote in zip(self.dealers, self.votes, strict=True):
             if vote != self.votes[0]:
                 raise VerificationFailed(
-                    f"reshare: {self.plan.sources[dealer]} does not vouch for the components {self.group.components} "
-                    f"that {self.plan.sources[self.dealers[0]]} sent to {self.plan.targets[self.me]}; one of the two "
+                    f"reshare: {self.plan.sources[dealer]} does not vouch for the components "
+                    f"{self.group.components} "
+                    f"that {self.plan.sources[self.dealers[0]]} sent to "
+                    f"{self.plan.targets[self.me]}; one of the two "
                     f'deviated. Nothing was converted; path="generic" outvotes one liar'
                 )
 
     def parts(self) -> dict[int, Array]:
-        """This party's target components, after fetching the value again if the first dealer lied."""
+        """This party's target components, after fetching the value again if the first dealer
+        lied."""
         if self.resend:
             self._take(self.dealers[1], AGAIN_SEEDS, AGAIN_VALUE)
             if _digest(self.masks, self.value).tobytes() != self.majority:
                 raise VerificationFailed(
-                    f"reshare: {self.plan.sources[self.dealers[1]]} sent something else than it vouched for"
+                    f"reshare: {self.plan.sources[self.dealers[1]]} sent something else than it "
+                    "vouched for"
                 )
         found: dict[int, Array] = {}
         for i, c in enumerate(self.mine):
             octets = self.masks[i * self.mask_bytes : (i + 1) * self.mask_bytes]
-            if self.plan.masks_in_full:  # a copy: a slice of what arrived need not be aligned to the elements
+            if (
+                self.plan.masks_in_full
+            ):  # a copy: a slice of what arrived need not be aligned to the elements
                 found[c] = self.link.device.put(_elements(octets, self.algebra, self.shape))
             else:
                 found[c] = expand(octets, self.algebra, self.shape, self.link.device)
@@ -273,7 +307,8 @@ class _Inbox:
 
 
 def _cross_check(mpc: MPCBackend, share: Share) -> None:
-    """Holders of one component vouch for it to each other; compared at the target's next check point."""
+    """Holders of one component vouch for it to each other; compared at the target's next check
+    point."""
     op = mpc.party.op(NAME)
     for component, array in share.parts.items():
         for other in sorted(mpc.sharing.holders[component] - {mpc.me}):

@@ -1,10 +1,10 @@
-"""When the hosts that know a word also run servers of the target, nobody has to be told it over the network.
+"""When the hosts that know a word also run servers of the target, nobody has to be told it over the
+network.
 
-Every word of the source goes from a host's source server to its target server, inside the host, and the target deals it
-by `MPCBackend.deal_many`: masks come from the target's own PRG keys, and the computed component is sent at most once
-per holder. From 3PC on hosts A, B, C to 2PC on A and B this costs nothing (A knows x1 + x2, B knows x3), and back 16
-instead of 32 bytes per element.
-"""
+Every word of the source goes from a host's source server to its target server, inside the host, and
+the target deals it by `MPCBackend.deal_many`: masks come from the target's own PRG keys, and the
+computed component is sent at most once per holder. From 3PC on hosts A, B, C to 2PC on A and B this
+costs nothing (A knows x1 + x2, B knows x3), and back 16 instead of 32 bytes per element."""
 
 from __future__ import annotations
 
@@ -14,22 +14,25 @@ from functools import lru_cache
 from itertools import chain, combinations
 from typing import ClassVar
 
-from wwfl_core.arrays import Array
-from wwfl_core.backend import MPCBackend
-from wwfl_core.party import ONLINE
-from wwfl_core.share import Share
+from wwfl_core.numbers.arrays import Array
+from wwfl_core.party.party import ONLINE
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.sharing.share import Share
 
-from .domain import Change
+from .modulus_change import Change
 from .plan import Form, Plan, Side
 
 NAME = "reshare"
 LABEL = "reshare (same host)"
-_MANY = 6  # source components of which all partitions are tried; beyond, only those that `groups` finds
+_MANY = (
+    6  # source components of which all partitions are tried; beyond, only those that `groups` finds
+)
 
 
 @dataclass(frozen=True)
 class Word:
-    """Components whose sum is dealt at once, and who deals it: (party of the source, party of the target) per host."""
+    """Components whose sum is dealt at once, and who deals it: (party of the source, party of the
+    target) per host."""
 
     components: tuple[int, ...]
     dealers: tuple[tuple[int, int], ...]
@@ -43,10 +46,9 @@ class Word:
 class SameHosts(Plan):
     """The target's servers deal the words that their own hosts know.
 
-    Where the source is malicious-secure, so is the target, and each word has so many dealers that the honest ones are a
-    majority: they vouch for it in `deal`'s joint sends, compared at the target's next check point (detection, not
-    correction: nobody is outvoted).
-    """
+    Where the source is malicious-secure, so is the target, and each word has so many dealers that
+    the honest ones are a majority: they vouch for it in `deal`'s joint sends, compared at the
+    target's next check point (detection, not correction: nobody is outvoted)."""
 
     words: tuple[Word, ...]
     chained: ClassVar[bool] = True
@@ -87,7 +89,8 @@ class SameHosts(Plan):
         return value_bytes * sum(len(word.dealers) for word in self.words)
 
     def learned(self) -> dict[str, tuple[Form, ...]]:
-        """Dealers hear words that their hosts know; masks are known to whole subsets of the target's parties."""
+        """Dealers hear words that their hosts know; masks are known to whole subsets of the
+        target's parties."""
         known: dict[str, list[Form]] = {}
         signs = self.target.coefficients
         for number, word in enumerate(self.words):
@@ -112,8 +115,11 @@ def _messages(there: Side, dealers: tuple[int, ...]) -> int:
 
 @lru_cache(maxsize=256)
 def find_words(here: Side, there: Side) -> tuple[Word, ...] | None:
-    """The cheapest way to cover all source components with words whose dealers' hosts all serve the target, or None."""
-    if here.algebra != there.algebra or not (here.sharing.independent and there.sharing.independent):
+    """The cheapest way to cover all source components with words whose dealers' hosts all serve the
+    target, or None."""
+    if here.algebra != there.algebra or not (
+        here.sharing.independent and there.sharing.independent
+    ):
         return None
     security = here.sharing.security
     if security.malicious and not there.sharing.security.malicious:

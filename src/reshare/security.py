@@ -1,17 +1,19 @@
-"""Can hosts that take part in both clusters open a value that neither cluster's corrupt parties could open alone?
+"""Can hosts that take part in both clusters open a value that neither cluster's corrupt parties
+could open alone?
 
-The adversary corrupts any set K of hosts with at most t of the source's hosts and at most t' of the target's, where t
-and t' are what the two sharings withstand; a corrupt host brings all its servers. Everything that a server sees in a
-conversion is a linear form in independent uniform variables (source components and fresh masks), so the question is
-one of linear algebra (docs/security.md, "Conversions").
+The adversary corrupts any set K of hosts with at most t of the source's hosts and at most t' of the
+target's, where t and t' are what the two sharings withstand; a corrupt host brings all its servers.
+Everything that a server sees in a conversion is a linear form in independent uniform variables
+(source components and fresh masks), so the question is one of linear algebra (docs/security.md,
+"Conversions").
 
-Over a finite field, K knows nothing about the secret s exactly when s is not in the span of K's forms. Z_2^64 is no
-field: K could know 2^j s and with it the low bits of s. Over R = Z_p^k, K's view is independent of s exactly when
-p^(k-1) s, the smallest nonzero multiple, is not in K's span: R is a principal ideal ring and self-injective, so
-{u(s) : u is orthogonal to K's forms} is the annihilator of {a : a s in the span}, and it is all of R exactly when that
-is zero. Elimination over R pivots on entries of least p-adic valuation and is exact; no rational or floating-point
-numbers are involved.
-"""
+Over a finite field, K knows nothing about the secret s exactly when s is not in the span of K's
+forms. Z_2^64 is no field: K could know 2^j s and with it the low bits of s. Over R = Z_p^k, K's
+view is independent of s exactly when p^(k-1) s, the smallest nonzero multiple, is not in K's span:
+R is a principal ideal ring and self-injective, so {u(s) : u is orthogonal to K's forms} is the
+annihilator of {a : a s in the span}, and it is all of R exactly when that is zero. Elimination over
+R pivots on entries of least p-adic valuation and is exact; no rational or floating-point numbers
+are involved."""
 
 from __future__ import annotations
 
@@ -24,11 +26,13 @@ from wwfl_core.errors import InsecureNotAllowed
 from .plan import Form, Plan, Side
 
 MODULI: tuple[tuple[int, int], ...] = ((2, 64), (2, 1), ((1 << 61) - 1, 1))
-"""(p, k) of the rings that values live in: Z_2^64, GF(2), and a prime field (coefficients are +-1 in all of them)."""
+"""(p, k) of the rings that values live in: Z_2^64, GF(2), and a prime field (coefficients are +-1
+in all of them)."""
 
 
 def check(plan: Plan) -> None:
-    """Refuses a conversion in which hosts that both clusters permit to be corrupt could together learn the value.
+    """Refuses a conversion in which hosts that both clusters permit to be corrupt could together
+    learn the value.
 
     Raises:
         InsecureNotAllowed: naming the hosts, what they would hold, and what to change.
@@ -55,10 +59,10 @@ def openers(plan: Plan) -> tuple[str, ...] | None:
 def _openers_of_words(plan: Plan) -> tuple[str, ...] | None:
     """The same question where the modulus changes or components are points of a polynomial.
 
-    What is dealt of a word is a function of it, with fresh masks of its own, and the target combines dealt words by its
-    own protocol. So K learns the words that its source servers know and, of the others, what its target servers can
-    reconstruct: nothing about the value, if K's servers reveal it in neither sharing.
-    """
+    What is dealt of a word is a function of it, with fresh masks of its own, and the target
+    combines dealt words by its own protocol. So K learns the words that its source servers know
+    and, of the others, what its target servers can reconstruct: nothing about the value, if K's
+    servers reveal it in neither sharing."""
     for hosts in coalitions(plan.here, plan.there):
         for side in (plan.here, plan.there):
             if side.sharing.reveals(i for i, host in enumerate(side.hosts) if host in hosts):
@@ -71,12 +75,17 @@ def coalitions(here: Side, there: Side) -> Iterator[tuple[str, ...]]:
     everyone = tuple(dict.fromkeys((*here.hosts, *there.hosts)))
 
     def permitted(hosts: tuple[str, ...]) -> bool:
-        return all(len({*hosts} & {*side.hosts}) <= side.sharing.security.corruptions for side in (here, there))
+        return all(
+            len({*hosts} & {*side.hosts}) <= side.sharing.security.corruptions
+            for side in (here, there)
+        )
 
     most = here.sharing.security.corruptions + there.sharing.security.corruptions
     for size in range(min(most, len(everyone)), -1, -1):
         for hosts in combinations(everyone, size):
-            if permitted(hosts) and not any(permitted((*hosts, other)) for other in everyone if other not in hosts):
+            if permitted(hosts) and not any(
+                permitted((*hosts, other)) for other in everyone if other not in hosts
+            ):
                 yield hosts
 
 
@@ -91,7 +100,8 @@ def servers(plan: Plan, hosts: Sequence[str]) -> tuple[str, ...]:
 
 
 def reveals(forms: Sequence[Form], secret: Form, p: int, k: int) -> bool:
-    """Whether someone who knows `forms` of independent uniform variables over Z_p^k learns anything about `secret`."""
+    """Whether someone who knows `forms` of independent uniform variables over Z_p^k learns anything
+    about `secret`."""
     variables = sorted({name for form in (*forms, secret) for name in form})
     modulus = p**k
     rows = {tuple(form.get(name, 0) % modulus for name in variables) for form in forms}
@@ -100,17 +110,20 @@ def reveals(forms: Sequence[Form], secret: Form, p: int, k: int) -> bool:
     free = list(range(len(variables)))
     while pending and free:
         row, column = min(
-            ((r, c) for r in range(len(pending)) for c in free), key=lambda rc: _valuation(pending[rc[0]][rc[1]], p, k)
+            ((r, c) for r in range(len(pending)) for c in free),
+            key=lambda rc: _valuation(pending[rc[0]][rc[1]], p, k),
         )
         pivot = pending.pop(row)
         level = _valuation(pivot[column], p, k)
         if level == k:  # only zeros are left
             break
-        # The pivot's entry divides all entries that are left, so one multiple of its row clears each of them.
+        # The pivot's entry divides all entries that are left, so one multiple of its row clears
+        # each of them.
         inverse = pow(pivot[column] // p**level, -1, modulus)
         for other in (*pending, goal):
             if _valuation(other[column], p, k) < level:
-                return False  # only the goal can be: its entry is no multiple of anything left in this column
+                # only the goal can be: its entry is no multiple of anything left in this column
+                return False
             factor = other[column] // p**level * inverse
             other[:] = [(a - factor * b) % modulus for a, b in zip(other, pivot, strict=True)]
         free.remove(column)
@@ -136,8 +149,11 @@ def _explained(plan: Plan, hosts: Sequence[str]) -> str:
         for what, side in (("source", plan.here), ("target", plan.there))
     ]
     return (
-        f"reshare: the hosts {', '.join(map(repr, hosts))} may be corrupt at the same time in both clusters, and with "
-        f"this plan ({type(plan).__name__}) they would learn the value: they run {', '.join(runs)} and hold "
-        f'{" and ".join(held)}, with what is dealt on the way. Choose path="generic", or let other hosts run one of '
+        f"reshare: the hosts {', '.join(map(repr, hosts))} may be corrupt at the same time in "
+        "both clusters, and with "
+        f"this plan ({type(plan).__name__}) they would learn the value: they run "
+        f"{', '.join(runs)} and hold "
+        f'{" and ".join(held)}, with what is dealt on the way. Choose path="generic", or let '
+        "other hosts run one of "
         f"the clusters"
     )

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from backends.replicated3pc import Replicated3PC
     from backends.tetrad4pc import Tetrad4PC
     from reshare.api import reshare
-    from wwfl.aggregation import (
+    from wwfl_core.channel.cost import NetworkModel
+    from wwfl_core.cluster.local import LocalCluster
+    from wwfl_core.errors import WwflError
+
+    from .aggregation import (
         Aggregation,
         FedAvg,
         FedAvgM,
@@ -29,29 +33,26 @@ if TYPE_CHECKING:
         TrimmedMean,
         TrimmedMeanVariant,
     )
-    from wwfl.attacks import attack, model_attack, poison
-    from wwfl.data import datasets
-    from wwfl.federation import Federation
-    from wwfl.inference import InferenceService, RateLimit
-    from wwfl.nn.models import MLP, LeNet, LogisticRegression, ResNet9
-    from wwfl.nn.train import SGD
-    from wwfl.policy import Permission, RevealPolicy
-    from wwfl.privacy import Budget, Private
-    from wwfl.schedule import Round, Schedule
-    from wwfl.topology import Cluster, Ensemble, Group, LocalTrainers, Servers
-    from wwfl_core.cluster import LocalCluster
-    from wwfl_core.cost import NetworkModel
-    from wwfl_core.errors import WwflError
+    from .attacks import attack, model_attack, poison
+    from .data import datasets
+    from .federation.federation import Federation
+    from .federation.inference import InferenceService, RateLimit
+    from .federation.schedule import Round, Schedule
+    from .federation.topology import Cluster, Ensemble, Group, LocalTrainers, Servers
+    from .nn.models import MLP, LeNet, LogisticRegression, ResNet9
+    from .nn.train import SGD
+    from .privacy import Budget, Private
+    from .privacy.policy import Permission, RevealPolicy
 
 _HOME = {
-    "Federation": "wwfl.federation",
-    "Cluster": "wwfl.topology",
-    "Ensemble": "wwfl.topology",
-    "Group": "wwfl.topology",
-    "LocalTrainers": "wwfl.topology",
-    "Servers": "wwfl.topology",
-    "Round": "wwfl.schedule",
-    "Schedule": "wwfl.schedule",
+    "Federation": "wwfl.federation.federation",
+    "Cluster": "wwfl.federation.topology",
+    "Ensemble": "wwfl.federation.topology",
+    "Group": "wwfl.federation.topology",
+    "LocalTrainers": "wwfl.federation.topology",
+    "Servers": "wwfl.federation.topology",
+    "Round": "wwfl.federation.schedule",
+    "Schedule": "wwfl.federation.schedule",
     "Aggregation": "wwfl.aggregation",
     "FLTrust": "wwfl.aggregation",
     "FedAvg": "wwfl.aggregation",
@@ -66,10 +67,10 @@ _HOME = {
     "attack": "wwfl.attacks",
     "model_attack": "wwfl.attacks",
     "poison": "wwfl.attacks",
-    "Permission": "wwfl.policy",
-    "RevealPolicy": "wwfl.policy",
-    "InferenceService": "wwfl.inference",
-    "RateLimit": "wwfl.inference",
+    "Permission": "wwfl.privacy.policy",
+    "RevealPolicy": "wwfl.privacy.policy",
+    "InferenceService": "wwfl.federation.inference",
+    "RateLimit": "wwfl.federation.inference",
     "Budget": "wwfl.privacy",
     "Private": "wwfl.privacy",
     "SGD": "wwfl.nn.train",
@@ -78,8 +79,8 @@ _HOME = {
     "MLP": "wwfl.nn.models",
     "ResNet9": "wwfl.nn.models",
     "datasets": "wwfl.data.datasets",
-    "LocalCluster": "wwfl_core.cluster",
-    "NetworkModel": "wwfl_core.cost",
+    "LocalCluster": "wwfl_core.cluster.local",
+    "NetworkModel": "wwfl_core.channel.cost",
     "WwflError": "wwfl_core.errors",
     "reshare": "reshare.api",
     "Plain": "backends.plain",
@@ -135,14 +136,16 @@ __all__ = [
 
 
 def _refuse_foreign_packages() -> None:
-    """`backends` and `reshare` are common names: one of another project would shadow ours and fail in odd ways."""
+    """`backends` and `reshare` are common names: one of another project would shadow ours and fail
+    in odd ways."""
     ours = Path(__file__).resolve().parent.parent
     for name in ("wwfl_core", "backends", "reshare"):
         spec = find_spec(name)
         origin = Path(spec.origin).resolve() if spec and spec.origin else None
         if origin is None or origin.parent.parent != ours:
             raise ImportError(
-                f"the package {name!r} that Python finds is {origin or 'missing'}, not the one of wwfl in {ours}; "
+                f"the package {name!r} that Python finds is {origin or 'missing'}, not the one of "
+                f"wwfl in {ours}; "
                 f"rename or remove the other one, or install wwfl in an environment of its own"
             )
 

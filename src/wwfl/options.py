@@ -9,7 +9,8 @@ from typing import Any, get_args, get_type_hints
 from wwfl_core.errors import ConfigError
 
 Known = tuple[type | None, Any]
-"""The simple type of an option (None: another one) and its default (`inspect.Parameter.empty`: there is none)."""
+"""The simple type of an option (None: another one) and its default (`inspect.Parameter.empty`:
+there is none)."""
 
 
 def options_of(make: Callable[..., Any]) -> dict[str, Known]:
@@ -27,11 +28,14 @@ def options_of(make: Callable[..., Any]) -> dict[str, Known]:
 
 
 def check_option(who: str, option: str, known: Known, given: Any) -> None:
-    """Raises ConfigError unless there is a number where the option is one, true or false where it is one of these."""
+    """Raises ConfigError unless there is a number where the option is one, true or false where it
+    is one of these."""
     kind, default = known
     wanted = {bool: bool, int: int, float: (int, float)}.get(kind) if kind is not None else None
     if wanted is None or (given is None and default is None):
         return
     if not isinstance(given, wanted) or isinstance(given, bool) != (wanted is bool):
         like = "" if default in (None, inspect.Parameter.empty) else f" like {default!r}"
-        raise ConfigError(f"{who}: {option} is {given!r}, but it is{like} ({kind.__name__ if kind else ''})")
+        raise ConfigError(
+            f"{who}: {option} is {given!r}, but it is{like} ({kind.__name__ if kind else ''})"
+        )

@@ -1,4 +1,5 @@
-"""The whole verdict on a protocol: the kit's checks, conversion to and from every other protocol, and training.
+"""The whole verdict on a protocol: the kit's checks, conversion to and from every other protocol,
+and training.
 
 from wwfl.testing import conformance
 print(conformance(MyProtocol))
@@ -13,16 +14,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import wwfl_core.testing as kit
-from reshare.testing import conversion
-from wwfl_core.backend import MPCBackend
-from wwfl_core.registry import Factory, backends
-from wwfl_core.tensor import SharedTensor
+from reshare.testing.checks import conversion
+from wwfl_core.plugins import Factory, backends
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.tensors.tensor import SharedTensor
 from wwfl_core.testing import Bench, Check, Failed, Provider, Report
 from wwfl_core.testing.checks import claim
 
-from . import plaintext
 from .data import datasets
 from .data.datasets import Dataset
+from .federation import torch_reference as plaintext
 from .nn.layers import Network, Params
 from .nn.models import mlp
 from .nn.spec import Layer
@@ -34,16 +35,24 @@ DIGITS, TESTED = 600, 200
 FEW = 1
 DEADLINE_S = 120.0
 SEED = 53
-"""Of the model: no pre-activation of the float64 run is closer to 0 than 0.0008, so fixed point takes the same side of
-every ReLU. (With most seeds one is, its flip grows over the steps, and no useful bound holds.)"""
+"""Of the model: no pre-activation of the float64 run is closer to 0 than 0.0008, so fixed point
+takes the same side of every ReLU. (With most seeds one is, its flip grows over the steps, and no
+useful bound holds.)"""
 
 
 def providers(others: Mapping[str, Factory] | None = None) -> list[Provider]:
-    """What the kit cannot check itself: conversion (by default with every registered protocol but those of other
-    runtimes, which take seconds to start; `wwfl matrix` converts to and from those) and training."""
+    """What the kit cannot check itself: conversion (by default with every registered protocol but
+    those of other runtimes, which take seconds to start; `wwfl matrix` converts to and from those)
+    and training."""
     if others is None:
-        factories = {name: entry.factory for name, entry in backends().items() if entry.factory is not None}
-        others = {name: factory for name, factory in factories.items() if not getattr(factory, "runtime", "")}
+        factories = {
+            name: entry.factory for name, entry in backends().items() if entry.factory is not None
+        }
+        others = {
+            name: factory
+            for name, factory in factories.items()
+            if not getattr(factory, "runtime", "")
+        }
     return [conversion(others), training]
 
 
@@ -56,8 +65,11 @@ def conformance(
     others: Mapping[str, Factory] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Report:
-    """`wwfl_core.testing.conformance` with the checks of `providers(others)`; what `wwfl conformance` runs."""
-    return kit.conformance(factory, thorough, seed=seed, only=only, extra=providers(others), progress=progress)
+    """`wwfl_core.testing.conformance` with the checks of `providers(others)`; what `wwfl
+    conformance` runs."""
+    return kit.conformance(
+        factory, thorough, seed=seed, only=only, extra=providers(others), progress=progress
+    )
 
 
 # ---------------------------------------------------------------------- training
@@ -99,7 +111,8 @@ def _model() -> Any:
 
 
 def bound(frac_bits: int) -> float:
-    """How far training may be from float64, relative to what it changed: about 20 times what rounding makes.
+    """How far training may be from float64, relative to what it changed: about 20 times what
+    rounding makes.
 
     0.4 % at 20 fractional bits, 5 % at 16; coarser formats flip ReLUs and get up to 30 %.
     """
@@ -107,11 +120,14 @@ def bound(frac_bits: int) -> float:
 
 
 def demo(bench: Bench) -> str:
-    """SGD on real digits follows float64 within `bound`: every parameter's change in the L2 norm; hits within 3 %."""
+    """SGD on real digits follows float64 within `bound`: every parameter's change in the L2 norm;
+    hits within 3 %."""
     digits, test = datasets.mnist(pad=0)
     digits, test = digits[:DIGITS], test[:TESTED]
     batches = [np.arange(i, i + BATCH) for i in range(0, len(digits), BATCH)]
-    if bench.runtime:  # other runtimes take seconds for what takes the native protocols milliseconds
+    if (
+        bench.runtime
+    ):  # other runtimes take seconds for what takes the native protocols milliseconds
         batches = batches[:FEW]
     reference = _model()
     initial = plaintext.parameters(reference)
@@ -120,14 +136,22 @@ def demo(bench: Bench) -> str:
     found = _privately(bench, digits, test, batches)
     allowed, worst = bound(bench.frac_bits), 0.0
     for name, value in exact.items():
-        off = float(np.linalg.norm(found.params[name] - value) / np.linalg.norm(value - initial[name]))
+        off = float(
+            np.linalg.norm(found.params[name] - value) / np.linalg.norm(value - initial[name])
+        )
         if not off <= allowed:
-            raise Failed(f"{name}: training is off by {off:.2%} of what float64 changes, allowed is {allowed:.2%}")
+            raise Failed(
+                f"{name}: training is off by {off:.2%} of what float64 changes, allowed is "
+                f"{allowed:.2%}"
+            )
         worst = max(worst, off)
     if abs(found.hits - want) > 0.03 * TESTED:
-        raise Failed(f"the trained model classifies {found.hits} of {TESTED} digits right, float64 {want}")
+        raise Failed(
+            f"the trained model classifies {found.hits} of {TESTED} digits right, float64 {want}"
+        )
     return (
-        f"{len(batches)} steps on {len(digits)} digits: {found.hits} of {TESTED} test digits right (float64: {want}), "
+        f"{len(batches)} steps on {len(digits)} digits: {found.hits} of {TESTED} test digits "
+        f"right (float64: {want}), "
         f"parameters within {_rounded_up(worst)}"
     )
 

@@ -1,14 +1,15 @@
-"""The abstractions of wwfl: algebra, sharing, party, protocol, and the operations derived from them."""
+"""The abstractions of wwfl: algebra, sharing, party, protocol, and the operations derived from
+them."""
 
-from .backend import MPCBackend
-from .bilinear import Bilinear, Conv2d, MatMul, Mul
-from .cluster import Handle, LocalCluster
-from .cost import Cost, NetworkModel, Phase
+from .channel.cost import Cost, NetworkModel, Phase
+from .cluster.local import Handle, LocalCluster
 from .errors import WwflError
-from .fixedpoint import FixedPoint
+from .numbers.bilinear import Bilinear, Conv2d, MatMul, Mul
+from .numbers.fixed_point import FixedPoint
+from .protocol.backend import MPCBackend
 from .recording import recorded
-from .sharing import Security, SharingSemantics
-from .tensor import SharedBits, SharedTensor
+from .sharing.semantics import Security, SharingSemantics
+from .tensors.tensor import SharedBits, SharedTensor
 
 __all__ = [
     "Bilinear",

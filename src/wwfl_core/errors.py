@@ -11,7 +11,8 @@ class WwflError(Exception):
 
 
 class Misuse(WwflError, ValueError):
-    """The caller asked for something that cannot be: wrong dtype, shape, owner, party or sharing."""
+    """The caller asked for something that cannot be: wrong dtype, shape, owner, party or
+    sharing."""
 
 
 class RangeError(Misuse):
@@ -52,7 +53,8 @@ class PeerAborted(ProtocolError):
 
 
 class DeadlineExceeded(ProtocolError, TimeoutError):
-    """A message did not arrive before its deadline; `op` is the number of the operation that waited for it, if any."""
+    """A message did not arrive before its deadline; `op` is the number of the operation that waited
+    for it, if any."""
 
     def __init__(self, message: str, op: int = 0) -> None:
         super().__init__(message)
@@ -60,7 +62,8 @@ class DeadlineExceeded(ProtocolError, TimeoutError):
 
 
 class VerificationFailed(ProtocolError):
-    """A check of a malicious-secure protocol failed: somebody deviated. Nothing unverified was opened."""
+    """A check of a malicious-secure protocol failed: somebody deviated. Nothing unverified was
+    opened."""
 
 
 class Refused(WwflError):

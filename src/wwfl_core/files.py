@@ -12,8 +12,8 @@ PRIVATE = 0o600
 
 
 def write_whole(path: Path, body: Iterable[bytes], mode: int = 0o666) -> None:
-    """Writes beside `path`, to the disk, then renames: a crash leaves the old file or the new one. `mode` are the
-    permissions of a new file, before the umask.
+    """Writes beside `path`, to the disk, then renames: a crash leaves the old file or the new one.
+    `mode` are the permissions of a new file, before the umask.
 
     Raises:
         OSError: it cannot be written; the old file is as it was.

@@ -1,10 +1,9 @@
 """Correlated randomness from a helper who sees no input ("dealer").
 
-Roles: X and Y compute, H helps. X shares one PRG key with H, Y another. All independent values come from these keys;
-H recomputes both sides and sends Y one correction per dependent element, in program order and without being asked.
-Semi-honest, H does not collude with X or Y. The same gadgets serve 2PC with a helper and 3PC, where the third party
-is the helper of the other two.
-"""
+Roles: X and Y compute, H helps. X shares one PRG key with H, Y another. All independent values come
+from these keys; H recomputes both sides and sends Y one correction per dependent element, in
+program order and without being asked. Semi-honest, H does not collude with X or Y. The same gadgets
+serve 2PC with a helper and 3PC, where the third party is the helper of the other two."""
 
 from __future__ import annotations
 
@@ -14,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.algebra import BITS, RING
-from wwfl_core.arrays import U8, U64, Shape, numel
-from wwfl_core.dealing import Made
-from wwfl_core.derived import packed
-from wwfl_core.fused import Components, Mask, one_pass
-from wwfl_core.party import OFFLINE, Op
+from wwfl_core.accelerate.fused import Components, Mask, one_pass
+from wwfl_core.numbers.algebra import BITS, RING
+from wwfl_core.numbers.arrays import U8, U64, Shape, numel
+from wwfl_core.party.party import OFFLINE, Op
+from wwfl_core.protocol.dealing import Made
+from wwfl_core.protocol.derived import packed
 
 from . import pair
 
@@ -33,11 +32,11 @@ class Roles(NamedTuple):
 
 
 def private_product(op: Op, roles: Roles, bits: int, n: int) -> tuple[Mask, Mask] | None:
-    """Masks alpha at X and beta at Y, and additive shares c0, c1 of alpha beta mod 2^bits, for `pair.truncate`.
+    """Masks alpha at X and beta at Y, and additive shares c0, c1 of alpha beta mod 2^bits, for
+    `pair.truncate`.
 
-    Returns (packed mask, share) at X and Y, None at H; Y's share is packed to `bits` bits each. Per element: offline
-    `bits` bits (H to Y).
-    """
+    Returns (packed mask, share) at X and Y, None at H; Y's share is packed to `bits` bits each. Per
+    element: offline `bits` bits (H to Y)."""
     me, size = op.party.index, (packed(n),)
     if me == roles.y:
         beta = op.mask(BITS, size, plus=[((roles.y, roles.h), "be")])
@@ -57,8 +56,11 @@ def _correction(alpha: U8, beta: U8, c0: U64, n: int, bits: int) -> U8:
     return kernels.pack_words(kernels.expand(alpha & beta, n) - c0, bits)
 
 
-def truncate_pair(op: Op, roles: Roles, word: Components | None, bits: int, shape: Shape) -> Made | None:
-    """Exact truncation of x = A + B with A at X and B at Y: additive shares of x / 2^bits there (`pair.truncate`).
+def truncate_pair(
+    op: Op, roles: Roles, word: Components | None, bits: int, shape: Shape
+) -> Made | None:
+    """Exact truncation of x = A + B with A at X and B at Y: additive shares of x / 2^bits there
+    (`pair.truncate`).
 
     Per element: offline `bits` bits (H to Y), online 1 bit each way, 1 round.
     """
@@ -75,7 +77,9 @@ Monomial = tuple[Wire, ...]
 
 def _products(monomials: list[Monomial]) -> list[Monomial]:
     """All products of at least two masks that these monomials need."""
-    subsets = {s for m in monomials for size in range(2, len(m) + 1) for s in combinations(sorted(m), size)}
+    subsets = {
+        s for m in monomials for size in range(2, len(m) + 1) for s in combinations(sorted(m), size)
+    }
     return sorted(subsets, key=lambda s: (len(s), s))
 
 
@@ -83,11 +87,13 @@ class DealtGate:
     """Multi-input ANDs: XORs of monomials over wires that are masked and opened once.
 
     A wire w is opened as d_w = w ^ m_w. A monomial is the XOR over subsets S of its wires of
-    (product of d outside S) * (product of m in S), so one round evaluates it whatever its degree. H deals one bit per
-    product of at least two masks. `masks` are this party's shares of the wire masks (at H: the masks themselves).
-    """
+    (product of d outside S) * (product of m in S), so one round evaluates it whatever its degree. H
+    deals one bit per product of at least two masks. `masks` are this party's shares of the wire
+    masks (at H: the masks themselves)."""
 
-    def __init__(self, op: Op, roles: Roles, masks: dict[Wire, U8], monomials: list[Monomial]) -> None:
+    def __init__(
+        self, op: Op, roles: Roles, masks: dict[Wire, U8], monomials: list[Monomial]
+    ) -> None:
         self._first = op.party.index == roles.x
         products = _products(monomials)
         shape = next(iter(masks.values())).shape
@@ -138,7 +144,8 @@ def _xor(a: U8 | None, b: U8 | None) -> U8 | None:
 
 
 def _monomials(width: int) -> tuple[list[Monomial], Monomial]:
-    """Carry merge of `width` neighbours: G = XOR_j p_{width-1} ... p_{j+1} g_j (without j = width-1), P = all p."""
+    """Carry merge of `width` neighbours: G = XOR_j p_{width-1} ... p_{j+1} g_j (without j =
+    width-1), P = all p."""
     tops = [tuple(("p", k) for k in range(j + 1, width)) for j in range(width)]
     return [(*tops[j], ("g", j)) for j in range(width - 1)], tuple(("p", k) for k in range(width))
 
@@ -146,13 +153,16 @@ def _monomials(width: int) -> tuple[list[Monomial], Monomial]:
 RADIX = 4
 
 
-def carry_out(op0: Op, roles: Roles, word: U64 | None, positions: int, shape: Shape, op_next: list[Op]) -> U8 | None:
-    """XOR shares at X and Y of the carry out of the low `positions` bits of A + B, A at X and B at Y.
+def carry_out(
+    op0: Op, roles: Roles, word: U64 | None, positions: int, shape: Shape, op_next: list[Op]
+) -> U8 | None:
+    """XOR shares at X and Y of the carry out of the low `positions` bits of A + B, A at X and B at
+    Y.
 
-    The inputs are opened once, masked, and the whole first radix-4 level is evaluated from that opening: with wires
-    a_i, b_i and p_i = a_i ^ b_i, G = a3 b3 ^ p3 a2 b2 ^ p3 p2 a1 b1 ^ p3 p2 p1 a0 b0. Further radix-4 levels open
-    their wires. At 63 positions: offline 871 bits, online 194 bits, 3 rounds per element.
-    """
+    The inputs are opened once, masked, and the whole first radix-4 level is evaluated from that
+    opening: with wires a_i, b_i and p_i = a_i ^ b_i, G = a3 b3 ^ p3 a2 b2 ^ p3 p2 a1 b1 ^ p3 p2 p1
+    a0 b0. Further radix-4 levels open their wires. At 63 positions: offline 871 bits, online 194
+    bits, 3 rounds per element."""
     me, nb = op0.party.index, packed(numel(shape))
     nodes = -(-positions // RADIX)
     pad = nodes * RADIX - positions
@@ -161,8 +171,12 @@ def carry_out(op0: Op, roles: Roles, word: U64 | None, positions: int, shape: Sh
     def padded(value: U8) -> U8:
         return np.concatenate([np.zeros_like(value, shape=(pad, nb)), value]) if pad else value
 
-    mask_a: U8 | None = op0.random((roles.x, roles.h), "a", BITS, (positions, nb)) if me != roles.y else None
-    mask_b: U8 | None = op0.random((roles.y, roles.h), "b", BITS, (positions, nb)) if me != roles.x else None
+    mask_a: U8 | None = (
+        op0.random((roles.x, roles.h), "a", BITS, (positions, nb)) if me != roles.y else None
+    )
+    mask_b: U8 | None = (
+        op0.random((roles.y, roles.h), "b", BITS, (positions, nb)) if me != roles.x else None
+    )
     none: U8 = op0.party.device.zeros((nodes * RADIX, nb), np.uint8)
     side_a = none if mask_a is None else padded(mask_a)
     side_b = none if mask_b is None else padded(mask_b)
@@ -174,7 +188,11 @@ def carry_out(op0: Op, roles: Roles, word: U64 | None, positions: int, shape: Sh
         theirs = padded(pair.exchange(op0, (roles.x, roles.y), mine))
         da, db = (padded(mine), theirs) if me == roles.x else (theirs, padded(mine))
         for i in range(RADIX):
-            opened |= {("a", i): da[i::RADIX], ("b", i): db[i::RADIX], ("p", i): (da ^ db)[i::RADIX]}
+            opened |= {
+                ("a", i): da[i::RADIX],
+                ("b", i): db[i::RADIX],
+                ("p", i): (da ^ db)[i::RADIX],
+            }
     masks: dict[Wire, U8] = {}
     for i in range(RADIX):
         masks |= {
@@ -204,7 +222,9 @@ def merge_levels(positions: int) -> int:
     return levels
 
 
-def _merge(op: Op, roles: Roles, g: U8 | None, p: U8 | None, nodes: int, nb: int) -> tuple[U8 | None, U8 | None, int]:
+def _merge(
+    op: Op, roles: Roles, g: U8 | None, p: U8 | None, nodes: int, nb: int
+) -> tuple[U8 | None, U8 | None, int]:
     """One radix-4 level over shared (g, p) nodes."""
     me = op.party.index
     width = min(RADIX, nodes)
@@ -212,8 +232,11 @@ def _merge(op: Op, roles: Roles, g: U8 | None, p: U8 | None, nodes: int, nb: int
     pad = groups * width - nodes
     last = groups == 1
     g_terms, p_term = _monomials(width)
-    # g of the top node is linear; p of the lowest node only serves P, which the last level does not need.
-    wires = [("g", i) for i in range(width - 1)] + [("p", i) for i in range(1 if last else 0, width)]
+    # g of the top node is linear; p of the lowest node only serves P, which the last level does not
+    # need.
+    wires = [("g", i) for i in range(width - 1)] + [
+        ("p", i) for i in range(1 if last else 0, width)
+    ]
     size = (len(wires), groups, nb)
     known = [roles.x] * (me != roles.y) + [roles.y] * (me != roles.x)
     mask = BITS.sum([op.random((other, roles.h), "w", BITS, size) for other in known])
@@ -223,7 +246,9 @@ def _merge(op: Op, roles: Roles, g: U8 | None, p: U8 | None, nodes: int, nb: int
         return None, None, groups
     values = {"g": g, "p": p}
     if pad:
-        values = {k: np.concatenate([np.zeros_like(v, shape=(pad, nb)), v]) for k, v in values.items()}
+        values = {
+            k: np.concatenate([np.zeros_like(v, shape=(pad, nb)), v]) for k, v in values.items()
+        }
     shares = np.stack([values[kind][i::width] for kind, i in wires]) ^ mask
     public = shares ^ pair.exchange(op, (roles.x, roles.y), shares)
     opened = {wire: public[i] for i, wire in enumerate(wires)}

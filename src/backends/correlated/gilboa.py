@@ -1,10 +1,11 @@
-"""The cross terms of a product of two additively shared values, f(a1, b2) + f(a2, b1), for any bilinear map.
+"""The cross terms of a product of two additively shared values, f(a1, b2) + f(a2, b1), for any
+bilinear map.
 
-Every map is brought to one form, out[r] = sum_k u[r, k] v[r, k] with numbers u and vectors v (rows of a matrix, images
-of a kernel element). The bits of u are choice bits, the vectors are what they are multiplied with, so of the two
-operands u is the one with fewer elements: per element of u and direction 64 * 128 / K bits for the extension, and per
-scalar product of out 2080 bits. Both parties are receiver for one cross term and sender for the other.
-"""
+Every map is brought to one form, out[r] = sum_k u[r, k] v[r, k] with numbers u and vectors v (rows
+of a matrix, images of a kernel element). The bits of u are choice bits, the vectors are what they
+are multiplied with, so of the two operands u is the one with fewer elements: per element of u and
+direction 64 * 128 / K bits for the extension, and per scalar product of out 2080 bits. Both parties
+are receiver for one cross term and sender for the other."""
 
 from __future__ import annotations
 
@@ -13,9 +14,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.algebra import BITS, RING, RING32, Algebra
-from wwfl_core.arrays import Array, Shape, cut, numel
-from wwfl_core.bilinear import (
+from wwfl_core.errors import Misuse
+from wwfl_core.numbers.algebra import BITS, RING, RING32, Algebra
+from wwfl_core.numbers.arrays import Array, Shape, cut, numel
+from wwfl_core.numbers.bilinear import (
     Bilinear,
     Composed,
     Conv2d,
@@ -26,7 +28,6 @@ from wwfl_core.bilinear import (
     MatMul,
     Mul,
 )
-from wwfl_core.errors import Misuse
 
 from .ot import ROWS, Take, Transfers
 
@@ -53,7 +54,9 @@ def cross(ot: Transfers, f: Bilinear, algebra: Algebra, a: Array, b: Array) -> A
         case Mul():
             return _elementwise(ot, algebra, a, b)
         case _ if algebra is not RING:
-            raise Misuse(f"{f.name}: packed bits have elementwise products only; over Z_2^64 every map works")
+            raise Misuse(
+                f"{f.name}: packed bits have elementwise products only; over Z_2^64 every map works"
+            )
         case MatMul():
             return _matmul(ot, a.T if f.tx else a, b.T if f.ty else b)
         case Conv2d():
@@ -76,7 +79,9 @@ def _rows(dz: Array) -> Array:
 def _image_gradient(ot: Transfers, f: Conv2dGradImage, dz: Array, kernel: Array) -> Array:
     columns = _matmul(ot, kernel.reshape(len(kernel), -1).T, _rows(dz))
     b, c, h, w = f.image
-    return kernels.col2im(columns, (b, c, h, w), (kernel.shape[2], kernel.shape[3]), f.conv.stride, f.conv.padding)
+    return kernels.col2im(
+        columns, (b, c, h, w), (kernel.shape[2], kernel.shape[3]), f.conv.stride, f.conv.padding
+    )
 
 
 def _matmul(ot: Transfers, x: Array, y: Array) -> Array:
@@ -88,7 +93,8 @@ def _matmul(ot: Transfers, x: Array, y: Array) -> Array:
 
 
 def _elementwise(ot: Transfers, algebra: Algebra, a: Array, b: Array) -> Array:
-    """Broadcast product: every element of the smaller factor times all elements of the other that it meets."""
+    """Broadcast product: every element of the smaller factor times all elements of the other that
+    it meets."""
     shape = np.broadcast_shapes(a.shape, b.shape)
     small, large = (a, b) if a.size <= b.size else (b, a)
     padded = small.reshape((1,) * (len(shape) - small.ndim) + small.shape)
@@ -98,23 +104,32 @@ def _elementwise(ot: Transfers, algebra: Algebra, a: Array, b: Array) -> Array:
         return algebra.zeros(shape)
     u = np.ascontiguousarray(small.reshape(-1))
     v = np.ascontiguousarray(np.broadcast_to(large, shape).transpose(order)).reshape(u.size, -1)
-    z = _sum_of_products(ot, u[:, None], v[:, None, :]) if algebra is RING else _conjunctions(ot, u, v)
+    z = (
+        _sum_of_products(ot, u[:, None], v[:, None, :])
+        if algebra is RING
+        else _conjunctions(ot, u, v)
+    )
     z = z.reshape([shape[i] for i in order]).transpose([order.index(i) for i in range(len(shape))])
     return np.ascontiguousarray(z).reshape(shape)
 
 
 def _any(ot: Transfers, f: Bilinear, a: Array, b: Array) -> Array:
-    """A map of unknown structure: every element of the smaller operand times the map's value at its unit vector.
+    """A map of unknown structure: every element of the smaller operand times the map's value at its
+    unit vector.
 
-    Correct for every bilinear map, and costs 2080 bits per element of the operand and of the output.
-    """
+    Correct for every bilinear map, and costs 2080 bits per element of the operand and of the
+    output."""
     out = f.shape(a.shape, b.shape)
     small, fixed = (a, b) if a.size <= b.size else (b, a)
 
     def at(unit: Array) -> Array:
         return f.apply(RING, [(unit, fixed) if small is a else (fixed, unit)]).reshape(-1)
 
-    v = np.stack([at(unit) for unit in _units(small.shape)]) if small.size else np.zeros((0, numel(out)), np.uint64)
+    v = (
+        np.stack([at(unit) for unit in _units(small.shape)])
+        if small.size
+        else np.zeros((0, numel(out)), np.uint64)
+    )
     return _sum_of_products(ot, small.reshape(1, -1), v[None]).reshape(out)
 
 
@@ -126,7 +141,8 @@ def _units(shape: Shape) -> Iterator[Array]:
 
 
 def _sum_of_products(ot: Transfers, u: Array, v: Array) -> Array:
-    """out[r] = sum_k u[r, k] v[r, k] with the peer's v and the peer's u; u: [p, k], v: [p or 1, k, l] -> [p, l]."""
+    """out[r] = sum_k u[r, k] v[r, k] with the peer's v and the peer's u; u: [p, k], v: [p or 1, k,
+    l] -> [p, l]."""
     (p, k), l = u.shape, v.shape[2]
     out = np.zeros((p, l), np.uint64)
     dl = min(l, PRODUCTS)
@@ -134,7 +150,9 @@ def _sum_of_products(ot: Transfers, u: Array, v: Array) -> Array:
     dp = max(1, min(PRODUCTS // max(1, dl), ROWS // 64) // max(1, dk))
     for r, s, c in _blocks((p, dp), (k, dk), (l, dl)):
         numbers = np.ascontiguousarray(u[r, s])
-        vectors = np.broadcast_to(v[r if len(v) > 1 else slice(None), s, c], (*numbers.shape, c.stop - c.start))
+        vectors = np.broadcast_to(
+            v[r if len(v) > 1 else slice(None), s, c], (*numbers.shape, c.stop - c.start)
+        )
         vectors = np.ascontiguousarray(vectors).reshape(numbers.size, -1)
         choices = numbers.reshape(-1).view(np.uint8)
         taken, given = ot.multiply(numbers.size, Take(choices, vectors.shape[1]), vectors)
@@ -161,7 +179,9 @@ def _conjunctions(ot: Transfers, u: Array, v: Array) -> Array:
     vectors = np.ascontiguousarray(v.T)
     for c, r in _blocks((l, 128), (s, ROWS // 8)):
         mine = np.ascontiguousarray(vectors[c, r])
-        taken, given = ot.conjoin(Take(np.ascontiguousarray(u[r]), len(mine)), mine, r.stop - r.start)
+        taken, given = ot.conjoin(
+            Take(np.ascontiguousarray(u[r]), len(mine)), mine, r.stop - r.start
+        )
         assert taken is not None and given is not None
         out[c, r] = taken ^ given
     return out.T

@@ -1,21 +1,24 @@
-"""OT extension: from 128 base OTs to any number of correlated rows (SoftSpokenOT, Roy, CRYPTO'22; semi-honest).
+"""OT extension: from 128 base OTs to any number of correlated rows (SoftSpokenOT, Roy, CRYPTO'22;
+semi-honest).
 
-The extension's receiver has choice bits r_j, its sender a secret delta of 128 bits. They end with rows of 128 bits,
+The extension's receiver has choice bits r_j, its sender a secret delta of 128 bits. They end with
+rows of 128 bits,
 
     q_j = t_j ^ r_j delta      (q_j at the sender, t_j at the receiver).
 
-The bits of delta are cut into blocks of K. For every block the receiver holds the 2^K leaf seeds of a GGM tree, the
-sender all of them but leaf delta_b. With leaves G(x) expanded to n bits, u = XOR of all G(x) and d = u ^ r sent,
+The bits of delta are cut into blocks of K. For every block the receiver holds the 2^K leaf seeds of
+a GGM tree, the sender all of them but leaf delta_b. With leaves G(x) expanded to n bits, u = XOR of
+all G(x) and d = u ^ r sent,
 
     t[bit j] = XOR_x x_j G(x),     q[bit j] = XOR_x (x ^ delta_b)_j G(x)  ^  delta_b,j d,
 
-where the missing leaf has coefficient 0. One message of 128 / K bits per row, from the receiver. K = 1 is IKNP
-(CRYPTO'03). Leaves are keys of `Prg`, expanded under the operation number, so that no expansion is used twice.
+where the missing leaf has coefficient 0. One message of 128 / K bits per row, from the receiver. K
+= 1 is IKNP (CRYPTO'03). Leaves are keys of `Prg`, expanded under the operation number, so that no
+expansion is used twice.
 
-The base OTs run in the other direction: the extension's sender chooses, at level l of block b, the complement of the
-bit of delta_b; per level it gets the XOR of all left or all right children under that key, and recomputes its part of
-the tree (punctured GGM; Boyle et al., CCS'19).
-"""
+The base OTs run in the other direction: the extension's sender chooses, at level l of block b, the
+complement of the bit of delta_b; per level it gets the XOR of all left or all right children under
+that key, and recomputes its part of the tree (punctured GGM; Boyle et al., CCS'19)."""
 
 from __future__ import annotations
 
@@ -24,16 +27,17 @@ import hashlib
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.algebra import BITS
-from wwfl_core.arrays import U8, U64
-from wwfl_core.derived import packed
-from wwfl_core.party import OFFLINE, Op
-from wwfl_core.prg import Prg
+from wwfl_core.numbers.algebra import BITS
+from wwfl_core.numbers.arrays import U8, U64
+from wwfl_core.party.party import OFFLINE, Op
+from wwfl_core.protocol.derived import packed
+from wwfl_core.randomness.prg import Prg
 
 from .base_ot import COUNT, KEY_BYTES
 
 K = 4
-"""Bits of delta per block: 128 / K bits on the wire per row, 2^K / K bits of PRG per bit of a row."""
+"""Bits of delta per block: 128 / K bits on the wire per row, 2^K / K bits of PRG per bit of a
+row."""
 BLOCKS = COUNT // K
 LEAVES = 1 << K
 ROW_WORDS = COUNT // 64
@@ -42,12 +46,14 @@ Seed = bytes
 
 
 def levels(delta: U8) -> U8:
-    """The bits of delta by block and level, most significant first: [BLOCKS, K] of 0/1 from COUNT 0/1 bytes."""
+    """The bits of delta by block and level, most significant first: [BLOCKS, K] of 0/1 from COUNT
+    0/1 bytes."""
     return delta.reshape(BLOCKS, K)[:, ::-1]
 
 
 def base_choices(delta: U8) -> U8:
-    """What the extension's sender chooses in the base OTs: at every level the child that is not on the path."""
+    """What the extension's sender chooses in the base OTs: at every level the child that is not on
+    the path."""
     return (1 - levels(delta)).reshape(COUNT)
 
 
@@ -59,7 +65,8 @@ class Receiver:
 
     @staticmethod
     def plant(roots: U8, keys: U8) -> tuple[Receiver, U8]:
-        """Grows the trees from BLOCKS roots; returns the sums of children, each under its base OT key."""
+        """Grows the trees from BLOCKS roots; returns the sums of children, each under its base OT
+        key."""
         sums = np.array(keys)
         leaves: list[list[Seed]] = []
         for b, root in enumerate(roots):
@@ -94,7 +101,8 @@ class Sender:
 
     @staticmethod
     def harvest(delta: U8, keys: U8, sums: U8) -> Sender:
-        """Recomputes the trees around the missing leaves from the chosen keys and the masked sums."""
+        """Recomputes the trees around the missing leaves from the chosen keys and the masked
+        sums."""
         choices = base_choices(delta)
         opened = sums[np.arange(COUNT), choices] ^ keys
         leaves: list[dict[int, Seed]] = []
@@ -102,7 +110,9 @@ class Sender:
             known: dict[int, Seed] = {}
             hole = 0  # the node on the path, whose seed is missing
             for level in range(K):
-                grown = {2 * i + side: _child(seed, side) for i, seed in known.items() for side in (0, 1)}
+                grown = {
+                    2 * i + side: _child(seed, side) for i, seed in known.items() for side in (0, 1)
+                }
                 side = 1 - int(path[level])
                 same = [seed for i, seed in grown.items() if i % 2 == side]
                 grown[2 * hole + side] = (opened[b * K + level] ^ _xor(same)).tobytes()
@@ -116,7 +126,9 @@ class Sender:
         size = packed(n)
         planes = np.empty((COUNT, size), np.uint8)
         for b, (path, block) in enumerate(zip(self._paths, self._leaves, strict=True)):
-            leaves = np.zeros((LEAVES, size), np.uint8)  # by x ^ delta_b; number 0 is the missing one
+            leaves = np.zeros(
+                (LEAVES, size), np.uint8
+            )  # by x ^ delta_b; number 0 is the missing one
             for x, prg in block.items():
                 leaves[x ^ path] = prg.draw(op.number, "ext", BITS, (size,))
             planes[b * K : (b + 1) * K], _ = _fold(leaves)
@@ -146,7 +158,8 @@ def _number(bits: U8) -> int:
 
 
 def _fold(leaves: U8) -> tuple[U8, U8]:
-    """(XOR_x x_j G(x) for every bit j [K, n], XOR_x G(x) [n]): the top half of the leaves holds the top bit."""
+    """(XOR_x x_j G(x) for every bit j [K, n], XOR_x G(x) [n]): the top half of the leaves holds the
+    top bit."""
     planes = np.empty((K, leaves.shape[1]), np.uint8)
     for j in reversed(range(K)):
         low, high = leaves[: 1 << j], leaves[1 << j :]
@@ -157,4 +170,6 @@ def _fold(leaves: U8) -> tuple[U8, U8]:
 
 def _rows(planes: U8, n: int) -> U64:
     """COUNT bit planes as n rows of COUNT bits."""
-    return np.stack([kernels.from_planes(planes[64 * i : 64 * (i + 1)], n) for i in range(ROW_WORDS)], axis=1)
+    return np.stack(
+        [kernels.from_planes(planes[64 * i : 64 * (i + 1)], n) for i in range(ROW_WORDS)], axis=1
+    )

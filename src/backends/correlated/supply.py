@@ -1,7 +1,8 @@
-"""Correlated randomness for two additive parties: what it is, and its two sources (a helper, oblivious transfer).
+"""Correlated randomness for two additive parties: what it is, and its two sources (a helper,
+oblivious transfer).
 
-All of it is independent of inputs and comes before they are needed. A method that returns None does so at the helper.
-"""
+All of it is independent of inputs and comes before they are needed. A method that returns None does
+so at the helper."""
 
 from __future__ import annotations
 
@@ -10,12 +11,12 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.algebra import BITS, RING, Algebra
-from wwfl_core.arrays import U8, U64, Array, Shape
-from wwfl_core.bilinear import Bilinear
-from wwfl_core.derived import packed
-from wwfl_core.fused import Mask
-from wwfl_core.party import OFFLINE, Op, Party
+from wwfl_core.accelerate.fused import Mask
+from wwfl_core.numbers.algebra import BITS, RING, Algebra
+from wwfl_core.numbers.arrays import U8, U64, Array, Shape
+from wwfl_core.numbers.bilinear import Bilinear
+from wwfl_core.party.party import OFFLINE, Op, Party
+from wwfl_core.protocol.derived import packed
 
 from . import dealer, gilboa
 from .dealer import Roles
@@ -35,12 +36,13 @@ class Supply(ABC):
 
     @abstractmethod
     def private_product(self, op: Op, bits: int, n: int) -> tuple[Mask, Mask] | None:
-        """n uniform bits of one's own (packed), and shares mod 2^bits of their products with the other's bits: words at
-        X, packed to `bits` bits each at Y."""
+        """n uniform bits of one's own (packed), and shares mod 2^bits of their products with the
+        other's bits: words at X, packed to `bits` bits each at Y."""
 
     @abstractmethod
     def bit(self, op: Op, n: int) -> U64 | None:
-        """Additive shares [n] of uniform bits r (daBits). r is 0 or 1, so the shares' low bits are XOR shares of it."""
+        """Additive shares [n] of uniform bits r (daBits). r is 0 or 1, so the shares' low bits are
+        XOR shares of it."""
 
     @abstractmethod
     def gate(self, op: Op, n: int) -> tuple[U64, U64, U64] | None:
@@ -48,7 +50,8 @@ class Supply(ABC):
 
 
 class Dealt(Supply):
-    """From a helper: independent values from PRG keys, one correction to Y per dependent element."""
+    """From a helper: independent values from PRG keys, one correction to Y per dependent
+    element."""
 
     def __init__(self, party: Party, roles: Roles) -> None:
         self._me, self._roles = party.index, roles
@@ -60,7 +63,13 @@ class Dealt(Supply):
 
     def product(self, op: Op, f: Bilinear, algebra: Algebra, a: Array, b: Array) -> Array | None:
         helps = self._me == self._roles.h
-        return self._dealt(op, f.apply(algebra, [(a, b)]) if helps else None, "c", algebra, f.shape(a.shape, b.shape))
+        return self._dealt(
+            op,
+            f.apply(algebra, [(a, b)]) if helps else None,
+            "c",
+            algebra,
+            f.shape(a.shape, b.shape),
+        )
 
     def private_product(self, op: Op, bits: int, n: int) -> tuple[Mask, Mask] | None:
         return dealer.private_product(op, self._roles, bits, n)
@@ -78,8 +87,11 @@ class Dealt(Supply):
         h = self._roles.h
         return kernels.expand(op.random([h], "r", BITS, (packed(n),)), n) if self._me == h else None
 
-    def _dealt(self, op: Op, value: Array | None, label: str, algebra: Algebra, shape: Shape) -> Array | None:
-        """H splits a value: X draws its share from the key that it has in common with H, Y is sent the rest."""
+    def _dealt(
+        self, op: Op, value: Array | None, label: str, algebra: Algebra, shape: Shape
+    ) -> Array | None:
+        """H splits a value: X draws its share from the key that it has in common with H, Y is sent
+        the rest."""
         x, y, h = self._roles
         if self._me == y:
             return op.recv(h, algebra.dtype, shape, OFFLINE)
@@ -92,7 +104,8 @@ class Dealt(Supply):
 
 
 class Transferred(Supply):
-    """From oblivious transfer between the two parties alone; masks come from each party's own PRG key."""
+    """From oblivious transfer between the two parties alone; masks come from each party's own PRG
+    key."""
 
     def __init__(self, party: Party, pair: tuple[int, int]) -> None:
         self._me, (self._x, self._y) = party.index, pair
@@ -112,7 +125,8 @@ class Transferred(Supply):
         return mask, share if self._me == self._x else kernels.pack_words(share, bits)
 
     def private_conjunction(self, op: Op, size: int) -> tuple[U8, U8]:
-        """As `private_product` mod 2, for 8 * size bits: (mask, XOR share of alpha AND beta), both packed."""
+        """As `private_product` mod 2, for 8 * size bits: (mask, XOR share of alpha AND beta), both
+        packed."""
         mask = self.mask(op, BITS, (size,))
         share = np.empty(size, np.uint8)
         for rows in batches(8 * size):
@@ -133,7 +147,8 @@ class Transferred(Supply):
         return share + r if self._me == self._x else share
 
     def gate(self, op: Op, n: int) -> tuple[U64, U64, U64]:
-        """r m = (r1 ^ r2) (m1 + m2) with (r1 ^ r2) m1 = r1 m1 + (1 - 2 r1) m1 r2, and the same for m2."""
+        """r m = (r1 ^ r2) (m1 + m2) with (r1 ^ r2) m1 = r1 m1 + (1 - 2 r1) m1 r2, and the same for
+        m2."""
         own, m = self.mask(op, BITS, (packed(n),), "r"), self.mask(op, RING, (n,), "m")
         r = kernels.expand(own, n)
         first = np.stack([_sign(r), _sign(r) * m], axis=1)
@@ -143,7 +158,8 @@ class Transferred(Supply):
         return (shared[:, 0] + r if self._me == self._x else shared[:, 0]), m, q
 
     def _gated(self, bits: U8, vectors: U64, giver: int, width: int) -> U64:
-        """Shares [n, l] of the product of the other party's bits with the giver's vectors [n, l], mod 2^width."""
+        """Shares [n, l] of the product of the other party's bits with the giver's vectors [n, l],
+        mod 2^width."""
         share = np.empty(vectors.shape, np.uint64)
         for rows in batches(len(vectors)):
             mine = np.ascontiguousarray(vectors[rows])

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wwfl_core.arrays import U8, Array, Shape
-from wwfl_core.cost import Phase
+from wwfl_core.channel.cost import Phase
+from wwfl_core.numbers.arrays import U8, Array, Shape
 
 
 class Relay:
-    """What a foreign runtime has instead of sockets: its party sends and receives for it, during a call."""
+    """What a foreign runtime has instead of sockets: its party sends and receives for it, during a
+    call."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -26,14 +27,20 @@ class Relay:
         """Sends an array to a party; never waits for it."""
         self._pipe.send(("send", peer, np.ascontiguousarray(array).reshape(array.shape), phase))
 
-    def recv(self, peer: int, dtype: npt.DTypeLike, shape: Shape, phase: Phase = Phase.ONLINE) -> Array:
+    def recv(
+        self, peer: int, dtype: npt.DTypeLike, shape: Shape, phase: Phase = Phase.ONLINE
+    ) -> Array:
         """Waits for an array of known type and shape from a party; the copy may be written to."""
         self._pipe.send(("recv", peer, np.dtype(dtype), tuple(shape), phase))
         return np.array(self._pipe.recv())
 
-    def exchange(self, outgoing: Mapping[int, bytes], phase: Phase = Phase.ONLINE) -> dict[int, bytes]:
+    def exchange(
+        self, outgoing: Mapping[int, bytes], phase: Phase = Phase.ONLINE
+    ) -> dict[int, bytes]:
         """One round of byte strings, of any length, with all the parties named, who do the same."""
-        arrays: dict[int, U8] = {peer: np.frombuffer(data, np.uint8) for peer, data in outgoing.items()}
+        arrays: dict[int, U8] = {
+            peer: np.frombuffer(data, np.uint8) for peer, data in outgoing.items()
+        }
         self._pipe.send(("exchange", arrays, phase))
         return {peer: array.tobytes() for peer, array in self._pipe.recv().items()}
 

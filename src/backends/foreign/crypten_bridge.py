@@ -1,15 +1,17 @@
-"""What CrypTen 0.4.1 finds in place of its sockets and its generators. Imported in a child process only.
+"""What CrypTen 0.4.1 finds in place of its sockets and its generators. Imported in a child process
+only.
 
 Three things of CrypTen are replaced, none of them part of its protocols:
 
-* Transport. A `Communicator` over the party's channels takes the place of torch.distributed, so CrypTen opens no
-  socket. Collectives send what CrypTen's own accounting says: an all-reduce of two parties sends each one's tensor.
-* Requests to the trusted third party (TTP). CrypTen's party 0 sends a pickled request for every tuple, some 200 bytes,
-  and gets a pickled size before the tensor. Here the TTP runs the same program as the parties, so it knows what is
-  asked for; only the tensors travel.
-* Randomness. CrypTen draws masks from `torch.Generator`, a Mersenne Twister that torch seeds with 32 bits: whoever sees
-  a few masked values can try all seeds. The streams here are ChaCha20 under the keys of exactly the parties that shared
-  the seed in CrypTen.
+* Transport. A `Communicator` over the party's channels takes the place of torch.distributed, so
+  CrypTen opens no socket. Collectives send what CrypTen's own accounting says: an all-reduce of two
+  parties sends each one's tensor.
+* Requests to the trusted third party (TTP). CrypTen's party 0 sends a pickled request for every
+  tuple, some 200 bytes, and gets a pickled size before the tensor. Here the TTP runs the same
+  program as the parties, so it knows what is asked for; only the tensors travel.
+* Randomness. CrypTen draws masks from `torch.Generator`, a Mersenne Twister that torch seeds with
+  32 bits: whoever sees a few masked values can try all seeds. The streams here are ChaCha20 under
+  the keys of exactly the parties that shared the seed in CrypTen.
 """
 
 from __future__ import annotations
@@ -22,14 +24,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from backends.foreign.child import Relay
-from wwfl_core.algebra import RING
-from wwfl_core.arrays import U64, Array, Shape
-from wwfl_core.cost import Phase
-from wwfl_core.prg import Prg
+from wwfl_core.channel.cost import Phase
+from wwfl_core.numbers.algebra import RING
+from wwfl_core.numbers.arrays import U64, Array, Shape
+from wwfl_core.randomness.prg import Prg
 
-# Submodules that `import crypten` loads, that need onnx and tensorboard (and torch internals that moved), and that
-# nothing here uses; each with the names that crypten.nn imports from it.
+from .child import Relay
+
+# Submodules that `import crypten` loads, that need onnx and tensorboard (and torch internals that
+# moved), and that nothing here uses; each with the names that crypten.nn imports from it.
 UNUSED = {
     "crypten.nn.onnx_converter": ("from_onnx", "from_pytorch", "from_tensorflow", "TF_AND_TF2ONNX"),
     "crypten.nn.tensorboard": (),
@@ -48,7 +51,10 @@ from crypten.mpc.provider import ttp_provider  # noqa: E402
 P0, P1, TTP = 0, 1, 2
 VERSION = "0.4.1"
 if crypten.__version__ != VERSION:
-    raise ImportError(f"CrypTen {crypten.__version__} is installed; what is replaced here was read in {VERSION} only")
+    raise ImportError(
+        f"CrypTen {crypten.__version__} is installed; what is replaced here was read in {VERSION} "
+        "only"
+    )
 
 
 def tensor(words: Array) -> torch.Tensor:
@@ -57,8 +63,8 @@ def tensor(words: Array) -> torch.Tensor:
 
 
 def words(value: Any) -> U64:
-    """The words of a torch tensor; the memory is shared where it is contiguous. (CrypTen is not typed: what it returns
-    passes for a tensor of its own class for GPUs as well.)"""
+    """The words of a torch tensor; the memory is shared where it is contiguous. (CrypTen is not
+    typed: what it returns passes for a tensor of its own class for GPUs as well.)"""
     return value.detach().contiguous().numpy().view(np.uint64)
 
 
@@ -77,8 +83,11 @@ class Stream:
         return tensor(self._prg.draw(self._drawn, "w", RING, tuple(shape)))
 
 
-def _ring_element(size: Any, ring_size: int = 2**64, generator: Any = None, **_: Any) -> torch.Tensor:
-    """In place of crypten.common.rng.generate_random_ring_element (which leaves out one element of the ring)."""
+def _ring_element(
+    size: Any, ring_size: int = 2**64, generator: Any = None, **_: Any
+) -> torch.Tensor:
+    """In place of crypten.common.rng.generate_random_ring_element (which leaves out one element of
+    the ring)."""
     return generator.draw(size)
 
 
@@ -89,7 +98,8 @@ def _kbit(size: Any, bitlength: int | None = None, generator: Any = None, **_: A
 
 
 class TorchWith:
-    """torch, but for `mul`: CrypTen's Beaver code looks its product up there by name, and accepts only known names."""
+    """torch, but for `mul`: CrypTen's Beaver code looks its product up there by name, and accepts
+    only known names."""
 
     def __init__(self, mul: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
         self.mul = mul
@@ -99,7 +109,8 @@ class TorchWith:
 
 
 class RelayCommunicator(Communicator):
-    """Two parties and the TTP over a `Relay`. It has the collectives that two-party Beaver protocols use."""
+    """Two parties and the TTP over a `Relay`. It has the collectives that two-party Beaver
+    protocols use."""
 
     BYTES_PER_ELEMENT = 8
     instance: RelayCommunicator | None = None
@@ -157,7 +168,8 @@ def communicator() -> RelayCommunicator:
 
 
 class Client:
-    """In place of CrypTen's TTPClient. `product_shape` is what the next additive triple's c will have."""
+    """In place of CrypTen's TTPClient. `product_shape` is what the next additive triple's c will
+    have."""
 
     def __init__(self) -> None:
         self.generator: Stream | None = None
@@ -189,7 +201,8 @@ class Server(ttp_provider.TTPServer):
 
 
 def install(relay: Relay, rank: int) -> Client:
-    """Makes this process a CrypTen party (or the TTP) that talks through `relay`. Once per process."""
+    """Makes this process a CrypTen party (or the TTP) that talks through `relay`. Once per
+    process."""
     torch.set_num_threads(1)
     RelayCommunicator.instance = RelayCommunicator(relay, rank)
     crypten.communicator.DistributedCommunicator = RelayCommunicator

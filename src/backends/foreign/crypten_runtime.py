@@ -1,9 +1,9 @@
 """CrypTen 0.4.1 at one party: the child's side of `backends.crypten`.
 
-Ranks 0 and 1 compute, rank 2 is the trusted third party (TTP) that deals tuples. All three run the same methods in the
-same order; the TTP's do what CrypTen's TTPServer does for the requests of that operation. Shares come and go as uint64
-words of Z_2^64, of precision 0 to CrypTen: the scale of fixed-point numbers is the framework's business.
-"""
+Ranks 0 and 1 compute, rank 2 is the trusted third party (TTP) that deals tuples. All three run the
+same methods in the same order; the TTP's do what CrypTen's TTPServer does for the requests of that
+operation. Shares come and go as uint64 words of Z_2^64, of precision 0 to CrypTen: the scale of
+fixed-point numbers is the framework's business."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from wwfl_core.algebra import RING
-from wwfl_core.arrays import U8, U64, Array, Shape, numel
-from wwfl_core.bilinear import Bilinear
 from wwfl_core.kernels import expand, pack
+from wwfl_core.numbers.algebra import RING
+from wwfl_core.numbers.arrays import U8, U64, Array, Shape, numel
+from wwfl_core.numbers.bilinear import Bilinear
 
 from .child import Relay
 from .crypten_bridge import (
@@ -42,9 +42,12 @@ Keys = dict[str, bytes]
 
 
 class Methods(Protocol):
-    """What a runtime can do. Arrays are this party's shares; the TTP passes and returns None. `keys` are fresh."""
+    """What a runtime can do. Arrays are this party's shares; the TTP passes and returns None.
+    `keys` are fresh."""
 
-    def product(self, keys: Keys, f: Bilinear, x: Any, y: Any, xs: Shape, ys: Shape, truncate: int) -> Any: ...
+    def product(
+        self, keys: Keys, f: Bilinear, x: Any, y: Any, xs: Shape, ys: Shape, truncate: int
+    ) -> Any: ...
     def truncate(self, keys: Keys, x: Any, bits: int) -> Any: ...
     def conjunction(self, keys: Keys, x: Any, y: Any, size: int) -> Any: ...
     def sign(self, keys: Keys, x: Any, shape: Shape, bits: int) -> Any: ...
@@ -60,12 +63,14 @@ def Runtime(relay: Relay, rank: int) -> Methods:
 
 
 def counted() -> dict[str, Any]:
-    """CrypTen's own counters since the start: rounds (calls of collectives) and bytes, sent and received."""
+    """CrypTen's own counters since the start: rounds (calls of collectives) and bytes, sent and
+    received."""
     return communicator().get_communication_stats()
 
 
 def evaluated(f: Bilinear) -> Any:
-    """A bilinear map on tensors: numpy views of their words, evaluated by the framework's kernels."""
+    """A bilinear map on tensors: numpy views of their words, evaluated by the framework's
+    kernels."""
     return lambda a, b: tensor(f.apply(RING, [(words(a), words(b))]))
 
 
@@ -82,21 +87,26 @@ class Evaluator:
         self._rank, self._client = rank, client
 
     def _use(self, keys: Keys) -> None:
-        """Fresh streams for one operation: with the TTP, and with the other party in both directions."""
+        """Fresh streams for one operation: with the TTP, and with the other party in both
+        directions."""
         self._client.generator = Stream(keys["ttp"])
         set_zero_sharing({"prev": Stream(keys["prev"]), "next": Stream(keys["next"])})
 
-    def product(self, keys: Keys, f: Bilinear, x: U64, y: U64, xs: Shape, ys: Shape, truncate: int) -> U64:
+    def product(
+        self, keys: Keys, f: Bilinear, x: U64, y: U64, xs: Shape, ys: Shape, truncate: int
+    ) -> U64:
         """CrypTen's Beaver protocol with `f` as the operation, then its division by 2^truncate."""
         self._use(keys)
         self._client.product_shape = shape = f.shape(xs, ys)
-        # Rank 1 computes c only to learn its size ("TODO" in CrypTen); an empty tensor of that size will do.
+        # Rank 1 computes c only to learn its size ("TODO" in CrypTen); an empty tensor of that size
+        # will do.
         set_products(evaluated(f), lambda a, b: torch.empty(shape, dtype=torch.long, device="meta"))
         z = beaver.mul(_arithmetic(x), _arithmetic(y))
         return words(z.div_(1 << truncate).share if truncate else z.share)
 
     def truncate(self, keys: Keys, x: U64, bits: int) -> U64:
-        """CrypTen's division by a public integer among two: each divides its share, rounded to zero. No message."""
+        """CrypTen's division by a public integer among two: each divides its share, rounded to
+        zero. No message."""
         return words(_arithmetic(x).div_(1 << bits).share)
 
     def conjunction(self, keys: Keys, x: U8, y: U8, size: int) -> U8:
@@ -106,7 +116,8 @@ class Evaluator:
         return words(both.share).view(np.uint8)[:size]
 
     def sign(self, keys: Keys, x: U64, shape: Shape, bits: int) -> U8:
-        """CrypTen's `_ltz` up to its last step: shares to bits with its adder, then the sign bit; packed."""
+        """CrypTen's `_ltz` up to its last step: shares to bits with its adder, then the sign bit;
+        packed."""
         self._use(keys)
         added: Any = converters._A2B(_arithmetic(_window(x, bits)))
         return pack(words(added.share) >> np.uint64(63))
@@ -137,7 +148,9 @@ class Dealer:
     def _use(self, keys: Keys) -> None:
         self._server.generators = [Stream(keys["ttp0"]), Stream(keys["ttp1"])]
 
-    def product(self, keys: Keys, f: Bilinear, x: None, y: None, xs: Shape, ys: Shape, truncate: int) -> None:
+    def product(
+        self, keys: Keys, f: Bilinear, x: None, y: None, xs: Shape, ys: Shape, truncate: int
+    ) -> None:
         """One triple c = f(a, b)."""
         self._use(keys)
         set_products(evaluated(f), evaluated(f))
@@ -178,7 +191,8 @@ class Dealer:
 
 
 def _window(x: Array, bits: int) -> U64:
-    """x * 2^(64 - bits), flat: what is asked about the low bits of x is asked about all bits of this."""
+    """x * 2^(64 - bits), flat: what is asked about the low bits of x is asked about all bits of
+    this."""
     return np.ascontiguousarray(x).reshape(-1) << np.uint64(64 - bits)
 
 

@@ -1,12 +1,13 @@
-"""A foreign runtime in a child process of a party. Its messages travel over the party's own channels.
+"""A foreign runtime in a child process of a party. Its messages travel over the party's own
+channels.
 
-So a foreign protocol gets what every other one has: mutual TLS between processes, deadlines, aborts that name the
-first cause, and bytes and rounds counted where they are sent. What such a runtime does on import (parse arguments,
-configure logging, own a global communicator) stays in the child, one party per process.
+So a foreign protocol gets what every other one has: mutual TLS between processes, deadlines, aborts
+that name the first cause, and bytes and rounds counted where they are sent. What such a runtime
+does on import (parse arguments, configure logging, own a global communicator) stays in the child,
+one party per process.
 
-The child (`backends.foreign.child`) executes one call at a time; while it does, it asks for messages to be sent and
-received. Nothing but shares of this party passes the pipe between them.
-"""
+The child (`backends.foreign.child`) executes one call at a time; while it does, it asks for
+messages to be sent and received. Nothing but shares of this party passes the pipe between them."""
 
 from __future__ import annotations
 
@@ -22,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.arrays import Array
 from wwfl_core.errors import ConfigError, ProtocolError
-from wwfl_core.party import Op
+from wwfl_core.numbers.arrays import Array
+from wwfl_core.party.party import Op
 
 COMPUTE_DEADLINE_S = 600.0
 STDERR_TAIL = 2000
@@ -37,11 +38,17 @@ class EngineFailed(ProtocolError):
 class Engine:
     """One party's end of a foreign runtime.
 
-    `module` is imported in the child; its `Runtime(relay, **config)` is created there, and `call("name", ...)` runs
-    its method `name`. The child starts with the first call. Anything picklable may be an argument or a result.
-    """
+    `module` is imported in the child; its `Runtime(relay, **config)` is created there, and
+    `call("name", ...)` runs its method `name`. The child starts with the first call. Anything
+    picklable may be an argument or a result."""
 
-    def __init__(self, module: str, config: Mapping[str, Any], *, compute_deadline_s: float = COMPUTE_DEADLINE_S):
+    def __init__(
+        self,
+        module: str,
+        config: Mapping[str, Any],
+        *,
+        compute_deadline_s: float = COMPUTE_DEADLINE_S,
+    ):
         self._module, self._config = module, dict(config)
         self._deadline_s = compute_deadline_s
         self._process: subprocess.Popen[bytes] | None = None
@@ -54,7 +61,8 @@ class Engine:
         Raises:
             EngineFailed: the runtime raised or died, or computed for longer than the deadline.
             ConfigError: the runtime cannot be started, for example because it is not installed.
-            ProtocolError: a message did not arrive; see `Op.recv`. The child is stopped then, since it waits for it.
+            ProtocolError: a message did not arrive; see `Op.recv`. The child is stopped then, since
+            it waits for it.
         """
         try:
             self._start()
@@ -64,7 +72,9 @@ class Engine:
                 if kind == "return":
                     return rest[0]
                 if kind == "raise":
-                    raise EngineFailed(f"{self._module} at party {op.party.index}, {method}: {rest[0]}")
+                    raise EngineFailed(
+                        f"{self._module} at party {op.party.index}, {method}: {rest[0]}"
+                    )
                 self._serve(op, kind, rest)
         except BaseException:
             self.close()
@@ -108,7 +118,13 @@ class Engine:
         ours, theirs = socket.socketpair()
         self._stderr = tempfile.TemporaryFile()
         with ours, theirs:
-            command = [sys.executable, "-m", "backends.foreign.child", self._module, str(theirs.fileno())]
+            command = [
+                sys.executable,
+                "-m",
+                "backends.foreign.child",
+                self._module,
+                str(theirs.fileno()),
+            ]
             self._process = subprocess.Popen(
                 command,
                 pass_fds=[theirs.fileno()],

@@ -1,8 +1,8 @@
-"""The prime field of `backends.shamir` as MPyC wants it: its elements as bytes, and fast inverse square roots.
+"""The prime field of `backends.shamir` as MPyC wants it: its elements as bytes, and fast inverse
+square roots.
 
-p = 2^127 - 1. Arrays of elements are NumPy object arrays of ints in [0, p) in MPyC and `words` (two little-endian
-uint64 limbs, last axis 2) between processes and on the wire.
-"""
+p = 2^127 - 1. Arrays of elements are NumPy object arrays of ints in [0, p) in MPyC and `words` (two
+little-endian uint64 limbs, last axis 2) between processes and on the wire."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numba
 import numpy as np
 
-from wwfl_core.arrays import U64, Array
+from wwfl_core.numbers.arrays import U64, Array
 
 P = 2**127 - 1
 ELEMENT_BYTES = 16
@@ -24,7 +24,9 @@ _ONE = np.uint64(1)
 
 def to_words(elements: Array) -> U64:
     """Field elements (object array, any shape) as uint64 limbs [..., 2]."""
-    data = b"".join([value.to_bytes(ELEMENT_BYTES, "little") for value in elements.reshape(-1).tolist()])
+    data = b"".join(
+        [value.to_bytes(ELEMENT_BYTES, "little") for value in elements.reshape(-1).tolist()]
+    )
     return np.frombuffer(data, np.uint64).reshape(*elements.shape, 2)
 
 
@@ -37,16 +39,19 @@ def from_words(limbs: U64) -> Array:
     flat = limbs.reshape(-1, 2)
     low, high = flat[:, 0], flat[:, 1]
     if np.any((high > _TOP_MASK) | ((high == _TOP_MASK) & (low == np.uint64(2**64 - 1)))):
-        raise ValueError("not an element of the field: a message of another field or version, or a corrupt one")
+        raise ValueError(
+            "not an element of the field: a message of another field or version, or a corrupt one"
+        )
     values = [(h << 64) | l for h, l in zip(high.tolist(), low.tolist(), strict=True)]
     return np.fromiter(values, object, count=len(values)).reshape(limbs.shape[:-1])
 
 
 class WireFormat:
-    """Stands in for `pickle` in MPyC's runtime, which (un)pickles what it sends to and gets from its peers.
+    """Stands in for `pickle` in MPyC's runtime, which (un)pickles what it sends to and gets from
+    its peers.
 
-    16 bytes per element: a peer's message can only ever be numbers, and every message has the same length.
-    """
+    16 bytes per element: a peer's message can only ever be numbers, and every message has the same
+    length."""
 
     @staticmethod
     def dumps(elements: Array) -> bytes:
@@ -66,12 +71,15 @@ def _wide(a, b):  # type: ignore[no-untyped-def]
     a0, a1, b0, b1 = a & _LOW, a >> _HALF, b & _LOW, b >> _HALF
     low, cross, other, high = a0 * b0, a0 * b1, a1 * b0, a1 * b1
     middle = (low >> _HALF) + (cross & _LOW) + (other & _LOW)
-    return (low & _LOW) | (middle << _HALF), high + (cross >> _HALF) + (other >> _HALF) + (middle >> _HALF)
+    return (low & _LOW) | (middle << _HALF), high + (cross >> _HALF) + (other >> _HALF) + (
+        middle >> _HALF
+    )
 
 
 @numba.njit(cache=True, inline="always")
 def _mul(a0, a1, b0, b1):  # type: ignore[no-untyped-def]
-    """a * b mod 2^127 - 1 for limbs with a1, b1 < 2^63. The result may be p itself, which stands for 0.
+    """a * b mod 2^127 - 1 for limbs with a1, b1 < 2^63. The result may be p itself, which stands
+    for 0.
 
     The 254-bit product is H 2^127 + L with 2^127 = 1, hence H + L, folded once more.
     """
@@ -109,7 +117,8 @@ def _squarings(a0, a1, times):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, nogil=True)
 def _inverse_roots(limbs, out):  # type: ignore[no-untyped-def]
-    """a^(2^125 - 1), which is 1 / sqrt(a) for a nonzero square a, by a^(2^(2k) - 1) = (a^(2^k - 1))^(2^k + 1)."""
+    """a^(2^125 - 1), which is 1 / sqrt(a) for a nonzero square a, by a^(2^(2k) - 1) = (a^(2^k -
+    1))^(2^k + 1)."""
     for i in range(limbs.shape[0]):
         a0, a1 = limbs[i, 0], limbs[i, 1]
         x0, x1, ones = a0, a1, 1  # x = a^(2^ones - 1); 125 = 0b1111101
@@ -146,7 +155,9 @@ def _accumulate(digests, weights, out):  # type: ignore[no-untyped-def]
         for j in range(digests.shape[1]):
             d0, d1, d2, d3 = digests[i, j, 0], digests[i, j, 1], digests[i, j, 2], digests[i, j, 3]
             x0, x1 = d0, d1 & _TOP_MASK
-            x0, x1 = _add(x0, x1, (d1 >> _TOP) | (d2 << _ONE), ((d2 >> _TOP) | (d3 << _ONE)) & _TOP_MASK)
+            x0, x1 = _add(
+                x0, x1, (d1 >> _TOP) | (d2 << _ONE), ((d2 >> _TOP) | (d3 << _ONE)) & _TOP_MASK
+            )
             x0, x1 = _add(x0, x1, d3 >> np.uint64(62), np.uint64(0))
             x0, x1 = _mul(x0, x1, weights[j, 0], weights[j, 1])
             s0, s1 = _add(s0, s1, x0, x1)
@@ -156,11 +167,13 @@ def _accumulate(digests, weights, out):  # type: ignore[no-untyped-def]
 
 
 DIGEST_BYTES = 32
-"""What MPyC draws per element of the field: 16 bytes, and 16 of its key's length against the bias."""
+"""What MPyC draws per element of the field: 16 bytes, and 16 of its key's length against the
+bias."""
 
 
 def weighted_digests(terms: Sequence[tuple[bytes, Sequence[int]]], n: int) -> Array:
-    """sum over terms of the n rows of digests (bytes of uint256 [n, d]), times the d weights, mod p."""
+    """sum over terms of the n rows of digests (bytes of uint256 [n, d]), times the d weights, mod
+    p."""
     out = np.zeros((n, 2), np.uint64)
     for data, weights in terms:
         factors = to_words(np.array([w % P for w in weights], object))
@@ -169,7 +182,8 @@ def weighted_digests(terms: Sequence[tuple[bytes, Sequence[int]]], n: int) -> Ar
 
 
 def inverse_roots(squares: Array) -> Array:
-    """1 / sqrt(a) for nonzero squares a (object array): the root that is a square itself or minus it, by a formula.
+    """1 / sqrt(a) for nonzero squares a (object array): the root that is a square itself or minus
+    it, by a formula.
 
     All parties get the same of the two roots. Some 25 times faster than Python's pow.
     """

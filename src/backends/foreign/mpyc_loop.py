@@ -1,8 +1,7 @@
 """An asyncio event loop without clock, sockets or threads: it runs what is ready, then stops.
 
-MPyC's coroutines wait for nothing but messages of the other parties, so "nothing is ready" means "this party has said
-all it can say before it hears from others": the end of a round.
-"""
+MPyC's coroutines wait for nothing but messages of the other parties, so "nothing is ready" means
+"this party has said all it can say before it hears from others": the end of a round."""
 
 from __future__ import annotations
 
@@ -14,10 +13,13 @@ from typing import Any
 
 
 class QuietLoop(asyncio.AbstractEventLoop):
-    """What futures and tasks need of a loop, and no more. Exceptions of callbacks propagate to `run_until_idle`."""
+    """What futures and tasks need of a loop, and no more. Exceptions of callbacks propagate to
+    `run_until_idle`."""
 
     def __init__(self) -> None:
-        self._ready: deque[tuple[asyncio.Handle, Context, Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._ready: deque[tuple[asyncio.Handle, Context, Callable[..., Any], tuple[Any, ...]]] = (
+            deque()
+        )
 
     def run_until_idle(self) -> None:
         """Runs callbacks until none is left."""
@@ -47,7 +49,8 @@ class QuietLoop(asyncio.AbstractEventLoop):
         return False
 
     def stop(self) -> None:
-        """MPyC stops the loop before it raises; the exception itself gets out of `run_until_idle`."""
+        """MPyC stops the loop before it raises; the exception itself gets out of
+        `run_until_idle`."""
 
     def set_exception_handler(self, handler: Any) -> None:
         """Not needed: nothing is caught here."""

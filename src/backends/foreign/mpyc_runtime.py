@@ -1,13 +1,15 @@
-"""MPyC (https://github.com/lschoe/mpyc) as one party's engine for Shamir sharing over F_p, p = 2^127 - 1.
+"""MPyC (https://github.com/lschoe/mpyc) as one party's engine for Shamir sharing over F_p, p =
+2^127 - 1.
 
-Runs in the child process of `backends.foreign.engine`; importing MPyC parses arguments, configures logging and creates
-a global runtime, so it is done in `Runtime.__init__` only. MPyC's sockets are never opened: its `MessageExchanger`s
-write to and are fed from `Relay.exchange`.
+Runs in the child process of `backends.foreign.engine`; importing MPyC parses arguments, configures
+logging and creates a global runtime, so it is done in `Runtime.__init__` only. MPyC's sockets are
+never opened: its `MessageExchanger`s write to and are fed from `Relay.exchange`.
 
-Rounds. MPyC is asynchronous, but its control flow depends on public values alone and every party sends and receives in
-every step of a product or an opening. So all parties, which start equal, have the same tasks waiting when nothing is
-ready any more. Then they exchange all that was written since, once, and go on; a call takes a fixed number of rounds,
-and all parties leave it in the same one. Framing: 8 bytes per exchange and link for its length, 12 per MPyC message.
+Rounds. MPyC is asynchronous, but its control flow depends on public values alone and every party
+sends and receives in every step of a product or an opening. So all parties, which start equal, have
+the same tasks waiting when nothing is ready any more. Then they exchange all that was written
+since, once, and go on; a call takes a fixed number of rounds, and all parties leave it in the same
+one. Framing: 8 bytes per exchange and link for its length, 12 per MPyC message.
 
 Security: MPyC's, semi-honest, t < m/2, with the changes of `_harden`. Statistical parameter: K = 60, of which MPyC's
 sum of C(m, t) bounded masks costs ceil(log2 C(m, t)) bits (58 for three parties, 56 for five): an opened x + r is
@@ -22,10 +24,18 @@ from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any
 
-from wwfl_core.arrays import U64
+from wwfl_core.numbers.arrays import U64
 
 from .child import Relay
-from .mpyc_field import DIGEST_BYTES, P, WireFormat, faster_roots, from_words, to_words, weighted_digests
+from .mpyc_field import (
+    DIGEST_BYTES,
+    P,
+    WireFormat,
+    faster_roots,
+    from_words,
+    to_words,
+    weighted_digests,
+)
 from .mpyc_loop import QuietLoop
 
 VERSION = "0.11"
@@ -35,7 +45,8 @@ INSTALL = "install it with `pip install wwfl[mpyc]` (or `pip install mpyc==0.11`
 
 
 class _Outbox:
-    """The transport of one MessageExchanger: collects what is written until the end of the round."""
+    """The transport of one MessageExchanger: collects what is written until the end of the
+    round."""
 
     def __init__(self) -> None:
         self._written: list[bytes] = []
@@ -50,7 +61,8 @@ class _Outbox:
 
 
 class Runtime:
-    """One MPyC party. Arrays in arguments and results are this party's shares as words (uint64 [n, 2])."""
+    """One MPyC party. Arrays in arguments and results are this party's shares as words (uint64 [n,
+    2])."""
 
     def __init__(self, relay: Relay, index: int, parties: int, threshold: int) -> None:
         self._relay, self._loop = relay, QuietLoop()
@@ -64,11 +76,12 @@ class Runtime:
         self._exchangers: dict[int, Any] = {}
 
     def connect(self, keys: Mapping[tuple[int, ...], bytes]) -> None:
-        """Sets the PRSS keys, one per set of m - t parties that this party is in, and connects the exchangers.
+        """Sets the PRSS keys, one per set of m - t parties that this party is in, and connects the
+        exchangers.
 
-        MPyC's own set-up draws them at the lowest party of each set; here they come from the cluster's keys of the
-        same sets (nothing is sent, and runs under an insecure seed compute the same values).
-        """
+        MPyC's own set-up draws them at the lowest party of each set; here they come from the
+        cluster's keys of the same sets (nothing is sent, and runs under an insecure seed compute
+        the same values)."""
         from mpyc.asyncoro import MessageExchanger
 
         mpc = self._mpc
@@ -93,7 +106,9 @@ class Runtime:
 
     def reshare_truncate(self, words: U64, bits: int) -> U64:
         """`reshare`, then `truncate`: 2 rounds, since the random bits are made during the first."""
-        return self._finish(self._mpc.np_trunc(self._mpc._reshare(self._shared(words)), f=bits, l=VALUE_BITS))
+        return self._finish(
+            self._mpc.np_trunc(self._mpc._reshare(self._shared(words)), f=bits, l=VALUE_BITS)
+        )
 
     def truncate(self, words: U64, bits: int) -> U64:
         """x / 2^bits, rounded to one of the two neighbours, |x| < 2^63. 2 rounds: random bits, one opening."""
@@ -125,20 +140,26 @@ class Runtime:
             outgoing = {peer: outbox.collect() for peer, outbox in self._outboxes.items()}
             incoming = self._relay.exchange(outgoing)
             if not any(outgoing.values()) and not any(incoming.values()):
-                raise RuntimeError("MPyC waits for a message that nobody sends: the parties do not run the same call")
+                raise RuntimeError(
+                    "MPyC waits for a message that nobody sends: the parties do not run the same "
+                    "call"
+                )
             for peer, data in incoming.items():
                 self._exchangers[peer].data_received(data)
             self._loop.run_until_idle()
         unsent = any([outbox.collect() for outbox in self._outboxes.values()])
         if unsent or any(exchanger.buffers for exchanger in self._exchangers.values()):
-            raise RuntimeError("MPyC finished with messages that nobody asked for: the parties are out of step")
+            raise RuntimeError(
+                "MPyC finished with messages that nobody asked for: the parties are out of step"
+            )
 
 
 def _import(loop: QuietLoop, index: int, parties: int, threshold: int) -> Any:
     """MPyC's global runtime, with explicit options whatever the environment says.
 
     Raises:
-        ImportError: MPyC is missing or has another version than the one whose internals are used here.
+        ImportError: MPyC is missing or has another version than the one whose internals are used
+        here.
     """
     import asyncio
     from importlib.metadata import PackageNotFoundError, version
@@ -148,11 +169,18 @@ def _import(loop: QuietLoop, index: int, parties: int, threshold: int) -> Any:
     except PackageNotFoundError:
         raise ImportError(f"MPyC is not installed; {INSTALL}") from None
     if found != VERSION:
-        raise ImportError(f"MPyC {found} is installed, but only {VERSION} is known to fit; {INSTALL}")
+        raise ImportError(
+            f"MPyC {found} is installed, but only {VERSION} is known to fit; {INSTALL}"
+        )
     for name in [name for name in os.environ if name.startswith("MPYC_")]:
         del os.environ[name]
     options = {"-M": parties, "-I": index, "-T": threshold, "-L": VALUE_BITS, "-K": K, "-W": 0}
-    sys.argv = ["wwfl", *(f"{key}{value}" for key, value in options.items()), "--no-log", "--no-uvloop"]
+    sys.argv = [
+        "wwfl",
+        *(f"{key}{value}" for key, value in options.items()),
+        "--no-log",
+        "--no-uvloop",
+    ]
     asyncio.set_event_loop(loop)
     from mpyc import runtime
 
@@ -161,13 +189,14 @@ def _import(loop: QuietLoop, index: int, parties: int, threshold: int) -> Any:
 
 
 def _harden(mpc: Any) -> None:
-    """Closes a leak of MPyC 0.11: in large fields, its zero test opens a polynomial that is a product.
+    """Closes a leak of MPyC 0.11: in large fields, its zero test opens a polynomial that is a
+    product.
 
-    `np_is_zero_public` opens a * r for a random r from shares of degree 2t without adding a sharing of zero. Everybody
-    thus learns the polynomial a(X) r(X), and its roots are those of a(X) and of r(X): with t = 1, each party combines
-    its own share of a with the two roots and has two candidates for a, which in a comparison tells about the
-    compared value. With a fresh sharing of zero of degree 2t the opened polynomial is uniform but for its value at 0.
-    """
+    `np_is_zero_public` opens a * r for a random r from shares of degree 2t without adding a sharing
+    of zero. Everybody thus learns the polynomial a(X) r(X), and its roots are those of a(X) and of
+    r(X): with t = 1, each party combines its own share of a with the two roots and has two
+    candidates for a, which in a comparison tells about the compared value. With a fresh sharing of
+    zero of degree 2t the opened polynomial is uniform but for its value at 0."""
     from mpyc import thresha
 
     async def opened_product(self: Any, a: Any):  # type: ignore[no-untyped-def]  # MPyC reads the annotation
@@ -185,12 +214,15 @@ def _harden(mpc: Any) -> None:
 
 
 def _speed_up() -> None:
-    """MPyC's pseudorandom sharings of field elements and of zero with the same values, on limbs instead of ints."""
+    """MPyC's pseudorandom sharings of field elements and of zero with the same values, on limbs
+    instead of ints."""
     from hashlib import shake_128
 
     from mpyc import thresha
 
-    def faster(original: Callable[..., Any], weights: Callable[[int, int], list[int]]) -> Callable[..., Any]:
+    def faster(
+        original: Callable[..., Any], weights: Callable[[int, int], list[int]]
+    ) -> Callable[..., Any]:
         def shares(field: Any, m: int, i: int, prfs: Any, uci: bytes, n: int) -> Any:
             some = next(iter(prfs.values()))
             if field.modulus != P or some.max != P or some.byte_length != DIGEST_BYTES:

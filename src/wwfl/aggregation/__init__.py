@@ -1,4 +1,5 @@
-"""Aggregation rules for the global servers. `registry.rule(name)` makes one by name; docs/aggregation.md."""
+"""Aggregation rules for the global servers. `registry.rule(name)` makes one by name;
+docs/aggregation.md."""
 
 from .clipping import NormClipping
 from .fedavg import FedAvg, FedAvgM

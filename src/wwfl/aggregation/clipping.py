@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 from wwfl_core.errors import ConfigError
-from wwfl_core.ops.approx import INNER
-from wwfl_core.ops.wide import exact_product, wide_inv_sqrt
-from wwfl_core.tensor import SharedTensor
+from wwfl_core.tensors.ops.approx import INNER
+from wwfl_core.tensors.ops.wide import exact_product, wide_inv_sqrt
+from wwfl_core.tensors.tensor import SharedTensor
 
 from .rules import Inputs
 from .updates import NORM_BITS, NormBounded, diagonal, gram, mixture, scaled, updates
@@ -18,10 +18,10 @@ from .updates import NORM_BITS, NormBounded, diagonal, gram, mixture, scaled, up
 class NormClipping(NormBounded):
     """current + mean of g_i min(1, clip / |g_i|), |g_i| the Euclidean norm of an update (Sun et al., 2019).
 
-    Norms are compared exactly; those above `clip` are divided out with a relative error of 1e-6. Costs one product of
-    matrices for the norms, one comparison depth and roots on n numbers, and one inner product per coordinate.
-    `norm_bound` as in `updates`: norms must stay below it (2^(31 - f) by default).
-    """
+    Norms are compared exactly; those above `clip` are divided out with a relative error of 1e-6.
+    Costs one product of matrices for the norms, one comparison depth and roots on n numbers, and
+    one inner product per coordinate. `norm_bound` as in `updates`: norms must stay below it (2^(31
+    - f) by default)."""
 
     clip: float = 1.0
     norm_bound: float | None = None
@@ -44,7 +44,8 @@ class NormClipping(NormBounded):
         root = wide_inv_sqrt(squares)
         inverse = exact_product(root.result, root.two)  # 2^(31 - f) / |g_i|
         shrink = self.clip * 2.0 ** (f - NORM_BITS)
-        # Only norms above `clip` pass, so inverse * shrink < 1: keep as many bits as that leaves room for.
+        # Only norms above `clip` pass, so inverse * shrink < 1: keep as many bits as that leaves
+        # room for.
         digits = min(INNER, max(0, 30 + math.floor(math.log2(shrink))))
         short = scaled(above.times(inverse).rescale(digits), shrink / n, 60).truncate(60 - INNER)
         return short + scaled((~above).to_integers(), 1.0 / n, INNER)

@@ -10,9 +10,9 @@ from operator import add
 
 import numpy as np
 
-from wwfl_core.arrays import F64
 from wwfl_core.errors import ConfigError
-from wwfl_core.tensor import SharedTensor
+from wwfl_core.numbers.arrays import F64
+from wwfl_core.tensors.tensor import SharedTensor
 
 from .rules import Aggregation, Inputs
 from .updates import SHARE_BITS, at_scale
@@ -22,11 +22,11 @@ from .updates import SHARE_BITS, at_scale
 class FedAvg(Aggregation):
     """The weighted mean (McMahan et al., AISTATS'17). Local: 0 bytes, 0 rounds, in every protocol.
 
-    Weights become integers that add up to 2^24 exactly, so the mean is a sum of integer multiples at a scale of 24 more
-    fractional bits (log2 n more for 2^k equal weights), and equal models stay what they are. Weights are exact to
-    2^-24. Bringing the mean back to the format of the cluster is a truncation, which is not free in any protocol that
-    is exact (2PC: 2 bits online, 3PC: 130, and offline): whoever stores the model pays it, once per round.
-    """
+    Weights become integers that add up to 2^24 exactly, so the mean is a sum of integer multiples
+    at a scale of 24 more fractional bits (log2 n more for 2^k equal weights), and equal models stay
+    what they are. Weights are exact to 2^-24. Bringing the mean back to the format of the cluster
+    is a truncation, which is not free in any protocol that is exact (2PC: 2 bits online, 3PC: 130,
+    and offline): whoever stores the model pays it, once per round."""
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         self.check(len(inputs.models))
@@ -37,7 +37,8 @@ class FedAvg(Aggregation):
 
 
 def _portions(weights: Sequence[float]) -> tuple[list[int], int]:
-    """Weights as integers that add up to 2^bits: largest remainders are rounded up. Common factors 2 are cancelled.
+    """Weights as integers that add up to 2^bits: largest remainders are rounded up. Common factors
+    2 are cancelled.
 
     Raises:
         ConfigError: weights that are negative, not finite, or all zero.
@@ -56,11 +57,11 @@ def _portions(weights: Sequence[float]) -> tuple[list[int], int]:
 
 @dataclass(frozen=True)
 class FedAvgM(Aggregation):
-    """Momentum at the server around any rule (Hsu et al., 2019): v <- momentum v + (rule's model - current), and the
-    next model is current + rate v.
+    """Momentum at the server around any rule (Hsu et al., 2019): v <- momentum v + (rule's model -
+    current), and the next model is current + rate v.
 
-    The velocity is in `Inputs.memory`. Linear: beyond the rule, one truncation for the momentum and one for the rate.
-    """
+    The velocity is in `Inputs.memory`. Linear: beyond the rule, one truncation for the momentum and
+    one for the rate."""
 
     base: Aggregation = field(default_factory=FedAvg)
     momentum: float = 0.9
@@ -81,7 +82,9 @@ class FedAvgM(Aggregation):
         self.base.affords(round_number)
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
-        inner = replace(inputs, memory={k[5:]: v for k, v in inputs.memory.items() if k.startswith("base.")})
+        inner = replace(
+            inputs, memory={k[5:]: v for k, v in inputs.memory.items() if k.startswith("base.")}
+        )
         step = self.base.aggregate(inner).rescale(inputs.current.frac_bits) - inputs.current
         if "velocity" in inputs.memory:
             step = step + inputs.memory["velocity"] * self.momentum

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wwfl_core.errors import Misuse
-from wwfl_core.ops import relu
-from wwfl_core.ops.approx import INNER
-from wwfl_core.ops.wide import exact_product, product, wide_inv_sqrt, wide_reciprocal
-from wwfl_core.tensor import SharedTensor, concatenate
+from wwfl_core.tensors.ops import relu
+from wwfl_core.tensors.ops.approx import INNER
+from wwfl_core.tensors.ops.wide import exact_product, product, wide_inv_sqrt, wide_reciprocal
+from wwfl_core.tensors.tensor import SharedTensor, concatenate
 
 from .rules import Inputs
 from .updates import NORM_BITS, NormBounded, at_scale, diagonal, gram, mixture, updates
@@ -35,25 +35,36 @@ class FLTrust(NormBounded):
         n = len(inputs.models)
         self.check(n)
         if inputs.root is None:
-            raise Misuse("FLTrust compares with a model that was trained on a root set: give Inputs.root")
+            raise Misuse(
+                "FLTrust compares with a model that was trained on a root set: give Inputs.root"
+            )
         gaps = updates([*inputs.models, inputs.root], inputs.current, self.norm_bound)
         f, products = gaps.frac_bits, gram(gaps)
         # |g|^2 = v 4^(31 - k) in units of 4^-f, r = 1 / sqrt(v): |g| = 2^(31 - f - k) / r
         norm = wide_inv_sqrt(diagonal(products))
         trust = relu(_cosines(products, norm.two, norm.result), INNER + 3)
         total = wide_reciprocal(trust.sum(0).reshape(1))  # S = v 4^(31 - m)
-        weights = exact_product(trust, total.four, 2 * NORM_BITS).truncate(2 * NORM_BITS - INNER)  # T v / S
-        units = exact_product(product(weights, norm.result[:n], INNER), norm.two[:n])  # times 2^(31 - f) / |g_i|
+        weights = exact_product(trust, total.four, 2 * NORM_BITS).truncate(
+            2 * NORM_BITS - INNER
+        )  # T v / S
+        units = exact_product(
+            product(weights, norm.result[:n], INNER), norm.two[:n]
+        )  # times 2^(31 - f) / |g_i|
         # The rest is sum_i units_i g_i 2^(f - 31), of norm at most v <= 1, times |g_0| / v.
         padded = concatenate([units, units[:1] * 0])
         direction = at_scale(mixture(padded, gaps, NORM_BITS), INNER)
-        length = exact_product(product(norm.value[n:], norm.result[n:], INNER), norm.back[n:], INNER + f - 1)
+        length = exact_product(
+            product(norm.value[n:], norm.result[n:], INNER), norm.back[n:], INNER + f - 1
+        )
         factor = product(length.truncate(INNER - 1), total.result, f + 2)
         return inputs.current + product(direction, factor, inputs.current.frac_bits)
 
 
 def _cosines(products: SharedTensor, two: SharedTensor, inverse: SharedTensor) -> SharedTensor:
-    """cos(g_i, g_0) at INNER bits, from the Gram matrix (its last row is that of g_0), 2^k and r of all norms."""
+    """cos(g_i, g_0) at INNER bits, from the Gram matrix (its last row is that of g_0), 2^k and r of
+    all norms."""
     n = products.shape[0] - 1
     dots = exact_product(exact_product(products[:n, n], two[:n]), two[n:], 2 * NORM_BITS)
-    return product(product(dots.truncate(2 * NORM_BITS - INNER), inverse[:n], INNER), inverse[n:], INNER)
+    return product(
+        product(dots.truncate(2 * NORM_BITS - INNER), inverse[:n], INNER), inverse[n:], INNER
+    )

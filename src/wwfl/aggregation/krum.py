@@ -8,20 +8,29 @@ from dataclasses import dataclass
 import numpy as np
 
 from wwfl_core.errors import ConfigError
-from wwfl_core.ops import sum_of_ranks_between, top_k_mask
-from wwfl_core.tensor import SharedTensor
+from wwfl_core.tensors.ops import sum_of_ranks_between, top_k_mask
+from wwfl_core.tensors.tensor import SharedTensor
 
 from .rules import Aggregation, Inputs
-from .updates import SHARE_BITS, check_norm_bound, diagonal, gram, mixture, norm_limit, scaled, updates
+from .updates import (
+    SHARE_BITS,
+    check_norm_bound,
+    diagonal,
+    gram,
+    mixture,
+    norm_limit,
+    scaled,
+    updates,
+)
 
 
 @dataclass(frozen=True)
 class MultiKrum(Aggregation):
     """The mean of the `selected` inputs with the smallest scores (Blanchard et al., NeurIPS'17).
 
-    An input's score is the sum of its n - byzantine - 2 smallest squared distances to others, exact (`norm_limit`; see
-    `updates` for `norm_bound`); of equal scores the smaller index is preferred. By default n - byzantine are selected.
-    """
+    An input's score is the sum of its n - byzantine - 2 smallest squared distances to others, exact
+    (`norm_limit`; see `updates` for `norm_bound`); of equal scores the smaller index is preferred.
+    By default n - byzantine are selected."""
 
     byzantine: int = 2
     selected: int | None = None
@@ -30,7 +39,9 @@ class MultiKrum(Aggregation):
     def check(self, inputs: int) -> None:
         least = 2 * self.byzantine + 3
         if self.byzantine < 0 or inputs < least:
-            raise ConfigError(f"{self!r} needs at least {least} models (2 byzantine + 3), got {inputs}")
+            raise ConfigError(
+                f"{self!r} needs at least {least} models (2 byzantine + 3), got {inputs}"
+            )
         if not 1 <= self._count(inputs) <= inputs:
             raise ConfigError(f"{self!r} cannot select {self.selected} of {inputs} models")
         check_norm_bound(self._bound(inputs))
@@ -42,7 +53,11 @@ class MultiKrum(Aggregation):
         return None if self.norm_bound is None else 2 * self.norm_bound * math.sqrt(inputs)
 
     def norm_limit(self, inputs: int, frac_bits: int) -> float:
-        return norm_limit(None, frac_bits) / (2 * math.sqrt(inputs)) if self.norm_bound is None else self.norm_bound
+        return (
+            norm_limit(None, frac_bits) / (2 * math.sqrt(inputs))
+            if self.norm_bound is None
+            else self.norm_bound
+        )
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         n = len(inputs.models)

@@ -1,4 +1,5 @@
-"""Aggregation in the clear, on float64: the very same rule classes as on shares (engine "plain" of a federation)."""
+"""Aggregation in the clear, on float64: the very same rule classes as on shares (engine "plain" of
+a federation)."""
 
 from __future__ import annotations
 
@@ -8,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from backends.real import Real
-from wwfl_core.arrays import F64, as_float
 from wwfl_core.errors import ConfigError
-from wwfl_core.tensor import SharedTensor
+from wwfl_core.numbers.arrays import F64, as_float
+from wwfl_core.tensors.tensor import SharedTensor
 
 from .rules import Aggregation, Inputs
 
@@ -27,13 +28,14 @@ def aggregate(
 ) -> F64:
     """The next global model by `rule`, from flat models [parameters].
 
-    Nothing is rounded to fixed point; what a rule computes by a polynomial (norms, reciprocals) has a relative error of
-    1e-6, as on shares. `memory` is updated in place. `at` is the server that computes, by default a new one: a rule
-    that counts what it released, or draws noise as servers do (`wwfl.privacy`), needs the same one every time.
+    Nothing is rounded to fixed point; what a rule computes by a polynomial (norms, reciprocals) has
+    a relative error of 1e-6, as on shares. `memory` is updated in place. `at` is the server that
+    computes, by default a new one: a rule that counts what it released, or draws noise as servers
+    do (`wwfl.privacy`), needs the same one every time.
 
     Raises:
-        ConfigError: models that are not flat arrays of one length, a rule that does not fit their number, a missing
-            root model or coin.
+        ConfigError: models that are not flat arrays of one length, a rule that does not fit their
+            number, a missing root model or coin.
     """
     given = {"current": current, **{f"models[{i}]": m for i, m in enumerate(models)}}
     if root is not None:
@@ -69,7 +71,11 @@ def _floats(x: SharedTensor) -> F64:
 
 
 def _check(
-    rule: Aggregation, arrays: Mapping[str, F64], models: int, weights: Sequence[float], coin: bytes | None
+    rule: Aggregation,
+    arrays: Mapping[str, F64],
+    models: int,
+    weights: Sequence[float],
+    coin: bytes | None,
 ) -> None:
     shapes = {name: a.shape for name, a in arrays.items()}
     if len(set(shapes.values())) != 1 or arrays["current"].ndim != 1:

@@ -11,12 +11,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
-from wwfl_core.cost import NetworkModel
+from wwfl.options import check_option, options_of
+from wwfl_core.channel.cost import NetworkModel
 from wwfl_core.errors import ConfigError
-from wwfl_core.ops.exchange import Method
-from wwfl_core.registry import Entry, Registry
+from wwfl_core.plugins import Entry, Registry
+from wwfl_core.tensors.ops.exchange import Method
 
-from ..options import check_option, options_of
 from .clipping import NormClipping
 from .fedavg import FedAvg, FedAvgM
 from .fltrust import FLTrust
@@ -50,7 +50,10 @@ def checked(found: object, where: str) -> Factory:
         ConfigError: when it is something else.
     """
     if not inspect.isclass(found) or not issubclass(found, Aggregation):
-        raise ConfigError(f"{where} is not a class of aggregation rules (a subclass of wwfl.aggregation.Aggregation)")
+        raise ConfigError(
+            f"{where} is not a class of aggregation rules (a subclass of "
+            "wwfl.aggregation.Aggregation)"
+        )
     missing = sorted(getattr(found, "__abstractmethods__", ()))
     if missing:
         raise ConfigError(f"{where} does not define {', '.join(missing)}")
@@ -68,11 +71,12 @@ def rules() -> dict[str, Entry[Factory]]:
 def rule(name: str, **options: Any) -> Aggregation:
     """A rule by its name (or `package.module:Class`), with the options of its class.
 
-    Options may come from a configuration file: `base` (a rule inside a rule) as a name or a table with `name` and
-    options, `by` as a method's name or a table of a `NetworkModel`.
+    Options may come from a configuration file: `base` (a rule inside a rule) as a name or a table
+    with `name` and options, `by` as a method's name or a table of a `NetworkModel`.
 
     Raises:
-        ConfigError: an unknown rule or option, each with the nearest known one, or values that the rule refuses.
+        ConfigError: an unknown rule or option, each with the nearest known one, or values that the
+        rule refuses.
     """
     make = RULES.resolve(name)
     known = options_of(make)
@@ -81,7 +85,8 @@ def rule(name: str, **options: Any) -> Aggregation:
             near = difflib.get_close_matches(option, known, n=1, cutoff=0.4)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise ConfigError(
-                f"rule {name!r} has no option {option!r}; {hint}its options are {', '.join(known) or 'none'}"
+                f"rule {name!r} has no option {option!r}; {hint}its options are "
+                f"{', '.join(known) or 'none'}"
             )
         check_option(f"rule {name!r}", option, known[option], options[option])
     try:

@@ -18,12 +18,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from wwfl_core.arrays import U64, Array, beside
 from wwfl_core.errors import ConfigError, Misuse
-from wwfl_core.keystream import chacha20
-from wwfl_core.ops.select import all_of
-from wwfl_core.prg import derive_key
-from wwfl_core.tensor import SharedBits, SharedTensor, concatenate
+from wwfl_core.numbers.arrays import U64, Array, beside
+from wwfl_core.randomness.keystream import chacha20
+from wwfl_core.randomness.prg import derive_key
+from wwfl_core.tensors.ops.select import all_of
+from wwfl_core.tensors.tensor import SharedBits, SharedTensor, concatenate
 
 from .krum import Krum
 from .rules import Aggregation, Inputs
@@ -39,15 +39,16 @@ FAR = 134
 
 @dataclass(frozen=True)
 class Screened(Aggregation):
-    """`base`, on the inputs whose updates are short; an input with a longer one counts as the current model.
+    """`base`, on the inputs whose updates are short; an input with a longer one counts as the
+    current model.
 
     Where inner products wrap around, a huge update looks like a small one (`Aggregation.norm_limit`). Here nothing is
     assumed: an update g is refused for |g| >= `limit` but with probability 2^-40, and accepted for
     |g| <= `limit` / 16.4 but with the same probability; between them it may be either. Which inputs were refused stays
     secret. `limit`, if not given, is the bound of `base`, and at most 2^(31 - f).
 
-    Costs two comparisons per sum in one sign depth, their conjunction, and one product per coordinate; sums are local.
-    """
+    Costs two comparisons per sum in one sign depth, their conjunction, and one product per
+    coordinate; sums are local."""
 
     base: Aggregation = field(default_factory=Krum)
     limit: float | None = None
@@ -76,9 +77,13 @@ class Screened(Aggregation):
         if inputs.coin is None:
             raise Misuse("Screened draws coefficients from a coin: give Inputs.coin")
         gaps = updates(inputs.models, inputs.current)
-        borne = self.limit or min(self.base.norm_limit(n, gaps.frac_bits), norm_limit(None, gaps.frac_bits))
+        borne = self.limit or min(
+            self.base.norm_limit(n, gaps.frac_bits), norm_limit(None, gaps.frac_bits)
+        )
         kept = short(gaps, inputs.coin, borne).to_integers().reshape(n, 1) * gaps
-        return self.base.aggregate(replace(inputs, models=[inputs.current + kept[i] for i in range(n)]))
+        return self.base.aggregate(
+            replace(inputs, models=[inputs.current + kept[i] for i in range(n)])
+        )
 
 
 def short(gaps: SharedTensor, coin: bytes, limit: float) -> SharedBits:
@@ -90,9 +95,14 @@ def short(gaps: SharedTensor, coin: bytes, limit: float) -> SharedBits:
     (n, d), f = gaps.shape, gaps.frac_bits
     near = math.sqrt(min(PIECE, d)) * limit
     if (2 * d * near + limit) * 2.0**f >= 2.0**63:
-        raise ConfigError(f"screening by norm {limit:g}: sums of {d} parameters do not fit 64 bits; give a lower limit")
+        raise ConfigError(
+            f"screening by norm {limit:g}: sums of {d} parameters do not fit 64 bits; give a "
+            "lower limit"
+        )
     pieces = [_sums(gaps[:, at : at + PIECE], coin, at) for at in range(0, d, PIECE)]
-    signed = gaps.sum(1).reshape(n, 1) - sum((p[:, NEAR:] for p in pieces[1:]), pieces[0][:, NEAR:]) * 2
+    signed = (
+        gaps.sum(1).reshape(n, 1) - sum((p[:, NEAR:] for p in pieces[1:]), pieces[0][:, NEAR:]) * 2
+    )
     first = concatenate([p[:, :NEAR] for p in pieces], axis=1)
     # Where one of the two differences wraps around, the other one is negative.
     sides = [near - first, first + near, limit / 2 - signed, signed + limit / 2]
@@ -100,8 +110,8 @@ def short(gaps: SharedTensor, coin: bytes, limit: float) -> SharedBits:
 
 
 def _sums(piece: SharedTensor, coin: bytes, at: int) -> SharedTensor:
-    """[n, NEAR + FAR] sums of the coordinates of a piece that starts at coordinate `at`, each over a random half of
-    them. Local."""
+    """[n, NEAR + FAR] sums of the coordinates of a piece that starts at coordinate `at`, each over
+    a random half of them. Local."""
     chosen, algebra = coefficients(coin, at, piece.shape[1]), piece.data.algebra
 
     def product(a: Array) -> Array:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wwfl_core.errors import ConfigError
-from wwfl_core.ops import median, sum_of_ranks_between
-from wwfl_core.ops.exchange import By
-from wwfl_core.tensor import SharedTensor, stack_tensors
+from wwfl_core.tensors.ops import median, sum_of_ranks_between
+from wwfl_core.tensors.ops.exchange import By
+from wwfl_core.tensors.tensor import SharedTensor, stack_tensors
 
 from .rules import WAN, Aggregation, Inputs
 from .updates import check_width, divided, updates
@@ -15,13 +15,14 @@ from .updates import check_width, divided, updates
 
 @dataclass(frozen=True)
 class TrimmedMean(Aggregation):
-    """Per coordinate, drops the `trim` lowest and highest values and averages the rest (Yin et al., ICML'18).
+    """Per coordinate, drops the `trim` lowest and highest values and averages the rest (Yin et al.,
+    ICML'18).
 
-    Weights are not used: a robust rule must not trust what an input says about itself. `bits` is the comparison width:
-    values must differ by less than 2^(bits - 1 - f), f the cluster's fractional bits. 64 holds for whatever is shared;
-    a smaller one is cheaper, but only for inputs that are known to lie in that range, since a value outside of it can
-    wrap around and be kept. `by` is "pairs", "exchange", or the network for which the faster of both is chosen.
-    """
+    Weights are not used: a robust rule must not trust what an input says about itself. `bits` is
+    the comparison width: values must differ by less than 2^(bits - 1 - f), f the cluster's
+    fractional bits. 64 holds for whatever is shared; a smaller one is cheaper, but only for inputs
+    that are known to lie in that range, since a value outside of it can wrap around and be kept.
+    `by` is "pairs", "exchange", or the network for which the faster of both is chosen."""
 
     trim: int = 1
     bits: int = 64
@@ -29,7 +30,10 @@ class TrimmedMean(Aggregation):
 
     def check(self, inputs: int) -> None:
         if self.trim < 0 or inputs <= 2 * self.trim:
-            raise ConfigError(f"TrimmedMean(trim={self.trim}) needs more than {2 * self.trim} models, got {inputs}")
+            raise ConfigError(
+                f"TrimmedMean(trim={self.trim}) needs more than {2 * self.trim} models, got "
+                f"{inputs}"
+            )
         check_width(self, self.bits)
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
@@ -42,7 +46,8 @@ class TrimmedMean(Aggregation):
 
 @dataclass(frozen=True)
 class Median(Aggregation):
-    """The median of every coordinate; of an even number the mean of the middle two (Yin et al., ICML'18).
+    """The median of every coordinate; of an even number the mean of the middle two (Yin et al.,
+    ICML'18).
 
     `bits` and `by` as in `TrimmedMean`.
     """

@@ -1,8 +1,8 @@
 """What rules are made of: updates as a matrix, their inner products, and sums with secret weights.
 
-Every step here is local or one bilinear map, so that its rounds do not depend on the number of parameters. The same
-matrix should go to `gram` and `mixture`: a protocol that masks operands opens it once.
-"""
+Every step here is local or one bilinear map, so that its rounds do not depend on the number of
+parameters. The same matrix should go to `gram` and `mixture`: a protocol that masks operands opens
+it once."""
 
 from __future__ import annotations
 
@@ -11,25 +11,29 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wwfl_core.arrays import F64, contiguous
-from wwfl_core.bilinear import MatMul
 from wwfl_core.errors import ConfigError
-from wwfl_core.tensor import SharedTensor, stack_tensors
+from wwfl_core.numbers.arrays import F64, contiguous
+from wwfl_core.numbers.bilinear import MatMul
+from wwfl_core.tensors.tensor import SharedTensor, stack_tensors
 
 from .rules import Aggregation
 
 SHARE_BITS = 24
-"""Fractional bits of public weights: with models at 20 fractional bits, values below 2^18 have room."""
+"""Fractional bits of public weights: with models at 20 fractional bits, values below 2^18 have
+room."""
 NORM_BITS = 31
-"""Norms in units of the last fractional bit stay below 2^31, so that their squares stay below 2^62."""
+"""Norms in units of the last fractional bit stay below 2^31, so that their squares stay below
+2^62."""
 
 
-def updates(models: Sequence[SharedTensor], current: SharedTensor, norm_bound: float | None = None) -> SharedTensor:
+def updates(
+    models: Sequence[SharedTensor], current: SharedTensor, norm_bound: float | None = None
+) -> SharedTensor:
     """[models, parameters]: what each model adds to the current one. Local.
 
-    For rules that take inner products, `norm_bound` is the declared bound of all norms that matter. Without one the
-    scale stays that of the models, f bits, and the bound is 2^(31 - f) (2,048 at 20 bits). A larger one is paid for
-    with a truncation of all updates by a public power of two.
+    For rules that take inner products, `norm_bound` is the declared bound of all norms that matter.
+    Without one the scale stays that of the models, f bits, and the bound is 2^(31 - f) (2,048 at 20
+    bits). A larger one is paid for with a truncation of all updates by a public power of two.
 
     Raises:
         ConfigError: a bound that is not positive, or so large that no fractional bit would be left.
@@ -56,7 +60,9 @@ def shortened(update: F64, norm_bound: float | None, frac_bits: int) -> F64:
 def check_norm_bound(bound: float | None) -> None:
     """Raises ConfigError for a bound that `updates` cannot keep."""
     if bound is not None and not 0 < bound < 2.0 ** (NORM_BITS - 1):
-        raise ConfigError(f"a norm bound of {bound} is not in (0, 2^{NORM_BITS - 1}); scale the models down")
+        raise ConfigError(
+            f"a norm bound of {bound} is not in (0, 2^{NORM_BITS - 1}); scale the models down"
+        )
 
 
 def check_width(rule: object, bits: int) -> None:
@@ -66,7 +72,8 @@ def check_width(rule: object, bits: int) -> None:
 
 
 class NormBounded(Aggregation):
-    """A rule whose arithmetic needs norms below a bound: `norm_bound`, a field of the rule (see `updates`)."""
+    """A rule whose arithmetic needs norms below a bound: `norm_bound`, a field of the rule (see
+    `updates`)."""
 
     norm_bound: float | None
 
@@ -87,8 +94,11 @@ def gram(matrix: SharedTensor) -> SharedTensor:
     return SharedTensor(matrix.mpc, products, 2 * matrix.frac_bits)
 
 
-def mixture(weights: SharedTensor, matrix: SharedTensor, drop_bits: int | None = None) -> SharedTensor:
-    """sum_i weights_i matrix_i: one product of matrices, truncated by `drop_bits` (default: to the format)."""
+def mixture(
+    weights: SharedTensor, matrix: SharedTensor, drop_bits: int | None = None
+) -> SharedTensor:
+    """sum_i weights_i matrix_i: one product of matrices, truncated by `drop_bits` (default: to the
+    format)."""
     mpc, row = matrix.mpc, weights.reshape(1, weights.size)
     scale = row.frac_bits + matrix.frac_bits
     drop = max(0, scale - mpc.fixed.frac_bits) if drop_bits is None else drop_bits
@@ -104,7 +114,8 @@ def divided(total: SharedTensor, count: int) -> SharedTensor:
 
 
 def scaled(x: SharedTensor, factor: float, frac_bits: int) -> SharedTensor:
-    """x times a public factor, as a number of `frac_bits`: the factor is rounded to the bits that this adds. Local."""
+    """x times a public factor, as a number of `frac_bits`: the factor is rounded to the bits that
+    this adds. Local."""
     words = x * round(factor * 2.0 ** (frac_bits - x.frac_bits))
     return SharedTensor(x.mpc, words.data, frac_bits)
 

@@ -1,4 +1,5 @@
-"""The Trimmed-Mean variant of WW-FL (Algorithm 4): trims whole inputs, judged by a sample of the coordinates."""
+"""The Trimmed-Mean variant of WW-FL (Algorithm 4): trims whole inputs, judged by a sample of the
+coordinates."""
 
 from __future__ import annotations
 
@@ -6,23 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wwfl.data.sampling import distinct
 from wwfl_core.errors import ConfigError, Misuse
-from wwfl_core.ops import ranks, top_k_mask
-from wwfl_core.tensor import SharedTensor, stack_tensors
+from wwfl_core.tensors.ops import ranks, top_k_mask
+from wwfl_core.tensors.tensor import SharedTensor, stack_tensors
 
-from ..sampling import distinct
 from .rules import Aggregation, Inputs
 from .updates import SHARE_BITS, check_width, divided, mixture, scaled, updates
 
 
 @dataclass(frozen=True)
 class TrimmedMeanVariant(Aggregation):
-    """Averages all inputs but the 2 `trim` that are most often among the `trim` lowest or highest of a coordinate.
+    """Averages all inputs but the 2 `trim` that are most often among the `trim` lowest or highest
+    of a coordinate.
 
-    Counted over `beta` coordinates that the coin draws after all inputs are fixed. Ties go to the smaller index, in the
-    order of values (lower) and in the counts (removed). Who is removed stays secret; `reveal_outliers` opens it to the
-    servers, which makes the last step local but for one truncation. `bits` as in `TrimmedMean`, for updates.
-    """
+    Counted over `beta` coordinates that the coin draws after all inputs are fixed. Ties go to the
+    smaller index, in the order of values (lower) and in the counts (removed). Who is removed stays
+    secret; `reveal_outliers` opens it to the servers, which makes the last step local but for one
+    truncation. `bits` as in `TrimmedMean`, for updates."""
 
     trim: int = 2
     beta: int = 100
@@ -35,7 +37,10 @@ class TrimmedMeanVariant(Aggregation):
 
     def check(self, inputs: int) -> None:
         if self.trim < 0 or self.beta < 1 or inputs <= 2 * self.trim:
-            raise ConfigError(f"{self!r} needs beta >= 1, trim >= 0 and more than {2 * self.trim} models, got {inputs}")
+            raise ConfigError(
+                f"{self!r} needs beta >= 1, trim >= 0 and more than {2 * self.trim} models, got "
+                f"{inputs}"
+            )
         check_width(self, self.bits)
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
@@ -46,7 +51,9 @@ class TrimmedMeanVariant(Aggregation):
         if not self.reveal_outliers:
             return inputs.current + mixture(scaled(1 - outlier, 1.0 / count, SHARE_BITS), gaps)
         opened = outlier.mpc.reveal(outlier, "inputs that the trimmed-mean variant removes")
-        out = np.zeros(n) if opened is None else np.rint(opened)  # None: this party holds no shares to add up
+        out = (
+            np.zeros(n) if opened is None else np.rint(opened)
+        )  # None: this party holds no shares to add up
         return inputs.current + divided(gaps[np.flatnonzero(out == 0)[:count]].sum(0), count)
 
     def outliers(self, gaps: SharedTensor, coin: bytes | None) -> SharedTensor:
@@ -56,7 +63,9 @@ class TrimmedMeanVariant(Aggregation):
         n, d = gaps.shape
         sample = distinct(coin, d, min(self.beta, d), "trimmed-mean variant")
         order = ranks(gaps[:, sample], bits=self.bits)
-        below = stack_tensors([order - self.trim, order - (n - self.trim)]).negative(n.bit_length() + 1)
+        below = stack_tensors([order - self.trim, order - (n - self.trim)]).negative(
+            n.bit_length() + 1
+        )
         middle = below[0] ^ below[1]  # not among the lowest, and below the highest
         counts = (~middle).to_integers().sum(1)  # TM-List
         return top_k_mask(counts, 2 * self.trim, bits=len(sample).bit_length() + 1)  # TopK-Hitter

@@ -1,4 +1,5 @@
-"""What malicious clients can do: poison the data that they share, or (in plain federated learning) their models."""
+"""What malicious clients can do: poison the data that they share, or (in plain federated learning)
+their models."""
 
 from .api import Changed, DataAttack, Held, ModelAttack, success_rate
 from .placement import Placement, place

@@ -1,4 +1,5 @@
-"""What an attack is: on data, which every client can mount, or on models, which only clients who train can."""
+"""What an attack is: on data, which every client can mount, or on models, which only clients who
+train can."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from wwfl.data.dataset import Dataset
 from wwfl_core.errors import Misuse
-from wwfl_core.prg import chacha20, derive_key
+from wwfl_core.randomness.prg import chacha20, derive_key
 
 MAX_SEED = 1 << 63
 ALL_WORDS = 2.0**64
@@ -21,9 +22,9 @@ ALL_WORDS = 2.0**64
 class Held:
     """What the malicious clients hold.
 
-    data: the whole clean training set. ids: int64 [k], the samples that some malicious client holds, each once,
-    ascending. pool: int64 [m], the same client after client, as often as they are held.
-    """
+    data: the whole clean training set. ids: int64 [k], the samples that some malicious client
+    holds, each once, ascending. pool: int64 [m], the same client after client, as often as they are
+    held."""
 
     data: Dataset
     ids: np.ndarray
@@ -32,7 +33,8 @@ class Held:
 
 @dataclass(frozen=True, eq=False)
 class Changed:
-    """What becomes of `Held.ids`: labels int64 [k], and images float32 [k, c, h, w], or None if they stay."""
+    """What becomes of `Held.ids`: labels int64 [k], and images float32 [k, c, h, w], or None if
+    they stay."""
 
     labels: np.ndarray
     images: np.ndarray | None = None
@@ -41,9 +43,8 @@ class Changed:
 class DataAttack(ABC):
     """Changes the samples that malicious clients hold, once, before the first round.
 
-    The change of a sample depends on the sample and the seed, not on who holds it: a sample has one poisoned version
-    everywhere. (The seed is public: this is the randomness of an experiment.)
-    """
+    The change of a sample depends on the sample and the seed, not on who holds it: a sample has one
+    poisoned version everywhere. (The seed is public: this is the randomness of an experiment.)"""
 
     name: ClassVar[str]
 
@@ -52,32 +53,38 @@ class DataAttack(ABC):
         """The poisoned version of every sample in `held.ids`."""
 
     def goal(self, test: Dataset) -> Dataset | None:
-        """The test samples that the attacker cares for, with the labels that it wants: accuracy on them is the attack's
-        success rate. None for an attack that only wants to lower the accuracy."""
+        """The test samples that the attacker cares for, with the labels that it wants: accuracy on
+        them is the attack's success rate. None for an attack that only wants to lower the
+        accuracy."""
         return None
 
 
 class ModelAttack(ABC):
     """Replaces the models that malicious clients of plain federated learning submit.
 
-    In WW-FL a client submits data and never a model, so that nothing of this kind can be mounted there. `needs` is how
-    many honest models it must know; in a round with fewer malicious clients they submit what they trained.
-    """
+    In WW-FL a client submits data and never a model, so that nothing of this kind can be mounted
+    there. `needs` is how many honest models it must know; in a round with fewer malicious clients
+    they submit what they trained."""
 
     name: ClassVar[str]
     needs: ClassVar[int] = 1
 
     @abstractmethod
-    def craft(self, honest: Sequence[np.ndarray], current: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    def craft(
+        self, honest: Sequence[np.ndarray], current: np.ndarray, rng: np.random.Generator
+    ) -> list[np.ndarray]:
         """One flat model for each of `honest`, float64 [d].
 
-        honest: the flat models, float [d], that the malicious clients have trained as honest ones would; followed by
-            those of others, if they know them (then only the first vectors of the result are submitted). current: the
-            model before the round. rng: public, of the experiment.
+        honest: the flat models, float [d], that the malicious clients have trained as honest ones
+            would; followed by those of others, if they know them (then only the first vectors of
+            the result are submitted). current: the model before the round. rng: public, of the
+            experiment.
         """
 
 
-def success_rate(attack: DataAttack, test: Dataset, predict: Callable[[np.ndarray], np.ndarray]) -> float:
+def success_rate(
+    attack: DataAttack, test: Dataset, predict: Callable[[np.ndarray], np.ndarray]
+) -> float:
     """Fraction (0 to 1) of the attack's goal that a model fulfils.
 
     predict: images float32 [n, c, h, w] -> labels [n], for instance `Federation.predict`.
@@ -87,9 +94,14 @@ def success_rate(attack: DataAttack, test: Dataset, predict: Callable[[np.ndarra
     """
     goal = attack.goal(test)
     if goal is None:
-        raise Misuse(f"{attack.name} wants nothing in particular, so it has no success rate; compare accuracies")
+        raise Misuse(
+            f"{attack.name} wants nothing in particular, so it has no success rate; compare "
+            "accuracies"
+        )
     if not len(goal):
-        raise Misuse(f"{test.name} has no sample on which {attack.name} could succeed; use a larger test set")
+        raise Misuse(
+            f"{test.name} has no sample on which {attack.name} could succeed; use a larger test set"
+        )
     return float((np.asarray(predict(goal.images)) == goal.labels).mean())
 
 
@@ -101,6 +113,7 @@ def coin(seed: int, *context: str) -> bytes:
 
 
 def words(ids: np.ndarray, key: bytes) -> np.ndarray:
-    """A pseudorandom uint64 for every sample id: word `id` of the key's stream, whichever ids are asked for."""
+    """A pseudorandom uint64 for every sample id: word `id` of the key's stream, whichever ids are
+    asked for."""
     count = int(ids.max(initial=-1)) + 1
     return chacha20(key, b"\0" * 12, 8 * count).view("<u8")[ids]

@@ -1,4 +1,5 @@
-"""Dynamic label flipping: a surrogate model tells which label is the least likely (Shejwalkar et al., S&P'22)."""
+"""Dynamic label flipping: a surrogate model tells which label is the least likely (Shejwalkar et
+al., S&P'22)."""
 
 from __future__ import annotations
 
@@ -10,11 +11,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from wwfl.attacks.api import Changed, DataAttack, Held, coin
 from wwfl.data.dataset import Dataset
+from wwfl.data.sampling import batches
 from wwfl.nn.models import lenet5
-from wwfl.sampling import batches
 from wwfl_core.errors import ConfigError
+
+from .api import Changed, DataAttack, Held, coin
 
 INFERENCE_BATCH = 500
 
@@ -23,11 +25,11 @@ INFERENCE_BATCH = 500
 class DynamicLabelFlip(DataAttack):
     """Every label becomes the one that a surrogate finds least likely.
 
-    The surrogate is trained on the clean data of all malicious clients together, a sample as often as it is held, with
-    the paper's parameters (Table 9) by default.
+    The surrogate is trained on the clean data of all malicious clients together, a sample as often
+    as it is held, with the paper's parameters (Table 9) by default.
 
-    model: makes a fresh model from a seed; take the architecture that is under attack. device: where torch trains it.
-    """
+    model: makes a fresh model from a seed; take the architecture that is under attack. device:
+    where torch trains it."""
 
     model: Callable[[int], nn.Module] = lenet5
     epochs: int = 50
@@ -41,11 +43,14 @@ class DynamicLabelFlip(DataAttack):
     def corrupt(self, held: Held, seed: int) -> Changed:
         logits = self.logits(self.surrogate(held, seed), held.data.images[held.ids])
         if logits.shape[1] < held.data.classes:
-            raise ConfigError(f"dlf: the surrogate has {logits.shape[1]} outputs for {held.data.classes} classes")
+            raise ConfigError(
+                f"dlf: the surrogate has {logits.shape[1]} outputs for {held.data.classes} classes"
+            )
         return Changed(logits[:, : held.data.classes].argmin(1).astype(np.int64))
 
     def surrogate(self, held: Held, seed: int) -> nn.Module:
-        """The model that the attacker trains. The same seed gives the same model on the same machine and torch."""
+        """The model that the attacker trains. The same seed gives the same model on the same
+        machine and torch."""
         order = coin(seed, "dlf", "batches")
         fresh = int.from_bytes(coin(seed, "dlf", "model")[:7], "little")
         module = self.model(fresh).to(self.device)
@@ -68,7 +73,8 @@ class DynamicLabelFlip(DataAttack):
             self.logits(module.eval(), data.images[:1])
         except RuntimeError as error:
             raise ConfigError(
-                f"dlf: its surrogate does not take images {list(data.images.shape[1:])} of {data.name}; "
+                f"dlf: its surrogate does not take images {list(data.images.shape[1:])} of "
+                f"{data.name}; "
                 f"pass the model under attack, model=function of a seed ({error})"
             ) from error
 

@@ -1,4 +1,5 @@
-"""Label flipping without any knowledge of a model: random, targeted and static (WW-FL, section 5)."""
+"""Label flipping without any knowledge of a model: random, targeted and static (WW-FL, section
+5)."""
 
 from __future__ import annotations
 
@@ -7,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from wwfl.attacks.api import Changed, DataAttack, Held, coin, words
 from wwfl.data.dataset import Dataset
 from wwfl_core.errors import ConfigError
+
+from .api import Changed, DataAttack, Held, coin, words
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,9 @@ class TargetedLabelFlip(DataAttack):
         )
 
     def _check(self, data: Dataset) -> None:
-        if self.source == self.target or not all(0 <= label < data.classes for label in (self.source, self.target)):
+        if self.source == self.target or not all(
+            0 <= label < data.classes for label in (self.source, self.target)
+        ):
             raise ConfigError(
                 f"tlf needs two different labels in 0..{data.classes - 1} of {data.name}, "
                 f"got source={self.source}, target={self.target}"

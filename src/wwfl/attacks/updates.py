@@ -1,7 +1,8 @@
-"""Model poisoning, for plain federated learning: what malicious clients submit instead of the models they trained.
+"""Model poisoning, for plain federated learning: what malicious clients submit instead of the
+models they trained.
 
-With W the model before the round and g_i = W_i - W the honest updates that the malicious clients know.
-"""
+With W the model before the round and g_i = W_i - W the honest updates that the malicious clients
+know."""
 
 from __future__ import annotations
 
@@ -13,8 +14,9 @@ from typing import ClassVar, Literal, Self, get_args
 
 import numpy as np
 
-from wwfl.attacks.api import ModelAttack
 from wwfl_core.errors import ConfigError, Misuse
+
+from .api import ModelAttack
 
 Perturbation = Literal["std", "unit", "sign"]
 
@@ -26,30 +28,40 @@ class SignFlip(ModelAttack):
     scale: float = 1.0
     name: ClassVar[str] = "sign-flip"
 
-    def craft(self, honest: Sequence[np.ndarray], current: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    def craft(
+        self, honest: Sequence[np.ndarray], current: np.ndarray, rng: np.random.Generator
+    ) -> list[np.ndarray]:
         return list(current - self.scale * _updates(self, honest, current))
 
 
 @dataclass(frozen=True)
 class Scaling(ModelAttack):
-    """Each submits W + factor g_i: with factor = n it replaces a mean of n (Bagdasaryan et al., AISTATS'20)."""
+    """Each submits W + factor g_i: with factor = n it replaces a mean of n (Bagdasaryan et al.,
+    AISTATS'20)."""
 
     factor: float = 10.0
     name: ClassVar[str] = "scaling"
 
-    def craft(self, honest: Sequence[np.ndarray], current: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    def craft(
+        self, honest: Sequence[np.ndarray], current: np.ndarray, rng: np.random.Generator
+    ) -> list[np.ndarray]:
         return list(current + self.factor * _updates(self, honest, current))
 
 
 @dataclass(frozen=True)
 class GaussianNoise(ModelAttack):
-    """Each submits W plus fresh Gaussian noise, `sigma` its standard deviation (Blanchard et al., NIPS'17)."""
+    """Each submits W plus fresh Gaussian noise, `sigma` its standard deviation (Blanchard et al.,
+    NIPS'17)."""
 
     sigma: float = 1.0
     name: ClassVar[str] = "gaussian"
 
-    def craft(self, honest: Sequence[np.ndarray], current: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
-        return list(current + self.sigma * rng.standard_normal(_updates(self, honest, current).shape))
+    def craft(
+        self, honest: Sequence[np.ndarray], current: np.ndarray, rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        return list(
+            current + self.sigma * rng.standard_normal(_updates(self, honest, current).shape)
+        )
 
 
 class _Colluding(ModelAttack):
@@ -61,34 +73,41 @@ class _Colluding(ModelAttack):
     def update(self, known: np.ndarray) -> np.ndarray:
         """The update [d], from the known ones [n, d]."""
 
-    def craft(self, honest: Sequence[np.ndarray], current: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
+    def craft(
+        self, honest: Sequence[np.ndarray], current: np.ndarray, rng: np.random.Generator
+    ) -> list[np.ndarray]:
         known = _updates(self, honest, current)
         if len(known) < self.needs:
-            raise ConfigError(f"{self.name} needs to know at least {self.needs} honest models, got {len(known)}")
+            raise ConfigError(
+                f"{self.name} needs to know at least {self.needs} honest models, got {len(known)}"
+            )
         model = current + self.update(known)
         return [model.copy() for _ in honest]
 
 
 @dataclass(frozen=True)
 class ALittleIsEnough(_Colluding):
-    """LIE: mean - z std per coordinate, small enough to hide among the honest (Baruch et al., NeurIPS'19)."""
+    """LIE: mean - z std per coordinate, small enough to hide among the honest (Baruch et al.,
+    NeurIPS'19)."""
 
     z: float = 1.0
     name: ClassVar[str] = "lie"
 
     @classmethod
     def among(cls, clients: int, malicious: int) -> Self:
-        """With the z of the paper: as far out as so many honest values lie that they and the malicious ones are a
-        majority of `clients`.
+        """With the z of the paper: as far out as so many honest values lie that they and the
+        malicious ones are a majority of `clients`.
 
         Raises:
-            ConfigError: the malicious ones are a majority themselves, or too few to move away from the mean at all.
+            ConfigError: the malicious ones are a majority themselves, or too few to move away from
+            the mean at all.
         """
         supporters = clients // 2 + 1 - malicious
         honest = clients - malicious
         if not 0 < 2 * supporters < honest:
             raise ConfigError(
-                f"lie: {malicious} malicious of {clients} clients need {supporters} of {honest} honest ones on their "
+                f"lie: {malicious} malicious of {clients} clients need {supporters} of {honest} "
+                "honest ones on their "
                 "side; it must be more than none and fewer than half"
             )
         return cls(NormalDist().inv_cdf((honest - supporters) / honest))
@@ -99,7 +118,8 @@ class ALittleIsEnough(_Colluding):
 
 @dataclass(frozen=True)
 class InnerProduct(_Colluding):
-    """IPM: -epsilon mean, so that the aggregate points away from the true one (Xie et al., UAI'19)."""
+    """IPM: -epsilon mean, so that the aggregate points away from the true one (Xie et al.,
+    UAI'19)."""
 
     epsilon: float = 0.5
     name: ClassVar[str] = "ipm"
@@ -110,18 +130,22 @@ class InnerProduct(_Colluding):
 
 
 class _Bounded(_Colluding):
-    """mean + gamma p, with the largest gamma that keeps the update as close to the known ones as they are to each other
-    (Shejwalkar and Houmansadr, NDSS'21). Both bounds are quadratic in gamma, so it is solved for, not searched."""
+    """mean + gamma p, with the largest gamma that keeps the update as close to the known ones as
+    they are to each other (Shejwalkar and Houmansadr, NDSS'21). Both bounds are quadratic in gamma,
+    so it is solved for, not searched."""
 
     perturbation: Perturbation
 
     def __post_init__(self) -> None:
         if self.perturbation not in get_args(Perturbation):
-            raise ConfigError(f"{self.name}: perturbation must be std, unit or sign, got {self.perturbation!r}")
+            raise ConfigError(
+                f"{self.name}: perturbation must be std, unit or sign, got {self.perturbation!r}"
+            )
 
     @abstractmethod
     def gamma(self, from_mean: np.ndarray, squared: np.ndarray, p: np.ndarray) -> float:
-        """The largest gamma. from_mean: mean - g_i [n, d]; squared: the distances ‖g_i - g_j‖² [n, n]."""
+        """The largest gamma. from_mean: mean - g_i [n, d]; squared: the distances ‖g_i - g_j‖² [n,
+        n]."""
 
     def update(self, known: np.ndarray) -> np.ndarray:
         mean = known.mean(0)
@@ -135,8 +159,8 @@ class _Bounded(_Colluding):
 class MinMax(_Bounded):
     """No farther from any known update than the two farthest ones are from each other.
 
-    perturbation: "std" (minus the standard deviation), "unit" (minus the mean's direction), "sign" (minus its signs).
-    """
+    perturbation: "std" (minus the standard deviation), "unit" (minus the mean's direction), "sign"
+    (minus its signs)."""
 
     perturbation: Perturbation = "std"
     name: ClassVar[str] = "min-max"
@@ -149,7 +173,8 @@ class MinMax(_Bounded):
 
 @dataclass(frozen=True)
 class MinSum(_Bounded):
-    """Sum of squared distances to all known updates no larger than that of any known update. See `MinMax`."""
+    """Sum of squared distances to all known updates no larger than that of any known update. See
+    `MinMax`."""
 
     perturbation: Perturbation = "std"
     name: ClassVar[str] = "min-sum"
@@ -169,14 +194,20 @@ def _direction(kind: Perturbation, mean: np.ndarray, known: np.ndarray) -> np.nd
 
 
 def _squared_distances(known: np.ndarray) -> np.ndarray:
-    return np.array([((known - one) ** 2).sum(1) for one in known])  # n passes: [n, n, d] would not fit
+    return np.array(
+        [((known - one) ** 2).sum(1) for one in known]
+    )  # n passes: [n, n, d] would not fit
 
 
 def _updates(attack: ModelAttack, honest: Sequence[np.ndarray], current: np.ndarray) -> np.ndarray:
     """g_i, float64 [n, d]."""
     if not len(honest):
-        raise Misuse(f"{attack.name}: no honest model to start from; pass those of the malicious clients")
+        raise Misuse(
+            f"{attack.name}: no honest model to start from; pass those of the malicious clients"
+        )
     shapes = {np.shape(model) for model in (*honest, current)}
     if len(shapes) != 1 or len(np.shape(current)) != 1:
-        raise Misuse(f"{attack.name}: models must be flat and of one length, got shapes {sorted(shapes)}")
+        raise Misuse(
+            f"{attack.name}: models must be flat and of one length, got shapes {sorted(shapes)}"
+        )
     return np.asarray(honest, np.float64) - np.asarray(current, np.float64)

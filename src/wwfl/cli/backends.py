@@ -14,11 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wwfl_core.cluster import LocalCluster
-from wwfl_core.registry import Entry, backends, resolve
-from wwfl_core.sharing import SharingSemantics
-
-from ..measure import DEADLINE_S, OPERATIONS, cell, measure_at, set_up
+from wwfl.experiments.operation_costs import DEADLINE_S, OPERATIONS, cell, measure_at, set_up
+from wwfl_core.cluster.local import LocalCluster
+from wwfl_core.plugins import Entry, backends, resolve
+from wwfl_core.sharing.semantics import SharingSemantics
 
 SHOWN = {
     "share": "share (by a party)",
@@ -29,8 +28,8 @@ SHOWN = {
 
 
 def chosen(names: Sequence[str]) -> list[Entry]:
-    """The protocols of these names, registered or `package.module:Class` (the current folder included); without
-    names all that are registered.
+    """The protocols of these names, registered or `package.module:Class` (the current folder
+    included); without names all that are registered.
 
     Raises:
         ConfigError: when there is no such protocol, or one that is not registered cannot be loaded.
@@ -52,8 +51,11 @@ def chosen(names: Sequence[str]) -> list[Entry]:
     return list(found.values())
 
 
-def list_backends(*, json_path: str | None, console: Console, protocols: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Prints and returns one row per protocol (of `chosen`); one that does not work has `error` set."""
+def list_backends(
+    *, json_path: str | None, console: Console, protocols: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Prints and returns one row per protocol (of `chosen`); one that does not work has `error`
+    set."""
     rows: list[dict[str, Any]] = []
     with Console(stderr=True).status("measuring") as status:
         for entry in chosen(protocols):
@@ -62,25 +64,34 @@ def list_backends(*, json_path: str | None, console: Console, protocols: Sequenc
     working = [row for row in rows if row["error"] is None]
     console.print(_what(working))
     console.print(_costs(working))
-    console.print("bits per number, all links: offline / online / rounds, measured; products with exact truncation")
+    console.print(
+        "bits per number, all links: offline / online / rounds, measured; products with exact "
+        "truncation"
+    )
     console.print("set-up: bytes that a fresh cluster sends once, all links")
     for row in working:
         reasons: dict[str, list[str]] = {}
         for check, why in row["known_defects"].items():
             reasons.setdefault(why, []).append(check)
         for why, checks in reasons.items():
-            console.print(f"{row['name']}, known defect ({', '.join(checks)}): {why}", markup=False, highlight=False)
+            console.print(
+                f"{row['name']}, known defect ({', '.join(checks)}): {why}",
+                markup=False,
+                highlight=False,
+            )
     for row in rows:
         if row["error"] is not None:
             console.print(
-                f"[yellow]{escape(row['name'])} ({row['from']}) does not work:[/yellow] {escape(row['error'])}"
+                f"[yellow]{escape(row['name'])} ({row['from']}) does not work:[/yellow] "
+                f"{escape(row['error'])}"
             )
     write_json(rows, json_path)
     return rows
 
 
 def describe(entry: Entry) -> dict[str, Any]:
-    """One protocol as plain data. Never raises: whatever goes wrong in a plug-in becomes its `error`."""
+    """One protocol as plain data. Never raises: whatever goes wrong in a plug-in becomes its
+    `error`."""
     row: dict[str, Any] = {"name": entry.name, "from": entry.distribution, "error": entry.error}
     if entry.factory is None:
         return row
@@ -114,18 +125,36 @@ def describe(entry: Entry) -> dict[str, Any]:
 
 def security(sharing: SharingSemantics) -> str:
     """The security model in words."""
-    return str(sharing.security) if sharing.security.corruptions else "none: a single party sees everything"
+    return (
+        str(sharing.security)
+        if sharing.security.corruptions
+        else "none: a single party sees everything"
+    )
 
 
 def _what(rows: list[dict[str, Any]]) -> Table:
     table = Table(title="protocols", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for column in ("name", "from", "parties", "who holds which component", "numbers; bits", "security"):
+    for column in (
+        "name",
+        "from",
+        "parties",
+        "who holds which component",
+        "numbers; bits",
+        "security",
+    ):
         table.add_column(column)
     for row in rows:
         helpers = "".join(f", helper {p}" for p in row["helpers"])
         words = row["security"].replace("security ", "").replace("corrupt party", "corrupt")
         domains = "; ".join(dict.fromkeys(row["domains"])).replace(", packed", "")
-        cells = (row["name"], row["from"], f"{row['parties']}{helpers}", _components(row), domains, words)
+        cells = (
+            row["name"],
+            row["from"],
+            f"{row['parties']}{helpers}",
+            _components(row),
+            domains,
+            words,
+        )
         table.add_row(*map(escape, cells))
     return table
 

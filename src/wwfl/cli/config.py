@@ -6,9 +6,9 @@ import json
 import sys
 from collections.abc import Sequence
 
-from .. import build
-from ..config import Config, load, to_toml
-from ..config import example as example_text
+from wwfl.experiments import from_config as build
+from wwfl.experiments.config import Config, load, to_toml
+from wwfl.experiments.config import example as example_text
 
 
 def show(*, example: bool, schema: bool, check: str | None, overrides: Sequence[str]) -> bool:

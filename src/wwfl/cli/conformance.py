@@ -1,4 +1,5 @@
-"""`wwfl conformance`: one protocol, judged by the conformance kit; and the page that shows the built-in ones.
+"""`wwfl conformance`: one protocol, judged by the conformance kit; and the page that shows the
+built-in ones.
 
 The page is made by `python -m wwfl.cli.conformance docs/conformance.md`.
 """
@@ -13,8 +14,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from wwfl_core.registry import Factory, backends, resolve
-from wwfl_core.sharing import Security
+from wwfl_core.plugins import Factory, backends, resolve
+from wwfl_core.sharing.semantics import Security
 from wwfl_core.testing import Check, Report, Verdict, check_backend
 
 from .backends import write_json
@@ -25,7 +26,8 @@ COMMAND = "python -m wwfl.cli.conformance docs/conformance.md"
 def judge(what: str, *, thorough: bool, only: str, json_path: str | None, console: Console) -> bool:
     """Runs all checks on a registered protocol or `package.module:Class`; whether none failed.
 
-    Modules are also found in the current folder, so that a protocol need not be installed to be judged.
+    Modules are also found in the current folder, so that a protocol need not be installed to be
+    judged.
 
     Raises:
         ConfigError: there is no such protocol.
@@ -34,7 +36,7 @@ def judge(what: str, *, thorough: bool, only: str, json_path: str | None, consol
     if ":" in what and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     factory = resolve(what)
-    from ..testing import conformance  # here: it brings torch
+    from wwfl.testing import conformance  # here: it brings torch
 
     def say(line: str) -> None:
         console.print(escape(line), highlight=False, soft_wrap=True)
@@ -63,20 +65,24 @@ defects.
 
 def built_in() -> dict[str, Factory]:
     """The protocols of this package by name, without those that another runtime executes."""
-    found = {name: entry.factory for name, entry in backends().items() if entry.built_in and entry.factory is not None}
+    found = {
+        name: entry.factory
+        for name, entry in backends().items()
+        if entry.built_in and entry.factory is not None
+    }
     return {name: factory for name, factory in found.items() if not getattr(factory, "runtime", "")}
 
 
 def every_check(factory: Factory, others: Mapping[str, Factory]) -> list[Check]:
     """The kit's checks, then conversion and training."""
-    from ..testing import providers
+    from wwfl.testing import providers
 
     return list(check_backend(factory, extra=providers(others)))
 
 
 def page(path: str, console: Console) -> bool:
     """Judges all built-in protocols and writes the page; whether none failed."""
-    from ..testing import conformance
+    from wwfl.testing import conformance
 
     protocols = built_in()
     reports: list[Report] = []
@@ -86,21 +92,29 @@ def page(path: str, console: Console) -> bool:
         for failure in reports[-1].failures:
             console.print(escape(str(failure)), highlight=False, soft_wrap=True)
     checks = every_check(next(iter(protocols.values())), protocols)
-    Path(path).write_text(markdown(reports, [protocols[r.protocol]().sharing.security for r in reports], checks))
+    Path(path).write_text(
+        markdown(reports, [protocols[r.protocol]().sharing.security for r in reports], checks)
+    )
     return all(report.ok for report in reports)
 
 
-def markdown(reports: Sequence[Report], securities: Sequence[Security], checks: Sequence[Check]) -> str:
+def markdown(
+    reports: Sequence[Report], securities: Sequence[Security], checks: Sequence[Check]
+) -> str:
     """The page: deterministic, without times."""
     groups = list(dict.fromkeys(group_of(check.name) for check in checks))
     head = ["protocol", "security", *groups]
     lines = ["| " + " | ".join(head) + " |", "| --- | --- |" + " ---: |" * len(groups)]
     for report, security in zip(reports, securities, strict=True):
-        cells = [cell([v for v in report.verdicts if group_of(v.name) == group]) for group in groups]
+        cells = [
+            cell([v for v in report.verdicts if group_of(v.name) == group]) for group in groups
+        ]
         lines.append(f"| {report.protocol} | {_words(security)} | " + " | ".join(cells) + " |")
     badges = [f"    {badge(report)}" for report in reports]
     silent = [line for report in reports for line in reasons(report)]
-    known = [f"- {report.protocol}, `{v.name}`: {v.known}" for report in reports for v in report.known]
+    known = [
+        f"- {report.protocol}, `{v.name}`: {v.known}" for report in reports for v in report.known
+    ]
     claims = [f"- `{check.name}`: {' '.join(check.claim.split())}" for check in checks]
     parts = [
         INTRODUCTION,
@@ -131,7 +145,10 @@ def badge(report: Report) -> str:
     promised = passed + len(report.failures) + len(report.known)
     silent = len(report.verdicts) - promised
     known = f" | {len(report.known)} known defects" if report.known else ""
-    return f"[ wwfl {report.protocol} | {verdict} | {passed} of {promised} checks{known} | {silent} not promised ]"
+    return (
+        f"[ wwfl {report.protocol} | {verdict} | {passed} of {promised} checks{known} | {silent} "
+        "not promised ]"
+    )
 
 
 def reasons(report: Report) -> list[str]:
@@ -140,7 +157,9 @@ def reasons(report: Report) -> list[str]:
     for verdict in report.verdicts:
         if verdict.passed is None:
             found.setdefault(verdict.detail, []).append(f"`{verdict.name}`")
-    return [f"- {report.protocol}: {reason} ({', '.join(names)})" for reason, names in found.items()]
+    return [
+        f"- {report.protocol}: {reason} ({', '.join(names)})" for reason, names in found.items()
+    ]
 
 
 def _words(security: Security) -> str:

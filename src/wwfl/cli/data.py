@@ -5,7 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.markup import escape
 
-from ..data.describe import folder as describe_folder
+from wwfl.data.describe import folder as describe_folder
+
 from .backends import write_json
 
 

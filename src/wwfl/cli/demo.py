@@ -1,4 +1,5 @@
-"""`wwfl demo`: clusters with different protocols train a model together on real digits; nobody ever sees it."""
+"""`wwfl demo`: clusters with different protocols train a model together on real digits; nobody ever
+sees it."""
 
 from __future__ import annotations
 
@@ -13,16 +14,16 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from wwfl_core.backend import MPCBackend
-from wwfl_core.cluster import LocalCluster
-from wwfl_core.cost import Cost, Phase
+from wwfl.data.datasets import Dataset
+from wwfl.federation.accounting import tally
+from wwfl.federation.federation import Cluster, Federation
+from wwfl.federation.guarantees import downgrades, refusal
+from wwfl.federation.torch_reference import run as run_plaintext
+from wwfl_core.channel.cost import Cost, Phase
+from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.errors import ConfigError
+from wwfl_core.protocol.backend import MPCBackend
 
-from ..accounting import tally
-from ..data.datasets import Dataset
-from ..downgrade import downgrades, refusal
-from ..federation import Cluster, Federation
-from ..plaintext import run as run_plaintext
 from .progress import Bars
 from .scenario import Scenario, protocol, scenario
 
@@ -44,8 +45,8 @@ def demo(
     """Runs the demo and returns all its figures.
 
     Raises:
-        ConfigError: an option with a bad value, an unknown protocol or model, or protocols among which the model would
-            lose protection, without `allow_weaker`.
+        ConfigError: an option with a bad value, an unknown protocol or model, or protocols among
+            which the model would lose protection, without `allow_weaker`.
     """
     if rounds < 1:
         raise ConfigError(f"--rounds must be at least 1, got {rounds}")
@@ -75,15 +76,25 @@ def demo(
             what.model(seed), train, test, [r.batches for r in federation.history], schedule.sgd.lr
         )
         results = figures(federation, accuracies, plaintext, wall_s, setup_s, rounds)
-        results |= {"processes": processes, "servers": servers, "clusters": list(clusters), "model": model}
+        results |= {
+            "processes": processes,
+            "servers": servers,
+            "clusters": list(clusters),
+            "model": model,
+        }
         results["guarantee"] = str(federation.guarantee)
         if reveal:
             final = federation.reveal("the final model, because --reveal was given")
-            results["revealed"] = {n: p.detach().numpy().ravel().tolist() for n, p in final.named_parameters()}
+            results["revealed"] = {
+                n: p.detach().numpy().ravel().tolist() for n, p in final.named_parameters()
+            }
     _accuracy_table(console, accuracies, plaintext)
     _cost_table(console, results)
     _ledger(console, results)
-    console.print(f"the model is protected against: {results['guarantee']} (the weakest cluster that it passed)")
+    console.print(
+        f"the model is protected against: {results['guarantee']} (the weakest cluster that it "
+        "passed)"
+    )
     console.print(f"wall time {wall_s:.1f} s, of which {setup_s:.1f} s to start the servers")
     if json_path is not None:
         text = json.dumps(results, indent=1)
@@ -94,8 +105,11 @@ def demo(
     return results
 
 
-def _protocols(servers: str, clusters: Sequence[str], allow_weaker: bool) -> tuple[MPCBackend, list[Cluster]]:
-    """The global servers' protocol and the clusters; refuses a federation in which the model loses protection."""
+def _protocols(
+    servers: str, clusters: Sequence[str], allow_weaker: bool
+) -> tuple[MPCBackend, list[Cluster]]:
+    """The global servers' protocol and the clusters; refuses a federation in which the model loses
+    protection."""
     top = protocol(servers, "--servers")
     members = [Cluster(protocol(name, "--clusters")) for name in clusters]
     lost = downgrades(
@@ -103,7 +117,9 @@ def _protocols(servers: str, clusters: Sequence[str], allow_weaker: bool) -> tup
         [(f"{m.protocol.name}-{i}", m.protocol.sharing.security) for i, m in enumerate(members, 1)],
     )
     if lost and not allow_weaker:
-        raise ConfigError(refusal(lost, "add --allow-weaker (the output tells what protection is left)"))
+        raise ConfigError(
+            refusal(lost, "add --allow-weaker (the output tells what protection is left)")
+        )
     return top, members
 
 
@@ -121,24 +137,34 @@ def _announce(
     schedule = what.schedule
     where = "its own process, connected by TLS" if processes else "a thread of this process"
     names = ", ".join(f"{m.protocol.name} ({m.protocol.sharing.security})" for m in members)
-    console.print("[bold]WW-FL: clusters that run different MPC protocols train one model together[/bold]")
+    console.print(
+        "[bold]WW-FL: clusters that run different MPC protocols train one model together[/bold]"
+    )
     console.print(f"data      {train.describe()}\n          {test.describe()}")
     console.print(
-        f"clusters  {names}\nglobal    {top.name} ({top.sharing.security}), FedAvg on shares; every server is {where}"
+        f"clusters  {names}\nglobal    {top.name} ({top.sharing.security}), FedAvg on shares; "
+        f"every server is {where}"
     )
     console.print(
-        f"round     {schedule.clients_per_round} of {members[0].clients} clients, {schedule.samples_per_client} digits "
-        f"per cluster, {schedule.epochs} epochs, batch {schedule.batch}, rate {schedule.sgd.lr}; {rounds} rounds "
+        f"round     {schedule.clients_per_round} of {members[0].clients} clients, "
+        f"{schedule.samples_per_client} digits "
+        f"per cluster, {schedule.epochs} epochs, batch {schedule.batch}, rate {schedule.sgd.lr}; "
+        f"{rounds} rounds "
         f"of {what.title}"
     )
     console.print(
-        f"[yellow]keys are derived from the public seed {seed}, so that this demo is reproducible; real runs draw "
+        f"[yellow]keys are derived from the public seed {seed}, so that this demo is "
+        "reproducible; real runs draw "
         "fresh keys (Federation without insecure_seed)[/yellow]"
     )
-    console.print("nobody opens a model: after each round only the number of hits on the test set is opened\n")
+    console.print(
+        "nobody opens a model: after each round only the number of hits on the test set is opened\n"
+    )
 
 
-def _fit(federation: Federation, train: Dataset, test: Dataset, rounds: int, console: Console) -> None:
+def _fit(
+    federation: Federation, train: Dataset, test: Dataset, rounds: int, console: Console
+) -> None:
     with Bars(console, rounds) as bars:
         for number in range(1, rounds + 1):
             begun = time.monotonic()
@@ -146,7 +172,10 @@ def _fit(federation: Federation, train: Dataset, test: Dataset, rounds: int, con
             record = federation.history[-1]
             bars.finished(number)
             took = time.monotonic() - begun
-            console.print(f"round {number:>2}: {record.accuracy:.2%} of {len(test)} test digits right ({took:.1f} s)")
+            console.print(
+                f"round {number:>2}: {record.accuracy:.2%} of {len(test)} test digits right "
+                f"({took:.1f} s)"
+            )
 
 
 def figures(
@@ -170,9 +199,16 @@ def figures(
         "plaintext_accuracy": plaintext,
         "wall_s": wall_s,
         "setup_s": setup_s,
-        "bytes_sent": {name: {p.value: cost.bytes_sent(phase=p) for p in Phase} for name, cost in costs.items()},
-        "rounds": {name: {p.value: cost.rounds.get(p, 0) for p in Phase} for name, cost in costs.items()},
-        "modelled_s": {name: {p.value: cost.modelled_s.get(p, 0.0) for p in Phase} for name, cost in costs.items()},
+        "bytes_sent": {
+            name: {p.value: cost.bytes_sent(phase=p) for p in Phase} for name, cost in costs.items()
+        },
+        "rounds": {
+            name: {p.value: cost.rounds.get(p, 0) for p in Phase} for name, cost in costs.items()
+        },
+        "modelled_s": {
+            name: {p.value: cost.modelled_s.get(p, 0.0) for p in Phase}
+            for name, cost in costs.items()
+        },
         "stages": tally(federation)["stages"],
         "per_party": {c.name: _per_party(c, c.cost) for c in everyone},
         "security": {c.name: str(c.sharing.security) for c in everyone},
@@ -183,7 +219,8 @@ def figures(
 def _per_party(cluster: LocalCluster, cost: Cost) -> dict[str, dict[str, int]]:
     senders = {**{a: a for a in cluster.addresses}, "client": "client"}
     return {
-        name: {p.value: cost.bytes_sent(phase=p, sender=address) for p in Phase} for name, address in senders.items()
+        name: {p.value: cost.bytes_sent(phase=p, sender=address) for p in Phase}
+        for name, address in senders.items()
     }
 
 
@@ -200,7 +237,16 @@ def _accuracy_table(console: Console, ours: list[float], plaintext: list[float])
 def _cost_table(console: Console, results: dict[str, Any]) -> None:
     title = "payload sent by all parties, time on the modelled network, time it took here"
     table = Table(title=title, box=SIMPLE, padding=0)  # 80 columns are few
-    for column in ("where", "stage", "offline MB", "online MB", "rounds", "offline s", "online s", "took s"):
+    for column in (
+        "where",
+        "stage",
+        "offline MB",
+        "online MB",
+        "rounds",
+        "offline s",
+        "online s",
+        "took s",
+    ):
         left = column in ("where", "stage")
         table.add_column(column, justify="left" if left else "right", no_wrap=left)
     for row in results["stages"]:
@@ -216,7 +262,8 @@ def _cost_table(console: Console, results: dict[str, Any]) -> None:
         )
     console.print(table)
     console.print(
-        "rounds are online; clusters 1 Gbps / 20 ms, global servers 100 Mbps / 100 ms, no compute time; took: what "
+        "rounds are online; clusters 1 Gbps / 20 ms, global servers 100 Mbps / 100 ms, no compute "
+        "time; took: what "
         "it took on this machine, where the clusters train at the same time"
     )
     parties = Table(title="MB sent per party (offline + online)", box=SIMPLE)
@@ -225,7 +272,9 @@ def _cost_table(console: Console, results: dict[str, Any]) -> None:
         parties.add_column(column, justify="left" if column == "cluster" else "right")
     for name, senders in results["per_party"].items():
         *servers, client = [sum(phases.values()) / 1e6 for phases in senders.values()]
-        parties.add_row(name, *[f"{mb:.1f}" for mb in servers], *[""] * (most - len(servers)), f"{client:.1f}")
+        parties.add_row(
+            name, *[f"{mb:.1f}" for mb in servers], *[""] * (most - len(servers)), f"{client:.1f}"
+        )
     console.print(parties)
 
 
@@ -236,7 +285,8 @@ def _ledger(console: Console, results: dict[str, Any]) -> None:
             console.print(f"  {name}: {reason}: {values} value{'s' if values != 1 else ''}")
         if len(reasons) > 3:
             console.print(
-                f"  {name}: ... and {len(reasons) - 3} more like these, {sum(reasons.values())} values in all"
+                f"  {name}: ... and {len(reasons) - 3} more like these, {sum(reasons.values())} "
+                "values in all"
             )
     if not results["opened"]:
         console.print("  nothing")

@@ -49,11 +49,11 @@ def matrix(
     protocols: Sequence[str] = (),
     long: bool = False,
 ) -> list[Row]:
-    """Prints and returns one row per ordered pair of protocols that work; those that do not are named and left out.
+    """Prints and returns one row per ordered pair of protocols that work; those that do not are
+    named and left out.
 
-    `protocols` are registered names or `package.module:Class`; by default all that are registered, and with
-    `markdown_path`, where their table is written, all built-in ones.
-    """
+    `protocols` are registered names or `package.module:Class`; by default all that are registered,
+    and with `markdown_path`, where their table is written, all built-in ones."""
     entries = [e for e in chosen(protocols) if protocols or markdown_path is None or e.built_in]
     with Console(stderr=True).status("converting") as status:
         rows, problems = measure_pairs(entries, status.update)
@@ -64,7 +64,10 @@ def matrix(
         console.print(f"[yellow]{escape(name)} does not work:[/yellow] {escape(problem)}")
     for row in rows:
         if row["error"] is not None:
-            console.print(f"[red]{escape(row['source'])} -> {escape(row['target'])}:[/red] {escape(row['error'])}")
+            console.print(
+                f"[red]{escape(row['source'])} -> {escape(row['target'])}:[/red] "
+                f"{escape(row['error'])}"
+            )
     write_json(rows, json_path)
     if markdown_path is not None:
         Path(markdown_path).write_text(f"{INTRODUCTION}\n{markdown(rows)}")
@@ -89,7 +92,10 @@ def _pivots(rows: list[Row], console: Console) -> list[Table]:
 
 def _pivot(rows: list[Row], targets: list[str]) -> Table:
     table = Table(
-        title="bytes per number / rounds, from (down) to (across)", box=SIMPLE_HEAD, padding=0, pad_edge=False
+        title="bytes per number / rounds, from (down) to (across)",
+        box=SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
     )
     table.add_column("")
     for target in targets:
@@ -107,7 +113,9 @@ def _short(row: Row) -> str:
 
 
 def _list(rows: list[Row]) -> Table:
-    table = Table(title="conversion of shares between protocols", box=SIMPLE_HEAD, padding=0, pad_edge=False)
+    table = Table(
+        title="conversion of shares between protocols", box=SIMPLE_HEAD, padding=0, pad_edge=False
+    )
     table.add_column("pair")
     table.add_column("bytes", justify="right")
     table.add_column("rds", justify="right")
@@ -120,13 +128,20 @@ def _list(rows: list[Row]) -> Table:
         if row["bytes"] is None:
             table.add_row(pair, "[red]fails[/red]", *[""] * 6)
             continue
-        figures = [f"{row['bytes']:,}", str(row["rounds"]), brief(row["guarantee"]), row["path"], row["value"]]
+        figures = [
+            f"{row['bytes']:,}",
+            str(row["rounds"]),
+            brief(row["guarantee"]),
+            row["path"],
+            row["value"],
+        ]
         table.add_row(pair, *figures, _shared_bytes(row), row["shared_path"])
     return table
 
 
 def brief(guarantee: str) -> str:
-    """A guarantee in a few letters: M or S and how many may be corrupt, + for caveats; - for none."""
+    """A guarantee in a few letters: M or S and how many may be corrupt, + for caveats; - for
+    none."""
     words, *caveats = guarantee.split("; ")
     if words == "none":
         return "-"
@@ -142,9 +157,18 @@ def _legend(rows: list[Row], *, long: bool) -> str:
     if changes:
         lines.append(f"* the modulus changes: {', '.join(changes)}")
     if long:
-        meaning = {brief(row["guarantee"]): row["guarantee"] for row in rows if row["guarantee"] is not None}
-        lines.append("sec: guarantee of the result; " + "; ".join(f"{k} = {v}" for k, v in sorted(meaning.items())))
-        lines.append("same hosts: the i-th servers of both clusters have one host; bytes between hosts")
+        meaning = {
+            brief(row["guarantee"]): row["guarantee"]
+            for row in rows
+            if row["guarantee"] is not None
+        }
+        lines.append(
+            "sec: guarantee of the result; "
+            + "; ".join(f"{k} = {v}" for k, v in sorted(meaning.items()))
+        )
+        lines.append(
+            "same hosts: the i-th servers of both clusters have one host; bytes between hosts"
+        )
     else:
         lines.append("--long lists guarantees, paths and exact bytes")
     return escape("\n".join(lines))
@@ -160,7 +184,14 @@ def _shared_bytes(row: Row) -> str:
 def _cells(row: Row) -> list[str]:
     if row["bytes"] is None:
         return [row["source"], row["target"], *[""] * (len(COLUMNS) - 2)]
-    figures = [f"{row['bytes']:,}", str(row["rounds"]), row["guarantee"], row["path"], row["domain"], row["value"]]
+    figures = [
+        f"{row['bytes']:,}",
+        str(row["rounds"]),
+        row["guarantee"],
+        row["path"],
+        row["domain"],
+        row["value"],
+    ]
     return [row["source"], row["target"], *figures, _shared_bytes(row), row["shared_path"]]
 
 

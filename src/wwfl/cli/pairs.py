@@ -1,4 +1,5 @@
-"""Conversion between every ordered pair of protocols: measured, and every value compared exactly."""
+"""Conversion between every ordered pair of protocols: measured, and every value compared
+exactly."""
 
 from __future__ import annotations
 
@@ -10,14 +11,14 @@ from typing import Any, Self
 import numpy as np
 
 from reshare import reshare_with_report
-from wwfl_core.arrays import F64
-from wwfl_core.backend import MPCBackend
-from wwfl_core.bitformat import Bools
-from wwfl_core.cluster import LocalCluster
+from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.errors import InsecureNotAllowed
-from wwfl_core.fixedpoint import HEADROOM_BITS
-from wwfl_core.registry import Entry, Factory
-from wwfl_core.tensor import SharedBits
+from wwfl_core.numbers.arrays import F64
+from wwfl_core.numbers.fixed_point import HEADROOM_BITS
+from wwfl_core.plugins import Entry, Factory
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol.bit_format import Bools
+from wwfl_core.tensors.tensor import SharedBits
 
 ELEMENTS = 1000
 DEADLINE_S = 120.0  # engines that are child processes first start
@@ -29,11 +30,11 @@ Say = Callable[[str], None]
 
 
 class Pool:
-    """Two clusters of each protocol, one that converts from it and one that converts to it, made when first asked for.
+    """Two clusters of each protocol, one that converts from it and one that converts to it, made
+    when first asked for.
 
-    Engines that are child processes take seconds to start, so clusters serve many pairs; after a failure the two
-    clusters of the pair are closed, so that it concerns no other pair.
-    """
+    Engines that are child processes take seconds to start, so clusters serve many pairs; after a
+    failure the two clusters of the pair are closed, so that it concerns no other pair."""
 
     def __init__(self, factories: Mapping[str, Factory]) -> None:
         self._factories = factories
@@ -61,8 +62,11 @@ class Pool:
             found.close()
 
 
-def measure_pairs(entries: Sequence[Entry], say: Say = lambda _: None) -> tuple[list[Row], dict[str, str]]:
-    """The rows, and the protocols that do not start with the reason. `say` hears what is under way."""
+def measure_pairs(
+    entries: Sequence[Entry], say: Say = lambda _: None
+) -> tuple[list[Row], dict[str, str]]:
+    """The rows, and the protocols that do not start with the reason. `say` hears what is under
+    way."""
     problems = {e.name: e.error or "unknown" for e in entries if e.factory is None}
     factories = {e.name: e.factory for e in entries if e.factory is not None}
     with Pool(factories) as pool:
@@ -86,7 +90,13 @@ def reason(error: BaseException) -> str:
 
 
 def _row(pool: Pool, source: str, target: str) -> Row:
-    row: Row = {"source": source, "target": target, "value": "", "domain": "", **dict.fromkeys(MEASURED)}
+    row: Row = {
+        "source": source,
+        "target": target,
+        "value": "",
+        "domain": "",
+        **dict.fromkeys(MEASURED),
+    }
     try:
         return row | _measure(pool.cluster(source, SOURCE), pool.cluster(target, TARGET))
     except (Exception, SystemExit) as problem:
@@ -96,9 +106,11 @@ def _row(pool: Pool, source: str, target: str) -> Row:
 
 
 def _measure(here: LocalCluster, there: LocalCluster) -> Row:
-    """Numbers between separate hosts, numbers between clusters whose i-th servers have one host, and bits."""
+    """Numbers between separate hosts, numbers between clusters whose i-th servers have one host,
+    and bits."""
     values = numbers_for(here.protocol, there.protocol)
-    # Set-up of the target (2pc-ot's base transfers) belongs to no pair: the first conversion is not measured.
+    # Set-up of the target (2pc-ot's base transfers) belongs to no pair: the first conversion is not
+    # measured.
     reshare_with_report(here.share(values[:1]), there, allow_weaker=True)
     moved, error = _convert(here, there, values)
     row: Row = {
@@ -110,7 +122,9 @@ def _measure(here: LocalCluster, there: LocalCluster) -> Row:
     with _together(here, there):
         try:
             together, error_together = _convert(here, there, values)
-        except InsecureNotAllowed:  # hosts that may be corrupt in both clusters would learn the value
+        except (
+            InsecureNotAllowed
+        ):  # hosts that may be corrupt in both clusters would learn the value
             row |= {"shared_bytes": None, "shared_path": "refused"}
         else:
             row |= {"shared_bytes": together.cost.bytes_sent(), "shared_path": together.path}
@@ -135,14 +149,18 @@ def _convert(here: LocalCluster, there: LocalCluster, values: F64) -> tuple[Any,
 
 
 def numbers_for(here: MPCBackend, there: MPCBackend) -> F64:
-    """Multiples of the coarser unit, up to the largest that both protocols hold, and many small ones."""
+    """Multiples of the coarser unit, up to the largest that both protocols hold, and many small
+    ones."""
     frac_bits = min(here.fixed.frac_bits, there.fixed.frac_bits)
     limit = min(
-        min(2**HEADROOM_BITS, p.numbers.modulus // 4) / 2.0**p.fixed.frac_bits  # where conversion is exact
+        min(2**HEADROOM_BITS, p.numbers.modulus // 4)
+        / 2.0**p.fixed.frac_bits  # where conversion is exact
         for p in (here, there)
     )
     edge = limit - max(2.0**-frac_bits, float(np.spacing(limit)))
-    small = here.fixed.decode(here.fixed.encode(np.linspace(-1, 1, ELEMENTS - 2) * min(1000.0, edge)))
+    small = here.fixed.decode(
+        here.fixed.encode(np.linspace(-1, 1, ELEMENTS - 2) * min(1000.0, edge))
+    )
     return np.concatenate([small, [-edge, edge]])
 
 
@@ -163,7 +181,8 @@ def deal_bits(mpc: MPCBackend, bits: Bools) -> SharedBits:
 
 @contextmanager
 def _together(here: LocalCluster, there: LocalCluster) -> Generator[None]:
-    """The i-th servers of both clusters have one host. Hosts decide the plan of a conversion only."""
+    """The i-th servers of both clusters have one host. Hosts decide the plan of a conversion
+    only."""
     before = here.hosts, there.hosts
     for cluster in (here, there):
         cluster.hosts = tuple(f"host {i}" for i in range(cluster.sharing.parties))

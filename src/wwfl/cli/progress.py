@@ -9,7 +9,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 
 class Bars:
-    """A context manager that shows bars while a federation runs; `stage` is its progress callback (any thread)."""
+    """A context manager that shows bars while a federation runs; `stage` is its progress callback
+    (any thread)."""
 
     def __init__(self, console: Console, rounds: int, done: int = 0) -> None:
         self._bars = Progress(

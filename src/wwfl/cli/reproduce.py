@@ -10,10 +10,10 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from wwfl import reproduce as catalogue
+from wwfl.experiments import executors as spread
 from wwfl_core.errors import ConfigError
 
-from .. import reproduce as catalogue
-from .. import spread
 from .backends import write_json
 
 
@@ -46,9 +46,13 @@ def reproduce(
     if plot_path is not None and not hasattr(found, "plot"):
         raise ConfigError(f"`wwfl reproduce {name}` is a table; it has no plot")
     if not (jobs is ray is None or "executor" in inspect.signature(found.run).parameters):
-        raise ConfigError(f"`wwfl reproduce {name}` is one computation: it takes neither --jobs nor --ray")
+        raise ConfigError(
+            f"`wwfl reproduce {name}` is one computation: it takes neither --jobs nor --ray"
+        )
     with spread.chosen(jobs, ray) as executor:
-        result = found.run(console, full=full, **options, **({} if executor is None else {"executor": executor}))
+        result = found.run(
+            console, full=full, **options, **({} if executor is None else {"executor": executor})
+        )
     if plot_path is not None:
         Path(plot_path).write_text(found.plot(result))
     write_json(result, json_path)

@@ -1,4 +1,5 @@
-"""What `wwfl demo` trains: a model, its data and its schedule; and the protocols that a user names."""
+"""What `wwfl demo` trains: a model, its data and its schedule; and the protocols that a user
+names."""
 
 from __future__ import annotations
 
@@ -10,21 +11,21 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from wwfl_core.backend import MPCBackend
+from wwfl.data.datasets import Dataset, mnist
+from wwfl.federation.federation import Schedule
+from wwfl.nn.models import lenet5, mlp
+from wwfl.nn.train import SGD
 from wwfl_core.errors import ConfigError
-from wwfl_core.registry import resolve
-
-from ..data.datasets import Dataset, mnist
-from ..federation import Schedule
-from ..nn.models import lenet5, mlp
-from ..nn.train import SGD
+from wwfl_core.plugins import resolve
+from wwfl_core.protocol.backend import MPCBackend
 
 POOL = 4
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A model (from a seed) for the embedded digits, averaged over `pool` x `pool` blocks of their 32x32 pixels."""
+    """A model (from a seed) for the embedded digits, averaged over `pool` x `pool` blocks of their
+    32x32 pixels."""
 
     title: str
     model: Callable[[int], nn.Module]
@@ -44,7 +45,10 @@ def _small(seed: int) -> nn.Module:
 SCENARIOS = {
     "lenet": Scenario("LeNet-5, 61,706 parameters", lenet5, Schedule()),
     "small": Scenario(
-        "an MLP 64-32-10 on 8x8 digits, 2,410 parameters", _small, Schedule(epochs=2, sgd=SGD(0.2)), pool=POOL
+        "an MLP 64-32-10 on 8x8 digits, 2,410 parameters",
+        _small,
+        Schedule(epochs=2, sgd=SGD(0.2)),
+        pool=POOL,
     ),
 }
 
@@ -63,7 +67,8 @@ def scenario(name: str) -> Scenario:
 
 
 def protocol(what: str, option: str) -> MPCBackend:
-    """The protocol of a registered name or `package.module:Class`; modules are also found in the current folder.
+    """The protocol of a registered name or `package.module:Class`; modules are also found in the
+    current folder.
 
     Raises:
         ConfigError: there is no such protocol, or it cannot run here.

@@ -12,15 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from wwfl.experiments import executors as spread
+from wwfl.experiments.config import Config, load, parse, to_toml
+from wwfl.experiments.images import read_image
+from wwfl.experiments.report.plots import available, write_plots
+from wwfl.experiments.run import run, start, use
+from wwfl.experiments.run_folder import RunFolder
+from wwfl.federation.accounting import STAGE_KEYS, total
 from wwfl_core.errors import ConfigError
 
-from .. import spread
-from ..accounting import STAGE_KEYS, total
-from ..config import Config, load, parse, to_toml
-from ..experiment import run, start, use
-from ..images import read_image
-from ..report.plots import available, write_plots
-from ..runs import RunFolder
 from .backends import write_json
 from .progress import Bars
 
@@ -41,17 +41,28 @@ def train(
     """Runs a configuration, or goes on with a run; prints and returns its metrics.
 
     Raises:
-        ConfigError: a configuration that is wrong or cannot run, a folder that exists (or does not, with `resume`).
+        ConfigError: a configuration that is wrong or cannot run, a folder that exists (or does not,
+        with `resume`).
     """
-    kept = _resumed(config_path, overrides, folder) if resume else _started(config_path, overrides, folder)
+    kept = (
+        _resumed(config_path, overrides, folder)
+        if resume
+        else _started(config_path, overrides, folder)
+    )
     config = kept.config
     console.print(f"run       {escape(str(kept.path))}")
     for split, line in kept.facts["data"].items():
         console.print(f"{split:<9} {escape(line)}", highlight=False)
     console.print(_who(config))
     if config.federation.insecure_seed is not None:
-        console.print("[yellow]all keys are derived from federation.insecure_seed: reproducible, not secure[/yellow]")
-    with spread.chosen(jobs, ray) as executor, Bars(console, config.schedule.rounds, len(kept.metrics())) as bars:
+        console.print(
+            "[yellow]all keys are derived from federation.insecure_seed: reproducible, not "
+            "secure[/yellow]"
+        )
+    with (
+        spread.chosen(jobs, ray) as executor,
+        Bars(console, config.schedule.rounds, len(kept.metrics())) as bars,
+    ):
 
         def show(line: dict[str, Any]) -> None:
             bars.finished(line["round"])
@@ -80,15 +91,22 @@ def _resumed(config_path: str | None, overrides: Sequence[str], folder: str | No
         raise ConfigError("--resume needs --run FOLDER, the run to go on with")
     kept = RunFolder.open(folder)
     stored = to_toml(kept.config)
-    wanted = load(config_path, overrides) if config_path else parse(stored, overrides, source=f"{folder}/config.toml")
+    wanted = (
+        load(config_path, overrides)
+        if config_path
+        else parse(stored, overrides, source=f"{folder}/config.toml")
+    )
     different = _differences(kept.config, wanted)
     if different:
         raise ConfigError(
-            f"{folder} was made with another configuration ({', '.join(different)} differ); only schedule.rounds may "
+            f"{folder} was made with another configuration ({', '.join(different)} differ); only "
+            "schedule.rounds may "
             f"change with --resume"
         )
     if wanted.schedule.rounds < (done := len(kept.metrics())):
-        raise ConfigError(f"{folder} has {done} rounds; schedule.rounds={wanted.schedule.rounds} would be fewer")
+        raise ConfigError(
+            f"{folder} has {done} rounds; schedule.rounds={wanted.schedule.rounds} would be fewer"
+        )
     with kept.locked():
         kept.extend(wanted)
     return kept
@@ -108,10 +126,14 @@ def _differences(old: Config, new: Config) -> list[str]:
 def _who(config: Config) -> str:
     section = config.federation
     names = ", ".join(
-        f"{member.count} x {getattr(member, 'protocol', member.kind)}" if member.count > 1 else _label(member)
+        f"{member.count} x {getattr(member, 'protocol', member.kind)}"
+        if member.count > 1
+        else _label(member)
         for member in section.clusters
     )
-    return escape(f"engine    {section.engine}; {names} for global servers {section.servers.protocol}")
+    return escape(
+        f"engine    {section.engine}; {names} for global servers {section.servers.protocol}"
+    )
 
 
 def _label(member: Any) -> str:
@@ -126,7 +148,9 @@ def _sentence(line: dict[str, Any]) -> str:
 
 
 def _costs(metrics: list[dict[str, Any]]) -> Table:
-    table = Table(title="payload of all parties, time on the modelled network, time it took here", box=SIMPLE)
+    table = Table(
+        title="payload of all parties, time on the modelled network, time it took here", box=SIMPLE
+    )
     for column in ("where", "stage"):
         table.add_column(column, no_wrap=True)
     for column in ("offline MB", "online MB", "rounds", "modelled s", "took s"):
@@ -147,13 +171,15 @@ def _costs(metrics: list[dict[str, Any]]) -> Table:
 def predict(
     *, folder: str, image: str | None, index: int | None, json_path: str | None, console: Console
 ) -> dict[str, Any]:
-    """Classifies one image with the model of a run, on shares, as a client asks: it alone learns the label.
+    """Classifies one image with the model of a run, on shares, as a client asks: it alone learns
+    the label.
 
-    This process is the client and runs the servers, too: it shows the protocol and hides nothing from itself.
+    This process is the client and runs the servers, too: it shows the protocol and hides nothing
+    from itself.
 
     Raises:
-        ConfigError: neither or both of `image` and `index`, an index outside the test set, an unreadable image.
-        DataError: no such run, or one without a checkpoint.
+        ConfigError: neither or both of `image` and `index`, an index outside the test set, an
+        unreadable image. DataError: no such run, or one without a checkpoint.
     """
     if (image is None) == (index is None):
         raise ConfigError("say either --image FILE or --index N (of the test set)")
@@ -169,12 +195,24 @@ def predict(
             pixels, truth = test.images[index : index + 1], int(test.labels[index])
         label = int(federation.predict(pixels)[0])
         after = len(federation.history)
-    result = {"run": folder, "rounds": after, "image": image, "index": index, "label": label, "truth": truth}
+    result = {
+        "run": folder,
+        "rounds": after,
+        "image": image,
+        "index": index,
+        "label": label,
+        "truth": truth,
+    }
     known = "" if truth is None else f" (the test set says {truth})"
     console.print(f"label {label}{known}, by the model of {after} rounds")
     if kept.config.federation.engine == "mpc":
-        console.print("asked on shares: the servers learnt neither the image nor the label, the client only the label")
+        console.print(
+            "asked on shares: the servers learnt neither the image nor the label, the client only "
+            "the label"
+        )
     else:
-        console.print(f"engine {kept.config.federation.engine} computes in the clear: nothing was hidden")
+        console.print(
+            f"engine {kept.config.federation.engine} computes in the clear: nothing was hidden"
+        )
     write_json(result, json_path)
     return result

@@ -1,4 +1,5 @@
-"""CIFAR-10 (Krizhevsky, 2009) from its published files: Python pickles, the binary version, or images by class."""
+"""CIFAR-10 (Krizhevsky, 2009) from its published files: Python pickles, the binary version, or
+images by class."""
 
 from __future__ import annotations
 
@@ -11,11 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from wwfl.data import folders, unpickle
-from wwfl.data.dataset import Raw, check_labels, content_sha256
 from wwfl_core.errors import DataError
 
-CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+from . import folders, unpickle
+from .dataset import Raw, check_labels, content_sha256
+
+CLASS_NAMES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
 PIXELS = 3 * 32 * 32
 MAX_RECORDS = 60_000
 """Most images that one file may hold: as many as there are."""
@@ -43,7 +56,8 @@ class Place:
 
 
 def locate(folder: Path) -> Place:
-    """The copy in `folder`, or in the folder inside it that the published archives unpack to; pickles come first.
+    """The copy in `folder`, or in the folder inside it that the published archives unpack to;
+    pickles come first.
 
     Raises:
         DataError: when there is none.
@@ -57,30 +71,53 @@ def locate(folder: Path) -> Place:
     if folders.looks_like(folder):
         return Place(folder, "images", partial(_images, folder))
     raise DataError(
-        f"{folder}: no copy of CIFAR-10; name the folder that holds data_batch_1 (or data_batch_1.bin), "
+        f"{folder}: no copy of CIFAR-10; name the folder that holds data_batch_1 (or "
+        "data_batch_1.bin), "
         "or train/CLASS/*.png and test/CLASS/*.png"
     )
 
 
 def _read(
-    folder: Path, form: str, ending: str, parse: Callable[[Path], tuple[np.ndarray, np.ndarray]], split: str
+    folder: Path,
+    form: str,
+    ending: str,
+    parse: Callable[[Path], tuple[np.ndarray, np.ndarray]],
+    split: str,
 ) -> Raw:
     parts, known = [], form == "pickle"
     for name in FILES[split]:
         path = folder / (name + ending)
         if not path.is_file():
-            raise DataError(f"{folder}: no file {path.name}; the {split} set needs all of {', '.join(FILES[split])}")
+            raise DataError(
+                f"{folder}: no file {path.name}; the {split} set needs all of "
+                f"{', '.join(FILES[split])}"
+            )
         images, labels = parse(path)
         if not len(images):
             raise DataError(f"{path}: holds no image; use a data set with at least one")
         check_labels(labels, len(images), str(path), len(CLASS_NAMES))
         parts.append((images, labels))
-        known = known and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == PICKLE_MD5[name]
+        known = (
+            known
+            and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+            == PICKLE_MD5[name]
+        )
     images = np.concatenate([part[0] for part in parts]).reshape(-1, 3, 32, 32)
     labels = np.concatenate([part[1] for part in parts])
-    # Nobody publishes digests of the single binary files, so these can only be said to have the right layout.
+    # Nobody publishes digests of the single binary files, so these can only be said to have the
+    # right layout.
     name = "CIFAR-10" if known else f"data in CIFAR-10's {form} files (not verified)"
-    return Raw(images, labels, name, split, str(folder), form, known, CLASS_NAMES, content_sha256(images, labels))
+    return Raw(
+        images,
+        labels,
+        name,
+        split,
+        str(folder),
+        form,
+        known,
+        CLASS_NAMES,
+        content_sha256(images, labels),
+    )
 
 
 def _pickle(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -88,8 +125,13 @@ def _pickle(path: Path) -> tuple[np.ndarray, np.ndarray]:
     data, labels = (_entry(batch, key) for key in ("data", "labels"))
     if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != PIXELS:
         shape = list(data.shape) if isinstance(data, np.ndarray) else type(data).__name__
-        raise DataError(f"{path}: expected data uint8 [n, {PIXELS}], found {shape}; is this a batch of CIFAR-10?")
-    if not isinstance(labels, list) or not all(type(label) is int and 0 <= label < 256 for label in labels):
+        raise DataError(
+            f"{path}: expected data uint8 [n, {PIXELS}], found {shape}; is this a batch of "
+            "CIFAR-10?"
+        )
+    if not isinstance(labels, list) or not all(
+        type(label) is int and 0 <= label < 256 for label in labels
+    ):
         raise DataError(f"{path}: expected a list of labels in 0..9; is this a batch of CIFAR-10?")
     return data, np.array(labels, np.uint8)
 
@@ -103,7 +145,8 @@ def _binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
     size = path.stat().st_size
     if size % (1 + PIXELS) or size > MAX_RECORDS * (1 + PIXELS):
         raise DataError(
-            f"{path}: {size} bytes are not up to {MAX_RECORDS} records of {1 + PIXELS}; fetch the file again "
+            f"{path}: {size} bytes are not up to {MAX_RECORDS} records of {1 + PIXELS}; fetch the "
+            "file again "
             "(CIFAR-100, with two labels per record, is not read)"
         )
     records = np.fromfile(path, np.uint8).reshape(-1, 1 + PIXELS)
@@ -114,7 +157,8 @@ def _images(folder: Path, split: str) -> Raw:
     raw = folders.read(folder, split)
     if raw.class_names != CLASS_NAMES or raw.images.shape[1:] != (3, 32, 32):
         raise DataError(
-            f"{folder / split}: {list(raw.images.shape[1:])} images of classes {list(raw.class_names)}, expected "
+            f"{folder / split}: {list(raw.images.shape[1:])} images of classes "
+            f"{list(raw.class_names)}, expected "
             f"[3, 32, 32] and {list(CLASS_NAMES)}; read other images with datasets.image_folder"
         )
     return raw

@@ -1,12 +1,15 @@
-"""Labelled image sets by name: the small real MNIST in the package, or full sets from a folder in standard files."""
+"""Labelled image sets by name: the small real MNIST in the package, or full sets from a folder in
+standard files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from wwfl.data import cifar, folders
-from wwfl.data.dataset import CLASSES, Dataset, Raw, Scale, content_sha256, pixels
-from wwfl.data.mnist_files import (
+from wwfl_core.errors import DataError, Misuse
+
+from . import cifar, folders
+from .dataset import CLASSES, Dataset, Raw, Scale, content_sha256, pixels
+from .mnist_files import (
     CANONICAL_MD5,
     FASHION_MD5,
     SMALL_SHA256,
@@ -17,7 +20,6 @@ from wwfl.data.mnist_files import (
     read_pair,
     read_small,
 )
-from wwfl_core.errors import DataError, Misuse
 
 __all__ = [
     "CANONICAL_MD5",
@@ -43,15 +45,16 @@ __all__ = [
 ]
 
 MEAN, STD = 0.1307, 0.3081
-"""Mean and standard deviation of all MNIST training pixels in [0, 1], the values that everybody uses."""
+"""Mean and standard deviation of all MNIST training pixels in [0, 1], the values that everybody
+uses."""
 
 MNIST_SCALE = Scale((MEAN,), (STD,))
 FASHION_SCALE = Scale((0.2860,), (0.3530,))
 """Of all Fashion-MNIST training pixels."""
 
 CIFAR_SCALE = Scale((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
-"""Of all CIFAR-10 training pixels, per channel. The smaller deviations 0.2023, 0.1994, 0.2010 that are in wide use are
-means over images of each image's deviation."""
+"""Of all CIFAR-10 training pixels, per channel. The smaller deviations 0.2023, 0.1994, 0.2010 that
+are in wide use are means over images of each image's deviation."""
 
 SPLITS = ("train", "test")
 
@@ -59,61 +62,73 @@ MAX_PAD = 28
 """Most zero pixels that are added on a side; more is a slip, and would only fill the memory."""
 
 
-def mnist(folder: str | Path | None = None, *, pad: int = 2, standardise: bool = True) -> tuple[Dataset, Dataset]:
-    """Train and test set: the small real MNIST inside the package, or the standard IDX files of a folder.
+def mnist(
+    folder: str | Path | None = None, *, pad: int = 2, standardise: bool = True
+) -> tuple[Dataset, Dataset]:
+    """Train and test set: the small real MNIST inside the package, or the standard IDX files of a
+    folder.
 
     folder: holds train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
         t10k-labels-idx1-ubyte, each plain, .gz or .xz. None: the embedded 10,000 + 2,000 digits.
     pad: zero pixels added on each side, before standardising; 2 makes 28x28 into 32x32.
     standardise: (x/255 - 0.1307) / 0.3081 if true, x/255 otherwise.
 
-    Any data in the same files (Fashion-MNIST for instance) is read, but only the original is named MNIST.
-    `sha256` is that of the unpacked images file followed by the unpacked labels file.
-    """
+    Any data in the same files (Fashion-MNIST for instance) is read, but only the original is named
+    MNIST. `sha256` is that of the unpacked images file followed by the unpacked labels file."""
     _check_pad(pad)
-    loaded = [read_small(split) if folder is None else read_folder(Path(folder), split) for split in SPLITS]
+    loaded = [
+        read_small(split) if folder is None else read_folder(Path(folder), split)
+        for split in SPLITS
+    ]
     return _scaled(loaded, MNIST_SCALE if standardise else pixels(1), pad)
 
 
-def fashion_mnist(folder: str | Path, *, pad: int = 2, standardise: bool = True) -> tuple[Dataset, Dataset]:
+def fashion_mnist(
+    folder: str | Path, *, pad: int = 2, standardise: bool = True
+) -> tuple[Dataset, Dataset]:
     """Fashion-MNIST, train and test set, from the standard IDX files of a folder (see `mnist`).
 
-    Debian's package dataset-fashion-mnist puts them in /usr/share/datasets/fashion-mnist. Other data in such files is
-    read, but only the original is named Fashion-MNIST. standardise: (x/255 - 0.2860) / 0.3530.
-    """
+    Debian's package dataset-fashion-mnist puts them in /usr/share/datasets/fashion-mnist. Other
+    data in such files is read, but only the original is named Fashion-MNIST. standardise: (x/255 -
+    0.2860) / 0.3530."""
     _check_pad(pad)
     loaded = [read_folder(Path(folder), split, "Fashion-MNIST") for split in SPLITS]
     return _scaled(loaded, FASHION_SCALE if standardise else pixels(1), pad)
 
 
 def cifar10(folder: str | Path, *, standardise: bool = True) -> tuple[Dataset, Dataset]:
-    """CIFAR-10, train and test set, from the published Python pickles, the binary version, or images by class.
+    """CIFAR-10, train and test set, from the published Python pickles, the binary version, or
+    images by class.
 
-    folder: holds data_batch_1 .. data_batch_5 and test_batch, or these with the ending .bin (each also inside the
-        folder that its archive unpacks to), or train/CLASS/*.png and test/CLASS/*.png (or JPEG) with the ten class
-        names, which needs Pillow (`pip install 'wwfl[images]'`).
+    folder: holds data_batch_1 .. data_batch_5 and test_batch, or these with the ending .bin (each
+        also inside the folder that its archive unpacks to), or train/CLASS/*.png and
+        test/CLASS/*.png (or JPEG) with the ten class names, which needs Pillow (`pip install
+        'wwfl[images]'`).
     standardise: (x/255 - mean) / std per channel, see `CIFAR_SCALE`.
 
-    Pickles are read with an unpickler that admits nothing but arrays, bytes, numbers, lists and dictionaries. Only
-    files with the published digests are named CIFAR-10; a JPEG copy says that it is JPEG.
-    """
+    Pickles are read with an unpickler that admits nothing but arrays, bytes, numbers, lists and
+    dictionaries. Only files with the published digests are named CIFAR-10; a JPEG copy says that it
+    is JPEG."""
     place = cifar.locate(Path(folder))
     loaded = [place.read(split) for split in SPLITS]
     return _scaled(loaded, CIFAR_SCALE if standardise else pixels(3), 0)
 
 
-def image_folder(folder: str | Path, *, scale: Scale | None = None, pad: int = 0) -> tuple[Dataset, Dataset]:
-    """Train and test set from train/CLASS/*.png and test/CLASS/*.png (or JPEG), grey or RGB, all of one size.
+def image_folder(
+    folder: str | Path, *, scale: Scale | None = None, pad: int = 0
+) -> tuple[Dataset, Dataset]:
+    """Train and test set from train/CLASS/*.png and test/CLASS/*.png (or JPEG), grey or RGB, all of
+    one size.
 
-    Classes are numbered in the order of their names. scale: how pixels become inputs; None leaves them in 0..1. Needs
-    Pillow (`pip install 'wwfl[images]'`).
-    """
+    Classes are numbered in the order of their names. scale: how pixels become inputs; None leaves
+    them in 0..1. Needs Pillow (`pip install 'wwfl[images]'`)."""
     _check_pad(pad)
     loaded = [folders.read(Path(folder), split) for split in SPLITS]
     train, test = loaded
     if train.class_names != test.class_names or train.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
-            f"{folder}: train has classes {list(train.class_names)} and images {list(train.images.shape[1:])}, "
+            f"{folder}: train has classes {list(train.class_names)} and images "
+            f"{list(train.images.shape[1:])}, "
             f"test has {list(test.class_names)} and {list(test.images.shape[1:])}; they must agree"
         )
     return _scaled(loaded, scale or pixels(train.images.shape[1]), pad)

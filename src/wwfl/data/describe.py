@@ -1,4 +1,5 @@
-"""What a folder of data holds: which set, in which form, how much of it, and whether it is the published one."""
+"""What a folder of data holds: which set, in which form, how much of it, and whether it is the
+published one."""
 
 from __future__ import annotations
 
@@ -7,21 +8,24 @@ from typing import Any
 
 import numpy as np
 
-from wwfl.data import cifar, folders, mnist_files
-from wwfl.data.dataset import Raw
-from wwfl.data.idx import SUFFIXES
 from wwfl_core.errors import DataError
+
+from . import cifar, folders, mnist_files
+from .dataset import Raw
+from .idx import SUFFIXES
 
 SPLITS = ("train", "test")
 
 
 def folder(path: str | Path) -> list[dict[str, Any]]:
-    """Reads and checks the data set in `path`, in any form that wwfl reads, and tells of each split what it is.
+    """Reads and checks the data set in `path`, in any form that wwfl reads, and tells of each split
+    what it is.
 
-    One dictionary per split that is there, of JSON types only: `name` (which only the published content gets), `split`,
-    `form` ("idx", "pickle", "binary", "PNG", "JPEG"), `images` (how many), `shape` [c, h, w], `classes` (their names),
-    `labels` (how many images of each class), `mean` and `std` of the pixels in 0..1 per channel, `sha256` of the
-    content, `verified` (whether the files are known, byte for byte), `source` (the folder).
+    One dictionary per split that is there, of JSON types only: `name` (which only the published
+    content gets), `split`, `form` ("idx", "pickle", "binary", "PNG", "JPEG"), `images` (how many),
+    `shape` [c, h, w], `classes` (their names), `labels` (how many images of each class), `mean` and
+    `std` of the pixels in 0..1 per channel, `sha256` of the content, `verified` (whether the files
+    are known, byte for byte), `source` (the folder).
 
     Raises:
         DataError: nothing that can be read, or a file of a set that is damaged or missing.
@@ -37,12 +41,17 @@ def folder(path: str | Path) -> list[dict[str, Any]]:
         copy = cifar.locate(place)
     except DataError:
         raise DataError(
-            f"{place}: nothing that wwfl reads: no IDX files such as train-images-idx3-ubyte, no data_batch_1 "
+            f"{place}: nothing that wwfl reads: no IDX files such as train-images-idx3-ubyte, no "
+            "data_batch_1 "
             "or data_batch_1.bin, no train/CLASS/*.png"
         ) from None
     if copy.form == "images":
         return [_row(folders.read(place, split)) for split in SPLITS if (place / split).is_dir()]
-    return [_row(copy.read(split)) for split in SPLITS if _any_file(copy.folder, cifar.FILES[split], ("", ".bin"))]
+    return [
+        _row(copy.read(split))
+        for split in SPLITS
+        if _any_file(copy.folder, cifar.FILES[split], ("", ".bin"))
+    ]
 
 
 def _any_file(place: Path, names: tuple[str, ...], endings: tuple[str, ...]) -> bool:
@@ -68,7 +77,8 @@ def _row(raw: Raw) -> dict[str, Any]:
 
 
 def _moments(pixels: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation of uint8 pixels, as 0..1, from their histogram: exact sums, no float copy."""
+    """Mean and standard deviation of uint8 pixels, as 0..1, from their histogram: exact sums, no
+    float copy."""
     counts = np.bincount(pixels.reshape(-1), minlength=256)
     levels = np.arange(256)
     total = int(counts.sum())

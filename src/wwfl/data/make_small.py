@@ -1,10 +1,10 @@
-"""Draw the small MNIST that ships with the package.
+"""PendingDraw the small MNIST that ships with the package.
 
     python -m wwfl.data.make_small MNIST_FOLDER [OUTPUT_FOLDER]
 
-10,000 of the 60,000 training digits and 2,000 of the 10,000 test digits, each digit as likely as any other,
-so the classes stay as balanced as chance draws them. Nothing but the original files enters: the result is the
-same bytes on every machine (given the same liblzma for the packed files).
+10,000 of the 60,000 training digits and 2,000 of the 10,000 test digits, each digit as likely as
+any other, so the classes stay as balanced as chance draws them. Nothing but the original files
+enters: the result is the same bytes on every machine (given the same liblzma for the packed files).
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wwfl.data.datasets import content_sha256, file_stems, find_file, is_canonical, read_pair
-from wwfl.data.idx import write_idx
 from wwfl_core.errors import DataError, WwflError
+
+from .datasets import content_sha256, file_stems, find_file, is_canonical, read_pair
+from .idx import write_idx
 
 COUNTS = {"train": 10_000, "test": 2_000}
 SEED = "wwfl mnist_small v1"
@@ -25,19 +26,22 @@ SEED = "wwfl mnist_small v1"
 
 def chosen(split: str, available: int) -> np.ndarray:
     """Which digits of the full `split` are taken, in which order: int64 [COUNTS[split]]."""
-    # Ranking by SHA-256 instead of a library's generator: no library version can change the draw. Public.
+    # Ranking by SHA-256 instead of a library's generator: no library version can change the draw.
+    # Public.
     rank = [hashlib.sha256(f"{SEED}|{split}|{i}".encode()).digest() for i in range(available)]
     return np.array(sorted(range(available), key=rank.__getitem__)[: COUNTS[split]], np.int64)
 
 
 def draw(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [n, 28, 28] and labels uint8 [n] of the small `split`, out of the MNIST in `folder`."""
+    """Images uint8 [n, 28, 28] and labels uint8 [n] of the small `split`, out of the MNIST in
+    `folder`."""
     paths = [find_file(folder, stem) for stem in file_stems(split)]
     images, labels = read_pair(*paths)
     for path, stem, array in zip(paths, file_stems(split), (images, labels), strict=True):
         if not is_canonical(stem, array):
             raise DataError(
-                f"{path}: not the original MNIST file (its unpacked MD5 differs); nothing else may be called MNIST"
+                f"{path}: not the original MNIST file (its unpacked MD5 differs); nothing else "
+                "may be called MNIST"
             )
     indices = chosen(split, len(labels))
     return images[indices], labels[indices]
@@ -53,7 +57,8 @@ def make(folder: Path, output: Path, split: str) -> list[Path]:
 
 
 def main(arguments: list[str]) -> int:
-    """Command line: MNIST_FOLDER [OUTPUT_FOLDER]; without the second, the package's own folder is written."""
+    """Command line: MNIST_FOLDER [OUTPUT_FOLDER]; without the second, the package's own folder is
+    written."""
     if len(arguments) not in (1, 2):
         print("usage: python -m wwfl.data.make_small MNIST_FOLDER [OUTPUT_FOLDER]", file=sys.stderr)
         return 2

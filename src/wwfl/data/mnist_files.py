@@ -1,4 +1,5 @@
-"""MNIST and sets in its files: four IDX files per folder. Which one it is, its content decides, not its name."""
+"""MNIST and sets in its files: four IDX files per folder. Which one it is, its content decides, not
+its name."""
 
 from __future__ import annotations
 
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wwfl.data.dataset import Raw, check_labels, content_sha256, idx_digest
-from wwfl.data.idx import SUFFIXES, read_idx
 from wwfl_core.errors import DataError
+
+from .dataset import Raw, check_labels, content_sha256, idx_digest
+from .idx import SUFFIXES, read_idx
 
 CANONICAL_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -26,7 +28,8 @@ FASHION_MD5 = {
     "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
     "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
 }
-"""The same of Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017), as in Debian's package dataset-fashion-mnist."""
+"""The same of Fashion-MNIST (Xiao, Rasul, Vollgraf, 2017), as in Debian's package
+dataset-fashion-mnist."""
 
 SMALL_SHA256 = {
     "train": "fe26afcf1a4966187722dae148673e727b875963cce30e53a703eeffd504936b",
@@ -53,26 +56,31 @@ _KNOWN = {"MNIST": (CANONICAL_MD5, DIGITS), "Fashion-MNIST": (FASHION_MD5, GARME
 
 
 def file_stems(split: str) -> tuple[str, str]:
-    """Standard names, without ending, of the images and the labels file of `split` ("train" or "test")."""
+    """Standard names, without ending, of the images and the labels file of `split` ("train" or
+    "test")."""
     return f"{_SPLITS[split]}-images-idx3-ubyte", f"{_SPLITS[split]}-labels-idx1-ubyte"
 
 
 def find_file(folder: Path, stem: str) -> Path:
-    """The file of `folder` called `stem`, `stem`.gz or `stem`.xz (the first of them that exists)."""
+    """The file of `folder` called `stem`, `stem`.gz or `stem`.xz (the first of them that
+    exists)."""
     for suffix in SUFFIXES:
         if (path := folder / (stem + suffix)).is_file():
             return path
     raise DataError(
-        f"{folder}: no file {stem} (also looked for .gz and .xz); name the folder that holds {', '.join(CANONICAL_MD5)}"
+        f"{folder}: no file {stem} (also looked for .gz and .xz); name the folder that holds "
+        f"{', '.join(CANONICAL_MD5)}"
     )
 
 
 def read_pair(images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images uint8 [n, 28, 28] and labels uint8 [n] of two IDX files, checked against each other."""
+    """Images uint8 [n, 28, 28] and labels uint8 [n] of two IDX files, checked against each
+    other."""
     images, labels = read_idx(images_path), read_idx(labels_path)
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (28, 28):
         raise DataError(
-            f"{images_path}: expected uint8 images [n, 28, 28], found {images.dtype} {list(images.shape)}; "
+            f"{images_path}: expected uint8 images [n, 28, 28], found {images.dtype} "
+            f"{list(images.shape)}; "
             "are the images and labels files exchanged?"
         )
     if labels.dtype != np.uint8 or labels.ndim != 1:
@@ -103,7 +111,8 @@ def read_small(split: str) -> Raw:
     sha256 = content_sha256(images, labels)
     if sha256 != SMALL_SHA256[split]:
         raise DataError(
-            f"wwfl.data: the embedded {split} set has SHA-256 {sha256}, expected {SMALL_SHA256[split]}; "
+            f"wwfl.data: the embedded {split} set has SHA-256 {sha256}, expected "
+            f"{SMALL_SHA256[split]}; "
             "the installation is damaged, install wwfl again"
         )
     source = "the wwfl package (drawn from MNIST)"
@@ -113,20 +122,33 @@ def read_small(split: str) -> Raw:
 def read_folder(folder: Path, split: str, expected: str = "MNIST") -> Raw:
     """One split of a folder of IDX files.
 
-    `expected` ("MNIST" or "Fashion-MNIST") is what the caller asked for; other content is said not to be that.
-    """
+    `expected` ("MNIST" or "Fashion-MNIST") is what the caller asked for; other content is said not
+    to be that."""
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; name the one that holds {', '.join(CANONICAL_MD5)}")
+        raise DataError(
+            f"{folder}: no such folder; name the one that holds {', '.join(CANONICAL_MD5)}"
+        )
     stems = file_stems(split)
     images, labels = read_pair(find_file(folder, stems[0]), find_file(folder, stems[1]))
     found = tuple(_md5(array) for array in (images, labels))
-    # MNIST, Fashion-MNIST and many home-made sets use the very same file names: only the content can decide.
+    # MNIST, Fashion-MNIST and many home-made sets use the very same file names: only the content
+    # can decide.
     name, class_names = f"IDX data (not the original {expected})", DIGITS
     for known, (digests, names) in _KNOWN.items():
         if found == tuple(digests[stem] for stem in stems):
             name, class_names = known, names
     sha256 = content_sha256(images, labels)
-    return Raw(images[:, None], labels, name, split, str(folder), "idx", name in _KNOWN, class_names, sha256)
+    return Raw(
+        images[:, None],
+        labels,
+        name,
+        split,
+        str(folder),
+        "idx",
+        name in _KNOWN,
+        class_names,
+        sha256,
+    )
 
 
 def _md5(array: np.ndarray) -> str:

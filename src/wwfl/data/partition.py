@@ -1,9 +1,8 @@
 """Who holds which samples, and which samples a plaintext run visits in which order.
 
-Everything here is public: which sample index a simulated client holds, and the order of the batches, depend
-on no secret. So an ordinary seeded numpy generator is right, and it makes a run repeatable. It must never be
-used for shares, masks or keys.
-"""
+Everything here is public: which sample index a simulated client holds, and the order of the
+batches, depend on no secret. So an ordinary seeded numpy generator is right, and it makes a run
+repeatable. It must never be used for shares, masks or keys."""
 
 from __future__ import annotations
 
@@ -18,36 +17,43 @@ Partition = list[list[np.ndarray]]
 """partition[cluster][client]: int64 [samples of the client], indices into the data set."""
 
 Schedule = list[list[list[np.ndarray]]]
-"""schedule[round][cluster]: the batches in order, each int64 [batch size], indices into the data set."""
+"""schedule[round][cluster]: the batches in order, each int64 [batch size], indices into the data
+set."""
 
 
 def iid(dataset: Any, clusters: int, clients: int, per_client: int, seed: int) -> Partition:
-    """Give each of `clusters` x `clients` clients `per_client` random samples; nobody shares a sample.
+    """Give each of `clusters` x `clients` clients `per_client` random samples; nobody shares a
+    sample.
 
-    dataset: anything with a length. Returns index arrays int64 [per_client], per cluster and client: one
-    random permutation, cut into consecutive pieces.
-    """
+    dataset: anything with a length. Returns index arrays int64 [per_client], per cluster and
+    client: one random permutation, cut into consecutive pieces."""
     _positives(clusters=clusters, clients=clients, per_client=per_client)
     order = _drawn(dataset, clusters * clients, per_client, np.random.default_rng(_seed(seed)))
     return _by_cluster(list(order.reshape(-1, per_client)), clusters)
 
 
-def paper(dataset: Any, clusters: int = 10, clients: int = 100, per_client: int = 200, *, seed: int) -> Partition:
-    """The scale of WW-FL's experiments: 10 clusters of 100 clients with 200 samples each, iid, with duplicates.
+def paper(
+    dataset: Any, clusters: int = 10, clients: int = 100, per_client: int = 200, *, seed: int
+) -> Partition:
+    """The scale of WW-FL's experiments: 10 clusters of 100 clients with 200 samples each, iid, with
+    duplicates.
 
-    That is more than the data set has, so samples are held by several clients: the data set is dealt out again and
-    again, each time in a new random order, so that all samples are held equally often, give or take one. No client
-    holds a sample twice. (The paper does not say how its duplicates were drawn.)
-    """
+    That is more than the data set has, so samples are held by several clients: the data set is
+    dealt out again and again, each time in a new random order, so that all samples are held equally
+    often, give or take one. No client holds a sample twice. (The paper does not say how its
+    duplicates were drawn.)"""
     _positives(clusters=clusters, clients=clients, per_client=per_client)
     size = len(dataset)
     if per_client > size:
-        raise ConfigError(f"a client cannot hold {per_client} different samples of {size}; lower per_client")
+        raise ConfigError(
+            f"a client cannot hold {per_client} different samples of {size}; lower per_client"
+        )
     generator = np.random.default_rng(_seed(seed))
     rest, parts = np.empty(0, np.int64), []
     for _ in range(clusters * clients):
         if len(rest) < per_client:
-            # A client that gets the end of one deal and the start of the next must not get a sample twice.
+            # A client that gets the end of one deal and the start of the next must not get a sample
+            # twice.
             fresh = generator.permutation(size).astype(np.int64)
             twice = np.isin(fresh, rest)
             rest = np.concatenate([rest, fresh[~twice], fresh[twice]])
@@ -66,18 +72,21 @@ def dirichlet(
     alpha: float = 0.5,
     minimum: int = 1,
 ) -> Partition:
-    """Clients with different labels: each class is divided among all clients in Dirichlet(alpha) proportions.
+    """Clients with different labels: each class is divided among all clients in Dirichlet(alpha)
+    proportions.
 
-    Small alpha: few classes per client, and unequal sizes; large alpha: all alike (Hsu et al. 2019, Li et al. 2022).
-    Nobody shares a sample. per_client: how many samples a client holds in the mean; None divides the whole data set.
-    minimum: a client that drew fewer gets the rest from the largest ones.
-    """
+    Small alpha: few classes per client, and unequal sizes; large alpha: all alike (Hsu et al. 2019,
+    Li et al. 2022). Nobody shares a sample. per_client: how many samples a client holds in the
+    mean; None divides the whole data set. minimum: a client that drew fewer gets the rest from the
+    largest ones."""
     _positives(clusters=clusters, clients=clients)
     _concentration(alpha)
     generator = np.random.default_rng(_seed(seed))
     count = clusters * clients
     drawn = _drawn(dataset, count, per_client, generator)
-    return _by_cluster(_levelled(_divided(dataset, drawn, count, alpha, generator), minimum), clusters)
+    return _by_cluster(
+        _levelled(_divided(dataset, drawn, count, alpha, generator), minimum), clusters
+    )
 
 
 def regions(
@@ -90,12 +99,13 @@ def regions(
     alpha: float = 0.5,
     minimum: int = 1,
 ) -> Partition:
-    """Clusters with different labels, whose clients are alike: `dirichlet` among clusters, iid inside each.
+    """Clusters with different labels, whose clients are alike: `dirichlet` among clusters, iid
+    inside each.
 
-    Where a cluster trains on its clients' pooled data, differences between clients vanish in the pool; these stay.
-    Nobody shares a sample. per_client: how many samples a client holds in the mean over all clusters; None divides the
-    whole data set. minimum: what every client holds at least.
-    """
+    Where a cluster trains on its clients' pooled data, differences between clients vanish in the
+    pool; these stay. Nobody shares a sample. per_client: how many samples a client holds in the
+    mean over all clusters; None divides the whole data set. minimum: what every client holds at
+    least."""
     _positives(clusters=clusters, clients=clients, minimum=minimum)
     _concentration(alpha)
     generator = np.random.default_rng(_seed(seed))
@@ -113,17 +123,21 @@ def shards(
     seed: int,
     shards_per_client: int = 2,
 ) -> Partition:
-    """The pathological split of McMahan et al. (AISTATS'17): sorted by label, cut into equal shards, a few per client.
+    """The pathological split of McMahan et al. (AISTATS'17): sorted by label, cut into equal
+    shards, a few per client.
 
-    A client holds about `shards_per_client` classes. Sizes differ by at most `shards_per_client`; nobody shares a
-    sample. per_client: how many samples a client holds; None divides the whole data set.
-    """
+    A client holds about `shards_per_client` classes. Sizes differ by at most `shards_per_client`;
+    nobody shares a sample. per_client: how many samples a client holds; None divides the whole data
+    set."""
     _positives(clusters=clusters, clients=clients, shards_per_client=shards_per_client)
     generator = np.random.default_rng(_seed(seed))
     count = clusters * clients
     drawn = _drawn(dataset, count, per_client, generator)
     if len(drawn) < count * shards_per_client:
-        raise ConfigError(f"{len(drawn)} samples make no {count} x {shards_per_client} shards; use fewer or more data")
+        raise ConfigError(
+            f"{len(drawn)} samples make no {count} x {shards_per_client} shards; use fewer or "
+            "more data"
+        )
     ordered = drawn[np.argsort(np.asarray(dataset.labels)[drawn], kind="stable")]
     pieces = np.array_split(ordered, count * shards_per_client)
     dealt = generator.permutation(len(pieces)).reshape(count, shards_per_client)
@@ -140,11 +154,11 @@ def quantity(
     alpha: float = 0.5,
     minimum: int = 1,
 ) -> Partition:
-    """Clients with the same labels and different amounts: sizes in Dirichlet(alpha) proportions, contents iid.
+    """Clients with the same labels and different amounts: sizes in Dirichlet(alpha) proportions,
+    contents iid.
 
-    Nobody shares a sample. per_client: how many samples a client holds in the mean; None divides the whole data set.
-    minimum: a client that drew fewer gets the rest from the largest ones.
-    """
+    Nobody shares a sample. per_client: how many samples a client holds in the mean; None divides
+    the whole data set. minimum: a client that drew fewer gets the rest from the largest ones."""
     _positives(clusters=clusters, clients=clients)
     _concentration(alpha)
     generator = np.random.default_rng(_seed(seed))
@@ -163,17 +177,19 @@ def sgd_schedule(
     batch: int,
     seed: int,
 ) -> Schedule:
-    """Batches of a federated run: each round every cluster samples some of its clients and pools their data.
+    """Batches of a federated run: each round every cluster samples some of its clients and pools
+    their data.
 
-    The pool is visited `epochs` times, freshly shuffled each time, in batches of `batch`; the last batch of
-    an epoch is smaller where the pool is no multiple of it. The MPC run draws its clients with the servers'
-    joint coin instead; hand its log of batches to `wwfl.plaintext.run` for a comparison sample by sample.
-    """
+    The pool is visited `epochs` times, freshly shuffled each time, in batches of `batch`; the last
+    batch of an epoch is smaller where the pool is no multiple of it. The MPC run draws its clients
+    with the servers' joint coin instead; hand its log of batches to
+    `wwfl.federation.torch_reference.run` for a comparison sample by sample."""
     _positives(rounds=rounds, clients_per_round=clients_per_round, epochs=epochs, batch=batch)
     for at, cluster in enumerate(partition):
         if clients_per_round > len(cluster):
             raise ConfigError(
-                f"cluster {at} has {len(cluster)} clients, cannot sample {clients_per_round} of them; "
+                f"cluster {at} has {len(cluster)} clients, cannot sample {clients_per_round} of "
+                "them; "
                 "lower clients_per_round"
             )
     generator = np.random.default_rng(_seed(seed))
@@ -191,8 +207,11 @@ def sgd_schedule(
     return schedule
 
 
-def _drawn(dataset: Any, count: int, per_client: int | None, generator: np.random.Generator) -> np.ndarray:
-    """The samples that `count` clients divide among them, in random order, each once: int64 [count * per_client]."""
+def _drawn(
+    dataset: Any, count: int, per_client: int | None, generator: np.random.Generator
+) -> np.ndarray:
+    """The samples that `count` clients divide among them, in random order, each once: int64 [count
+    * per_client]."""
     order = generator.permutation(len(dataset)).astype(np.int64)
     if per_client is None:
         return order
@@ -209,7 +228,8 @@ def _drawn(dataset: Any, count: int, per_client: int | None, generator: np.rando
 def _divided(
     dataset: Any, drawn: np.ndarray, count: int, alpha: float, generator: np.random.Generator
 ) -> list[np.ndarray]:
-    """The drawn samples in `count` parts: each class on its own, in Dirichlet(alpha) proportions."""
+    """The drawn samples in `count` parts: each class on its own, in Dirichlet(alpha)
+    proportions."""
     labels = np.asarray(dataset.labels)[drawn]
     parts: list[list[np.ndarray]] = [[] for _ in range(count)]
     for label in np.unique(labels):
@@ -225,11 +245,15 @@ def _cuts(proportions: np.ndarray, count: int) -> np.ndarray:
 
 
 def _levelled(parts: list[np.ndarray], minimum: int) -> list[np.ndarray]:
-    """Parts of at least `minimum` samples: small ones take from the largest, which give their last."""
+    """Parts of at least `minimum` samples: small ones take from the largest, which give their
+    last."""
     _positives(minimum=minimum)
     total = sum(len(part) for part in parts)
     if total < minimum * len(parts):
-        raise ConfigError(f"{total} samples do not give {len(parts)} clients {minimum} each; use fewer or more data")
+        raise ConfigError(
+            f"{total} samples do not give {len(parts)} clients {minimum} each; use fewer or more "
+            "data"
+        )
     for at in range(len(parts)):
         while (lacking := minimum - len(parts[at])) > 0:
             giver = max(range(len(parts)), key=lambda i: len(parts[i]))
@@ -256,7 +280,8 @@ def _positives(**values: int) -> None:
 
 
 def _seed(seed: int) -> int:
-    # None would make numpy take a fresh seed: a run that nobody can repeat, from an argument easily left out.
+    # None would make numpy take a fresh seed: a run that nobody can repeat, from an argument easily
+    # left out.
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise Misuse(f"seed must be an integer of at least 0, got {seed!r}")
     return int(seed)

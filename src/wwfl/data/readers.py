@@ -6,9 +6,10 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 
-from wwfl.data import datasets
-from wwfl.data.dataset import Dataset
 from wwfl_core.errors import ConfigError
+
+from . import datasets
+from .dataset import Dataset
 
 READERS: dict[str, Callable[[str | Path], tuple[Dataset, Dataset]]] = {
     "mnist": datasets.mnist,

@@ -1,7 +1,8 @@
-"""Read a pickle that holds data only: arrays of bytes, numbers, text, lists, dictionaries. Nothing in it can run.
+"""Read a pickle that holds data only: arrays of bytes, numbers, text, lists, dictionaries. Nothing
+in it can run.
 
-An ordinary unpickler calls whatever the file names. This one knows four names, and all of them lead to functions of
-this file; numpy itself never sees what the file says, except as checked arguments.
+An ordinary unpickler calls whatever the file names. This one knows four names, and all of them lead
+to functions of this file; numpy itself never sees what the file says, except as checked arguments.
 """
 
 from __future__ import annotations
@@ -23,22 +24,29 @@ MAX_BYTES = 64 << 20
 
 
 def load(path: Path) -> Any:
-    """The content of the pickle at `path`; text of Python 2 comes as bytes, arrays as uint8 `numpy.ndarray`.
+    """The content of the pickle at `path`; text of Python 2 comes as bytes, arrays as uint8
+    `numpy.ndarray`.
 
     Raises:
         DataError: the file is missing, too large, no pickle, or asks for anything but data.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: {path.stat().st_size} bytes; a batch of CIFAR-10 has at most {MAX_BYTES}")
+            raise DataError(
+                f"{path}: {path.stat().st_size} bytes; a batch of CIFAR-10 has at most {MAX_BYTES}"
+            )
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the file") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}); check the file"
+        ) from error
     try:
         _check_memo(data)
         return _finished(_Reader(io.BytesIO(data), encoding="bytes").load())
     except _Refused as error:
-        raise DataError(f"{path}: {error}; a data file needs nothing of the kind, do not open it otherwise") from None
+        raise DataError(
+            f"{path}: {error}; a data file needs nothing of the kind, do not open it otherwise"
+        ) from None
     except Exception as error:  # a damaged pickle can fail in every way there is
         raise DataError(
             f"{path}: not a pickle of plain data ({type(error).__name__}: {error}); fetch it again"
@@ -46,9 +54,12 @@ def load(path: Path) -> Any:
 
 
 def _check_memo(data: bytes) -> None:
-    """Python's unpickler makes room for as many remembered objects as the largest number that the file gives one."""
+    """Python's unpickler makes room for as many remembered objects as the largest number that the
+    file gives one."""
     for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= len(data):
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= len(
+            data
+        ):
             raise _Refused(f"it numbers an object {argument} in {len(data)} bytes")
 
 
@@ -106,7 +117,9 @@ class _Array:
         _, shape, dtype, fortran, content = state
         if not isinstance(dtype, _Dtype) or not isinstance(content, bytes):
             raise _Refused("it holds an array that is not of bytes")
-        if not all(type(size) is int and size >= 0 for size in shape) or math.prod(shape) != len(content):
+        if not all(type(size) is int and size >= 0 for size in shape) or math.prod(shape) != len(
+            content
+        ):
             raise _Refused(f"it holds an array of shape {shape} in {len(content)} bytes")
         array = np.frombuffer(content, np.uint8).reshape(shape, order="F" if fortran else "C")
         object.__setattr__(self, "array", array)

@@ -1,4 +1,5 @@
-"""From a torch module to a list of layers, by torch.fx: the module's forward runs once on symbolic values."""
+"""From a torch module to a list of layers, by torch.fx: the module's forward runs once on symbolic
+values."""
 
 from __future__ import annotations
 
@@ -12,9 +13,10 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
-from wwfl.nn import modules, spec
-from wwfl.nn.spec import INPUT, Layer
 from wwfl_core.errors import ConfigError
+
+from . import modules, spec
+from .spec import INPUT, Layer
 
 # Functional forms, as the module that does the same with the arguments that follow the input.
 _FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
@@ -23,8 +25,8 @@ _FUNCTIONS: dict[Any, Callable[..., nn.Module]] = {
     "relu": nn.ReLU,
     torch.relu_: lambda: nn.ReLU(inplace=True),
     "relu_": lambda: nn.ReLU(inplace=True),
-    functional.max_pool2d: lambda kernel_size, stride=None, padding=0, dilation=1, **rest: nn.MaxPool2d(
-        kernel_size, stride, padding, dilation, **rest
+    functional.max_pool2d: lambda kernel_size, stride=None, padding=0, dilation=1, **rest: (
+        nn.MaxPool2d(kernel_size, stride, padding, dilation, **rest)
     ),
     functional.avg_pool2d: nn.AvgPool2d,
     functional.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
@@ -39,9 +41,8 @@ _RESHAPES = (torch.reshape, "view", "reshape")
 def describe(module: nn.Module) -> list[Layer]:
     """The layers of a module, in the order in which its forward runs them.
 
-    ConfigError, with the path of the module, for whatever is not supported, and for a forward that cannot be traced
-    (it branches on values) or differs between training and evaluation.
-    """
+    ConfigError, with the path of the module, for whatever is not supported, and for a forward that
+    cannot be traced (it branches on values) or differs between training and evaluation."""
     if modules.is_layer(module):
         only = modules.describe("", module)
         return [] if only is None else [only]
@@ -59,7 +60,8 @@ def describe(module: nn.Module) -> list[Layer]:
             part.training = mode
     if found[0] != found[1]:
         raise ConfigError(
-            f"{modules.title('', module)}: its forward differs between training and evaluation; only the layers' own "
+            f"{modules.title('', module)}: its forward differs between training and evaluation; "
+            "only the layers' own "
             "modes (batch norm) are supported"
         )
     return found[0]
@@ -146,7 +148,8 @@ class _Reader:
         module = self.module.get_submodule(path)
         if path in self._called and next(module.parameters(), None) is not None:
             raise ConfigError(
-                f"{modules.title(path, module)} is used twice, so its parameters are shared between layers, which is "
+                f"{modules.title(path, module)} is used twice, so its parameters are shared "
+                "between layers, which is "
                 "not supported; give each use its own"
             )
         self._called.add(path)
@@ -165,7 +168,9 @@ class _Reader:
             try:
                 module = _FUNCTIONS[target](*node.args[1:], **rest)
             except TypeError as error:
-                raise self._refusal(node, f"{_name(target)} with these arguments ({error})") from None
+                raise self._refusal(
+                    node, f"{_name(target)} with these arguments ({error})"
+                ) from None
             self._append(node, self._member(node, _name(target).rstrip("_")), module)
         else:
             raise self._refusal(node, _name(target))
@@ -198,7 +203,9 @@ class _Reader:
 
     def _source(self, node: fx.Node, value: Any) -> str:
         if not isinstance(value, fx.Node) or value not in self._value:
-            raise self._refusal(node, f"{_name(node.target)} of something that is not a layer's output")
+            raise self._refusal(
+                node, f"{_name(node.target)} of something that is not a layer's output"
+            )
         return self._value[value]
 
     def _shown(self, source: str) -> str | None:
@@ -235,7 +242,9 @@ class _Reader:
 
     def _keeps_batch(self, shape: tuple[Any, ...]) -> bool:
         """Whether a reshape to `shape` is a Flatten: (batch size, -1)."""
-        target = tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+        target = (
+            tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+        )
         return len(target) == 2 and target[0] in self._batch and target[1] == -1
 
     # ------------------------------------------------------------------ refusals
@@ -247,10 +256,14 @@ class _Reader:
         takers = Counter(names[i] for sources in inputs.values() for i in sources)
         kinds = {layer.name: type(layer) for layer in self.layers}
         for who, value in self._overwritten:
-            while takers[value] == 1 and kinds.get(value) is spec.Flatten:  # it shares memory with its own input
+            while (
+                takers[value] == 1 and kinds.get(value) is spec.Flatten
+            ):  # it shares memory with its own input
                 value = names[inputs[value][0]]
             if takers[value] > 1:
-                raise ConfigError(f"{who} works in place on the output of {value}, which is used elsewhere, too")
+                raise ConfigError(
+                    f"{who} works in place on the output of {value}, which is used elsewhere, too"
+                )
 
     def _refusal(self, node: fx.Node, what: str) -> ConfigError:
         path = node.meta["path"]

@@ -1,14 +1,14 @@
-"""What every layer over shared tensors has: forward with what the backward pass needs, and backward.
+"""What every layer over shared tensors has: forward with what the backward pass needs, and
+backward.
 
-`int_bits` is the declared range of activations: a comparison looks at frac_bits + int_bits bits, so activations must
-stay below 2^(int_bits - 1) in magnitude (2048 for the default 12).
-"""
+`int_bits` is the declared range of activations: a comparison looks at frac_bits + int_bits bits, so
+activations must stay below 2^(int_bits - 1) in magnitude (2048 for the default 12)."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from wwfl_core.tensor import SharedTensor
+from wwfl_core.tensors.tensor import SharedTensor
 
 from . import spec
 
@@ -32,5 +32,8 @@ class Layer(ABC):
         """The output for the input x (the sum of the inputs, where a layer has several)."""
 
     @abstractmethod
-    def backward(self, gradient: SharedTensor, params: Params, grads: Params, first: bool) -> SharedTensor | None:
-        """Adds this layer's parameter gradients to `grads`; returns the input's gradient (None if `first`)."""
+    def backward(
+        self, gradient: SharedTensor, params: Params, grads: Params, first: bool
+    ) -> SharedTensor | None:
+        """Adds this layer's parameter gradients to `grads`; returns the input's gradient (None if
+        `first`)."""

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from wwfl_core.bilinear import Bilinear, Conv2d, MatMul
 from wwfl_core.errors import ConfigError, Misuse
-from wwfl_core.linear import SumPool2d
-from wwfl_core.ops.nonlinear import PoolTree, relu_with_bits
-from wwfl_core.tensor import SharedBits, SharedTensor, bilinear_many
+from wwfl_core.numbers.bilinear import Bilinear, Conv2d, MatMul
+from wwfl_core.numbers.linear import SumPool2d
+from wwfl_core.tensors.ops.nonlinear import PoolTree, relu_with_bits
+from wwfl_core.tensors.tensor import SharedBits, SharedTensor, bilinear_many
 
 from . import batch_norm, spec
 from .batch_norm import BatchNormLayer, FrozenBatchNormLayer
@@ -22,7 +22,8 @@ from .layer import DEFAULT_INT_BITS, Layer, Params
 
 
 class _Weighted(Layer):
-    """y = f(x, w) / 2^shift + bias for a bilinear f; both gradients in the rounds of one product."""
+    """y = f(x, w) / 2^shift + bias for a bilinear f; both gradients in the rounds of one
+    product."""
 
     f: Bilinear
     shift = 0
@@ -31,14 +32,19 @@ class _Weighted(Layer):
 
     def __init__(self, description: spec.Conv2d | spec.Linear, int_bits: int) -> None:
         super().__init__(description, int_bits)
-        self.weight, self.bias = description.weight, description.bias_name if description.bias else None
+        self.weight, self.bias = (
+            description.weight,
+            description.bias_name if description.bias else None,
+        )
 
     def forward(self, x: SharedTensor, params: Params) -> SharedTensor:
         self._x = x
         y = self._products([(self.f, x, params[self.weight])])[0]
         return y + params[self.bias].reshape(*self.bias_shape) if self.bias else y
 
-    def backward(self, gradient: SharedTensor, params: Params, grads: Params, first: bool) -> SharedTensor | None:
+    def backward(
+        self, gradient: SharedTensor, params: Params, grads: Params, first: bool
+    ) -> SharedTensor | None:
         x, w = self._x, params[self.weight]
         jobs = [(self.f.grad_y(x.shape, w.shape), x, gradient)]
         if not first:
@@ -49,7 +55,9 @@ class _Weighted(Layer):
             grads[self.bias] = gradient.sum(axis=self.bias_axes)
         return None if first else products[1]
 
-    def _products(self, jobs: list[tuple[Bilinear, SharedTensor, SharedTensor]]) -> list[SharedTensor]:
+    def _products(
+        self, jobs: list[tuple[Bilinear, SharedTensor, SharedTensor]]
+    ) -> list[SharedTensor]:
         """Dividing by 2^shift is part of the truncation that follows a product anyway."""
         return bilinear_many(jobs, shift=self.shift)
 
@@ -89,7 +97,9 @@ class ReLULayer(Layer):
         y, self._positive = relu_with_bits(x, self.sign_bits(x))
         return y
 
-    def backward(self, gradient: SharedTensor, params: Params, grads: Params, first: bool) -> SharedTensor | None:
+    def backward(
+        self, gradient: SharedTensor, params: Params, grads: Params, first: bool
+    ) -> SharedTensor | None:
         positive: SharedBits = self._positive
         return None if first else positive.times(gradient)
 
@@ -100,7 +110,9 @@ class MaxPoolLayer(Layer):
         self._tree = PoolTree(self.description.kernel, self.sign_bits(x), self.description.stride)
         return self._tree.forward(x)
 
-    def backward(self, gradient: SharedTensor, params: Params, grads: Params, first: bool) -> SharedTensor | None:
+    def backward(
+        self, gradient: SharedTensor, params: Params, grads: Params, first: bool
+    ) -> SharedTensor | None:
         return None if first else self._tree.backward(gradient)
 
 
@@ -112,7 +124,9 @@ class AvgPoolLayer(Layer):
         algebra = x.data.algebra
         return x.linear(lambda a: self._pool.apply(algebra, a)) / self.description.kernel**2
 
-    def backward(self, gradient: SharedTensor, params: Params, grads: Params, first: bool) -> SharedTensor | None:
+    def backward(
+        self, gradient: SharedTensor, params: Params, grads: Params, first: bool
+    ) -> SharedTensor | None:
         if first:
             return None
         spread, algebra = self._pool.adjoint(self._shape), gradient.data.algebra
@@ -125,19 +139,24 @@ class GlobalAvgPoolLayer(Layer):
         self._shape = x.shape
         return x.mean(axis=(2, 3), keepdims=True)
 
-    def backward(self, gradient: SharedTensor, params: Params, grads: Params, first: bool) -> SharedTensor | None:
+    def backward(
+        self, gradient: SharedTensor, params: Params, grads: Params, first: bool
+    ) -> SharedTensor | None:
         if first:
             return None
         return (gradient / (self._shape[2] * self._shape[3])).broadcast_to(self._shape)
 
 
 class AddLayer(Layer):
-    """Nothing is left to do: a network hands every layer the sum of its inputs, and its gradient to all of them."""
+    """Nothing is left to do: a network hands every layer the sum of its inputs, and its gradient to
+    all of them."""
 
     def forward(self, x: SharedTensor, params: Params) -> SharedTensor:
         return x
 
-    def backward(self, gradient: SharedTensor, params: Params, grads: Params, first: bool) -> SharedTensor | None:
+    def backward(
+        self, gradient: SharedTensor, params: Params, grads: Params, first: bool
+    ) -> SharedTensor | None:
         return None if first else gradient
 
 
@@ -146,13 +165,16 @@ class FlattenLayer(Layer):
         self._shape = x.shape
         return x.reshape(x.shape[0], -1)
 
-    def backward(self, gradient: SharedTensor, params: Params, grads: Params, first: bool) -> SharedTensor | None:
+    def backward(
+        self, gradient: SharedTensor, params: Params, grads: Params, first: bool
+    ) -> SharedTensor | None:
         return gradient.reshape(*self._shape)
 
 
 @dataclass(frozen=True)
 class _Step:
-    """A layer to compute (with the average-pool that its product takes in), and the steps whose outputs it takes."""
+    """A layer to compute (with the average-pool that its product takes in), and the steps whose
+    outputs it takes."""
 
     layer: spec.Layer
     inputs: tuple[int, ...]
@@ -165,18 +187,21 @@ class _Step:
 
 @dataclass
 class Tape:
-    """What the backward pass needs of a forward pass in training mode; empty after one in evaluation mode."""
+    """What the backward pass needs of a forward pass in training mode; empty after one in
+    evaluation mode."""
 
     layers: list[Layer] = field(default_factory=list)
 
     def statistics(self, params: Params) -> Params:
         """The batch norms' new running statistics, by name."""
-        return batch_norm.statistics([layer for layer in self.layers if isinstance(layer, BatchNormLayer)], params)
+        return batch_norm.statistics(
+            [layer for layer in self.layers if isinstance(layer, BatchNormLayer)], params
+        )
 
 
 class Network:
-    """A model as a list of layer descriptions; parameters are passed in, so one network serves many models. Networks of
-    equal layers are equal."""
+    """A model as a list of layer descriptions; parameters are passed in, so one network serves many
+    models. Networks of equal layers are equal."""
 
     TRAINING: ClassVar[Mapping[type[spec.Layer], type[Layer]]] = {
         spec.Conv2d: ConvLayer,
@@ -189,7 +214,10 @@ class Network:
         spec.Flatten: FlattenLayer,
         spec.Add: AddLayer,
     }
-    EVALUATION: ClassVar[Mapping[type[spec.Layer], type[Layer]]] = {**TRAINING, spec.BatchNorm2d: FrozenBatchNormLayer}
+    EVALUATION: ClassVar[Mapping[type[spec.Layer], type[Layer]]] = {
+        **TRAINING,
+        spec.BatchNorm2d: FrozenBatchNormLayer,
+    }
 
     def __init__(self, layers: Sequence[spec.Layer], int_bits: int = DEFAULT_INT_BITS) -> None:
         for layer in layers:
@@ -203,13 +231,17 @@ class Network:
         self._last = len(self._steps) - 1
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and (other.layers, other.int_bits) == (self.layers, self.int_bits)
+        return type(other) is type(self) and (other.layers, other.int_bits) == (
+            self.layers,
+            self.int_bits,
+        )
 
     def __hash__(self) -> int:
         return hash((tuple(self.layers), self.int_bits))
 
     def forward(self, x: SharedTensor, params: Params) -> tuple[SharedTensor, Tape]:
-        """Evaluation mode: logits, and an empty tape (there is no way back). Batch norms use the running statistics.
+        """Evaluation mode: logits, and an empty tape (there is no way back). Batch norms use the
+        running statistics.
 
         With batch norms, `freeze` the parameters once before several calls.
         """
@@ -217,16 +249,24 @@ class Network:
         return self._run(x, params, self.EVALUATION, []), Tape()
 
     def training_forward(self, x: SharedTensor, params: Params) -> tuple[SharedTensor, Tape]:
-        """Training mode: logits, and what `backward` needs. Batch norms use the batch's statistics."""
+        """Training mode: logits, and what `backward` needs. Batch norms use the batch's
+        statistics."""
         tape = Tape()
         return self._run(x, params, self.TRAINING, tape.layers), tape
 
     def freeze(self, params: Params) -> Params:
-        """The parameters with every batch norm's scale and shift in evaluation mode; as they are where that is done."""
-        return batch_norm.freeze([layer for layer in self.layers if isinstance(layer, spec.BatchNorm2d)], params)
+        """The parameters with every batch norm's scale and shift in evaluation mode; as they are
+        where that is done."""
+        return batch_norm.freeze(
+            [layer for layer in self.layers if isinstance(layer, spec.BatchNorm2d)], params
+        )
 
     def _run(
-        self, x: SharedTensor, params: Params, kinds: Mapping[type[spec.Layer], type[Layer]], tape: list[Layer]
+        self,
+        x: SharedTensor,
+        params: Params,
+        kinds: Mapping[type[spec.Layer], type[Layer]],
+        tape: list[Layer],
     ) -> SharedTensor:
         """The output for x; in training mode the layers are appended to `tape`."""
         values, left = {-1: x}, self._takers.copy()
@@ -251,7 +291,10 @@ class Network:
     def backward(self, gradient: SharedTensor, params: Params, tape: Tape) -> Params:
         """Gradients of all parameters that have one, for the gradient of the logits."""
         if len(tape.layers) != len(self._steps):
-            raise Misuse("backward needs the tape of a training_forward of this network; forward is evaluation mode")
+            raise Misuse(
+                "backward needs the tape of a training_forward of this network; forward is "
+                "evaluation mode"
+            )
         grads: Params = {}
         depends = _depends(self._steps)  # which outputs change with some parameter
         waiting = {self._last: gradient}
@@ -269,7 +312,8 @@ class Network:
 
 
 def _steps(layers: Sequence[spec.Layer]) -> list[_Step]:
-    """The layers as steps; a convolution takes an average-pool that alone follows it into its product."""
+    """The layers as steps; a convolution takes an average-pool that alone follows it into its
+    product."""
     inputs = spec.inputs(layers)
     takers = Counter(i for sources in inputs for i in sources)
     steps: list[_Step] = []

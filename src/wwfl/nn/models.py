@@ -1,8 +1,7 @@
 """Ready-made models: ordinary torch modules that `wwfl.nn.trace` understands.
 
-The initial model is public, so it comes from torch's default initialisation with a plain seed. The seed works
-on the CPU generator alone and leaves the caller's random state as it was.
-"""
+The initial model is public, so it comes from torch's default initialisation with a plain seed. The
+seed works on the CPU generator alone and leaves the caller's random state as it was."""
 
 from __future__ import annotations
 
@@ -16,7 +15,8 @@ from wwfl_core.errors import Misuse
 
 
 def lenet5(seed: int = 0) -> nn.Sequential:
-    """LeNet-5 with ReLU and max-pooling: float32 [n, 1, 32, 32] -> logits [n, 10]; 61,706 parameters."""
+    """LeNet-5 with ReLU and max-pooling: float32 [n, 1, 32, 32] -> logits [n, 10]; 61,706
+    parameters."""
     return _seeded(
         seed,
         lambda: nn.Sequential(
@@ -37,7 +37,8 @@ def lenet5(seed: int = 0) -> nn.Sequential:
 
 
 def mlp(inputs: int, hidden: Sequence[int], classes: int, seed: int = 0) -> nn.Sequential:
-    """Fully connected ReLU net: float32 [n, ...] with `inputs` values each -> logits [n, classes]."""
+    """Fully connected ReLU net: float32 [n, ...] with `inputs` values each -> logits [n,
+    classes]."""
     sizes = [inputs, *hidden, classes]
     if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
         raise Misuse(f"inputs, hidden and classes must be integers of at least 1, got {sizes}")
@@ -52,13 +53,14 @@ def mlp(inputs: int, hidden: Sequence[int], classes: int, seed: int = 0) -> nn.S
 
 
 def logistic_regression(inputs: int, classes: int, seed: int = 0) -> nn.Sequential:
-    """Multinomial logistic regression: float32 [n, ...] with `inputs` values each -> logits [n, classes]."""
+    """Multinomial logistic regression: float32 [n, ...] with `inputs` values each -> logits [n,
+    classes]."""
     return mlp(inputs, (), classes, seed)
 
 
 class BasicBlock(nn.Module):
-    """relu(f(x) + shortcut(x)) with f two 3x3 convolutions (He et al., CVPR'16); the shortcut is a 1x1 convolution
-    where f changes the shape."""
+    """relu(f(x) + shortcut(x)) with f two 3x3 convolutions (He et al., CVPR'16); the shortcut is a
+    1x1 convolution where f changes the shape."""
 
     def __init__(self, before: int, after: int, stride: int, norm: str) -> None:
         super().__init__()
@@ -67,7 +69,9 @@ class BasicBlock(nn.Module):
         self.norm1, self.norm2 = _norm(after, norm), _norm(after, norm)
         self.shortcut = nn.Sequential()
         if stride != 1 or before != after:
-            self.shortcut = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False, **_PLACE), _norm(after, norm))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(before, after, 1, stride, bias=False, **_PLACE), _norm(after, norm)
+            )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         inner = torch.relu(self.norm1(self.conv1(x)))
@@ -83,11 +87,12 @@ def _norm(channels: int, norm: str) -> nn.Module:
 
 
 def resnet9(norm: str = "batch", width: int = 64, seed: int = 0) -> nn.Sequential:
-    """ResNet with one basic block per stage: float32 [n, 3, h, w] (CIFAR: 32 x 32) -> logits [n, 10].
+    """ResNet with one basic block per stage: float32 [n, 3, h, w] (CIFAR: 32 x 32) -> logits [n,
+    10].
 
-    Widths `width` times 1, 2, 4, 8, a stem of one 3x3 convolution, stride-2 stages, average pool. norm: "batch"
-    (4,903,242 parameters, and 5,760 running statistics) or "none" (4,899,466; the 3x3 convolutions then have a bias).
-    """
+    Widths `width` times 1, 2, 4, 8, a stem of one 3x3 convolution, stride-2 stages, average pool.
+    norm: "batch" (4,903,242 parameters, and 5,760 running statistics) or "none" (4,899,466; the 3x3
+    convolutions then have a bias)."""
     if norm not in ("batch", "none"):
         raise Misuse(f'norm must be "batch" or "none", got {norm!r}')
     if isinstance(width, bool) or not isinstance(width, int) or width < 1:
@@ -99,7 +104,9 @@ def resnet9(norm: str = "batch", width: int = 64, seed: int = 0) -> nn.Sequentia
         for stage in range(4):
             layers.append(BasicBlock(before, width << stage, 1 if stage == 0 else 2, norm))
             before = width << stage
-        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10, **_PLACE))
+        return nn.Sequential(
+            *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, 10, **_PLACE)
+        )
 
     return _seeded(seed, build)
 
@@ -124,7 +131,8 @@ def LogisticRegression(inputs: int, classes: int, seed: int = 0) -> nn.Sequentia
     return logistic_regression(inputs, classes, seed)
 
 
-# Said for every layer: with the user's own torch defaults (a GPU, float64) one seed would give another model.
+# Said for every layer: with the user's own torch defaults (a GPU, float64) one seed would give
+# another model.
 _PLACE = {"device": "cpu", "dtype": torch.float32}
 
 
@@ -132,7 +140,7 @@ def _seeded(seed: int, build: Callable[[], nn.Sequential]) -> nn.Sequential:
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 63:
         raise Misuse(f"seed must be an integer in 0..2^63-1, got {seed!r}")
     with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: it would also reseed the caller's GPU generators, which the fork does not
-        # restore.
+        # Not torch.manual_seed: it would also reseed the caller's GPU generators, which the fork
+        # does not restore.
         torch.default_generator.manual_seed(seed)
         return build()

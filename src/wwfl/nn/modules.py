@@ -1,8 +1,7 @@
 """Descriptions of single torch modules: which are supported, with which options.
 
-Strict on purpose: a module that is not understood in full is refused, by its path. Training a model in MPC
-that silently differs from the one in torch would be far worse.
-"""
+Strict on purpose: a module that is not understood in full is refused, by its path. Training a model
+in MPC that silently differs from the one in torch would be far worse."""
 
 from __future__ import annotations
 
@@ -11,23 +10,29 @@ from typing import Any
 
 from torch import nn
 
-from wwfl.nn import spec
-from wwfl.nn.spec import Layer
 from wwfl_core.errors import ConfigError
 
+from . import spec
+from .spec import Layer
+
 SUPPORTED = (
-    "Conv2d, Linear, BatchNorm2d, ReLU, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), Flatten, Identity, Dropout(p=0), "
-    "in Sequential or a module whose forward combines them, their functional forms and sums of two outputs"
+    "Conv2d, Linear, BatchNorm2d, ReLU, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), Flatten, "
+    "Identity, Dropout(p=0), "
+    "in Sequential or a module whose forward combines them, their functional forms and sums of "
+    "two outputs"
 )
 _TRACED = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def is_layer(module: nn.Module) -> bool:
-    """Whether the module stands for one layer (supported or not), rather than for a composition to look into.
+    """Whether the module stands for one layer (supported or not), rather than for a composition to
+    look into.
 
     Torch's own modules and whatever derives from them are layers, but for the containers.
     """
-    nearest = next(base for base in type(module).__mro__ if base.__module__.split(".")[0] == "torch")
+    nearest = next(
+        base for base in type(module).__mro__ if base.__module__.split(".")[0] == "torch"
+    )
     return nearest not in _TRACED
 
 
@@ -47,14 +52,24 @@ def title(path: str, module: nn.Module) -> str:
 
 
 def check_untouched(path: str, module: nn.Module) -> None:
-    """ConfigError if the module has hooks or a forward of its own: both can change values on the way.
+    """ConfigError if the module has hooks or a forward of its own: both can change values on the
+    way.
 
     The old weight_norm is one that does. Torch has no public way to ask for hooks.
     """
-    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
-        raise ConfigError(f"{title(path, module)} has hooks, which are not supported; remove them first")
+    if (
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    ):
+        raise ConfigError(
+            f"{title(path, module)} has hooks, which are not supported; remove them first"
+        )
     if "forward" in vars(module):
-        raise ConfigError(f"{title(path, module)} has a forward of its own; define a class for it instead")
+        raise ConfigError(
+            f"{title(path, module)} has a forward of its own; define a class for it instead"
+        )
 
 
 def _conv(path: str, module: Any) -> Layer:

@@ -1,10 +1,9 @@
 """Layer descriptions: what a model computes, without torch and without parameter values.
 
-A model is a list of layers. Each takes the output of the layer before it, unless its `source` names another one (or
-`INPUT`, the model's input); the last layer's output is the model's. `name` is the module's path in the torch model
-("3.1"; "" for a model that is one bare layer), and parameters are called as torch calls them: "3.1.weight", "3.1.bias".
-Shapes never count the batch dimension.
-"""
+A model is a list of layers. Each takes the output of the layer before it, unless its `source` names
+another one (or `INPUT`, the model's input); the last layer's output is the model's. `name` is the
+module's path in the torch model ("3.1"; "" for a model that is one bare layer), and parameters are
+called as torch calls them: "3.1.weight", "3.1.bias". Shapes never count the batch dimension."""
 
 from __future__ import annotations
 
@@ -60,15 +59,17 @@ class _Weighted(_Named):
         return self._member("bias")
 
     def _weights(self, *, bias: bool) -> dict[str, tuple[int, ...]]:
-        return {self.weight: self.weight_shape} | ({self.bias_name: self.weight_shape[:1]} if bias else {})
+        return {self.weight: self.weight_shape} | (
+            {self.bias_name: self.weight_shape[:1]} if bias else {}
+        )
 
 
 @dataclass(frozen=True)
 class Conv2d(_Weighted):
     """Cross-correlation as in torch, zero padding, equal stride and padding in both directions.
 
-    weight_shape: (out channels, in channels, kernel height, kernel width). bias: one value per out channel.
-    """
+    weight_shape: (out channels, in channels, kernel height, kernel width). bias: one value per out
+    channel."""
 
     weight_shape: tuple[int, int, int, int]
     stride: int
@@ -94,10 +95,9 @@ class Linear(_Weighted):
 class BatchNorm2d(_Named):
     """(x - mean) / sqrt(variance + eps) * weight + bias per channel, over batch, height and width.
 
-    In training mean and variance are the batch's, and the running statistics move towards them by `momentum`
-    (the variance without bias, as in torch); in evaluation they are the running statistics, which are parameters
-    without a gradient.
-    """
+    In training mean and variance are the batch's, and the running statistics move towards them by
+    `momentum` (the variance without bias, as in torch); in evaluation they are the running
+    statistics, which are parameters without a gradient."""
 
     channels: int
     eps: float
@@ -120,7 +120,9 @@ class BatchNorm2d(_Named):
         return self._member("running_var")
 
     def parameters(self) -> dict[str, tuple[int, ...]]:
-        return dict.fromkeys((self.weight, self.bias_name, self.running_mean, self.running_var), (self.channels,))
+        return dict.fromkeys(
+            (self.weight, self.bias_name, self.running_mean, self.running_var), (self.channels,)
+        )
 
     def trainable(self) -> tuple[str, ...]:
         return self.weight, self.bias_name
@@ -168,14 +170,16 @@ class Add(_Named):
         return self.source, self.other
 
 
-Layer = Conv2d | Linear | BatchNorm2d | ReLU | MaxPool2d | AvgPool2d | GlobalAvgPool2d | Flatten | Add
+Layer = (
+    Conv2d | Linear | BatchNorm2d | ReLU | MaxPool2d | AvgPool2d | GlobalAvgPool2d | Flatten | Add
+)
 
 
 def inputs(layers: Sequence[Layer]) -> list[tuple[int, ...]]:
     """For each layer, the positions of the layers whose outputs it takes; -1 is the model's input.
 
-    ConfigError for two layers of one name, a source that is not an earlier layer, or an output that nobody takes.
-    """
+    ConfigError for two layers of one name, a source that is not an earlier layer, or an output that
+    nobody takes."""
     position = {INPUT: -1}
     result: list[tuple[int, ...]] = []
     for at, layer in enumerate(layers):
@@ -183,30 +187,41 @@ def inputs(layers: Sequence[Layer]) -> list[tuple[int, ...]]:
             raise ConfigError(f"{layer.title}: another layer has the same name; names must differ")
         for source in layer.sources:
             if source is not None and source not in position:
-                raise ConfigError(f"{layer.title} takes the output of {source!r}, which is no layer before it")
-        result.append(tuple(at - 1 if source is None else position[source] for source in layer.sources))
+                raise ConfigError(
+                    f"{layer.title} takes the output of {source!r}, which is no layer before it"
+                )
+        result.append(
+            tuple(at - 1 if source is None else position[source] for source in layer.sources)
+        )
         position[layer.name] = at
     used = {i for sources in result for i in sources} | {len(layers) - 1}
     for at, layer in enumerate(layers):
         if at not in used:
-            raise ConfigError(f"{layer.title}: no layer takes its output; leave it out of the model")
+            raise ConfigError(
+                f"{layer.title}: no layer takes its output; leave it out of the model"
+            )
     return result
 
 
 def pool_first(layers: Iterable[Layer]) -> list[Layer]:
-    """Swap every ReLU that stands directly before a MaxPool2d: the same function with fewer comparisons.
+    """Swap every ReLU that stands directly before a MaxPool2d: the same function with fewer
+    comparisons.
 
-    The maximum commutes with ReLU. Gradients agree too: a window whose maximum is at most 0 passes nothing
-    either way, and else the positive maximum is the same element. Only windows with equal positive maxima can
-    differ, by which of the tied elements a max-pool picks. A ReLU whose output another layer takes too stays.
-    """
+    The maximum commutes with ReLU. Gradients agree too: a window whose maximum is at most 0 passes
+    nothing either way, and else the positive maximum is the same element. Only windows with equal
+    positive maxima can differ, by which of the tied elements a max-pool picks. A ReLU whose output
+    another layer takes too stays."""
     result = list(layers)
     swapped = True
     while swapped:  # a swap can put another ReLU in front of the pool, as in ReLU, ReLU, MaxPool2d
         swapped = False
         for at in range(len(result) - 1):
             relu, pool = result[at : at + 2]
-            if isinstance(relu, ReLU) and isinstance(pool, MaxPool2d) and pool.source in (None, relu.name):
+            if (
+                isinstance(relu, ReLU)
+                and isinstance(pool, MaxPool2d)
+                and pool.source in (None, relu.name)
+            ):
                 if any(relu.name in layer.sources for layer in result if layer is not pool):
                     continue
                 # The pair's output was called by the pool's name and is now called by the ReLU's.
@@ -227,16 +242,21 @@ def _renamed(layer: Layer, before: str, after: str) -> Layer:
 
 
 def layer_shapes(layers: Iterable[Layer], input_shape: Sequence[int]) -> list[tuple[int, ...]]:
-    """Shape after each layer, without the batch dimension; ConfigError at the first that does not fit."""
+    """Shape after each layer, without the batch dimension; ConfigError at the first that does not
+    fit."""
     shape = tuple(int(size) for size in input_shape)
     if not shape or min(shape) < 1:
-        raise ConfigError(f"input shape {shape}: every size must be at least 1 (leave the batch dimension out)")
+        raise ConfigError(
+            f"input shape {shape}: every size must be at least 1 (leave the batch dimension out)"
+        )
     model = list(layers)
     shapes: list[tuple[int, ...]] = []
     for layer, sources in zip(model, inputs(model), strict=True):
         taken = [shapes[i] if i >= 0 else shape for i in sources]
         if len(set(taken)) > 1:
-            raise ConfigError(f"{layer.title}: its inputs have different shapes, {' and '.join(map(str, taken))}")
+            raise ConfigError(
+                f"{layer.title}: its inputs have different shapes, {' and '.join(map(str, taken))}"
+            )
         shapes.append(_after(layer, taken[0]))
     return shapes
 
@@ -247,7 +267,8 @@ def output_shape(layers: Iterable[Layer], input_shape: Sequence[int]) -> tuple[i
 
 
 def parameter_shapes(layers: Iterable[Layer]) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every parameter and running statistic, in the order of the layers, weight before bias."""
+    """Name and shape of every parameter and running statistic, in the order of the layers, weight
+    before bias."""
     return {name: shape for layer in layers for name, shape in layer.parameters().items()}
 
 
@@ -264,15 +285,21 @@ def _after(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
             return (math.prod(shape),)
         case Linear(weight_shape=(outputs, inputs)):
             if len(shape) != 1:
-                raise ConfigError(f"{layer.title} takes flat inputs, gets {shape}; put a Flatten before it")
+                raise ConfigError(
+                    f"{layer.title} takes flat inputs, gets {shape}; put a Flatten before it"
+                )
             if shape[0] != inputs:
-                raise ConfigError(f"{layer.title} takes {inputs} inputs, gets {shape[0]}; set in_features={shape[0]}")
+                raise ConfigError(
+                    f"{layer.title} takes {inputs} inputs, gets {shape[0]}; set "
+                    f"in_features={shape[0]}"
+                )
             return (outputs,)
         case Conv2d(weight_shape=(outputs, channels, *kernel), stride=stride, padding=padding):
             height, width = _image(layer, shape)
             if shape[0] != channels:
                 raise ConfigError(
-                    f"{layer.title} takes {channels} channels, gets {shape[0]}; set in_channels={shape[0]}"
+                    f"{layer.title} takes {channels} channels, gets {shape[0]}; set "
+                    f"in_channels={shape[0]}"
                 )
             padded = (height + 2 * padding, width + 2 * padding)
             return (outputs, *_windows(layer, padded, (kernel[0], kernel[1]), stride))
@@ -280,7 +307,8 @@ def _after(layer: Layer, shape: tuple[int, ...]) -> tuple[int, ...]:
             _image(layer, shape)
             if shape[0] != channels:
                 raise ConfigError(
-                    f"{layer.title} takes {channels} channels, gets {shape[0]}; set num_features={shape[0]}"
+                    f"{layer.title} takes {channels} channels, gets {shape[0]}; set "
+                    f"num_features={shape[0]}"
                 )
             return shape
         case MaxPool2d(kernel=size, stride=stride) | AvgPool2d(kernel=size, stride=stride):
@@ -297,10 +325,13 @@ def _image(layer: Layer, shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[1], shape[2]
 
 
-def _windows(layer: Layer, size: tuple[int, int], kernel: tuple[int, int], stride: int) -> tuple[int, int]:
+def _windows(
+    layer: Layer, size: tuple[int, int], kernel: tuple[int, int], stride: int
+) -> tuple[int, int]:
     if kernel[0] > size[0] or kernel[1] > size[1]:
         raise ConfigError(
-            f"{layer.title}: its {kernel[0]}x{kernel[1]} window does not fit into {size[0]}x{size[1]}; "
+            f"{layer.title}: its {kernel[0]}x{kernel[1]} window does not fit into "
+            f"{size[0]}x{size[1]}; "
             "use larger inputs or fewer layers that shrink them"
         )
     return (size[0] - kernel[0]) // stride + 1, (size[1] - kernel[1]) // stride + 1

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wwfl_core.backend import MPCBackend
 from wwfl_core.errors import ConfigError, Misuse
-from wwfl_core.ops import one_hot_argmax, softmax
+from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.recording import recorded
-from wwfl_core.tensor import SharedTensor, concatenate, weighted_sum
+from wwfl_core.tensors.ops import one_hot_argmax, softmax
+from wwfl_core.tensors.tensor import SharedTensor, concatenate, weighted_sum
 
 from .layers import Network, Params
 
@@ -48,13 +48,19 @@ class SGD:
                 raise ConfigError(f"{name} {getattr(self, name)} must be a number of at least 0")
 
     def update(
-        self, params: Params, grads: Params, velocity: Velocity | None, batch: int, anchor: Params | None = None
+        self,
+        params: Params,
+        grads: Params,
+        velocity: Velocity | None,
+        batch: int,
+        anchor: Params | None = None,
     ) -> tuple[Params, Velocity | None]:
-        """One step on gradients of the SUM over the batch: dividing by the batch size is part of the learning rate,
-        so that small gradients are not rounded away. All parameters in one truncation (with momentum two).
+        """One step on gradients of the SUM over the batch: dividing by the batch size is part of
+        the learning rate, so that small gradients are not rounded away. All parameters in one
+        truncation (with momentum two).
 
-        Parameters without a gradient (running statistics) stay. `anchor` is what `prox` pulls towards.
-        """
+        Parameters without a gradient (running statistics) stay. `anchor` is what `prox` pulls
+        towards."""
         trained = [name for name in params if name in grads]
         weights, flat = (_flatten([of[name] for name in trained]) for of in (params, grads))
         pulls = self._pulls(weights, trained, anchor)
@@ -68,7 +74,9 @@ class SGD:
             terms += [(tensor, size * factor) for tensor, factor in pulls]
             flat = flat + weighted_sum(terms) if terms else flat
             velocity, pulls = Velocity(flat, size), []
-        step = weighted_sum([(flat, self.lr / size), *((tensor, self.lr * factor) for tensor, factor in pulls)])
+        step = weighted_sum(
+            [(flat, self.lr / size), *((tensor, self.lr * factor) for tensor, factor in pulls)]
+        )
         new, updated, at = weights - step, dict(params), 0
         for name in trained:
             old = params[name]
@@ -84,7 +92,9 @@ class SGD:
         if not self.prox:
             return own
         if anchor is None:
-            raise Misuse(f"SGD(prox={self.prox:g}) needs anchor=, the parameters that the round started from")
+            raise Misuse(
+                f"SGD(prox={self.prox:g}) needs anchor=, the parameters that the round started from"
+            )
         return [*own, (_flatten([anchor[name] for name in trained]), -self.prox)]
 
 
@@ -93,17 +103,21 @@ def _flatten(tensors: Sequence[SharedTensor]) -> SharedTensor:
 
 
 def loss_gradient(logits: SharedTensor, one_hot: SharedTensor) -> SharedTensor:
-    """Gradient of the summed softmax cross-entropy with respect to the logits: softmax(logits) - one_hot."""
+    """Gradient of the summed softmax cross-entropy with respect to the logits: softmax(logits) -
+    one_hot."""
     with logits.mpc.scope("loss"):
         return softmax(logits) - one_hot
 
 
 def gradients(network: Network, params: Params, x: SharedTensor, one_hot: SharedTensor) -> Params:
-    """Gradients of the cross-entropy summed over the batch, in training mode. x: [b, ...], one_hot: [b, classes]."""
+    """Gradients of the cross-entropy summed over the batch, in training mode. x: [b, ...], one_hot:
+    [b, classes]."""
     return _learn(network, params, x, one_hot)[0]
 
 
-def _learn(network: Network, params: Params, x: SharedTensor, one_hot: SharedTensor) -> tuple[Params, Params]:
+def _learn(
+    network: Network, params: Params, x: SharedTensor, one_hot: SharedTensor
+) -> tuple[Params, Params]:
     """The gradients, and the parameters with the batch's new running statistics."""
     logits, tape = network.training_forward(x, params)
     moved = params | tape.statistics(params)
@@ -121,13 +135,16 @@ def train(
     velocity: Velocity | None = None,
     anchor: Params | None = None,
 ) -> tuple[Params, Velocity | None]:
-    """SGD over the given batches of row indices (public, in order); returns parameters and momentum.
+    """SGD over the given batches of row indices (public, in order); returns parameters and
+    momentum.
 
     `anchor`: the parameters that the round started from, which `sgd.prox` pulls towards.
     """
     for batch in batches:
         rows = np.asarray(batch, np.intp)
-        params, velocity = sgd_step(mpc, network, sgd, params, velocity, images[rows], one_hot[rows], anchor)
+        params, velocity = sgd_step(
+            mpc, network, sgd, params, velocity, images[rows], one_hot[rows], anchor
+        )
     return params, velocity
 
 
@@ -142,13 +159,16 @@ def sgd_step(
     one_hot: SharedTensor,
     anchor: Params | None = None,
 ) -> tuple[Params, Velocity | None]:
-    """One step of `train`, on one batch: new parameters and momentum. Steps alike are recorded and repeated."""
+    """One step of `train`, on one batch: new parameters and momentum. Steps alike are recorded and
+    repeated."""
     grads, params = _learn(network, params, images, one_hot)
     with mpc.scope("update"):
         return sgd.update(params, grads, velocity, len(images), anchor)
 
 
-def count_correct(network: Network, params: Params, images: SharedTensor, one_hot: SharedTensor) -> SharedTensor:
+def count_correct(
+    network: Network, params: Params, images: SharedTensor, one_hot: SharedTensor
+) -> SharedTensor:
     """How many images the model classifies right (in evaluation mode), as a secret integer."""
     logits, _ = network.forward(images, params)
     with logits.mpc.scope("argmax"):

@@ -1,4 +1,5 @@
-"""Differential privacy of the aggregated model: clipping in MPC, discrete Gaussian noise of every server, accounting.
+"""Differential privacy of the aggregated model: clipping in MPC, discrete Gaussian noise of every
+server, accounting.
 
 No torch here: server processes stay small.
 """

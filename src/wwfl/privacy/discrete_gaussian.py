@@ -1,11 +1,13 @@
-"""Exact samples of the discrete Gaussian, from a cryptographic source (Canonne, Kamath, Steinke, NeurIPS'20).
+"""Exact samples of the discrete Gaussian, from a cryptographic source (Canonne, Kamath, Steinke,
+NeurIPS'20).
 
-P(x) is proportional to exp(-x^2 / (2 sigma2)) on the integers. Algorithms 1 to 3 of the paper, on arrays: every
-decision compares uniform integers with rational numbers, so there is no rounding anywhere, and no floating point. Big
-rationals are compared 64 bits at a time; the next 64 bits are looked at only where the first are equal.
+P(x) is proportional to exp(-x^2 / (2 sigma2)) on the integers. Algorithms 1 to 3 of the paper, on
+arrays: every decision compares uniform integers with rational numbers, so there is no rounding
+anywhere, and no floating point. Big rationals are compared 64 bits at a time; the next 64 bits are
+looked at only where the first are equal.
 
-Running time depends on the noise that is drawn; an adversary who times a server's sampling closely is not considered.
-"""
+Running time depends on the noise that is drawn; an adversary who times a server's sampling closely
+is not considered."""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wwfl_core.errors import ConfigError
-from wwfl_core.prg import chacha20
+from wwfl_core.randomness.prg import chacha20
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
@@ -31,7 +33,8 @@ MAX_SIGMA_BITS = 44
 
 
 class Source:
-    """Uniform 64-bit words from ChaCha20 under one key that only this party knows; every call takes a new nonce."""
+    """Uniform 64-bit words from ChaCha20 under one key that only this party knows; every call takes
+    a new nonce."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -62,14 +65,17 @@ def _until(draw: Callable[[int], npt.NDArray[Drawn]], n: int) -> npt.NDArray[Dra
 
 
 def bernoulli(source: Source, numerators: Objects, denominator: int) -> Bools:
-    """True with probability numerator / denominator each, for integers 0 <= numerator <= denominator of any size."""
+    """True with probability numerator / denominator each, for integers 0 <= numerator <=
+    denominator of any size."""
     result = np.zeros(len(numerators), np.bool_)
     undecided = np.arange(len(numerators))
     left = numerators
     while len(undecided):
         drawn = source.words(len(undecided)).astype(object)
         scaled = left << 64
-        digit = scaled // denominator  # of numerator / denominator in base 2^64; it is 2^64 for probability 1
+        digit = (
+            scaled // denominator
+        )  # of numerator / denominator in base 2^64; it is 2^64 for probability 1
         result[undecided] = drawn < digit
         equal = (drawn == digit).astype(np.bool_)
         undecided, left = undecided[equal], (scaled % denominator)[equal]
@@ -82,7 +88,8 @@ def _small_bernoulli(source: Source, numerators: U64, denominator: int) -> Bools
 
 
 def _decays(n: int, trial: Callable[[npt.NDArray[np.intp], int], Bools]) -> Bools:
-    """Algorithm 1: true with probability exp(-g), where trial(indices, k) succeeds with probability g / k, g <= 1.
+    """Algorithm 1: true with probability exp(-g), where trial(indices, k) succeeds with probability
+    g / k, g <= 1.
 
     Trials go on while they succeed; the first failure at an odd k means true.
     """
@@ -104,14 +111,18 @@ def exp_bernoulli(source: Source, numerators: Objects, denominator: int) -> Bool
     pending = np.flatnonzero(whole)
     while len(pending):  # exp(-1), as often as the whole part says, or until one fails
         ones = np.ones(len(pending), np.uint64)
-        passed = _decays(len(pending), lambda at, k, ones=ones: _small_bernoulli(source, ones[at], k))
+        passed = _decays(
+            len(pending), lambda at, k, ones=ones: _small_bernoulli(source, ones[at], k)
+        )
         result[pending[~passed]] = False
         whole[pending] -= 1
         pending = pending[passed]
         pending = pending[whole[pending] > 0]
     rest = np.flatnonzero(result)
     fraction = (numerators % denominator)[rest]
-    result[rest] = _decays(len(rest), lambda at, k: bernoulli(source, fraction[at], denominator * k))
+    result[rest] = _decays(
+        len(rest), lambda at, k: bernoulli(source, fraction[at], denominator * k)
+    )
     return result
 
 
@@ -143,11 +154,14 @@ def _attempts(source: Source, sigma2: Fraction, n: int) -> I64:
 
 
 def sample(source: Source, sigma2: Fraction, n: int) -> I64:
-    """n independent samples of the discrete Gaussian with parameter sigma2 > 0 (its variance is at most that).
+    """n independent samples of the discrete Gaussian with parameter sigma2 > 0 (its variance is at
+    most that).
 
     Raises:
         ConfigError: for sigma2 that is not positive, or a standard deviation of 2^44 or more.
     """
     if not 0 < sigma2 < 1 << (2 * MAX_SIGMA_BITS):
-        raise ConfigError(f"sigma2={sigma2}: the noise must have a variance in (0, 2^{2 * MAX_SIGMA_BITS})")
+        raise ConfigError(
+            f"sigma2={sigma2}: the noise must have a variance in (0, 2^{2 * MAX_SIGMA_BITS})"
+        )
     return np.asarray(_until(lambda k: _attempts(source, sigma2, k), n), np.int64)

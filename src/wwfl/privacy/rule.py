@@ -9,18 +9,24 @@ from fractions import Fraction
 
 import numpy as np
 
-from wwfl_core.algebra import BITS
-from wwfl_core.backend import MPCBackend
-from wwfl_core.bilinear import MatMul
-from wwfl_core.cost import Phase
+from wwfl.aggregation import Aggregation, FedAvg, Inputs
+from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import ConfigError, Refused
-from wwfl_core.ops.approx import inv_sqrt
-from wwfl_core.prg import KEY_BYTES
-from wwfl_core.sharing import SharingSemantics
-from wwfl_core.tensor import SharedBits, SharedTensor, bilinear_many, concatenate, stack_tensors
+from wwfl_core.numbers.algebra import BITS
+from wwfl_core.numbers.bilinear import MatMul
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.randomness.prg import KEY_BYTES
+from wwfl_core.sharing.semantics import SharingSemantics
+from wwfl_core.tensors.ops.approx import inv_sqrt
+from wwfl_core.tensors.tensor import (
+    SharedBits,
+    SharedTensor,
+    bilinear_many,
+    concatenate,
+    stack_tensors,
+)
 
-from .. import policy
-from ..aggregation import Aggregation, FedAvg, Inputs
+from . import policy
 from .accountant import Budget, Guarantee, excess, gaussian_epsilon, releases_within
 from .discrete_gaussian import Source, sample
 
@@ -31,15 +37,18 @@ NEGLIGIBLE = 1e-100
 
 @dataclass(frozen=True)
 class Private(Aggregation):
-    """Differential privacy for every input's whole contribution: `rule` sees only clipped and noisy updates.
+    """Differential privacy for every input's whole contribution: `rule` sees only clipped and noisy
+    updates.
 
-    Every update (a model minus the one that the round started from) is scaled to L2 norm at most `clip`; one with a
-    coordinate beyond `coordinate_bound` is dropped. Every one of the m servers, helpers included, deals discrete
-    Gaussian noise of variance (noise_multiplier clip)^2 / (m - t), so the noise of any m - t honest ones is enough even
-    if the t permitted corrupt ones subtract theirs. `FedAvg` gets noise on the sum; any other rule gets it on every
-    input, since only sums have a sensitivity of `clip`. Weights are not used: every input counts alike.
+    Every update (a model minus the one that the round started from) is scaled to L2 norm at most
+    `clip`; one with a coordinate beyond `coordinate_bound` is dropped. Every one of the m servers,
+    helpers included, deals discrete Gaussian noise of variance (noise_multiplier clip)^2 / (m - t),
+    so the noise of any m - t honest ones is enough even if the t permitted corrupt ones subtract
+    theirs. `FedAvg` gets noise on the sum; any other rule gets it on every input, since only sums
+    have a sensitivity of `clip`. Weights are not used: every input counts alike.
 
-    With a `budget`, servers refuse the release that would exceed it. Releases are counted by the servers.
+    With a `budget`, servers refuse the release that would exceed it. Releases are counted by the
+    servers.
 
     Raises:
         ConfigError: a clip or a noise multiplier that is not positive.
@@ -60,14 +69,19 @@ class Private(Aggregation):
         return self.rule
 
     def affords(self, round_number: int) -> None:
-        """Raises Refused (rule "privacy budget") if so many releases exceed the budget: one a round."""
+        """Raises Refused (rule "privacy budget") if so many releases exceed the budget: one a
+        round."""
         releases = round_number
-        if self.budget is None or releases <= (most := releases_within(self.noise_multiplier, self.budget)):
+        if self.budget is None or releases <= (
+            most := releases_within(self.noise_multiplier, self.budget)
+        ):
             return
         spent = gaussian_epsilon(self.noise_multiplier, releases, self.budget.delta)
         raise Refused(
-            f"release {releases} would raise epsilon to {spent:.4g} at delta {self.budget.delta:g}; the budget of "
-            f"{self.budget.epsilon:g} allows {most} with noise multiplier {self.noise_multiplier:g}",
+            f"release {releases} would raise epsilon to {spent:.4g} at delta "
+            f"{self.budget.delta:g}; the budget of "
+            f"{self.budget.epsilon:g} allows {most} with noise multiplier "
+            f"{self.noise_multiplier:g}",
             "privacy budget",
         )
 
@@ -78,7 +92,9 @@ class Private(Aggregation):
             ConfigError: when neither is given.
         """
         if delta is None and self.budget is None:
-            raise ConfigError("give delta=, or the rule a budget: without a delta there is no epsilon")
+            raise ConfigError(
+                "give delta=, or the rule a budget: without a delta there is no epsilon"
+            )
         chosen = self.budget.delta if delta is None and self.budget else float(delta or 0)
         epsilon = gaussian_epsilon(self.noise_multiplier, releases, chosen)
         return Guarantee(epsilon, chosen, releases, self.noise_multiplier)
@@ -92,15 +108,23 @@ class Private(Aggregation):
         updates = (stack_tensors(models) - current.reshape(1, size)).rescale(mpc.fixed.frac_bits)
         released = self._released(clip_rows(updates, self.clip))
         mpc.party.notes[policy.RELEASES] = releases
-        # What is not released is no input: the rule sees functions of noisy values and of public numbers only.
-        private = [current + released[i] for i in range(released.shape[0])] + [current] * (n - released.shape[0])
-        return self.rule.aggregate(Inputs(private, [1.0] * n, current, inputs.root, inputs.coin, inputs.memory))
+        # What is not released is no input: the rule sees functions of noisy values and of public
+        # numbers only.
+        private = [current + released[i] for i in range(released.shape[0])] + [current] * (
+            n - released.shape[0]
+        )
+        return self.rule.aggregate(
+            Inputs(private, [1.0] * n, current, inputs.root, inputs.coin, inputs.memory)
+        )
 
     def _released(self, rows: SharedTensor) -> SharedTensor:
-        """Clipped rows [n, size] with noise; for the mean, their noisy sum [1, size], as whole words: of rows with
-        weights that differ in the last bit, the sum's remainder would tell what the noise does not hide."""
+        """Clipped rows [n, size] with noise; for the mean, their noisy sum [1, size], as whole
+        words: of rows with weights that differ in the last bit, the sum's remainder would tell what
+        the noise does not hide."""
         mpc, (n, size) = rows.mpc, rows.shape
-        sigma2 = server_sigma2(mpc.stands_for, self.noise_multiplier * self.clip * 2.0**mpc.fixed.frac_bits, size)
+        sigma2 = server_sigma2(
+            mpc.stands_for, self.noise_multiplier * self.clip * 2.0**mpc.fixed.frac_bits, size
+        )
         with mpc.scope("noise"):
             if type(self.rule) is FedAvg:
                 return rows.sum(0).reshape(1, size) + joint_noise(mpc, sigma2, (1, size))
@@ -120,16 +144,17 @@ def server_sigma2(sharing: SharingSemantics, sigma_units: float, size: int) -> F
     share = Fraction(math.ceil(Fraction(sigma_units) ** 2 / honest))
     if excess(honest, math.sqrt(share)) * size > NEGLIGIBLE:
         raise ConfigError(
-            f"noise of standard deviation {sigma_units:.3g} units in all is too little; raise clip, noise_multiplier "
+            f"noise of standard deviation {sigma_units:.3g} units in all is too little; raise "
+            "clip, noise_multiplier "
             f"or frac_bits"
         )
     return share
 
 
 def joint_noise(mpc: MPCBackend, sigma2: Fraction, shape: tuple[int, ...]) -> SharedTensor:
-    """The sum of one sample per server, each dealt by the server that drew it from a key of its own; in a simulation
-    the single party draws for every server that it stands for. Offline, one round (and bytes of one dealing per
-    server)."""
+    """The sum of one sample per server, each dealt by the server that drew it from a key of its
+    own; in a simulation the single party draws for every server that it stands for. Offline, one
+    round (and bytes of one dealing per server)."""
     op = mpc.party.op("sample")
     drawn = np.zeros(shape, np.int64)
     for k in range(mpc.stands_for.parties // mpc.sharing.parties):
@@ -148,17 +173,18 @@ def joint_noise(mpc: MPCBackend, sigma2: Fraction, shape: tuple[int, ...]) -> Sh
 
 
 def coordinate_bound(size: int, frac_bits: int) -> float:
-    """The power of two up to which `size` coordinates may all reach without their squares' sum leaving the ring (LeNet
-    at 20 bits: 8; it is not a restriction for steps of SGD)."""
+    """The power of two up to which `size` coordinates may all reach without their squares' sum
+    leaving the ring (LeNet at 20 bits: 8; it is not a restriction for steps of SGD)."""
     return 2.0 ** math.floor((ROOM_BITS - 2 * frac_bits - math.log2(size) - 1e-9) / 2)
 
 
 def clip_rows(updates: SharedTensor, clip: float) -> SharedTensor:
-    """Every row of [n, size] times min(1, t / norm), for a t slightly below `clip` such that, whatever the rows are and
-    with all rounding, the norm of the result is at most `clip`. A row with a coordinate beyond `coordinate_bound`
-    becomes 0: its squares might wrap around.
+    """Every row of [n, size] times min(1, t / norm), for a t slightly below `clip` such that,
+    whatever the rows are and with all rounding, the norm of the result is at most `clip`. A row
+    with a coordinate beyond `coordinate_bound` becomes 0: its squares might wrap around.
 
-    2 n size comparisons of 64 bits, an AND over each row, n inner products, one inverse root, n size products.
+    2 n size comparisons of 64 bits, an AND over each row, n inner products, one inverse root, n
+    size products.
 
     Raises:
         ConfigError: a clip that is too small for the number format.
@@ -170,7 +196,9 @@ def clip_rows(updates: SharedTensor, clip: float) -> SharedTensor:
     with mpc.scope("clip"):
         inside = _all_within(updates, bound)
         rows = [updates[i] for i in range(n)]
-        squares = bilinear_many([(MatMul(), row.reshape(1, size), row.reshape(size, 1)) for row in rows])
+        squares = bilinear_many(
+            [(MatMul(), row.reshape(1, size), row.reshape(size, 1)) for row in rows]
+        )
         norms = concatenate([s.reshape(1) for s in squares])
         small = (norms - target**2).negative(64 - f)
         divisor = norms + small.times(target**2 - norms)
@@ -193,21 +221,26 @@ def _all_within(x: SharedTensor, bound: float) -> SharedBits:
 def clip_target(clip: float, size: int, frac_bits: int) -> float:
     """The norm to scale to so that the result, with all errors, has norm at most `clip`.
 
-    With u = 2^-frac_bits and norms up to G = sqrt(size) bound, the inverse root is off by 2e-6 relative and 2 u, the
-    target's encoding by u, a squared norm and the encoded t^2 by u each, the product of both by u, and every
-    coordinate's product by u:
+    With u = 2^-frac_bits and norms up to G = sqrt(size) bound, the inverse root is off by 2e-6
+    relative and 2 u, the target's encoding by u, a squared norm and the encoded t^2 by u each, the
+    product of both by u, and every coordinate's product by u:
         norm <= (t + u) (1 + 2e-6) / sqrt(1 - 2 u / t^2) + G (2 (t + u) + 1) u + sqrt(size) u.
     """
     u, root = 2.0**-frac_bits, math.sqrt(size)
     largest = root * coordinate_bound(size, frac_bits)
 
     def worst(t: float) -> float:
-        return (t + u) * (1 + 2e-6) / math.sqrt(1 - 2 * u / t**2) + largest * (2 * (t + u) + 1) * u + root * u
+        return (
+            (t + u) * (1 + 2e-6) / math.sqrt(1 - 2 * u / t**2)
+            + largest * (2 * (t + u) + 1) * u
+            + root * u
+        )
 
     low, high = math.sqrt(2.0**7 * u), clip
     if high <= low or worst(low) > clip:
         raise ConfigError(
-            f"clip={clip} is too small for {frac_bits} fractional bits and {size} coordinates (at least about "
+            f"clip={clip} is too small for {frac_bits} fractional bits and {size} coordinates (at "
+            "least about "
             f"{worst(low):.2g}): rounding would move an update by more"
         )
     for _ in range(60):
@@ -216,4 +249,11 @@ def clip_target(clip: float, size: int, frac_bits: int) -> float:
     return low
 
 
-__all__: Sequence[str] = ["Private", "clip_rows", "clip_target", "coordinate_bound", "joint_noise", "server_sigma2"]
+__all__: Sequence[str] = [
+    "Private",
+    "clip_rows",
+    "clip_target",
+    "coordinate_bound",
+    "joint_noise",
+    "server_sigma2",
+]

@@ -1,8 +1,8 @@
 """The tables and figures of the WW-FL paper (arXiv 2302.09904), one module each.
 
-A module has `DESCRIPTION`, a line, and `run(console, *, full, **options)`, which prints what was run, on how much data
-and where it differs from the paper, and returns the same as plain data. It may have `plot(result)`, an SVG text.
-"""
+A module has `DESCRIPTION`, a line, and `run(console, *, full, **options)`, which prints what was
+run, on how much data and where it differs from the paper, and returns the same as plain data. It
+may have `plot(result)`, an SVG text."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from importlib import import_module, resources
 from types import ModuleType
 from typing import Any
 
+from wwfl.experiments.config.sections import nearest
 from wwfl_core.errors import ConfigError
-
-from ..config.sections import nearest
 
 
 def names() -> dict[str, str]:
-    """What there is, with its description; nothing is imported for that. Modules without one are helpers."""
+    """What there is, with its description; nothing is imported for that. Modules without one are
+    helpers."""
     files = [e for e in resources.files("wwfl.reproduce").iterdir() if e.name.endswith(".py")]
-    found = {e.name.removesuffix(".py"): _description(e.read_text()) for e in sorted(files, key=lambda e: e.name)}
+    found = {
+        e.name.removesuffix(".py"): _description(e.read_text())
+        for e in sorted(files, key=lambda e: e.name)
+    }
     return {name: description for name, description in found.items() if description is not None}
 
 
@@ -32,7 +35,10 @@ def module(name: str) -> ModuleType:
     """
     known = names()
     if name not in known:
-        raise ConfigError(f"nothing to reproduce is called {name!r}{nearest(name, known)} There are {', '.join(known)}")
+        raise ConfigError(
+            f"nothing to reproduce is called {name!r}{nearest(name, known)} There are "
+            f"{', '.join(known)}"
+        )
     return import_module(f"{__package__}.{name}")
 
 

@@ -1,4 +1,5 @@
-"""Two clients, two clusters, global servers: one round of WW-FL in real protocols, and what every server sees of it."""
+"""Two clients, two clusters, global servers: one round of WW-FL in real protocols, and what every
+server sees of it."""
 
 from __future__ import annotations
 
@@ -12,16 +13,16 @@ import numpy.typing as npt
 
 from backends import Additive2PC, Replicated3PC
 from reshare import reshare
-from wwfl_core.arrays import Array
-from wwfl_core.backend import MPCBackend
+from wwfl.aggregation import FedAvg
+from wwfl.federation import server_programs as programs
+from wwfl.nn.layers import DEFAULT_INT_BITS
+from wwfl.nn.train import SGD
 from wwfl_core.channel.frames import Frame
-from wwfl_core.cluster import Handle, LocalCluster
-from wwfl_core.tensor import SharedTensor
+from wwfl_core.cluster.local import Handle, LocalCluster
+from wwfl_core.numbers.arrays import Array
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.tensors.tensor import SharedTensor
 
-from .. import programs
-from ..aggregation import FedAvg
-from ..nn.layers import DEFAULT_INT_BITS
-from ..nn.train import SGD
 from ._differencing_net import CLASSES, Net
 
 F64 = npt.NDArray[np.float64]
@@ -32,8 +33,9 @@ ENOUGH = 4096
 
 @dataclass
 class View:
-    """What one server holds and received. `difference`: the sum of its components of the model after the round minus
-    those before, read as numbers; `arrays`: all components and messages that are large enough for statistics."""
+    """What one server holds and received. `difference`: the sum of its components of the model
+    after the round minus those before, read as numbers; `arrays`: all components and messages that
+    are large enough for statistics."""
 
     server: str
     difference: F64
@@ -41,13 +43,14 @@ class View:
 
 
 def components(mpc: MPCBackend, *tensors: SharedTensor) -> list[dict[int, Array]]:
-    """The components that this party holds, per tensor: an experiment looks at its own servers' secrets."""
+    """The components that this party holds, per tensor: an experiment looks at its own servers'
+    secrets."""
     return [dict(t.data.parts) for t in tensors]
 
 
 class TwoClusters:
-    """The other client's cluster (2PC), the victim's (3PC) and the global servers (2PC). Keys are derived from a seed
-    unless it is None."""
+    """The other client's cluster (2PC), the victim's (3PC) and the global servers (2PC). Keys are
+    derived from a seed unless it is None."""
 
     def __init__(self, net: Net, lr: float, insecure_seed: int | None) -> None:
         self._net, self._sgd = net, SGD(lr)
@@ -62,8 +65,8 @@ class TwoClusters:
         self._received: dict[str, list[Array]] = defaultdict(list)
 
     def round(self, images: F64, labels: npt.NDArray[np.int64], *, record: bool) -> list[View]:
-        """Both clients share one digit, both clusters train, the global servers average. Every server's view; with
-        `record`, its messages are in it."""
+        """Both clients share one digit, both clusters train, the global servers average. Every
+        server's view; with `record`, its messages are in it."""
         self._received.clear()
         self._tap(self._note if record else None)
         held: dict[str, tuple[Handle, Handle]] = {}
@@ -85,11 +88,18 @@ class TwoClusters:
         every = [(c, *held[c.name]) for c in (self.servers, *self.clusters)]
         extra = {self.clusters[1].name: [inputs[1]], GLOBAL: trained}
         return [
-            v for cluster, *models in every for v in self._views(cluster, models, extra.get(cluster.name, []), record)
+            v
+            for cluster, *models in every
+            for v in self._views(cluster, models, extra.get(cluster.name, []), record)
         ]
 
-    def _views(self, cluster: LocalCluster, models: list[Handle], extra: list[Handle], record: bool) -> list[View]:
-        shown = [o.value for o in cluster.submit(components, *models, *(extra if record else [])).outcomes()]
+    def _views(
+        self, cluster: LocalCluster, models: list[Handle], extra: list[Handle], record: bool
+    ) -> list[View]:
+        shown = [
+            o.value
+            for o in cluster.submit(components, *models, *(extra if record else [])).outcomes()
+        ]
         views: list[View] = []
         for party in cluster.sharing.evaluators:
             before, after, *_ = shown[party]
@@ -110,7 +120,8 @@ class TwoClusters:
         return frame
 
     def revealed_difference(self) -> F64:
-        """Opens the models before and after the round, as servers that reveal every round do; their difference."""
+        """Opens the models before and after the round, as servers that reveal every round do; their
+        difference."""
         before, after = (
             self.servers.reveal(m, f"the model {when} the round")
             for m, when in ((self._before, "before"), (self._after, "after"))

@@ -1,4 +1,5 @@
-"""The network of the differencing experiment in NumPy, what an estimated update gives away, and measures of it."""
+"""The network of the differencing experiment in NumPy, what an estimated update gives away, and
+measures of it."""
 
 from __future__ import annotations
 
@@ -7,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from wwfl_core.prg import derive_key
-
-from ..nn.models import mlp
-from ..nn.spec import Layer
-from ..nn.trace import trace
-from ..privacy.discrete_gaussian import Source
+from wwfl.nn.models import mlp
+from wwfl.nn.spec import Layer
+from wwfl.nn.trace import trace
+from wwfl.privacy.discrete_gaussian import Source
+from wwfl_core.randomness.prg import derive_key
 
 F64 = npt.NDArray[np.float64]
 CLASSES = 10
@@ -32,7 +32,12 @@ class Net:
     def initial(cls, pixels: int, hidden: int, seed: int) -> Net:
         """torch's default initialisation."""
         layers, params = trace(mlp(pixels, [hidden], CLASSES, seed=seed))
-        return cls(pixels, hidden, layers, np.concatenate([p.reshape(-1) for p in params.values()]).astype(np.float64))
+        return cls(
+            pixels,
+            hidden,
+            layers,
+            np.concatenate([p.reshape(-1) for p in params.values()]).astype(np.float64),
+        )
 
     def __str__(self) -> str:
         return f"{self.pixels}-{self.hidden}-{CLASSES}"
@@ -41,7 +46,9 @@ class Net:
         """W1, b1, W2, b2."""
         shapes = (self.hidden, self.pixels), (self.hidden,), (CLASSES, self.hidden), (CLASSES,)
         sizes = np.cumsum([int(np.prod(shape)) for shape in shapes])[:-1]
-        return [part.reshape(shape) for part, shape in zip(np.split(flat, sizes), shapes, strict=True)]
+        return [
+            part.reshape(shape) for part, shape in zip(np.split(flat, sizes), shapes, strict=True)
+        ]
 
     def update(self, images: F64, labels: npt.NDArray[np.int64], lr: float) -> F64:
         """What one step of SGD on images [b, pixels] adds to the model."""
@@ -60,8 +67,8 @@ class Net:
         return float(update[-CLASSES + 1] - update[-CLASSES])
 
     def recover_digits(self, update: F64) -> tuple[F64, list[F64]]:
-        """Images in an update of one sample: each row of dW1 is the input times its entry of db1. The row with the
-        largest bias, and the `ROWS` largest."""
+        """Images in an update of one sample: each row of dW1 is the input times its entry of db1.
+        The row with the largest bias, and the `ROWS` largest."""
         rows, biases, *_ = self.split(update)
         largest = np.argsort(-np.abs(biases))[:ROWS]
         digits = [rows[i] / biases[i] for i in largest if biases[i]]
@@ -69,8 +76,14 @@ class Net:
 
 
 def decide(seed: int, what: str, available: int, count: int) -> list[int]:
-    """`count` of `available`, each at random but reproducible: which digits an experiment takes is public."""
-    return [int(i) for i in Source(derive_key(b"wwfl", "differencing", str(seed), what)).below(available, count)]
+    """`count` of `available`, each at random but reproducible: which digits an experiment takes is
+    public."""
+    return [
+        int(i)
+        for i in Source(derive_key(b"wwfl", "differencing", str(seed), what)).below(
+            available, count
+        )
+    ]
 
 
 def relative_error(estimate: F64, truth: F64) -> float:
@@ -92,5 +105,7 @@ def psnr(found: F64, truth: F64) -> float:
 def auc(scores: F64, truth: npt.NDArray[np.int64]) -> float:
     """The probability that a positive scores above a negative (ties count half)."""
     positive, negative = scores[truth == 1], scores[truth == 0]
-    above = (positive[:, None] > negative[None, :]).mean() + (positive[:, None] == negative[None, :]).mean() / 2
+    above = (positive[:, None] > negative[None, :]).mean() + (
+        positive[:, None] == negative[None, :]
+    ).mean() / 2
     return float(above)

@@ -7,14 +7,35 @@ from typing import Any
 
 from rich.console import Console
 
-from .figures import SMALL, Size, bar_plot, fl, gridded, head, print_summary, result, run_all, shortened, size, ww_fl
+from .figures import (
+    SMALL,
+    Size,
+    bar_plot,
+    fl,
+    gridded,
+    head,
+    print_summary,
+    result,
+    run_all,
+    shortened,
+    size,
+    ww_fl,
+)
 
-DESCRIPTION = "four data-poisoning attacks on WW-FL and on federated learning with FedAvg, seeds and error bars"
+DESCRIPTION = (
+    "four data-poisoning attacks on WW-FL and on federated learning with FedAvg, seeds and error "
+    "bars"
+)
 ATTACKS = ("none", "rlf", "tlf", "slf", "dlf")
 LR = 0.05
 DIFFERENCES = (
-    "both modes train with the same learning rate; the paper's federated learning has a ten times smaller one (fig3)",
-    "equal placement, 20 % malicious clients; on MNIST and few rounds the attacks hardly bite, as the paper says; "
+    (
+        "both modes train with the same learning rate; the paper's federated learning has a ten "
+        "times "
+        "smaller one (fig3)"
+    ),
+    "equal placement, 20 % malicious clients; on MNIST and few rounds the attacks hardly bite, as "
+    "the paper says; "
     "--data takes a folder with harder images in the same format (Fashion-MNIST)",
     "the default is smaller than the paper's 1,000 clients and 500 rounds; --full is that size",
 )
@@ -23,7 +44,12 @@ FEWER = shortened(SMALL, rounds=5)
 
 
 def run(
-    console: Console, *, full: bool, data: str | None = None, executor: Executor | None = None, small: Size = FEWER
+    console: Console,
+    *,
+    full: bool,
+    data: str | None = None,
+    executor: Executor | None = None,
+    small: Size = FEWER,
 ) -> dict[str, Any]:
     """Every attack in both modes."""
     chosen = size(full, data, small)
@@ -39,4 +65,6 @@ def run(
 
 def plot(found: dict[str, Any]) -> str:
     """Bars per attack."""
-    return bar_plot(found, ("attack",), ("mode",), "FedAvg under data poisoning, 20 % malicious clients")
+    return bar_plot(
+        found, ("attack",), ("mode",), "FedAvg under data poisoning, 20 % malicious clients"
+    )

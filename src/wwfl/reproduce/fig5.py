@@ -1,4 +1,5 @@
-"""Figure 5 (Q6): robust aggregation under attack, in WW-FL and in federated learning, by poison rate."""
+"""Figure 5 (Q6): robust aggregation under attack, in WW-FL and in federated learning, by poison
+rate."""
 
 from __future__ import annotations
 
@@ -7,17 +8,42 @@ from typing import Any
 
 from rich.console import Console
 
-from ..config.sections import Aggregation
-from .figures import SMALL, Size, bar_plot, fl, gridded, head, print_summary, result, run_all, shortened, size, ww_fl
+from wwfl.experiments.config.sections import Aggregation
 
-DESCRIPTION = "FedAvg, FLTrust and the trimmed mean under attack, by rate of malicious clients, seeds and error bars"
+from .figures import (
+    SMALL,
+    Size,
+    bar_plot,
+    fl,
+    gridded,
+    head,
+    print_summary,
+    result,
+    run_all,
+    shortened,
+    size,
+    ww_fl,
+)
+
+DESCRIPTION = (
+    "FedAvg, FLTrust and the trimmed mean under attack, by rate of malicious clients, seeds and "
+    "error bars"
+)
 LR = 0.05
 RATES = (0.1, 0.2)
 ROOT = 200
 DIFFERENCES = (
-    "label flipping (SLF), equal placement; `wwfl attack` runs every other combination of attack and placement",
+    (
+        "label flipping (SLF), equal placement; `wwfl attack` runs every other combination of "
+        "attack "
+        "and placement"
+    ),
     "the root set of FLTrust is the last 200 training images, which no client holds",
-    "both modes train with the same learning rate; the paper's federated learning has a ten times smaller one (fig3)",
+    (
+        "both modes train with the same learning rate; the paper's federated learning has a ten "
+        "times "
+        "smaller one (fig3)"
+    ),
     "the default is smaller than the paper's 1,000 clients and 500 rounds; --full is that size",
 )
 KEYS = ("mode", "rate", "rule")
@@ -34,13 +60,24 @@ def rules(inputs: int) -> tuple[Aggregation, ...]:
 
 
 def run(
-    console: Console, *, full: bool, data: str | None = None, executor: Executor | None = None, small: Size = FEWER
+    console: Console,
+    *,
+    full: bool,
+    data: str | None = None,
+    executor: Executor | None = None,
+    small: Size = FEWER,
 ) -> dict[str, Any]:
     """Every rule at every rate in both modes."""
     chosen = size(full, data, small)
     inputs = {"WW-FL": chosen.clusters, "FL": chosen.clusters * chosen.per_round}
     configs = {
-        mode: gridded(make(chosen, LR, data), attacks=("slf",), rates=RATES, rules=rules(inputs[mode]), root=ROOT)
+        mode: gridded(
+            make(chosen, LR, data),
+            attacks=("slf",),
+            rates=RATES,
+            rules=rules(inputs[mode]),
+            root=ROOT,
+        )
         for mode, make in (("WW-FL", ww_fl), ("FL", fl))
     }
     lines = head(console, "Figure 5: robust rules", configs["WW-FL"], chosen, DIFFERENCES)

@@ -1,4 +1,5 @@
-"""What the figures share: WW-FL and federated learning at one size, several seeds, curves with their spread."""
+"""What the figures share: WW-FL and federated learning at one size, several seeds, curves with
+their spread."""
 
 from __future__ import annotations
 
@@ -13,12 +14,13 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from wwfl.experiments import from_config as build
+from wwfl.experiments import sweep as grid
+from wwfl.experiments.config import Config, parse
+from wwfl.experiments.config.sections import Aggregation
+from wwfl.experiments.report.plots import Series, curves, grouped_bars
 from wwfl_core.errors import ConfigError
 
-from .. import build, grid
-from ..config import Config, parse
-from ..config.sections import Aggregation
-from ..report.plots import Series, curves, grouped_bars
 from .setup import announce
 
 ENGINE = 'engine "plain": ordinary floats in the clear, no secrecy'
@@ -26,8 +28,9 @@ ENGINE = 'engine "plain": ordinary floats in the clear, no secrecy'
 
 @dataclass(frozen=True)
 class Size:
-    """How large an experiment is. WW-FL pools `per_round` clients of each cluster; federated learning trains the same
-    clients one by one, `clusters` x `per_round` of them in a round, with as many steps of SGD per model."""
+    """How large an experiment is. WW-FL pools `per_round` clients of each cluster; federated
+    learning trains the same clients one by one, `clusters` x `per_round` of them in a round, with
+    as many steps of SGD per model."""
 
     clusters: int
     clients: int
@@ -49,8 +52,10 @@ class Size:
     def describe(self) -> str:
         """One line for a run's head."""
         return (
-            f"{self.clusters} clusters x {self.clients} clients x {self.samples} images ({self.partition}), "
-            f"{self.per_round} clients per cluster and round, 5 epochs = {self.steps} steps, {self.rounds} rounds, "
+            f"{self.clusters} clusters x {self.clients} clients x {self.samples} images "
+            f"({self.partition}), "
+            f"{self.per_round} clients per cluster and round, 5 epochs = {self.steps} steps, "
+            f"{self.rounds} rounds, "
             f"seeds {', '.join(map(str, self.seeds))}"
         )
 
@@ -66,7 +71,10 @@ def size(full: bool, data: str | None, small: Size = SMALL) -> Size:
         ConfigError: the paper's size without a full data set.
     """
     if full and data is None:
-        raise ConfigError("--full needs the full data set: --data FOLDER (`wwfl data FOLDER` tells what lies there)")
+        raise ConfigError(
+            "--full needs the full data set: --data FOLDER (`wwfl data FOLDER` tells what lies "
+            "there)"
+        )
     return PAPER if full else small
 
 
@@ -77,13 +85,16 @@ def ww_fl(size: Size, lr: float, data: str | None) -> Config:
 
 
 def fl(size: Size, lr: float, data: str | None) -> Config:
-    """The same clients, each on its own; their batch is smaller by the number of clients that a cluster pools."""
+    """The same clients, each on its own; their batch is smaller by the number of clients that a
+    cluster pools."""
     members = f'[{{ kind = "trainers", clients = {size.clusters * size.clients} }}]'
     batch = max(1, size.batch // size.per_round)
     return _config(size, members, size.clusters * size.per_round, batch, lr, data)
 
 
-def _config(size: Size, members: str, per_round: int, batch: int, lr: float, data: str | None) -> Config:
+def _config(
+    size: Size, members: str, per_round: int, batch: int, lr: float, data: str | None
+) -> Config:
     folder = "" if data is None else f"folder = {data!r}"
     return parse(
         f"""
@@ -123,7 +134,12 @@ def gridded(
     root: int | None = None,
 ) -> Config:
     """The configuration with another grid, and with a root set for rules that need one."""
-    chosen = {"attacks": list(attacks), "placements": list(placements), "rates": list(rates), "rules": list(rules)}
+    chosen = {
+        "attacks": list(attacks),
+        "placements": list(placements),
+        "rates": list(rates),
+        "rules": list(rules),
+    }
     return config.model_copy(
         update={
             "grid": config.grid.model_copy(update=chosen),
@@ -132,25 +148,40 @@ def gridded(
     )
 
 
-def run_all(console: Console, configs: dict[str, Config], executor: Executor | None = None) -> list[dict[str, Any]]:
-    """The grids of several configurations, on `executor`'s workers if there is one; every row has the `mode`, their
-    key."""
-    grids: list[tuple[Config, dict[str, Any]]] = [(config, {"mode": mode}) for mode, config in configs.items()]
+def run_all(
+    console: Console, configs: dict[str, Config], executor: Executor | None = None
+) -> list[dict[str, Any]]:
+    """The grids of several configurations, on `executor`'s workers if there is one; every row has
+    the `mode`, their key."""
+    grids: list[tuple[Config, dict[str, Any]]] = [
+        (config, {"mode": mode}) for mode, config in configs.items()
+    ]
     with Progress(console=console, transient=True) as bars:
-        task = bars.add_task("runs", total=sum(len(grid.cells(config)) for config in configs.values()))
+        task = bars.add_task(
+            "runs", total=sum(len(grid.cells(config)) for config in configs.values())
+        )
         return grid.run_many(grids, executor=executor, on_row=lambda _: bars.advance(task))
 
 
-def head(console: Console, title: str, config: Config, size: Size, differences: Sequence[str]) -> list[str]:
+def head(
+    console: Console, title: str, config: Config, size: Size, differences: Sequence[str]
+) -> list[str]:
     """Prints what is run and on what; returns the data's descriptions."""
     train, test = build.data(config.data)
     lines = [train.describe(), test.describe()]
-    announce(console, title, *lines, size.describe(), ENGINE, *(f"differs: {d}" for d in differences))
+    announce(
+        console, title, *lines, size.describe(), ENGINE, *(f"differs: {d}" for d in differences)
+    )
     return lines
 
 
 def result(
-    data: list[str], size: Size, differences: Sequence[str], rows: list[dict[str, Any]], keys: Sequence[str], name: str
+    data: list[str],
+    size: Size,
+    differences: Sequence[str],
+    rows: list[dict[str, Any]],
+    keys: Sequence[str],
+    name: str,
 ) -> dict[str, Any]:
     """A figure as plain data."""
     return {
@@ -174,7 +205,9 @@ def print_summary(console: Console, found: dict[str, Any], title: str) -> None:
         table.add_column(column, justify="right")
     for row in found["summary"]:
         cells = ["" if row[key] is None else str(row[key]) for key in found["keys"]]
-        table.add_row(*map(escape, cells), str(row["seeds"]), f"{row['mean']:.2%}", f"{row['sd']:.2%}")
+        table.add_row(
+            *map(escape, cells), str(row["seeds"]), f"{row['mean']:.2%}", f"{row['sd']:.2%}"
+        )
     console.print(table)
     console.print(f"the paper's size: {found['full_command']}", highlight=False)
 
@@ -193,7 +226,9 @@ def curve_plot(found: dict[str, Any], title: str) -> str:
     return curves(series, title=title)
 
 
-def bar_plot(found: dict[str, Any], group_keys: Sequence[str], bar_keys: Sequence[str], title: str) -> str:
+def bar_plot(
+    found: dict[str, Any], group_keys: Sequence[str], bar_keys: Sequence[str], title: str
+) -> str:
     """Groups of bars with error bars of one standard deviation over seeds."""
 
     def label(row: dict[str, Any], keys: Sequence[str], between: str) -> str:

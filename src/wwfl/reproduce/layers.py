@@ -1,4 +1,5 @@
-"""Topologies by composition, as in the paper's Table 5: who is in which layer, and bytes of every layer, measured."""
+"""Topologies by composition, as in the paper's Table 5: who is in which layer, and bytes of every
+layer, measured."""
 
 from __future__ import annotations
 
@@ -10,14 +11,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wwfl_core.cost import Phase
+from wwfl.experiments import from_config as build
+from wwfl.experiments.config import Config, parse
+from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import ConfigError
 
-from .. import build
-from ..config import Config, parse
 from .setup import announce
 
-DESCRIPTION = "topologies by composition (federated learning to WW-FL with four layers), bytes per layer"
+DESCRIPTION = (
+    "topologies by composition (federated learning to WW-FL with four layers), bytes per layer"
+)
 CLUSTER = '{ protocol = "2pc", clients = 4 }'
 COMMON = """
 [model]
@@ -38,7 +41,8 @@ lr = 0.1
 evaluate = false
 """
 DIFFERENCES = (
-    "a small MLP (64-16-10) on digits of 8x8 pixels, one round; bytes of transfers and of aggregation scale with the "
+    "a small MLP (64-16-10) on digits of 8x8 pixels, one round; bytes of transfers and of "
+    "aggregation scale with the "
     "parameters, those of training with the model and the batches",
     "the paper's table names systems; here each is a composition of clusters, groups and trainers",
 )
@@ -55,8 +59,12 @@ class Topology:
 
     def config(self, full: bool) -> Config:
         """The configuration; `full` trains LeNet-5 on whole digits."""
-        common = COMMON.replace('name = "mlp"\nhidden = [16]', 'name = "lenet5"').replace("pool = 4", "pool = 1")
-        return parse(f"{common if full else COMMON}\n[federation]\nallow_weaker = true\n{self.federation}")
+        common = COMMON.replace('name = "mlp"\nhidden = [16]', 'name = "lenet5"').replace(
+            "pool = 4", "pool = 1"
+        )
+        return parse(
+            f"{common if full else COMMON}\n[federation]\nallow_weaker = true\n{self.federation}"
+        )
 
 
 def _servers(protocol: str, members: str) -> str:
@@ -66,7 +74,12 @@ def _servers(protocol: str, members: str) -> str:
 TRAINERS = '{ kind = "trainers", clients = 4 }'
 GROUP = '{{ kind = "group", protocol = "{protocol}", members = [{members}] }}'
 TOPOLOGIES = (
-    Topology("federated learning, one server", 2, "clients and the server see models", _servers("plain", TRAINERS)),
+    Topology(
+        "federated learning, one server",
+        2,
+        "clients and the server see models",
+        _servers("plain", TRAINERS),
+    ),
     Topology("secure aggregation, two servers", 2, "clients see models", _servers("2pc", TRAINERS)),
     Topology(
         "hierarchical federated learning",
@@ -81,7 +94,12 @@ TOPOLOGIES = (
         _servers("2pc", ", ".join([GROUP.format(protocol="3pc", members=TRAINERS)] * 2)),
     ),
     Topology("one MPC cluster (outsourced training)", 2, "nobody", _servers("2pc", CLUSTER)),
-    Topology("WW-FL", 3, "nobody", _servers("2pc", '{ protocol = "2pc" }, { protocol = "3pc" }, { protocol = "4pc" }')),
+    Topology(
+        "WW-FL",
+        3,
+        "nobody",
+        _servers("2pc", '{ protocol = "2pc" }, { protocol = "3pc" }, { protocol = "4pc" }'),
+    ),
     Topology(
         "WW-FL with privileged clients who train",
         3,
@@ -92,13 +110,18 @@ TOPOLOGIES = (
         "WW-FL, four layers",
         4,
         "nobody",
-        _servers("2pc", ", ".join([GROUP.format(protocol="3pc", members=f"{CLUSTER}, {CLUSTER}")] * 2)),
+        _servers(
+            "2pc", ", ".join([GROUP.format(protocol="3pc", members=f"{CLUSTER}, {CLUSTER}")] * 2)
+        ),
     ),
 )
 
 
-def run(console: Console, *, full: bool, topologies: tuple[Topology, ...] = TOPOLOGIES) -> dict[str, Any]:
-    """One round of each topology, its bytes by layer; `full` trains LeNet-5 instead of the small model."""
+def run(
+    console: Console, *, full: bool, topologies: tuple[Topology, ...] = TOPOLOGIES
+) -> dict[str, Any]:
+    """One round of each topology, its bytes by layer; `full` trains LeNet-5 instead of the small
+    model."""
     announce(console, "Bytes per layer of one round, by topology", *DIFFERENCES)
     rows = []
     with console.status("running") as status:
@@ -110,7 +133,10 @@ def run(console: Console, *, full: bool, topologies: tuple[Topology, ...] = TOPO
         if row["error"] is not None:
             console.print(f"[yellow]{escape(row['topology'])}:[/yellow] {escape(row['error'])}")
     return {
-        "what": f"one round of {'LeNet-5' if full else 'an MLP 64-16-10'}, clusters and trainers of 4 clients",
+        "what": (
+            f"one round of {'LeNet-5' if full else 'an MLP 64-16-10'}, clusters and trainers of "
+            "4 clients"
+        ),
         "differences": list(DIFFERENCES),
         "rows": rows,
         "full_command": "wwfl reproduce layers --full",
@@ -145,7 +171,9 @@ STAGES = {"upload": "clients", "train": "train", "reshare": "between", "aggregat
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="kB of all parties, both phases, per layer", box=SIMPLE, padding=(0, 1, 0, 0))
+    table = Table(
+        title="kB of all parties, both phases, per layer", box=SIMPLE, padding=(0, 1, 0, 0)
+    )
     table.add_column("topology")
     for column in ("layers", *STAGES.values()):
         table.add_column(column, justify="right")

@@ -1,4 +1,5 @@
-"""One round of one cluster in real MPC at the paper's size: 10 clients x 200 digits, 125 batches of 80, LeNet-5."""
+"""One round of one cluster in real MPC at the paper's size: 10 clients x 200 digits, 125 batches of
+80, LeNet-5."""
 
 from __future__ import annotations
 
@@ -9,16 +10,32 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from .setup import BATCH, CLIENTS, EPOCHS, NETWORK, PAPER_BATCHES, SAMPLES, Trained, announce, train_once
+from .setup import (
+    BATCH,
+    CLIENTS,
+    EPOCHS,
+    NETWORK,
+    PAPER_BATCHES,
+    SAMPLES,
+    Trained,
+    announce,
+    train_once,
+)
 
-DESCRIPTION = "one MPC training round of the paper's size (125 batches of 80) in 2PC with helper and in 3PC"
+DESCRIPTION = (
+    "one MPC training round of the paper's size (125 batches of 80) in 2PC with helper and in 3PC"
+)
 PAPER = {"bytes": 5.28e9, "seconds": 315.0}
 DIFFERENCES = (
-    "paper: CrypTen on a GPU (M60), its seconds are measured and contain the computation; here: computed on this "
-    "machine's CPU cores with all parties on them, seconds on the network are modelled from the message "
+    "paper: CrypTen on a GPU (M60), its seconds are measured and contain the computation; here: "
+    "computed on this "
+    "machine's CPU cores with all parties on them, seconds on the network are modelled from the "
+    "message "
     "dependencies and contain no computation",
-    "bytes here: payload that all parties and the helper send, both phases, and beside it that of the party that "
-    "sends most; the paper does not say which of these its figure counts, or whether its helper is in it",
+    "bytes here: payload that all parties and the helper send, both phases, and beside it that of "
+    "the party that "
+    "sends most; the paper does not say which of these its figure counts, or whether its helper "
+    "is in it",
     "digits: the 10,000 in the package (drawn from MNIST) unless --data names a folder",
 )
 
@@ -32,17 +49,24 @@ def run(
     samples: int = SAMPLES,
     epochs: int = EPOCHS,
 ) -> dict[str, Any]:
-    """The round in each protocol; `full` adds 4PC (malicious). `samples` and `epochs` below the paper's for tests."""
+    """The round in each protocol; `full` adds 4PC (malicious). `samples` and `epochs` below the
+    paper's for tests."""
     chosen = protocols or (("2pc", "3pc", "4pc") if full else ("2pc", "3pc"))
     announce(
         console,
-        f"One training round of one cluster: {CLIENTS} clients x {samples} digits, {epochs} epochs, batches of {BATCH}",
+        (
+            f"One training round of one cluster: {CLIENTS} clients x {samples} digits, {epochs} "
+            f"epochs, batches of {BATCH}"
+        ),
         *DIFFERENCES,
     )
     rows = [_row(train_once(name, samples, epochs, console, data)) for name in chosen]
     console.print(_table(rows))
     return {
-        "what": f"{CLIENTS} clients x {samples} digits, {epochs} epochs, batches of {BATCH}, LeNet-5, {NETWORK}",
+        "what": (
+            f"{CLIENTS} clients x {samples} digits, {epochs} epochs, batches of {BATCH}, "
+            f"LeNet-5, {NETWORK}"
+        ),
         "paper": PAPER,
         "paper_batches": PAPER_BATCHES,
         "differences": list(DIFFERENCES),
@@ -75,7 +99,11 @@ def _row(trained: Trained) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title=f"training, all parties; network modelled at {NETWORK}", box=SIMPLE, padding=(0, 1, 0, 0))
+    table = Table(
+        title=f"training, all parties; network modelled at {NETWORK}",
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("")
     for column in (
         "batches",
@@ -96,6 +124,10 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         gigabytes = [f"{size / 1e9:.2f}" for size in (*sizes, max(row["bytes_by_party"].values()))]
         seconds = (row["compute_s"], row["modelled_s"], row["compute_s"] + row["modelled_s"])
         table.add_row(
-            row["protocol"], str(row["batches"]), *gigabytes, f"{row['rounds']:.0f}", *(f"{s:.0f}" for s in seconds)
+            row["protocol"],
+            str(row["batches"]),
+            *gigabytes,
+            f"{row['rounds']:.0f}",
+            *(f"{s:.0f}" for s in seconds),
         )
     return table

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import Progress
 
-from wwfl_core.cost import Phase
-
-from .. import build
-from ..config import Config, parse
-from ..federation import Federation
+from wwfl.experiments import from_config as build
+from wwfl.experiments.config import Config, parse
+from wwfl.federation.federation import Federation
+from wwfl_core.channel.cost import Phase
 
 BATCH, EPOCHS, CLIENTS, SAMPLES = 80, 5, 10, 200
 PAPER_BATCHES = CLIENTS * SAMPLES * EPOCHS // BATCH
@@ -25,7 +24,8 @@ GLOBAL = "2pc"  # the global servers
 
 @dataclass(frozen=True)
 class Trained:
-    """One round of one cluster with LeNet-5: totals per stage, all parties; `batches` of 80 were trained.
+    """One round of one cluster with LeNet-5: totals per stage, all parties; `batches` of 80 were
+    trained.
 
     `copies`: how many ring elements all servers together keep for one shared number.
     """
@@ -48,7 +48,9 @@ class Trained:
         return self.stages[stage]["modelled_s_offline"] + self.stages[stage]["modelled_s_online"]
 
 
-def train_once(protocol: str, samples: int, epochs: int, console: Console, data: str | None = None) -> Trained:
+def train_once(
+    protocol: str, samples: int, epochs: int, console: Console, data: str | None = None
+) -> Trained:
     """One round of one cluster: `CLIENTS` clients with `samples` digits each, batches of 80."""
     config = _config(protocol, samples, epochs, data)
     setting = build.setting(config)
@@ -105,9 +107,14 @@ def _measured(protocol: str, federation: Federation, took_s: float) -> Trained:
     batches = len(federation.history[-1].batches[0])
     compute = stages["train"]["measured_s"]
     training = federation.costs["cluster", "train"]
-    sent = {sender: training.bytes_sent(sender=sender) for sender in sorted({link.sender for link in training.links})}
+    sent = {
+        sender: training.bytes_sent(sender=sender)
+        for sender in sorted({link.sender for link in training.links})
+    }
     sharing = build.protocol(protocol).sharing
-    return Trained(protocol, str(sharing.security), batches, took_s, compute, stages, sent, copies(protocol))
+    return Trained(
+        protocol, str(sharing.security), batches, took_s, compute, stages, sent, copies(protocol)
+    )
 
 
 def copies(protocol: str) -> int:

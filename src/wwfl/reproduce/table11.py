@@ -1,11 +1,11 @@
 """Table 11 of WW-FL: what one secure aggregation costs, in real MPC, on the paper's network.
 
-Ten models of LeNet's 61,706 parameters are shared at the global servers; every rule runs on the shares, with 2PC and a
-helper and with 3PC. Bytes are those of all parties and the helper, offline and online apart, payload only. `modelled_s`
-is the time of all messages on the network model (100 Mbps uplinks, 100 ms one way), offline and then online;
-`compute_s` is the wall clock of the same run on this machine, all parties as threads of one process. Sharing the inputs
-is not part of the table, as in the paper.
-"""
+Ten models of LeNet's 61,706 parameters are shared at the global servers; every rule runs on the
+shares, with 2PC and a helper and with 3PC. Bytes are those of all parties and the helper, offline
+and online apart, payload only. `modelled_s` is the time of all messages on the network model (100
+Mbps uplinks, 100 ms one way), offline and then online; `compute_s` is the wall clock of the same
+run on this machine, all parties as threads of one process. Sharing the inputs is not part of the
+table, as in the paper."""
 
 from __future__ import annotations
 
@@ -19,16 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from backends import Additive2PC, Replicated3PC
-from wwfl_core.arrays import F64
-from wwfl_core.backend import MPCBackend
-from wwfl_core.cluster import Handle, LocalCluster
-from wwfl_core.cost import Cost, Phase
-from wwfl_core.errors import ConfigError
-from wwfl_core.prg import chacha20, derive_key
-from wwfl_core.tensor import SharedTensor
-
-from .. import programs
-from ..aggregation import (
+from wwfl.aggregation import (
     WAN,
     Aggregation,
     FedAvg,
@@ -43,17 +34,26 @@ from ..aggregation import (
     TrimmedMeanVariant,
     plain,
 )
-from ..nn.models import lenet5
-from ..nn.spec import Layer
-from ..nn.trace import trace
-from ..nn.train import SGD
-from ..sampling import batches
+from wwfl.data.sampling import batches
+from wwfl.federation import server_programs as programs
+from wwfl.nn.models import lenet5
+from wwfl.nn.spec import Layer
+from wwfl.nn.trace import trace
+from wwfl.nn.train import SGD
+from wwfl_core.channel.cost import Cost, Phase
+from wwfl_core.cluster.local import Handle, LocalCluster
+from wwfl_core.errors import ConfigError
+from wwfl_core.numbers.arrays import F64
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.randomness.prg import chacha20, derive_key
+from wwfl_core.tensors.tensor import SharedTensor
 
 DESCRIPTION = "cost of one secure aggregation by every rule, 2PC with helper and 3PC (Table 11)"
 INPUTS, TRIM = 10, 2
 PROTOCOLS: Mapping[str, Callable[[], MPCBackend]] = {"2pc": Additive2PC, "3pc": Replicated3PC}
 RANGE_BITS = 28
-"""Declared comparison width of rules that order models: at 20 fractional bits, parameters within (-64, 64)."""
+"""Declared comparison width of rules that order models: at 20 fractional bits, parameters within
+(-64, 64)."""
 RULES: Mapping[str, Aggregation] = {
     "fedavg": FedAvg(),
     "fltrust": FLTrust(),
@@ -82,7 +82,8 @@ DEADLINE_S = 600.0
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement. `deviation` is the largest distance from the same rule on float64 (NaN: not an aggregation)."""
+    """One measurement. `deviation` is the largest distance from the same rule on float64 (NaN: not
+    an aggregation)."""
 
     rule: str
     protocol: str
@@ -97,41 +98,61 @@ class Row:
 
 
 def inputs_of(parameters: int | None = None, models: int = INPUTS) -> tuple[F64, F64, F64]:
-    """(current [d], models [n, d], root [d]), public and always the same: LeNet's initial parameters (or zeros, when
-    `parameters` says how many), updates along one direction with noise of its size, the last two reversed and tripled.
-    """
+    """(current [d], models [n, d], root [d]), public and always the same: LeNet's initial
+    parameters (or zeros, when `parameters` says how many), updates along one direction with noise
+    of its size, the last two reversed and tripled."""
     if parameters is None:
-        current = np.concatenate([p.detach().numpy().reshape(-1) for p in lenet5().parameters()]).astype(np.float64)
+        current = np.concatenate(
+            [p.detach().numpy().reshape(-1) for p in lenet5().parameters()]
+        ).astype(np.float64)
     else:
         current = np.zeros(parameters)
     d = len(current)
-    stream = chacha20(derive_key(b"table 11", "updates"), bytes(12), 8 * (models + 2) * d).view(np.uint64)
+    stream = chacha20(derive_key(b"table 11", "updates"), bytes(12), 8 * (models + 2) * d).view(
+        np.uint64
+    )
     noise = (stream.astype(np.float64) / 2.0**64 - 0.5).reshape(models + 2, d) * 0.02
     sign = np.where(np.arange(models) < models - TRIM, 1.0, -3.0)[:, None]
-    return current, current + noise[0] * sign + noise[1 : models + 1], current + noise[0] + noise[models + 1] / 2
+    return (
+        current,
+        current + noise[0] * sign + noise[1 : models + 1],
+        current + noise[0] + noise[models + 1] / 2,
+    )
 
 
 def run(console: Console, *, full: bool = False, **options: Any) -> dict[str, Any]:
     """All rows. `full` trains all epochs of FLTrust's root model instead of one.
 
-    Options: `rules` and `protocols` (names, by default all), `parameters` (by default LeNet's), `root_training`
-    (default True).
-    """
+    Options: `rules` and `protocols` (names, by default all), `parameters` (by default LeNet's),
+    `root_training` (default True)."""
     known = {"rules", "protocols", "parameters", "root_training"}
     if unknown := options.keys() - known:
-        raise ConfigError(f"table11 has no option {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}")
+        raise ConfigError(
+            f"table11 has no option {', '.join(sorted(unknown))}; it has {', '.join(sorted(known))}"
+        )
     rules = _some(RULES, options.get("rules"), "rule")
     protocols = _some(PROTOCOLS, options.get("protocols"), "protocol")
     rows: list[Row] = []
     for name, make in protocols.items():
-        with LocalCluster(make(), name=f"table11-{name}", network=WAN, deadline_s=DEADLINE_S) as cluster:
+        with LocalCluster(
+            make(), name=f"table11-{name}", network=WAN, deadline_s=DEADLINE_S
+        ) as cluster:
             for row in aggregations(cluster, rules, options.get("parameters")):
-                console.print(f"{row.protocol}: {row.rule} in {row.compute_s:.1f} s", style="dim", highlight=False)
+                console.print(
+                    f"{row.protocol}: {row.rule} in {row.compute_s:.1f} s",
+                    style="dim",
+                    highlight=False,
+                )
                 rows.append(row)
             if "fltrust" in rules and options.get("root_training", True):
                 rows.append(root_training(cluster, ROOT_EPOCHS if full else 1))
     console.print(table(rows))
-    return {"inputs": INPUTS, "network": asdict(WAN), "paper": dict(PAPER), "rows": [asdict(row) for row in rows]}
+    return {
+        "inputs": INPUTS,
+        "network": asdict(WAN),
+        "paper": dict(PAPER),
+        "rows": [asdict(row) for row in rows],
+    }
 
 
 def _some(known: Mapping[str, Any], wanted: Sequence[str] | None, what: str) -> dict[str, Any]:
@@ -153,25 +174,33 @@ def aggregate(
     root: SharedTensor,
     stored: bool,
 ) -> tuple[SharedTensor, bytes | None]:
-    """The rule on shares, with the coin that it needs; `stored` brings the model back to the cluster's format."""
+    """The rule on shares, with the coin that it needs; `stored` brings the model back to the
+    cluster's format."""
     coin = mpc.coin("coordinates to sample") if rule.needs_coin else None
-    model = rule.aggregate(Inputs(models, [1.0] * len(models), current, root if rule.needs_root else None, coin))
+    model = rule.aggregate(
+        Inputs(models, [1.0] * len(models), current, root if rule.needs_root else None, coin)
+    )
     return model.rescale(mpc.fixed.frac_bits) if stored else model, coin
 
 
 def aggregations(
     cluster: LocalCluster, rules: Mapping[str, Aggregation], parameters: int | None = None
 ) -> Iterator[Row]:
-    """One row per rule; FedAvg has a second one, with the truncation that storing its model takes."""
+    """One row per rule; FedAvg has a second one, with the truncation that storing its model
+    takes."""
     current, models, root = inputs_of(parameters)
     shared = [[cluster.share(m) for m in models], cluster.share(current), cluster.share(root)]
     decode = cluster.protocol.fixed
-    known = tuple(decode.decode(decode.encode(a)) for a in (models, current, root))  # as the servers hold them
+    known = tuple(
+        decode.decode(decode.encode(a)) for a in (models, current, root)
+    )  # as the servers hold them
     for name, rule in rules.items():
         row = _measure(cluster, name, rule, shared, known, stored=False)
         yield row
         if isinstance(rule, FedAvg):
-            yield replace(_measure(cluster, name, rule, shared, known, stored=True), rule=f"{name}, stored")
+            yield replace(
+                _measure(cluster, name, rule, shared, known, stored=True), rule=f"{name}, stored"
+            )
 
 
 def _measure(
@@ -193,15 +222,25 @@ def _measure(
 
 
 def _fresh(cluster: LocalCluster, shared: Sequence[Any]) -> list[Any]:
-    """The inputs as new values, so that no rule profits from what an earlier one opened (2PC keeps masked operands)."""
+    """The inputs as new values, so that no rule profits from what an earlier one opened (2PC keeps
+    masked operands)."""
     return cluster.run(_copies, *shared)
 
 
-def _copies(mpc: MPCBackend, models: list[SharedTensor], current: SharedTensor, root: SharedTensor) -> list[Any]:
+def _copies(
+    mpc: MPCBackend, models: list[SharedTensor], current: SharedTensor, root: SharedTensor
+) -> list[Any]:
     return [[m + 0 for m in models], current + 0, root + 0]
 
 
-def _row(cluster: LocalCluster, name: str, cost: Cost, compute_s: float, deviation: float | None, options: str) -> Row:
+def _row(
+    cluster: LocalCluster,
+    name: str,
+    cost: Cost,
+    compute_s: float,
+    deviation: float | None,
+    options: str,
+) -> Row:
     online = cost.modelled_s.get(Phase.ONLINE, 0.0)
     return Row(
         name,
@@ -221,11 +260,12 @@ def _row(cluster: LocalCluster, name: str, cost: Cost, compute_s: float, deviati
 
 
 def root_training(cluster: LocalCluster, epochs: int) -> Row:
-    """Training LeNet on the root set at the same servers, on the same network; costs depend on shapes only.
+    """Training LeNet on the root set at the same servers, on the same network; costs depend on
+    shapes only.
 
-    The paper's parameters: 200 samples, batches of 80, 5 epochs. Epochs cost the same, so with fewer of them bytes,
-    rounds and modelled time are those of one epoch times 5 / epochs (`options` says what was run).
-    """
+    The paper's parameters: 200 samples, batches of 80, 5 epochs. Epochs cost the same, so with
+    fewer of them bytes, rounds and modelled time are those of one epoch times 5 / epochs (`options`
+    says what was run)."""
     layers, params = trace(lenet5())
     flat = cluster.share(np.concatenate([p.reshape(-1) for p in params.values()]))
     images = cluster.share(np.zeros((ROOT_SAMPLES, 1, 32, 32)))
@@ -240,13 +280,22 @@ def root_training(cluster: LocalCluster, epochs: int) -> Row:
         for name, value in asdict(row).items()
         if name.startswith(("bytes", "rounds", "modelled", "compute"))
     }
-    return replace(row, options=f"{ROOT_SAMPLES} samples, {epochs} of {ROOT_EPOCHS} epochs measured", **scaled)
+    return replace(
+        row, options=f"{ROOT_SAMPLES} samples, {epochs} of {ROOT_EPOCHS} epochs measured", **scaled
+    )
 
 
 def _train(
-    cluster: LocalCluster, layers: Sequence[Layer], flat: Handle, images: Handle, one_hot: Handle, drawn: Any
+    cluster: LocalCluster,
+    layers: Sequence[Layer],
+    flat: Handle,
+    images: Handle,
+    one_hot: Handle,
+    drawn: Any,
 ) -> Cost:
-    cluster.run(programs.train_batch, list(layers), 12, flat, images, one_hot, drawn, SGD(0.05), None)
+    cluster.run(
+        programs.train_batch, list(layers), 12, flat, images, one_hot, drawn, SGD(0.05), None
+    )
     return cluster.last_cost
 
 
@@ -256,7 +305,16 @@ def _train(
 def table(rows: Sequence[Row]) -> Table:
     """The rows beside the paper's figures."""
     shown = Table(title="Table 11: one secure aggregation, 100 Mbps, 100 ms")
-    for head in ("rule", "protocol", "offline MB", "online MB", "rounds", "modelled s", "compute s", "deviation"):
+    for head in (
+        "rule",
+        "protocol",
+        "offline MB",
+        "online MB",
+        "rounds",
+        "modelled s",
+        "compute s",
+        "deviation",
+    ):
         shown.add_column(head, justify="left" if head in ("rule", "protocol") else "right")
     shown.add_column("paper MB", justify="right")
     shown.add_column("paper s", justify="right")
@@ -277,15 +335,25 @@ def table(rows: Sequence[Row]) -> Table:
 
 
 def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as JSON has them, one line per rule: per protocol megabytes offline + online, rounds, modelled seconds."""
+    """Rows as JSON has them, one line per rule: per protocol megabytes offline + online, rounds,
+    modelled seconds."""
     protocols = list(dict.fromkeys(row["protocol"] for row in rows))
     heads = [f"{p} {what}" for p in protocols for what in ("MB", "rounds", "s")]
-    lines = ["| rule | " + " | ".join([*heads, "paper MB", "paper s"]) + " |", "| --- |" + " --- |" * (len(heads) + 2)]
+    lines = [
+        "| rule | " + " | ".join([*heads, "paper MB", "paper s"]) + " |",
+        "| --- |" + " --- |" * (len(heads) + 2),
+    ]
     for rule in dict.fromkeys(row["rule"] for row in rows):
         cells = [rule]
-        for row in (row for p in protocols for row in rows if (row["rule"], row["protocol"]) == (rule, p)):
+        for row in (
+            row for p in protocols for row in rows if (row["rule"], row["protocol"]) == (rule, p)
+        ):
             offline, online = (row[f"bytes_{phase}"] / 1e6 for phase in ("offline", "online"))
-            cells += [f"{offline:.2f} + {online:.2f}", str(row["rounds"]), f"{row['modelled_s']:.2f}"]
+            cells += [
+                f"{offline:.2f} + {online:.2f}",
+                str(row["rounds"]),
+                f"{row['modelled_s']:.2f}",
+            ]
         cells += [f"{value:,.2f}" for value in PAPER[rule]] if rule in PAPER else ["", ""]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

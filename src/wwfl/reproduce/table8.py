@@ -25,27 +25,67 @@ from .setup import (
     train_once,
 )
 
-DESCRIPTION = "500 rounds with 1,000 clients: hours, traffic and storage, derived from measured per-round numbers"
+DESCRIPTION = (
+    "500 rounds with 1,000 clients: hours, traffic and storage, derived from measured per-round "
+    "numbers"
+)
 ROUNDS, CLUSTERS, ALL_CLIENTS = 500, 10, 1000
 PAPER = [
     {"system": "WW-FL (paper)", "hours": 43.83, "bytes": 26.45e12, "storage_bytes": 3.39e9},
-    {"system": "one MPC cluster (paper)", "hours": 437.57, "bytes": 26.40e12, "storage_bytes": 3.33e9},
-    {"system": "Poseidon, 10 clients (paper)", "hours": 1.24, "bytes": 7.03e12, "storage_bytes": 3140e9},
-    {"system": "Poseidon, 50 clients (paper)", "hours": 126.26, "bytes": 3076e12, "storage_bytes": 105_469e9},
-    {"system": "Hercules, 10 clients (paper)", "hours": 0.43, "bytes": 0.18e12, "storage_bytes": 49e9},
-    {"system": "Hercules, 50 clients (paper)", "hours": 40.73, "bytes": 102.5e12, "storage_bytes": 823.5e9},
+    {
+        "system": "one MPC cluster (paper)",
+        "hours": 437.57,
+        "bytes": 26.40e12,
+        "storage_bytes": 3.33e9,
+    },
+    {
+        "system": "Poseidon, 10 clients (paper)",
+        "hours": 1.24,
+        "bytes": 7.03e12,
+        "storage_bytes": 3140e9,
+    },
+    {
+        "system": "Poseidon, 50 clients (paper)",
+        "hours": 126.26,
+        "bytes": 3076e12,
+        "storage_bytes": 105_469e9,
+    },
+    {
+        "system": "Hercules, 10 clients (paper)",
+        "hours": 0.43,
+        "bytes": 0.18e12,
+        "storage_bytes": 49e9,
+    },
+    {
+        "system": "Hercules, 50 clients (paper)",
+        "hours": 40.73,
+        "bytes": 102.5e12,
+        "storage_bytes": 823.5e9,
+    },
 ]
 FORMULAE = {
-    "round_s": "train_s + down_s + up_s + aggregate_s, with train_s = (125 / batches measured) x train_s measured",
+    "round_s": (
+        "train_s + down_s + up_s + aggregate_s, with train_s = (125 / batches measured) x "
+        "train_s measured"
+    ),
     "WW-FL hours": "500 x round_s / 3600: clusters work side by side",
     "WW-FL bytes": "500 x (10 x (train + down + up) + aggregate) + 1000 x upload per client",
-    "one cluster hours": "500 x 10 x train_s / 3600: one cluster trains what ten did, one batch after the other",
+    "one cluster hours": (
+        "500 x 10 x train_s / 3600: one cluster trains what ten did, one batch after the other"
+    ),
     "one cluster bytes": "500 x 10 x train + 1000 x upload per client",
-    "storage": "8 bytes x words kept per number x (1000 x 200 images x 1034 numbers + a model), and a model at the top",
+    "storage": (
+        "8 bytes x words kept per number x (1000 x 200 images x 1034 numbers + a model), and a "
+        "model at the top"
+    ),
 }
 DIFFERENCES = (
-    "seconds: computed here on CPU cores + modelled network (see `wwfl reproduce round`); the paper measured on GPUs",
-    "every batch of 80 costs the same bytes and rounds, so a few measured batches give those of 125 exactly; seconds "
+    (
+        "seconds: computed here on CPU cores + modelled network (see `wwfl reproduce round`); the "
+        "paper measured on GPUs"
+    ),
+    "every batch of 80 costs the same bytes and rounds, so a few measured batches give those of "
+    "125 exactly; seconds "
     "of computation are scaled the same way and carry the noise of this machine",
     "the systems other than WW-FL are the paper's numbers, run by nobody here",
 )
@@ -62,7 +102,11 @@ def run(
     samples, epochs = (SAMPLES, EPOCHS) if full else (SAMPLES // 5, 1)
     announce(
         console,
-        f"Table 8 from a measured round of {CLIENTS} clients x {samples} digits, {epochs} epochs, batches of {BATCH}",
+        (
+            f"Table 8 from a measured round of {CLIENTS} clients x {samples} digits, {epochs} "
+            "epochs, "
+            f"batches of {BATCH}"
+        ),
         *DIFFERENCES,
     )
     rows: list[dict[str, Any]] = []
@@ -73,7 +117,10 @@ def run(
     for key, formula in FORMULAE.items():
         console.print(f"{key}: {formula}", highlight=False, markup=False)
     return {
-        "what": f"{ROUNDS} rounds, {CLUSTERS} clusters, {ALL_CLIENTS} clients x {SAMPLES} digits, LeNet-5, {NETWORK}",
+        "what": (
+            f"{ROUNDS} rounds, {CLUSTERS} clusters, {ALL_CLIENTS} clients x {SAMPLES} digits, "
+            f"LeNet-5, {NETWORK}"
+        ),
         "measured_batches": [row["measured_batches"] for row in rows],
         "formulae": FORMULAE,
         "differences": list(DIFFERENCES),
@@ -98,7 +145,8 @@ def derive(trained: Trained, samples: int) -> list[dict[str, Any]]:
         {
             "system": f"WW-FL, {trained.protocol} clusters",
             "hours": ROUNDS * (train_s + other_s) / 3600,
-            "bytes": ROUNDS * (CLUSTERS * (train_bytes + transfer) + trained.bytes_sent("aggregate"))
+            "bytes": ROUNDS
+            * (CLUSTERS * (train_bytes + transfer) + trained.bytes_sent("aggregate"))
             + ALL_CLIENTS * upload,
             "storage_bytes": images + CLUSTERS * held * PARAMETERS + at_global,
             "measured_batches": trained.batches,
@@ -120,6 +168,9 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(
-            row["system"], f"{row['hours']:.2f}", f"{row['bytes'] / 1e12:.2f}", f"{row['storage_bytes'] / 1e9:.2f}"
+            row["system"],
+            f"{row['hours']:.2f}",
+            f"{row['bytes'] / 1e12:.2f}",
+            f"{row['storage_bytes'] / 1e9:.2f}",
         )
     return table

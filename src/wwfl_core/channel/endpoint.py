@@ -1,10 +1,9 @@
 """A party's end of all its channels: typed, ordered messages with a deadline, metered.
 
-Party code runs in one thread and calls `send` and `recv`; a transport delivers frames from any thread.
-Channels are strictly first-in first-out per peer and `recv` names what it expects, so two parties that
-execute different operations find out at the first message, with both sides named, instead of computing on
-each other's wrong data.
-"""
+Party code runs in one thread and calls `send` and `recv`; a transport delivers frames from any
+thread. Channels are strictly first-in first-out per peer and `recv` names what it expects, so two
+parties that execute different operations find out at the first message, with both sides named,
+instead of computing on each other's wrong data."""
 
 from __future__ import annotations
 
@@ -20,15 +19,17 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from wwfl_core.arrays import freeze
-from wwfl_core.channel.frames import Abort, Array, Frame, Tag, check_payload
-from wwfl_core.cost import ORIGIN, Clock, Cost, Link, NetworkModel, Phase, Stamp
-from wwfl_core.device import HOST, Device
+from wwfl_core.accelerate.device import HOST, Device
 from wwfl_core.errors import DeadlineExceeded, Desync, Misuse, PeerAborted, PeerLost
+from wwfl_core.numbers.arrays import freeze
+
+from .cost import ORIGIN, Clock, Cost, Link, NetworkModel, Phase, Stamp
+from .frames import Abort, Array, Frame, Tag, check_payload
 
 PATIENCE_S = 1.0
 MAX_WAITING_BYTES = 1 << 30
-"""What may wait from one peer for the party to take it; a transport that reads ahead pauses there."""
+"""What may wait from one peer for the party to take it; a transport that reads ahead pauses
+there."""
 MAX_ABORTED_RUNS = 64
 """Of how many runs a peer may say ahead that they are aborted."""
 FRAME_BYTES = 1 << 10
@@ -39,7 +40,8 @@ class Transport(Protocol):
     """Carries frames from one endpoint to the others."""
 
     def post(self, to: str, frame: Frame | Abort) -> None:
-        """Hand a frame over without waiting for the peer; raises PeerLost if it cannot be delivered."""
+        """Hand a frame over without waiting for the peer; raises PeerLost if it cannot be
+        delivered."""
         ...
 
     def close(self) -> None:
@@ -70,26 +72,33 @@ class _Told:
 class Endpoint:
     """One party's side of its channels to all others.
 
-    Everything happens in a run: `begin` it first. All methods but `deliver` and `lost` belong to the one
-    thread of the party; `close` may be called from any thread and wakes a waiting `recv`.
+    Everything happens in a run: `begin` it first. All methods but `deliver` and `lost` belong to
+    the one thread of the party; `close` may be called from any thread and wakes a waiting `recv`.
     """
 
-    def __init__(self, address: str, transport: Transport, *, max_waiting_bytes: int = MAX_WAITING_BYTES) -> None:
+    def __init__(
+        self, address: str, transport: Transport, *, max_waiting_bytes: int = MAX_WAITING_BYTES
+    ) -> None:
         self.address = address
         self._max_waiting = max_waiting_bytes
         self.device: Device = HOST  # where the party works
         self._transport = transport
         self._lock = RLock()
-        self._room = Condition(self._lock)  # for transports that wait until the party has taken something
-        # Held, except when the party's wait is over: with one waiting thread this does what a Condition does, in half
-        # the time, and a step has hundreds of waits.
+        self._room = Condition(
+            self._lock
+        )  # for transports that wait until the party has taken something
+        # Held, except when the party's wait is over: with one waiting thread this does what a
+        # Condition does, in half the time, and a step has hundreds of waits.
         self._wake = Lock()
         self._wake.acquire()
-        # Written under _lock. `send` reads them without: what it does not know yet, it could as well have missed.
+        # Written under _lock. `send` reads them without: what it does not know yet, it could as
+        # well have missed.
         self._inbox: dict[str, deque[Frame]] = {}
         self._waiting: dict[str, int] = {}  # bytes per peer in the inbox
         self._lost: dict[str, str] = {}
-        self._aborts: dict[int, list[_Told]] = {}  # by run, at most one of each teller, in order of arrival
+        self._aborts: dict[
+            int, list[_Told]
+        ] = {}  # by run, at most one of each teller, in order of arrival
         self._awaited: str | None = None  # from whom the party waits for a frame, while it does
         self._closed = False
         self._run: _Run | None = None
@@ -106,16 +115,22 @@ class Endpoint:
     ) -> None:
         """Start a run: fresh meters and clocks; whatever is left of older runs is dropped.
 
-        `deadline_s` bounds each wait of `recv`. Run numbers only increase; all parties of a run use the same. Only
-        `members` (and who is invited later) can abort the run; by default everybody who is connected.
-        """
+        `deadline_s` bounds each wait of `recv`. Run numbers only increase; all parties of a run use
+        the same. Only `members` (and who is invited later) can abort the run; by default everybody
+        who is connected."""
         if self._run is not None and run <= self._run.run:
-            raise Misuse(f"{self.address}: run {run} after run {self._run.run}; run numbers must increase")
+            raise Misuse(
+                f"{self.address}: run {run} after run {self._run.run}; run numbers must increase"
+            )
         if run < 0 or not deadline_s > 0:
-            raise Misuse(f"{self.address}: run {run}, deadline {deadline_s} s; give run >= 0, deadline > 0")
+            raise Misuse(
+                f"{self.address}: run {run}, deadline {deadline_s} s; give run >= 0, deadline > 0"
+            )
         with self._lock:
             self._check_open()
-            self._run = _Run(run, deadline_s, Clock(network), None if members is None else set(members))
+            self._run = _Run(
+                run, deadline_s, Clock(network), None if members is None else set(members)
+            )
             for frm, frames in self._inbox.items():
                 while frames and frames[0].tag.run < run:
                     self._take(frm, frames)
@@ -141,10 +156,10 @@ class Endpoint:
     ) -> None:
         """Send an array; never waits for the peer.
 
-        The array is handed over, not copied: it becomes read-only (a NumPy array does), and its memory must not be
-        written through another view either. A device's array is copied to the host where the transport takes bytes.
-        Every array counts as one message of `payload.nbytes`, an empty one included. `control` messages are not metered
-        and advance no clock.
+        The array is handed over, not copied: it becomes read-only (a NumPy array does), and its
+        memory must not be written through another view either. A device's array is copied to the
+        host where the transport takes bytes. Every array counts as one message of `payload.nbytes`,
+        an empty one included. `control` messages are not metered and advance no clock.
 
         Raises:
             PeerLost: if the connection to `to` is known to be gone.
@@ -153,14 +168,21 @@ class Endpoint:
         run = self._current(f"send to {to}")
         check_payload(payload)
         if to == self.address:
-            raise Misuse(f"{self.address}: operation {tag_op} {name!r} sends to itself; skip the own address")
+            raise Misuse(
+                f"{self.address}: operation {tag_op} {name!r} sends to itself; skip the own address"
+            )
         self._check_open()
         if to in self._lost:
             raise self._peer_lost(to, _where(run.run, tag_op, name))
         freeze(payload)
         stamp = ORIGIN if control else run.clock.send(phase, payload.nbytes)
         frame = Frame(
-            Tag(run.run, tag_op, name, phase), label, stamp.round, stamp.seconds, payload, self.device.mark(payload)
+            Tag(run.run, tag_op, name, phase),
+            label,
+            stamp.round,
+            stamp.seconds,
+            payload,
+            self.device.mark(payload),
         )
         self._transport.post(to, frame)
         if not control:
@@ -176,20 +198,25 @@ class Endpoint:
         dtype: npt.DTypeLike,
         shape: tuple[int, ...],
     ) -> Array:
-        """Wait for the next message from `frm`, which must be exactly the one described; it is read-only.
+        """Wait for the next message from `frm`, which must be exactly the one described; it is
+        read-only.
 
         Raises:
-            Desync: if it is another one.
-            DeadlineExceeded: if it does not come within the run's deadline.
-            PeerLost: if the connection is gone and nothing that was sent before is left.
-            PeerAborted: if `frm` has aborted this run and nothing that it sent before is left, or if another party
+            Desync: if it is another one. DeadlineExceeded: if it does not come within the run's
+            deadline. PeerLost: if the connection is gone and nothing that was sent before is left.
+            PeerAborted: if `frm` has aborted this run and nothing that it sent before is left, or
+            if another party
                 has aborted it more than a second ago.
         """
         run = self._current(f"receive from {frm}")
         tag = Tag(run.run, tag_op, name, phase)
         frame = self._next(frm, run, tag)
         expected = np.dtype(dtype)
-        if frame.tag != tag or frame.payload.dtype != expected or frame.payload.shape != tuple(shape):
+        if (
+            frame.tag != tag
+            or frame.payload.dtype != expected
+            or frame.payload.shape != tuple(shape)
+        ):
             raise self._desync(frm, tag, expected, tuple(shape), frame)
         # A peer that lies about its stamps spoils the accounting, nothing else.
         run.clock.receive(phase, Stamp(frame.stamp_round, frame.stamp_s))
@@ -198,9 +225,8 @@ class Endpoint:
     def abort(self, reason: str, *, peers: Iterable[str]) -> None:
         """Tell `peers` that the current run cannot go on. Never raises.
 
-        If the run was already aborted by another party, its name and reason are passed on instead, so that
-        everybody reports the first failure.
-        """
+        If the run was already aborted by another party, its name and reason are passed on instead,
+        so that everybody reports the first failure."""
         run = self._run
         if run is None:
             return
@@ -249,14 +275,16 @@ class Endpoint:
                     self._rouse()
 
     def wait_for_room(self, frm: str) -> None:
-        """Called by a transport that reads ahead, before it reads more from `frm`: returns when what waits from it is
-        below the limit, or the endpoint was closed. A peer that floods this one is then slowed down by its connection.
+        """Called by a transport that reads ahead, before it reads more from `frm`: returns when
+        what waits from it is below the limit, or the endpoint was closed. A peer that floods this
+        one is then slowed down by its connection.
 
-        No party waits for ever: it takes messages from one peer in their order, so the one that it waits for is either
-        here or what the transport reads next.
-        """
+        No party waits for ever: it takes messages from one peer in their order, so the one that it
+        waits for is either here or what the transport reads next."""
         with self._lock:
-            self._room.wait_for(lambda: self._closed or self._waiting.get(frm, 0) < self._max_waiting)
+            self._room.wait_for(
+                lambda: self._closed or self._waiting.get(frm, 0) < self._max_waiting
+            )
 
     def lost(self, frm: str, reason: str) -> None:
         """Called by the transport: nothing more will arrive from `frm`, because of `reason`."""
@@ -267,7 +295,8 @@ class Endpoint:
     # Internals.
 
     def _note(self, frm: str, abort: Abort) -> None:
-        """Keeps an abort, if it can matter: the first of a peer for a run, and of no more than a few runs."""
+        """Keeps an abort, if it can matter: the first of a peer for a run, and of no more than a
+        few runs."""
         if self._run is not None and abort.run < self._run.run:
             return
         runs = [of for of, told in self._aborts.items() if any(t.teller == frm for t in told)]
@@ -275,9 +304,13 @@ class Endpoint:
             self._aborts.setdefault(abort.run, []).append(_Told(frm, abort, time.monotonic()))
 
     def _told(self, run: _Run) -> list[_Told]:
-        """Aborts of a run by those who take part in it. The first one counts, so that everybody reports the same cause
-        where possible."""
-        return [t for t in self._aborts.get(run.run, ()) if run.members is None or t.teller in run.members]
+        """Aborts of a run by those who take part in it. The first one counts, so that everybody
+        reports the same cause where possible."""
+        return [
+            t
+            for t in self._aborts.get(run.run, ())
+            if run.members is None or t.teller in run.members
+        ]
 
     def _next(self, frm: str, run: _Run, tag: Tag) -> Frame:
         """The next frame of this run (or a newer one) from `frm`."""
@@ -290,8 +323,9 @@ class Endpoint:
                     frame = self._take(frm, frames)
                     if frame.tag.run >= run.run:
                         return frame
-                # Only now, and with a little patience for peers that did not abort themselves: parties that fail
-                # at the same point of the same program then all get there and report their own error.
+                # Only now, and with a little patience for peers that did not abort themselves:
+                # parties that fail at the same point of the same program then all get there and
+                # report their own error.
                 patience = self._patience(run, frm)
                 if frm in self._lost:
                     raise self._peer_lost(frm, _where(run.run, tag.op, tag.name))
@@ -299,7 +333,8 @@ class Endpoint:
                 if left <= 0:
                     raise DeadlineExceeded(
                         f"{self.address}: {frm} did not send {_where(run.run, tag.op, tag.name)} "
-                        f"within {run.deadline_s:g} s; look for the cause at {frm} (if it waits in turn: "
+                        f"within {run.deadline_s:g} s; look for the cause at {frm} (if it waits "
+                        "in turn: "
                         "send before you receive) or raise the deadline",
                         tag.op,
                     )
@@ -321,7 +356,9 @@ class Endpoint:
             self._room.notify_all()
         return frame
 
-    def _desync(self, frm: str, tag: Tag, dtype: np.dtype[Any], shape: tuple[int, ...], frame: Frame) -> Desync:
+    def _desync(
+        self, frm: str, tag: Tag, dtype: np.dtype[Any], shape: tuple[int, ...], frame: Frame
+    ) -> Desync:
         got = frame.tag
         mine, theirs = f"operation {tag.op} {tag.name!r}", f"operation {got.op} {got.name!r}"
         if got.phase != tag.phase:
@@ -329,8 +366,10 @@ class Endpoint:
         if got.run != tag.run:
             mine, theirs = f"{mine} of run {tag.run}", f"{theirs} of run {got.run}"
         return Desync(
-            f"{self.address} is at {mine} and expected {dtype.name} {shape} from {frm}, which sent {theirs} "
-            f"{frame.payload.dtype.name} {frame.payload.shape}: the two run different programs, versions or "
+            f"{self.address} is at {mine} and expected {dtype.name} {shape} from {frm}, which "
+            f"sent {theirs} "
+            f"{frame.payload.dtype.name} {frame.payload.shape}: the two run different programs, "
+            "versions or "
             "arguments; make them equal"
         )
 
@@ -344,7 +383,8 @@ class Endpoint:
             raise Misuse(f"{self.address}: this endpoint was closed; create a new one")
 
     def _patience(self, run: _Run, frm: str) -> float:
-        """How much longer to wait for `frm` although somebody aborted; raises PeerAborted when it is time to stop."""
+        """How much longer to wait for `frm` although somebody aborted; raises PeerAborted when it
+        is time to stop."""
         told = self._told(run)
         if not told:
             return math.inf

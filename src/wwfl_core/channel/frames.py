@@ -9,9 +9,9 @@ A frame is a fixed prefix, a header and a payload; all numbers are little-endian
              hello:  text sender, text receiver
     payload  the array's bytes in C order (data only)
 
-where text is `H size` followed by UTF-8. A `Decoder` owns the buffers into which the bytes of a frame are
-read, so a payload goes from the socket straight into the memory of the array that is handed out.
-"""
+where text is `H size` followed by UTF-8. A `Decoder` owns the buffers into which the bytes of a
+frame are read, so a payload goes from the socket straight into the memory of the array that is
+handed out."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from wwfl_core.arrays import contiguous, to_host
-from wwfl_core.cost import Phase
 from wwfl_core.errors import Desync, Misuse
+from wwfl_core.numbers.arrays import contiguous, to_host
+
+from .cost import Phase
 
 Array = npt.NDArray[Any]
 
@@ -37,7 +38,8 @@ MAX_PAYLOAD: Final = 1 << 33
 MAX_DIMENSIONS: Final = 16
 MAX_ROUND: Final = 1 << 48
 MAX_SECONDS: Final = 1e12
-"""Where the stamps of messages stop: who lies about its own must not spoil the frames of those who believe it."""
+"""Where the stamps of messages stop: who lies about its own must not spoil the frames of those who
+believe it."""
 
 _PREFIX: Final = struct.Struct("<4sBBHQ")
 _DATA: Final = struct.Struct("<QQQdBBB")
@@ -47,8 +49,11 @@ _KIND_DATA, _KIND_ABORT, _KIND_HELLO = 1, 2, 3
 _MAX_TEXT: Final = 4096
 
 _PHASES: Final[tuple[Phase, ...]] = (Phase.OFFLINE, Phase.ONLINE)
-# Explicitly little-endian, so that a big-endian machine refuses its native arrays instead of misreading.
-_DTYPES: Final[tuple[np.dtype[Any], ...]] = tuple(np.dtype(code) for code in ("|u1", "<u8", "<i8", "<f8", "<u4"))
+# Explicitly little-endian, so that a big-endian machine refuses its native arrays instead of
+# misreading.
+_DTYPES: Final[tuple[np.dtype[Any], ...]] = tuple(
+    np.dtype(code) for code in ("|u1", "<u8", "<i8", "<f8", "<u4")
+)
 
 
 class Tag(NamedTuple):
@@ -62,14 +67,17 @@ class Tag(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One array on its way: its tag, the label it is accounted under, its arrival stamp and the payload."""
+    """One array on its way: its tag, the label it is accounted under, its arrival stamp and the
+    payload."""
 
     tag: Tag
     label: str
     stamp_round: int
     stamp_s: float
     payload: Array = field(repr=False)
-    mark: Any = None  # within one process: what a reader on another stream must wait for (`Device.mark`)
+    mark: Any = (
+        None  # within one process: what a reader on another stream must wait for (`Device.mark`)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +104,20 @@ def check_payload(payload: Array) -> None:
     """Raise Misuse unless the array can travel in a frame."""
     if payload.dtype not in _DTYPES:
         known = ", ".join(dtype.name for dtype in _DTYPES)
-        raise Misuse(f"cannot send an array of dtype {payload.dtype.str}: convert it to one of {known}")
+        raise Misuse(
+            f"cannot send an array of dtype {payload.dtype.str}: convert it to one of {known}"
+        )
     if payload.ndim > MAX_DIMENSIONS:
-        raise Misuse(f"cannot send an array of {payload.ndim} dimensions: at most {MAX_DIMENSIONS} fit")
+        raise Misuse(
+            f"cannot send an array of {payload.ndim} dimensions: at most {MAX_DIMENSIONS} fit"
+        )
     if payload.nbytes > MAX_PAYLOAD:
         raise Misuse(f"cannot send {payload.nbytes} bytes at once: split it below {MAX_PAYLOAD}")
 
 
 def encode(frame: AnyFrame) -> list[bytes | memoryview]:
-    """The bytes of a frame as buffers to send in order. A contiguous payload is not copied, unless from a device."""
+    """The bytes of a frame as buffers to send in order. A contiguous payload is not copied, unless
+    from a device."""
     payload = memoryview(b"")
     if isinstance(frame, Frame):
         check_payload(frame.payload)
@@ -113,7 +126,9 @@ def encode(frame: AnyFrame) -> list[bytes | memoryview]:
         payload = flat.view(np.uint8).data
     elif isinstance(frame, Abort):
         kind = _KIND_ABORT
-        header = _U64.pack(frame.run) + _text(frame.origin, cut=True) + _text(frame.reason, cut=True)
+        header = (
+            _U64.pack(frame.run) + _text(frame.origin, cut=True) + _text(frame.reason, cut=True)
+        )
     else:
         kind, header = _KIND_HELLO, _text(frame.sender) + _text(frame.receiver)
     prefix = _PREFIX.pack(MAGIC, VERSION, kind, len(header), payload.nbytes)
@@ -139,7 +154,9 @@ def _text(text: str, *, cut: bool = False) -> bytes:
     raw = text.encode(errors="replace")
     if len(raw) > _MAX_TEXT:
         if not cut:
-            raise Misuse(f"{text[:40]!r}... has {len(raw)} bytes; names and labels have at most {_MAX_TEXT}")
+            raise Misuse(
+                f"{text[:40]!r}... has {len(raw)} bytes; names and labels have at most {_MAX_TEXT}"
+            )
         raw = raw[:_MAX_TEXT].decode(errors="ignore").encode()
     return _TEXT.pack(len(raw)) + raw
 
@@ -169,7 +186,8 @@ class Decoder:
         return self._piece[self._filled :]
 
     def wrote(self, count: int) -> AnyFrame | None:
-        """Say that `count` bytes were written to `buffer()`; returns the frame if that completed one."""
+        """Say that `count` bytes were written to `buffer()`; returns the frame if that completed
+        one."""
         self._filled += count
         return self._on_piece() if self._filled == len(self._piece) else None
 
@@ -196,15 +214,23 @@ class Decoder:
     def _on_prefix(self) -> None:
         magic, version, self._kind, header_size, self._payload_size = _PREFIX.unpack(self._piece)
         if magic != MAGIC:
-            raise Desync(f"malformed frame: it starts with {magic!r}, not {MAGIC!r}; this is no wwfl peer")
+            raise Desync(
+                f"malformed frame: it starts with {magic!r}, not {MAGIC!r}; this is no wwfl peer"
+            )
         if version != VERSION:
-            raise Desync(f"the peer speaks wire version {version}, this is {VERSION}: install equal versions")
+            raise Desync(
+                f"the peer speaks wire version {version}, this is {VERSION}: install equal versions"
+            )
         if self._kind not in (_KIND_DATA, _KIND_ABORT, _KIND_HELLO):
             raise Desync(f"malformed frame: unknown kind {self._kind}")
         if not 0 < header_size <= MAX_HEADER:
-            raise Desync(f"malformed frame: header of {header_size} bytes, expected 1 to {MAX_HEADER}")
+            raise Desync(
+                f"malformed frame: header of {header_size} bytes, expected 1 to {MAX_HEADER}"
+            )
         if self._payload_size > (self._max_payload if self._kind == _KIND_DATA else 0):
-            raise Desync(f"malformed frame: payload of {self._payload_size} bytes is over the limit")
+            raise Desync(
+                f"malformed frame: payload of {self._payload_size} bytes is over the limit"
+            )
         self._expect(memoryview(bytearray(header_size)), self._on_header)
 
     def _on_header(self) -> AnyFrame | None:
@@ -228,7 +254,8 @@ class Decoder:
         assert frame is not None
         self._frame = None
         self._expect_prefix()
-        # Received arrays are read-only on every transport, so that code behaves the same on all of them.
+        # Received arrays are read-only on every transport, so that code behaves the same on all of
+        # them.
         frame.payload.flags.writeable = False
         return frame
 
@@ -255,12 +282,16 @@ class _Fields:
 
     def finish(self) -> None:
         if self._at != len(self._raw):
-            raise Desync(f"malformed frame: {len(self._raw) - self._at} unexpected bytes end the header")
+            raise Desync(
+                f"malformed frame: {len(self._raw) - self._at} unexpected bytes end the header"
+            )
 
     def _bytes(self, size: int) -> bytes:
         end = self._at + size
         if end > len(self._raw):
-            raise Desync(f"malformed frame: the header of {len(self._raw)} bytes ends inside a field")
+            raise Desync(
+                f"malformed frame: the header of {len(self._raw)} bytes ends inside a field"
+            )
         part, self._at = self._raw[self._at : end], end
         return part
 

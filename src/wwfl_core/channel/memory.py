@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from threading import Lock
 
-from wwfl_core.channel.endpoint import Endpoint
-from wwfl_core.channel.frames import Abort, Frame
 from wwfl_core.errors import Misuse, PeerLost
+
+from .endpoint import Endpoint
+from .frames import Abort, Frame
 
 Tamper = Callable[[str, str, Frame], Frame | None]
 """(sender, receiver, frame) -> what arrives instead, or None to drop it."""
@@ -16,10 +17,10 @@ Tamper = Callable[[str, str, Frame], Frame | None]
 class MemoryNetwork:
     """Connects all endpoints that it creates. Create them all before the first one sends.
 
-    `tamper` is a facility for tests of failures and attacks: it sees every array that is sent, in the thread
-    of the sender, and decides what arrives. It must return a new frame (`dataclasses.replace`) with a new
-    payload, since the original is shared with the sender. Aborts pass by it.
-    """
+    `tamper` is a facility for tests of failures and attacks: it sees every array that is sent, in
+    the thread of the sender, and decides what arrives. It must return a new frame
+    (`dataclasses.replace`) with a new payload, since the original is shared with the sender. Aborts
+    pass by it."""
 
     def __init__(self) -> None:
         self.tamper: Tamper | None = None
@@ -29,12 +30,15 @@ class MemoryNetwork:
         self._bridged: list[MemoryNetwork] = []
 
     def bridge(self, other: MemoryNetwork) -> None:
-        """Let endpoints of both networks reach each other; their addresses must differ. Idempotent."""
+        """Let endpoints of both networks reach each other; their addresses must differ.
+        Idempotent."""
         if other is self or other in self._bridged:
             return
         common = self._used & other._used
         if common:
-            raise Misuse(f"both networks have endpoints {sorted(common)}; give the clusters different names")
+            raise Misuse(
+                f"both networks have endpoints {sorted(common)}; give the clusters different names"
+            )
         self._bridged.append(other)
         other._bridged.append(self)
 
@@ -49,7 +53,9 @@ class MemoryNetwork:
         """Create the endpoint of `address`; every address can be used once."""
         with self._lock:
             if address in self._used:
-                raise Misuse(f"{address} already has (or had) an endpoint in this network; use a new network")
+                raise Misuse(
+                    f"{address} already has (or had) an endpoint in this network; use a new network"
+                )
             self._used.add(address)
             self._open[address] = endpoint = Endpoint(address, _Port(self, address))
         return endpoint
@@ -65,11 +71,17 @@ class MemoryNetwork:
         tampered = frame
         if self.tamper is not None and isinstance(frame, Frame):
             tampered = self.tamper(sender, to, frame)
-        receiver = self._find(to) or next((found for n in self._bridged if (found := n._find(to)) is not None), None)
+        receiver = self._find(to) or next(
+            (found for n in self._bridged if (found := n._find(to)) is not None), None
+        )
         if receiver is None:
             networks = [self, *self._bridged]
             was_open = any(to in n._used for n in networks)
-            why = "it closed its endpoint" if was_open else "no such endpoint was created in this network"
+            why = (
+                "it closed its endpoint"
+                if was_open
+                else "no such endpoint was created in this network"
+            )
             raise PeerLost(f"{sender}: cannot send to {to}: {why}")
         if tampered is not None:
             receiver.deliver(sender, tampered)

@@ -1,14 +1,13 @@
 """Endpoints in different processes or machines, connected by TCP under mutual TLS 1.3.
 
-A pair of servers has two connections, one per direction: whoever sends, dials. So each socket is used by
-one thread only (an OpenSSL connection must not be read and written at the same time), and since reading
-never waits for writing, two servers that send each other any amount at once cannot deadlock. After the
-handshake no byte ever travels against a connection's direction.
+A pair of servers has two connections, one per direction: whoever sends, dials. So each socket is
+used by one thread only (an OpenSSL connection must not be read and written at the same time), and
+since reading never waits for writing, two servers that send each other any amount at once cannot
+deadlock. After the handshake no byte ever travels against a connection's direction.
 
-Handshake: TLS, in which both sides prove their address (see pki.py); the dialer says Hello(own address,
-address it wants); the accepting side answers with the Hello turned around, or with an Abort that says why
-it refuses.
-"""
+Handshake: TLS, in which both sides prove their address (see pki.py); the dialer says Hello(own
+address, address it wants); the accepting side answers with the Hello turned around, or with an
+Abort that says why it refuses."""
 
 from __future__ import annotations
 
@@ -23,10 +22,11 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from typing import Final
 
-from wwfl_core.channel.endpoint import MAX_WAITING_BYTES, Endpoint
-from wwfl_core.channel.frames import Abort, AnyFrame, Decoder, Frame, Hello, encode
-from wwfl_core.channel.pki import Identity, certified_address
 from wwfl_core.errors import InsecureNotAllowed, Misuse, PeerLost, ProtocolError
+
+from .certificates import Identity, certified_address
+from .endpoint import MAX_WAITING_BYTES, Endpoint
+from .frames import Abort, AnyFrame, Decoder, Frame, Hello, encode
 
 HostPort = tuple[str, int]
 
@@ -35,13 +35,14 @@ _log = logging.getLogger("wwfl.channel")
 
 
 class TcpNode:
-    """One server on the network: listens for the others, dials them, and carries the frames of `endpoint`.
+    """One server on the network: listens for the others, dials them, and carries the frames of
+    `endpoint`.
 
-    Pass the `identity` that an `Authority` issued for `address`; unencrypted and unauthenticated connections
-    need `insecure_plaintext=True`. `port` 0 picks a free one; the directory for `connect` is made of every
-    node's `host_port`. Of what a peer sends ahead, at most about `max_waiting_bytes` and one message are kept here:
-    then nothing more is read from it until the party has taken some.
-    """
+    Pass the `identity` that an `Authority` issued for `address`; unencrypted and unauthenticated
+    connections need `insecure_plaintext=True`. `port` 0 picks a free one; the directory for
+    `connect` is made of every node's `host_port`. Of what a peer sends ahead, at most about
+    `max_waiting_bytes` and one message are kept here: then nothing more is read from it until the
+    party has taken some."""
 
     def __init__(
         self,
@@ -57,18 +58,22 @@ class TcpNode:
     ) -> None:
         if identity is None and not insecure_plaintext:
             raise InsecureNotAllowed(
-                f"{address}: TCP without an identity would be unencrypted and unauthenticated; pass one from "
-                "pki.Authority.issue(), or insecure_plaintext=True if nobody else can reach the network"
+                f"{address}: TCP without an identity would be unencrypted and unauthenticated; "
+                "pass one from "
+                "pki.Authority.issue(), or insecure_plaintext=True if nobody else can reach the "
+                "network"
             )
         if identity is not None and (insecure_plaintext or identity.address != address):
-            raise Misuse(f"{address}: got the identity of {identity.address}, plaintext={insecure_plaintext}")
+            raise Misuse(
+                f"{address}: got the identity of {identity.address}, plaintext={insecure_plaintext}"
+            )
         self.address = address
         self._accepting = identity.context(server=True) if identity else None
         self._dialing = identity.context(server=False) if identity else None
         self._flush_s, self._handshake_s = flush_s, handshake_s
         self._lock = Lock()
-        # Guarded by _lock: all open sockets and running threads, the sending side per peer, and the peers
-        # that have dialled.
+        # Guarded by _lock: all open sockets and running threads, the sending side per peer, and the
+        # peers that have dialled.
         self._sockets: set[socket.socket] = set()
         self._threads: list[Thread] = []
         self._senders: dict[str, _Sender] = {}
@@ -83,7 +88,8 @@ class TcpNode:
     def connect(self, directory: Mapping[str, HostPort]) -> None:
         """Dial every server of `directory` that is not connected yet; the own address is skipped.
 
-        Returns once all have answered. When every server has returned from `connect`, all see each other.
+        Returns once all have answered. When every server has returned from `connect`, all see each
+        other.
 
         Raises:
             PeerLost: if one cannot be reached, proves another address than expected, or refuses.
@@ -99,14 +105,17 @@ class TcpNode:
         with self._lock:
             sender = self._senders.get(to)
         if sender is None:
-            raise PeerLost(f"{self.address}: not connected to {to}; name it in the directory of connect()", to)
+            raise PeerLost(
+                f"{self.address}: not connected to {to}; name it in the directory of connect()", to
+            )
         buffers = encode(frame)
         # Small messages travel in one piece: one system call, one packet.
         small = sum(map(len, buffers)) <= _SMALL
         sender.queue.put([b"".join(buffers)] if small else buffers)
 
     def close(self) -> None:
-        """Send what is queued (for at most `flush_s`), disconnect, and wait for all threads to end."""
+        """Send what is queued (for at most `flush_s`), disconnect, and wait for all threads to
+        end."""
         with self._lock:
             if self._closing:
                 return
@@ -171,7 +180,8 @@ class TcpNode:
         except (OSError, ProtocolError) as error:
             raise PeerLost(
                 f"{self.address}: cannot connect to {to} at {where[0]}:{where[1]}: {error}; "
-                "check that it runs, the directory, and that both identities come from one authority"
+                "check that it runs, the directory, and that both identities come from one "
+                "authority"
             ) from error
 
     def _introduce(self, sock: socket.socket, to: str) -> socket.socket:
@@ -216,10 +226,15 @@ class TcpNode:
     def _accept(self, sock: socket.socket, where: HostPort) -> None:
         sock.settimeout(self._handshake_s)
         if self._accepting is not None:
-            sock = self._accepting.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+            sock = self._accepting.wrap_socket(
+                sock, server_side=True, do_handshake_on_connect=False
+            )
         self._own(sock)
-        # The handshake runs in the reading thread: a slow or hostile dialler keeps nobody else waiting.
-        self._spawn(lambda: self._serve(sock, f"{where[0]}:{where[1]}"), f"{self.address} from {where}")
+        # The handshake runs in the reading thread: a slow or hostile dialler keeps nobody else
+        # waiting.
+        self._spawn(
+            lambda: self._serve(sock, f"{where[0]}:{where[1]}"), f"{self.address} from {where}"
+        )
 
     def _serve(self, sock: socket.socket, where: str) -> None:
         try:
@@ -257,7 +272,9 @@ class TcpNode:
             raise PeerLost(f"{hello.sender} wants {hello.receiver}, but this is {self.address}")
         with self._lock:
             if hello.sender in self._heard:
-                raise PeerLost(f"{hello.sender} is (or was) connected already; restart the deployment")
+                raise PeerLost(
+                    f"{hello.sender} is (or was) connected already; restart the deployment"
+                )
             self._heard.add(hello.sender)
         return hello.sender
 

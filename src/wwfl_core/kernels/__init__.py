@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from wwfl_core.kernels.bits import expand, from_planes, pack, to_planes
-from wwfl_core.kernels.conv import col2im, im2col
-from wwfl_core.kernels.elementwise import mul_sum
-from wwfl_core.kernels.gemm import matmul
-from wwfl_core.kernels.prepare import prepare
-from wwfl_core.kernels.truncation import left_bits, right_bits, shift_correct, shift_left_half, star_bits
-from wwfl_core.kernels.words import pack_words, unpack_words
+from .bits import expand, from_planes, pack, to_planes
+from .conv import col2im, im2col
+from .elementwise import mul_sum
+from .gemm import matmul
+from .prepare import prepare
+from .truncation import left_bits, right_bits, shift_correct, shift_left_half, star_bits
+from .words import pack_words, unpack_words
 
 __all__ = [
     "col2im",

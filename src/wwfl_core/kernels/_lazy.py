@@ -1,13 +1,14 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportMissingTypeStubs=false
-"""Lazily compiled numba kernels, each with exactly one signature, and argument checks of their wrappers.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
+# reportUnknownArgumentType=false pyright: reportMissingTypeStubs=false
+"""Lazily compiled numba kernels, each with exactly one signature, and argument checks of their
+wrappers.
 
-A kernel is compiled (or loaded from numba's on-disk cache) at its first call and never at import. Its
-signature is fixed, so that a read-only or otherwise unusual view cannot trigger another compilation.
+A kernel is compiled (or loaded from numba's on-disk cache) at its first call and never at import.
+Its signature is fixed, so that a read-only or otherwise unusual view cannot trigger another
+compilation.
 
-Numba's cache notices changes of the file that defines a kernel, but not of `_vector.py`: after editing that
-one, delete the `*.nbi` and `*.nbc` files in `__pycache__`.
-"""
+Numba's cache notices changes of the file that defines a kernel, but not of `_vector.py`: after
+editing that one, delete the `*.nbi` and `*.nbc` files in `__pycache__`."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ from wwfl_core.errors import Misuse
 U64 = NDArray[np.uint64]
 U8 = NDArray[np.uint8]
 
-# Argument types. Inputs are declared read-only: numba then accepts writable and read-only arrays alike.
+# Argument types. Inputs are declared read-only: numba then accepts writable and read-only arrays
+# alike.
 _OUT = {n: types.Array(types.uint64, n, "C") for n in (1, 2, 4)}
 _IN = {n: types.Array(types.uint64, n, "C", readonly=True) for n in (1, 2, 4)}
 _STRIDED = types.Array(types.uint64, 2, "A", readonly=True)
@@ -46,7 +48,8 @@ TYPES: dict[str, Any] = {
 
 
 class Kernel:
-    """A nogil, disk-cached numba function that is compiled for its one signature when first called."""
+    """A nogil, disk-cached numba function that is compiled for its one signature when first
+    called."""
 
     def __init__(self, function: Callable[..., None], arguments: str) -> None:
         self._function = function
@@ -56,7 +59,9 @@ class Kernel:
     def _compile(self) -> Callable[..., None]:
         signature = types.void(*(TYPES[name] for name in self._arguments.split()))
         try:
-            return numba.njit(signature, nogil=True, cache=True, error_model="numpy")(self._function)
+            return numba.njit(signature, nogil=True, cache=True, error_model="numpy")(
+                self._function
+            )
         except RuntimeError as error:
             if "no locator available" not in str(error):
                 raise
@@ -69,7 +74,8 @@ class Kernel:
         return self._callable is not None
 
     def prepare(self) -> Callable[..., None]:
-        """Compile now, or load the compiled code from the disk cache. Threads may race here harmlessly."""
+        """Compile now, or load the compiled code from the disk cache. Threads may race here
+        harmlessly."""
         if self._callable is None:
             self._callable = self._compile()
         return self._callable
@@ -79,29 +85,40 @@ class Kernel:
 
 
 def kernel(arguments: str) -> Callable[[Callable[..., None]], Kernel]:
-    """Decorator: `@kernel("in1 int out1")` makes a `Kernel` of the function; names are keys of `TYPES`."""
+    """Decorator: `@kernel("in1 int out1")` makes a `Kernel` of the function; names are keys of
+    `TYPES`."""
     return lambda function: Kernel(function, arguments)
 
 
 def check_array(value: object, name: str, dtype: type[np.generic], ndim: int | None = None) -> None:
     """Raise `Misuse` naming the argument unless value is an array of that dtype (and dimension)."""
     if not isinstance(value, np.ndarray):
-        raise Misuse(f"{name} must be a numpy array of {dtype.__name__}, not {type(value).__name__}")
+        raise Misuse(
+            f"{name} must be a numpy array of {dtype.__name__}, not {type(value).__name__}"
+        )
     if value.dtype != dtype:
-        raise Misuse(f"{name} must have dtype {dtype.__name__}, not {value.dtype}; convert it explicitly")
+        raise Misuse(
+            f"{name} must have dtype {dtype.__name__}, not {value.dtype}; convert it explicitly"
+        )
     if ndim is not None and value.ndim != ndim:
         raise Misuse(f"{name} must have {ndim} dimensions, not shape {value.shape}")
 
 
 def check_int(value: object, name: str, low: int, high: int) -> int:
-    """Return value as int; raise `Misuse` naming the argument unless it is an integer in [low, high]."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+    """Return value as int; raise `Misuse` naming the argument unless it is an integer in [low,
+    high]."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, np.integer))
+        or not low <= value <= high
+    ):
         raise Misuse(f"{name} must be an integer from {low} to {high}, not {value!r}")
     return int(value)
 
 
 def plain_u64(value: U64, name: str, ndim: int | None = None) -> U64:
-    """Check value (uint64, dimension) and return it as an aligned C-contiguous array, copied if needed."""
+    """Check value (uint64, dimension) and return it as an aligned C-contiguous array, copied if
+    needed."""
     check_array(value, name, np.uint64, ndim)
     if value.flags.c_contiguous and value.flags.aligned:
         return value

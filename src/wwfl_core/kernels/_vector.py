@@ -49,7 +49,9 @@ def store(builder: Any, value: Any, pointer: Any, align: int = 8) -> None:
 
 def splat(builder: Any, value: Any, kind: Any = WORDS) -> Any:
     """A vector whose lanes all hold value."""
-    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    first = builder.insert_element(
+        ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0)
+    )
     return shuffle(builder, first, ir.Constant(kind, ir.Undefined), [0] * kind.count)
 
 

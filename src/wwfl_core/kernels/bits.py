@@ -1,10 +1,11 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedFunctionDecorator=false, reportMissingTypeStubs=false, reportUnknownParameterType=false
-# pyright: reportMissingParameterType=false, reportCallIssue=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
+# reportUnknownArgumentType=false pyright: reportUntypedFunctionDecorator=false,
+# reportMissingTypeStubs=false, reportUnknownParameterType=false pyright:
+# reportMissingParameterType=false, reportCallIssue=false
 """Boolean shares: packed bits, bit planes, and words packed to fewer bits for the wire.
 
-Bit i of a packed array is bit i % 8 (little bit order) of byte i // 8. Planes are packed arrays stacked.
-"""
+Bit i of a packed array is bit i % 8 (little bit order) of byte i // 8. Planes are packed arrays
+stacked."""
 
 from __future__ import annotations
 
@@ -14,12 +15,14 @@ from numba import types
 from numba.extending import intrinsic
 
 from wwfl_core.errors import Misuse
-from wwfl_core.kernels import _vector as v
-from wwfl_core.kernels._lazy import U8, U64, check_int, kernel, plain_u8, plain_u64
-from wwfl_core.kernels.dispatch import by_array
 
-# Elements are handled in blocks of 64 and groups of up to 8 blocks. Between the two phases of a conversion
-# the group lies in a 4 KiB buffer as [byte of the word][block][element]: 64 bytes per (byte, block).
+from . import _vector as v
+from ._lazy import U8, U64, check_int, kernel, plain_u8, plain_u64
+from .dispatch import by_array
+
+# Elements are handled in blocks of 64 and groups of up to 8 blocks. Between the two phases of a
+# conversion the group lies in a 4 KiB buffer as [byte of the word][block][element]: 64 bytes per
+# (byte, block).
 _BLOCK_BYTES = 64
 _BUFFER_BYTES = 8 * 8 * _BLOCK_BYTES
 
@@ -49,7 +52,10 @@ def _join(typing, buffer, buffer_at, x, x_at):
     def generate(context, builder, sig, args):
         buffer = v.at(builder, v.data(context, builder, sig.args[0], args[0]), args[1], v.I8)
         x = v.at(builder, v.data(context, builder, sig.args[2], args[2]), args[3])
-        rows = [v.load(builder, v.at(builder, buffer, v.const(512 * i), v.I8), align=1) for i in range(8)]
+        rows = [
+            v.load(builder, v.at(builder, buffer, v.const(512 * i), v.I8), align=1)
+            for i in range(8)
+        ]
         for i, row in enumerate(v.transpose_words(builder, rows)):
             v.store(builder, v.transpose_bytes(builder, row), v.at(builder, x, v.const(8 * i)))
         return context.get_dummy_value()
@@ -59,7 +65,8 @@ def _join(typing, buffer, buffer_at, x, x_at):
 
 @intrinsic
 def _gather_bits(typing, buffer, buffer_at, bit):
-    """A word of one bit of each of the 64 bytes at buffer[buffer_at:]; bit is the selecting byte 1 << j."""
+    """A word of one bit of each of the 64 bytes at buffer[buffer_at:]; bit is the selecting byte 1
+    << j."""
     signature = types.uint64(buffer, types.int64, types.int64)
 
     def generate(context, builder, sig, args):
@@ -74,7 +81,8 @@ def _gather_bits(typing, buffer, buffer_at, bit):
 
 @intrinsic
 def _scatter_bits(typing, planes, at, stride, count, buffer, buffer_at):
-    """Write 64 bytes: bit j of byte i is bit i of the word at planes[at + j * stride:], 0 for j >= count."""
+    """Write 64 bytes: bit j of byte i is bit i of the word at planes[at + j * stride:], 0 for j >=
+    count."""
     signature = types.void(planes, *[types.int64] * 3, buffer, types.int64)
 
     def generate(context, builder, sig, args):
@@ -87,7 +95,9 @@ def _scatter_bits(typing, planes, at, stride, count, buffer, buffer_at):
             value = builder.select(exists, ir.Constant(v.I8, 1 << j), ir.Constant(v.I8, 0))
             word = v.load(builder, v.at(builder, planes, row, v.I8), v.I64, 1)
             mask = builder.bitcast(word, v.BYTE_MASK)
-            part = builder.select(mask, v.splat(builder, value, v.BYTES), ir.Constant(v.BYTES, [0] * 64))
+            part = builder.select(
+                mask, v.splat(builder, value, v.BYTES), ir.Constant(v.BYTES, [0] * 64)
+            )
             total = builder.or_(total, part)
         v.store(builder, total, buffer, 1)
         return context.get_dummy_value()
@@ -154,7 +164,8 @@ def _expand_8(typing, packed, packed_at, x, x_at):
 
 @kernel("in1 int int bytes_out2 bytes_out1 out1")
 def _to_planes(x, low, high, planes, buffer, last):
-    """planes[j - low] = packed bit j of x. buffer: 4 KiB scratch; last: 64 zeroed words of scratch."""
+    """planes[j - low] = packed bit j of x. buffer: 4 KiB scratch; last: 64 zeroed words of
+    scratch."""
     n = x.size
     full = n // 64
     rest = n % 64
@@ -182,7 +193,8 @@ def _to_planes(x, low, high, planes, buffer, last):
 
 @kernel("bytes_in2 out1 bytes_out1 bytes_out1 out1")
 def _from_planes(planes, x, buffer, last_planes, last):
-    """Inverse of _to_planes (low 0). buffer: 4 KiB zeroed; last_planes: 512 zeroed bytes; last: 64 words."""
+    """Inverse of _to_planes (low 0). buffer: 4 KiB zeroed; last_planes: 512 zeroed bytes; last: 64
+    words."""
     k, stride = planes.shape
     n = x.size
     full = n // 64
@@ -240,8 +252,8 @@ def _expand(packed, x):
 def to_planes(x: U64, low: int, high: int) -> U8:
     """Bit planes low..high-1 of x (uint64, any shape, flattened in C order).
 
-    Returns uint8 (high - low, ceil(n / 8)); row j holds bit low + j of every element, padding bits zero.
-    """
+    Returns uint8 (high - low, ceil(n / 8)); row j holds bit low + j of every element, padding bits
+    zero."""
     flat = plain_u64(x, "x").reshape(-1)
     high = check_int(high, "high", 0, 64)
     low = check_int(low, "low", 0, high)
@@ -261,7 +273,9 @@ def from_planes(planes: U8, n: int) -> U64:
     source = plain_u8(planes, "planes", 2)
     n = check_int(n, "n", 0, 2**48)
     if source.shape[0] > 64 or source.shape[1] != -(-n // 8):
-        raise Misuse(f"planes must have shape (at most 64, {-(-n // 8)}) for n = {n}, not {source.shape}")
+        raise Misuse(
+            f"planes must have shape (at most 64, {-(-n // 8)}) for n = {n}, not {source.shape}"
+        )
     if source.shape[0] == 0:
         return np.zeros(n, dtype=np.uint64)
     x = np.empty(n, dtype=np.uint64)

@@ -1,6 +1,7 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedFunctionDecorator=false, reportMissingTypeStubs=false, reportUnknownParameterType=false
-# pyright: reportMissingParameterType=false, reportCallIssue=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
+# reportUnknownArgumentType=false pyright: reportUntypedFunctionDecorator=false,
+# reportMissingTypeStubs=false, reportUnknownParameterType=false pyright:
+# reportMissingParameterType=false, reportCallIssue=false
 """Unfolding images into matrix columns, and the adjoint."""
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from numba import types
 from numba.extending import intrinsic
 
 from wwfl_core.errors import Misuse
-from wwfl_core.kernels import _vector as v
-from wwfl_core.kernels._lazy import U64, check_int, kernel, plain_u64
-from wwfl_core.kernels.dispatch import by_array
+
+from . import _vector as v
+from ._lazy import U64, check_int, kernel, plain_u64
+from .dispatch import by_array
 
 
 @intrinsic
@@ -29,7 +31,8 @@ def _address(typing, array):
 
 @intrinsic
 def _copy_8(typing, source, target, mask, adding):
-    """Copy (or, if the constant `adding` is not 0, add) the words of a bit mask between two addresses."""
+    """Copy (or, if the constant `adding` is not 0, add) the words of a bit mask between two
+    addresses."""
     signature = types.void(*[types.int64] * 4)
 
     def generate(context, builder, sig, args):
@@ -38,7 +41,9 @@ def _copy_8(typing, source, target, mask, adding):
         value = v.masked_load(builder, source, mask)
         kept = builder.select(builder.icmp_signed("!=", args[3], v.const(0)), args[2], v.const(0))
         kept = builder.bitcast(builder.trunc(kept, v.I8), v.WORD_MASK)
-        v.masked_store(builder, builder.add(value, v.masked_load(builder, target, kept)), target, mask)
+        v.masked_store(
+            builder, builder.add(value, v.masked_load(builder, target, kept)), target, mask
+        )
         return context.get_dummy_value()
 
     return signature, generate
@@ -76,7 +81,9 @@ def _im2col(x, kh, kw, oh, ow, stride, padding, firsts, stops, cols):
                                     _copy_8(source, target, 255 >> (8 - left), 0)
                             else:
                                 for ox in range(first, stop):
-                                    cols[row, at + ox] = x[image, channel, y, ox * stride + j - padding]
+                                    cols[row, at + ox] = x[
+                                        image, channel, y, ox * stride + j - padding
+                                    ]
                             for ox in range(stop, ow):
                                 cols[row, at + ox] = 0
                         at += ow
@@ -115,13 +122,18 @@ def _col2im(cols, kh, kw, oh, ow, stride, padding, firsts, stops, x):
                                 _copy_8(source, target, 255 >> (8 - left), 1)
                         else:
                             for ox in range(first, stop):
-                                x[image, channel, y, ox * stride + j - padding] += cols[row, at + ox]
+                                x[image, channel, y, ox * stride + j - padding] += cols[
+                                    row, at + ox
+                                ]
 
 
 def _inside(kw: int, ow: int, w: int, stride: int, padding: int) -> tuple[U64, U64]:
-    """For each kernel column: the first output column that reads inside the image, and the last plus 1."""
+    """For each kernel column: the first output column that reads inside the image, and the last
+    plus 1."""
     firsts = [min(ow, max(0, -((j - padding) // stride))) for j in range(kw)]
-    stops = [max(first, min(ow, (w - 1 + padding - j) // stride + 1)) for j, first in enumerate(firsts)]
+    stops = [
+        max(first, min(ow, (w - 1 + padding - j) // stride + 1)) for j, first in enumerate(firsts)
+    ]
     return np.array(firsts, dtype=np.uint64), np.array(stops, dtype=np.uint64)
 
 
@@ -137,7 +149,9 @@ def geometry(
     oh = (shape[2] + 2 * padding - kh) // stride + 1
     ow = (shape[3] + 2 * padding - kw) // stride + 1
     if oh < 1 or ow < 1:
-        raise Misuse(f"kernel {kh}x{kw} does not fit images {shape[2]}x{shape[3]} with padding {padding}")
+        raise Misuse(
+            f"kernel {kh}x{kw} does not fit images {shape[2]}x{shape[3]} with padding {padding}"
+        )
     return kh, kw, oh, ow, stride, padding
 
 
@@ -158,8 +172,15 @@ def im2col(x: U64, kernel: tuple[int, int], stride: int, padding: int) -> U64:
 
 
 @by_array
-def col2im(cols: U64, x_shape: tuple[int, int, int, int], kernel: tuple[int, int], stride: int, padding: int) -> U64:
-    """Adjoint of `im2col`: uint64 (c*kh*kw, b*oh*ow) to uint64 x_shape = (b, c, h, w), overlaps added."""
+def col2im(
+    cols: U64,
+    x_shape: tuple[int, int, int, int],
+    kernel: tuple[int, int],
+    stride: int,
+    padding: int,
+) -> U64:
+    """Adjoint of `im2col`: uint64 (c*kh*kw, b*oh*ow) to uint64 x_shape = (b, c, h, w), overlaps
+    added."""
     source = plain_u64(cols, "cols", 2)
     if len(x_shape) != 4 or min(x_shape) < 0:
         raise Misuse(f"x_shape must be (b, c, h, w), not {x_shape!r}")

@@ -1,7 +1,8 @@
-"""The array decides where a kernel runs: on NumPy arrays as it is, on a device's arrays as the device's own kernel.
+"""The array decides where a kernel runs: on NumPy arrays as it is, on a device's arrays as the
+device's own kernel.
 
-Device kernels bear the names of the functions in this package and take the same arguments (`wwfl_core.kernels.cuda`).
-"""
+Device kernels bear the names of the functions in this package and take the same arguments
+(`wwfl_core.accelerate.cuda`)."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ import numpy as np
 
 P = ParamSpec("P")
 R = TypeVar("R")
-CUDA = "wwfl_core.kernels.cuda"
+CUDA = "wwfl_core.accelerate.cuda"
 
 
 def first_array(argument: Any) -> Any:
@@ -27,7 +28,8 @@ def first_array(argument: Any) -> Any:
 
 
 def device_kernels(argument: Any) -> Any:
-    """The kernels for an argument: None for NumPy arrays and for whatever the host's kernel will refuse."""
+    """The kernels for an argument: None for NumPy arrays and for whatever the host's kernel will
+    refuse."""
     kind = cast(Any, type(first_array(argument)))
     if kind is np.ndarray or not hasattr(sys.modules[kind.__module__], "asnumpy"):
         return None
@@ -35,8 +37,9 @@ def device_kernels(argument: Any) -> Any:
 
 
 def by_array(fn: Callable[P, R]) -> Callable[P, R]:
-    """Decorator of a public kernel: a device's arrays go to the kernel of the same name there. Where operations are
-    recorded (`wwfl_core.recording`), the host's kernels are; of a device's, their launches."""
+    """Decorator of a public kernel: a device's arrays go to the kernel of the same name there.
+    Where operations are recorded (`wwfl_core.recording`), the host's kernels are; of a device's,
+    their launches."""
     name = fn.__name__
 
     @wraps(fn)
@@ -48,6 +51,8 @@ def by_array(fn: Callable[P, R]) -> Callable[P, R]:
         if recorder is not None and recorder.on_host:
             return recorder.call(fn, *args, **kwargs)
         kernels = device_kernels(first)
-        return fn(*args, **kwargs) if kernels is None else getattr(kernels, name, fn)(*args, **kwargs)
+        return (
+            fn(*args, **kwargs) if kernels is None else getattr(kernels, name, fn)(*args, **kwargs)
+        )
 
     return dispatched

@@ -1,6 +1,7 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedFunctionDecorator=false, reportMissingTypeStubs=false, reportUnknownParameterType=false
-# pyright: reportMissingParameterType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
+# reportUnknownArgumentType=false pyright: reportUntypedFunctionDecorator=false,
+# reportMissingTypeStubs=false, reportUnknownParameterType=false pyright:
+# reportMissingParameterType=false
 """Fused elementwise products modulo 2^64."""
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from wwfl_core.errors import Misuse
-from wwfl_core.kernels._lazy import U64, check_array, kernel, plain_u64
-from wwfl_core.kernels.dispatch import by_array
+
+from ._lazy import U64, check_array, kernel, plain_u64
+from .dispatch import by_array
 
 
 @kernel("in1 in1 in1 in1 in1 in1 out1 int")
@@ -42,7 +44,9 @@ def mul_sum(pairs: Sequence[tuple[U64, U64]]) -> U64:
     for k, (x, y) in enumerate(pairs):
         x, y = plain_u64(x, f"pairs[{k}][0]"), plain_u64(y, f"pairs[{k}][1]")
         if x.shape != shape or y.shape != shape:
-            raise Misuse(f"pairs[{k}] must have shape {shape} like pairs[0][0], not {x.shape}, {y.shape}")
+            raise Misuse(
+                f"pairs[{k}] must have shape {shape} like pairs[0][0], not {x.shape}, {y.shape}"
+            )
         flat.append((x.reshape(-1), y.reshape(-1)))
     if len(flat) == 1:
         return np.asarray(np.multiply(flat[0][0], flat[0][1])).reshape(shape)

@@ -1,12 +1,13 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedFunctionDecorator=false, reportMissingTypeStubs=false, reportUnknownParameterType=false
-# pyright: reportMissingParameterType=false, reportCallIssue=false, reportUnknownLambdaType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
+# reportUnknownArgumentType=false pyright: reportUntypedFunctionDecorator=false,
+# reportMissingTypeStubs=false, reportUnknownParameterType=false pyright:
+# reportMissingParameterType=false, reportCallIssue=false, reportUnknownLambdaType=false
 """Matrix products modulo 2^64.
 
-A register block of up to 8 rows by 24 columns (three 8-word vectors per row) is accumulated over a slice of
-the inner dimension. The left matrix is read in place with any strides; slices of the right matrix are packed
-into a panel of 8, 16 or 24 columns that stays in the first-level cache while all rows pass over it.
-"""
+A register block of up to 8 rows by 24 columns (three 8-word vectors per row) is accumulated over a
+slice of the inner dimension. The left matrix is read in place with any strides; slices of the right
+matrix are packed into a panel of 8, 16 or 24 columns that stays in the first-level cache while all
+rows pass over it."""
 
 from __future__ import annotations
 
@@ -19,23 +20,26 @@ from numba import types
 from numba.extending import intrinsic
 
 from wwfl_core.errors import Misuse
-from wwfl_core.kernels import _vector as v
-from wwfl_core.kernels._lazy import U64, check_array, kernel
-from wwfl_core.kernels.dispatch import by_array
+
+from . import _vector as v
+from ._lazy import U64, check_array, kernel
+from .dispatch import by_array
 
 PANEL = 24  # columns of a packed panel
 DEPTH = 160  # longest slice of the inner dimension: a panel of DEPTH x 24 words is 30 KiB
-ROWS = 512  # rows of the left matrix that pass over a panel: ROWS x DEPTH words stay in the L2 cache
+ROWS = (
+    512  # rows of the left matrix that pass over a panel: ROWS x DEPTH words stay in the L2 cache
+)
 CONCATENATE_BELOW = 128  # inner dimensions up to this are joined before multiplying
 
 
 def _block(rows: int, vectors: int, keep: bool = False) -> Any:
     """Intrinsic: C[rows, 8*vectors] (+)= A[rows, depth] @ panel[depth, 8*vectors].
 
-    Arguments, all int64: address, row stride and column stride (in words) of A; address and row stride of the
-    panel; address and row stride of C; depth >= 1; accumulate (0 or 1); bit mask of the columns of the last
-    vector that are stored; address to which the panel is copied (used only if keep is set).
-    """
+    Arguments, all int64: address, row stride and column stride (in words) of A; address and row
+    stride of the panel; address and row stride of C; depth >= 1; accumulate (0 or 1); bit mask of
+    the columns of the last vector that are stored; address to which the panel is copied (used only
+    if keep is set)."""
 
     @intrinsic
     def block(typing, a, a_row, a_col, b, b_row, c, c_row, depth, accumulate, mask, copy):
@@ -43,7 +47,9 @@ def _block(rows: int, vectors: int, keep: bool = False) -> Any:
 
         def generate(context, builder, sig, args):
             a, a_row, a_col, b, b_row, c, c_row, depth, accumulate, mask, copy = args
-            a, b, c, copy = (builder.inttoptr(address, ir.PointerType()) for address in (a, b, c, copy))
+            a, b, c, copy = (
+                builder.inttoptr(address, ir.PointerType()) for address in (a, b, c, copy)
+            )
             full = ir.Constant(v.I8, 255)
             masks = [full] * (vectors - 1) + [builder.trunc(mask, v.I8)]
             adding = builder.icmp_unsigned("!=", accumulate, v.const(0))
@@ -65,14 +71,18 @@ def _block(rows: int, vectors: int, keep: bool = False) -> Any:
             step = builder.phi(v.I64)
             a_now, b_now = builder.phi(ir.PointerType()), builder.phi(ir.PointerType())
             sums = [builder.phi(v.WORDS) for _ in totals]
-            columns = [v.load(builder, v.at(builder, b_now, v.const(v.LANES * j))) for j in range(vectors)]
+            columns = [
+                v.load(builder, v.at(builder, b_now, v.const(v.LANES * j))) for j in range(vectors)
+            ]
             if keep:
                 line = v.at(builder, copy, builder.mul(step, v.const(v.LANES * vectors)))
                 for j in range(vectors):
                     v.store(builder, columns[j], v.at(builder, line, v.const(v.LANES * j)))
             results: list[Any] = []
             for r in range(rows):
-                factor = v.splat(builder, v.load(builder, v.at(builder, a_now, a_offsets[r]), v.I64))
+                factor = v.splat(
+                    builder, v.load(builder, v.at(builder, a_now, a_offsets[r]), v.I64)
+                )
                 for j in range(vectors):
                     product = builder.mul(factor, columns[j])
                     results.append(builder.add(sums[r * vectors + j], product))
@@ -119,7 +129,8 @@ def _address(typing, array, offset):
 
 @intrinsic
 def _copy_words(typing, source, target, mask):
-    """Copy 8 consecutive words from one address to another; those not in the bit mask become zero."""
+    """Copy 8 consecutive words from one address to another; those not in the bit mask become
+    zero."""
     signature = types.void(*[types.int64] * 3)
 
     def generate(context, builder, sig, args):
@@ -137,8 +148,13 @@ def _copy_transposed(typing, source, source_row, target, target_row):
     signature = types.void(*[types.int64] * 4)
 
     def generate(context, builder, sig, args):
-        source, target = (builder.inttoptr(address, ir.PointerType()) for address in (args[0], args[2]))
-        rows = [v.load(builder, v.at(builder, source, builder.mul(v.const(i), args[1]))) for i in range(8)]
+        source, target = (
+            builder.inttoptr(address, ir.PointerType()) for address in (args[0], args[2])
+        )
+        rows = [
+            v.load(builder, v.at(builder, source, builder.mul(v.const(i), args[1])))
+            for i in range(8)
+        ]
         for i, row in enumerate(v.transpose_words(builder, rows)):
             v.store(builder, row, v.at(builder, target, builder.mul(v.const(i), args[3])))
         return context.get_dummy_value()
@@ -189,7 +205,19 @@ def _accumulate(a, b, c, panel, depth_step, row_step, accumulate):
                         # Too few rows to pay for packing: read b in place.
                         p_at, p_row = b_at, b_row
                     else:
-                        _block_8_3_keep(a_at, a_row, a_col, b_at, b_row, c_at, n, depth, adding, mask, panel_base)
+                        _block_8_3_keep(
+                            a_at,
+                            a_row,
+                            a_col,
+                            b_at,
+                            b_row,
+                            c_at,
+                            n,
+                            depth,
+                            adding,
+                            mask,
+                            panel_base,
+                        )
                         a_at += 64 * a_row
                         c_at += 64 * n
                         left -= 8
@@ -197,18 +225,25 @@ def _accumulate(a, b, c, panel, depth_step, row_step, accumulate):
                     for k in range(depth):
                         for j in range(vectors):
                             last = mask if j == vectors - 1 else 255
-                            _copy_words(b_at + 8 * (k * b_row + 8 * j), p_at + 8 * (k * width + 8 * j), last)
+                            _copy_words(
+                                b_at + 8 * (k * b_row + 8 * j), p_at + 8 * (k * width + 8 * j), last
+                            )
                 else:
                     whole = live // 8 if b_row == 1 else 0  # vectors that are packed by 8x8 blocks
                     done = depth // 8 * 8 if b_row == 1 else 0  # and rows
                     for k in range(0, done, 8):
                         for j in range(whole):
                             _copy_transposed(
-                                b_at + 8 * (k + 8 * j * b_col), b_col, p_at + 8 * (k * width + 8 * j), width
+                                b_at + 8 * (k + 8 * j * b_col),
+                                b_col,
+                                p_at + 8 * (k * width + 8 * j),
+                                width,
                             )
                     for k in range(depth):
                         for j in range(8 * whole if k < done else 0, live):
-                            _copy_word(b_at + 8 * (k * b_row + j * b_col), p_at + 8 * (k * width + j))
+                            _copy_word(
+                                b_at + 8 * (k * b_row + j * b_col), p_at + 8 * (k * width + j)
+                            )
                         for j in range(live, width):
                             panel[skipped + k * width + j] = 0
                 while left >= 8:
@@ -273,15 +308,20 @@ def _checked(pairs: Sequence[tuple[U64, U64]]) -> list[tuple[U64, U64]]:
 def matmul(pairs: Sequence[tuple[U64, U64]]) -> U64:
     """Sum of the matrix products A_k @ B_k modulo 2^64.
 
-    pairs: [(A_1, B_1), ...], A_k uint64 (m, K_k) and B_k uint64 (K_k, n), any strides. Returns a new
-    C-contiguous uint64 (m, n). Products are accumulated in place, as if concatenated along K.
+    pairs: [(A_1, B_1), ...], A_k uint64 (m, K_k) and B_k uint64 (K_k, n), any strides. Returns a
+    new C-contiguous uint64 (m, n). Products are accumulated in place, as if concatenated along K.
     """
     work = [(a, b) for a, b in _checked(pairs) if a.shape[1]]
     m, n = pairs[0][0].shape[0], pairs[0][1].shape[1]
     if m == 0 or n == 0 or not work:
         return np.zeros((m, n), dtype=np.uint64)
     if len(work) > 1 and max(a.shape[1] for a, _ in work) <= CONCATENATE_BELOW:
-        work = [(np.concatenate([a for a, _ in work], axis=1), np.concatenate([b for _, b in work], axis=0))]
+        work = [
+            (
+                np.concatenate([a for a, _ in work], axis=1),
+                np.concatenate([b for _, b in work], axis=0),
+            )
+        ]
     out = np.empty((m, n), dtype=np.uint64)
     panel = np.empty(DEPTH * PANEL + 8, dtype=np.uint64)
     for i, (a, b) in enumerate(work):

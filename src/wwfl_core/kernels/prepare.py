@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from wwfl_core.kernels import bits, conv, elementwise, gemm, truncation, words
-from wwfl_core.kernels._lazy import Kernel
+from . import bits, conv, elementwise, gemm, truncation, words
+from ._lazy import Kernel
 
 
 def all_kernels() -> dict[str, Kernel]:
@@ -19,8 +19,7 @@ def all_kernels() -> dict[str, Kernel]:
 def prepare() -> None:
     """Compile all kernels, or load them from the disk cache.
 
-    Optional: without it each kernel does so at its first call. A launcher of several processes calls this
-    once before starting them, so that they find a filled cache.
-    """
+    Optional: without it each kernel does so at its first call. A launcher of several processes
+    calls this once before starting them, so that they find a filled cache."""
     for kernel in all_kernels().values():
         kernel.prepare()

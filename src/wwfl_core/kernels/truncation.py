@@ -1,6 +1,7 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedFunctionDecorator=false, reportMissingTypeStubs=false, reportUnknownParameterType=false
-# pyright: reportMissingParameterType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
+# reportUnknownArgumentType=false pyright: reportUntypedFunctionDecorator=false,
+# reportMissingTypeStubs=false, reportUnknownParameterType=false pyright:
+# reportMissingParameterType=false
 """Fused local steps of exact truncation by f bits in Z_2^64."""
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from wwfl_core.errors import Misuse
-from wwfl_core.kernels._lazy import U64, Kernel, check_int, kernel, plain_u64
-from wwfl_core.kernels.dispatch import by_array
+
+from ._lazy import U64, Kernel, check_int, kernel, plain_u64
+from .dispatch import by_array
 
 
 @kernel("in1 out1 out1")
@@ -44,7 +46,8 @@ def _shift_correct(a, f, wrap, out):
 
 @by_array
 def left_bits(a: U64) -> tuple[U64, U64]:
-    """For each element of a (uint64, any shape): star = [a < 2^62 or a >= 2^64 - 2^62], base = [a >= 2^62].
+    """For each element of a (uint64, any shape): star = [a < 2^62 or a >= 2^64 - 2^62], base = [a
+    >= 2^62].
 
     Both are uint64 arrays of 0 and 1 with the shape of a.
     """
@@ -62,7 +65,8 @@ def right_bits(b: U64) -> U64:
 
 @by_array
 def shift_correct(a: U64, f: int, wrap: U64) -> U64:
-    """(a >> f) - 2^(64 - f) * wrap modulo 2^64, with a logical shift; a and wrap uint64 of one shape.
+    """(a >> f) - 2^(64 - f) * wrap modulo 2^64, with a logical shift; a and wrap uint64 of one
+    shape.
 
     f is from 1 to 62; wrap may hold any value. Returns a new uint64 array of that shape.
     """
@@ -71,7 +75,8 @@ def shift_correct(a: U64, f: int, wrap: U64) -> U64:
 
 @by_array
 def star_bits(a: U64) -> U64:
-    """The first of `left_bits` alone, in half the memory traffic. On the host: devices compute it inside a step."""
+    """The first of `left_bits` alone, in half the memory traffic. On the host: devices compute it
+    inside a step."""
     flat = plain_u64(a, "a")
     star = np.empty(flat.shape, dtype=np.uint64)
     _star_bits(flat.reshape(-1), star.reshape(-1))
@@ -80,7 +85,8 @@ def star_bits(a: U64) -> U64:
 
 @by_array
 def shift_left_half(a: U64, f: int, wrap: U64) -> U64:
-    """`shift_correct` with wrap + [a >= 2^62], the second of `left_bits`, in one pass. On the host, as `star_bits`."""
+    """`shift_correct` with wrap + [a >= 2^62], the second of `left_bits`, in one pass. On the host,
+    as `star_bits`."""
     return _shifted(_shift_left_half, a, f, wrap)
 
 

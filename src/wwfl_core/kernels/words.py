@@ -1,7 +1,9 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportUntypedFunctionDecorator=false, reportMissingTypeStubs=false, reportUnknownParameterType=false
-# pyright: reportMissingParameterType=false, reportCallIssue=false
-"""Words packed to fewer bits for the wire: element i occupies bits i * width .. (i + 1) * width - 1."""
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
+# reportUnknownArgumentType=false pyright: reportUntypedFunctionDecorator=false,
+# reportMissingTypeStubs=false, reportUnknownParameterType=false pyright:
+# reportMissingParameterType=false, reportCallIssue=false
+"""Words packed to fewer bits for the wire: element i occupies bits i * width .. (i + 1) * width -
+1."""
 
 from __future__ import annotations
 
@@ -11,9 +13,10 @@ from numba import types
 from numba.extending import intrinsic
 
 from wwfl_core.errors import Misuse
-from wwfl_core.kernels import _vector as v
-from wwfl_core.kernels._lazy import U8, U64, check_int, kernel, plain_u8, plain_u64
-from wwfl_core.kernels.dispatch import by_array
+
+from . import _vector as v
+from ._lazy import U8, U64, check_int, kernel, plain_u8, plain_u64
+from .dispatch import by_array
 
 _SLACK = 32  # bytes that the packing kernel may write after the last one
 
@@ -52,7 +55,8 @@ def _store(typing, address, word):
 
 @kernel("in1 int out1 bytes_out1")
 def _pack_words(x, width, last, data):
-    """data = low width bits of x; writes up to 32 bytes after the end. last: 8 zeroed words of scratch."""
+    """data = low width bits of x; writes up to 32 bytes after the end. last: 8 zeroed words of
+    scratch."""
     n = x.size
     bits = np.uint64(width)
     mask = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - width)
@@ -62,7 +66,8 @@ def _pack_words(x, width, last, data):
         for i in range(n):
             _store(out + i * step, x[i] & mask)
     elif width <= 32:
-        # Groups of 8 elements fill exactly `width` bytes: 8 -> 4 -> 2 pieces, then stores that overlap.
+        # Groups of 8 elements fill exactly `width` bytes: 8 -> 4 -> 2 pieces, then stores that
+        # overlap.
         source = _address(x)
         groups = (n + 7) // 8
         two, four = np.uint64(2 * width), np.uint64(4 * width)
@@ -82,7 +87,8 @@ def _pack_words(x, width, last, data):
                 _store(to, f0 | f1 << four)
                 _store(to + 8, f1 >> (np.uint64(64) - four))
             else:
-                # Pairs of two words: (f0, f1) and (g0, g1) hold 4 * width bits each, 64 < 4 * width < 128.
+                # Pairs of two words: (f0, f1) and (g0, g1) hold 4 * width bits each, 64 < 4 * width
+                # < 128.
                 beyond = np.uint64(64) - two
                 shift, back = four - np.uint64(64), np.uint64(128) - four
                 f0, f1 = e0 | e1 << two, e1 >> beyond
@@ -146,11 +152,11 @@ def _unpack_words(data, width, x, last):
 
 @by_array
 def pack_words(x: U64, width: int) -> U8:
-    """The low width bits (1..64) of every element of x (uint64, any shape, C order), tightly packed.
+    """The low width bits (1..64) of every element of x (uint64, any shape, C order), tightly
+    packed.
 
-    Returns uint8 (ceil(n * width / 8),); little-endian, padding bits zero. The result may be a view of x
-    when width is 64: do not write to it.
-    """
+    Returns uint8 (ceil(n * width / 8),); little-endian, padding bits zero. The result may be a view
+    of x when width is 64: do not write to it."""
     flat = plain_u64(x, "x").reshape(-1)
     width = check_int(width, "width", 1, 64)
     if width == 64:
@@ -172,7 +178,9 @@ def unpack_words(data: U8, n: int, width: int) -> U64:
     n = check_int(n, "n", 0, 2**48)
     size = -(-n * width // 8)
     if source.size != size:
-        raise Misuse(f"data must have {size} bytes for n = {n} and width = {width}, not {source.size}")
+        raise Misuse(
+            f"data must have {size} bytes for n = {n} and width = {width}, not {source.size}"
+        )
     if width == 64:
         view = source.view(np.uint64)
         return view if view.flags.aligned else view.copy()

@@ -1,4 +1,5 @@
-"""Programs that are recorded once per party and repeated without the protocol's Python (docs/recording.md)."""
+"""Programs that are recorded once per party and repeated without the protocol's Python
+(docs/recording.md)."""
 
 from .program import Recorded, recorded
 from .replay import Recording

@@ -1,7 +1,7 @@
-"""Recording what a party starts on a device: allocations and launches, so that a repetition has none of the Python of
-the kernels' wrappers. What these decide depends on dtypes, shapes, strides and on whether addresses are multiples of
-16; what a program is given and receives is brought into one form first (`settled`), so they decide the same again.
-"""
+"""Recording what a party starts on a device: allocations and launches, so that a repetition has
+none of the Python of the kernels' wrappers. What these decide depends on dtypes, shapes, strides
+and on whether addresses are multiples of 16; what a program is given and receives is brought into
+one form first (`settled`), so they decide the same again."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy.typing as npt
 
-from wwfl_core.arrays import Array
-from wwfl_core.gpu import Kernels
-from wwfl_core.kernels.cuda import Stream
-from wwfl_core.kernels.cuda.launch import Dim3, Launcher, plain
-from wwfl_core.prg import Prg
+from wwfl_core.accelerate.cuda import Stream
+from wwfl_core.accelerate.cuda.launch import Dim3, Launcher, plain
+from wwfl_core.accelerate.gpu import Kernels
+from wwfl_core.numbers.arrays import Array
+from wwfl_core.randomness.prg import Prg
 
 from .recorder import Recorder, Spread
 from .traced import Traced, Variable

@@ -1,9 +1,9 @@
-"""Programs that are recorded and repeated: the protocol's Python runs a few times, its operations ever after.
+"""Programs that are recorded and repeated: the protocol's Python runs a few times, its operations
+ever after.
 
-What parties do never depends on secrets, so a program does the same for all arguments of one shape: the same operations
-on arrays and the same messages, with masks from streams that bear the numbers of new operations. Most of the time of
-a small program is the Python that finds this out.
-"""
+What parties do never depends on secrets, so a program does the same for all arguments of one shape:
+the same operations on arrays and the same messages, with masks from streams that bear the numbers
+of new operations. Most of the time of a small program is the Python that finds this out."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import update_wrapper
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
-from wwfl_core.backend import MPCBackend
 from wwfl_core.errors import Misuse
+from wwfl_core.protocol.backend import MPCBackend
 
 from .replay import Recording
 from .stand_ins import RecordingParty, settled
@@ -71,7 +71,8 @@ class Recorded(Generic[P, R]):
             known = kept.pop(key) if key in kept else _Known(mpc)
         except TypeError as error:
             raise Misuse(
-                f"{self.program.__name__} is recorded for each value of its public arguments, so they must be hashable "
+                f"{self.program.__name__} is recorded for each value of its public arguments, so "
+                "they must be hashable "
                 f"({error}): pass tuples for lists of numbers, and share arrays"
             ) from error
         kept[key] = known
@@ -80,7 +81,8 @@ class Recorded(Generic[P, R]):
         return known
 
     def _record(self, mpc: MPCBackend, form: Form, arrays: list[Any], known: _Known) -> R:
-        """Runs the program and writes it down. A second time, too: one that then does something else is refused."""
+        """Runs the program and writes it down. A second time, too: one that then does something
+        else is refused."""
         party = RecordingParty(mpc.party)
         recorder = party.recorder
         try:
@@ -93,11 +95,17 @@ class Recorded(Generic[P, R]):
         returned, found = taken_apart(result)
         outputs = [recorder.output(array) for array in found]
         made = Recording.of(recorder, len(arrays), [output.index for output in outputs], operations)
-        known.confirmed = known.recording is not None and made.same(known.recording) and returned == known.returned
+        known.confirmed = (
+            known.recording is not None
+            and made.same(known.recording)
+            and returned == known.returned
+        )
         if known.recording is not None and not known.confirmed:
             raise Misuse(
-                f"{self.program.__name__} did something else than in its last run, for arguments of the same form: it "
-                "depends on what is not among its arguments (a counter, a random number, an array that changes), so it "
+                f"{self.program.__name__} did something else than in its last run, for arguments "
+                "of the same form: it "
+                "depends on what is not among its arguments (a counter, a random number, an array "
+                "that changes), so it "
                 "cannot be recorded. Pass that, or leave out `recorded`"
             )
         known.recording, known.returned = made, returned
@@ -107,16 +115,17 @@ class Recorded(Generic[P, R]):
 def recorded(program: Callable[Concatenate[MPCBackend, P], R]) -> Recorded[P, R]:
     """A program (mpc, *args) -> result that is recorded at each party and repeated.
 
-    Arguments and results are shared tensors and bits, and hashable public values, in tuples, lists and dicts. For
-    arguments of one form (shapes, scales, public values) the first run is an ordinary one, the next two are recorded
-    while they compute and must do the same, and all later ones repeat the recording: the messages and costs of an
-    ordinary run, with masks of their own, but none of the Python in between. What the program does beside that (a
-    counter, a log line) happens only in the first runs. What protocols keep with a tensor (2PC its opened mask) is kept
+    Arguments and results are shared tensors and bits, and hashable public values, in tuples, lists
+    and dicts. For arguments of one form (shapes, scales, public values) the first run is an
+    ordinary one, the next two are recorded while they compute and must do the same, and all later
+    ones repeat the recording: the messages and costs of an ordinary run, with masks of their own,
+    but none of the Python in between. What the program does beside that (a counter, a log line)
+    happens only in the first runs. What protocols keep with a tensor (2PC its opened mask) is kept
     within a run, not from run to run.
 
-    It must not open values or have check points, convert them to other servers, or share a party's own data: that
-    belongs outside. Protocols whose shares cannot live on a device (`MPCBackend.devices`), or that keep a state of
-    their own (`repeatable`), just run the program.
+    It must not open values or have check points, convert them to other servers, or share a party's
+    own data: that belongs outside. Protocols whose shares cannot live on a device
+    (`MPCBackend.devices`), or that keep a state of their own (`repeatable`), just run the program.
 
     Raises:
         Misuse: for what cannot be recorded, while recording; an argument that is not hashable.

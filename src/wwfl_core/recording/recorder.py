@@ -1,10 +1,11 @@
 """Writes down what one party does, as the lines of a Python function.
 
-Variables are the arrays that it was given and made, `first` is the operation number that the run starts from, and
-everything else (shapes, peers, labels, public values) is a constant, known by name.
-"""
+Variables are the arrays that it was given and made, `first` is the operation number that the run
+starts from, and everything else (shapes, peers, labels, public values) is a constant, known by
+name."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
+# reportUnknownArgumentType=false
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.device import HOST, Device
+from wwfl_core.accelerate.device import HOST, Device
 from wwfl_core.errors import Misuse
 
 from .traced import UNREAD, Traced, Variable, is_array
@@ -55,7 +56,9 @@ class Recorder:
         self.constants: list[Any] = []
         self.variables = 0
         self.launcher: Any = None  # what records a device's launches (`on_device.py`)
-        self._names: dict[int, str] = {}  # of constants that are no arrays, by identity; `constants` keeps them alive
+        self._names: dict[
+            int, str
+        ] = {}  # of constants that are no arrays, by identity; `constants` keeps them alive
 
     # ------------------------------------------------------------------ what is done
 
@@ -70,7 +73,9 @@ class Recorder:
     def call(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """fn(*args), which returns an array, or arrays in tuples and lists: new variables."""
         result = fn(*self._values(args), **self._values(kwargs))
-        return self._made(result, lambda uses: f"{self._function(fn)}({self._arguments(args, kwargs, uses)})")
+        return self._made(
+            result, lambda uses: f"{self._function(fn)}({self._arguments(args, kwargs, uses)})"
+        )
 
     def do(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """fn(*args) for what it does; what it returns is not needed."""
@@ -98,13 +103,18 @@ class Recorder:
     def item(self, array: Traced, index: Any) -> Any:
         """array[index]."""
         result = array.value[self._values(index)]
-        return self._made(result, lambda uses: f"{self._text(array, uses)}[{self._place(index, uses)}]")
+        return self._made(
+            result, lambda uses: f"{self._text(array, uses)}[{self._place(index, uses)}]"
+        )
 
     def put_item(self, array: Traced, index: Any, value: Any) -> None:
         """array[index] = value."""
         array.value[self._values(index)] = self._values(value)
         uses: set[int] = set()
-        self._write(f"{self._text(array, uses)}[{self._place(index, uses)}] = {self._text(value, uses)}", uses)
+        self._write(
+            f"{self._text(array, uses)}[{self._place(index, uses)}] = {self._text(value, uses)}",
+            uses,
+        )
 
     def number(self, operation: int) -> Number:
         """An operation of this run, for a line."""
@@ -134,7 +144,9 @@ class Recorder:
         """The result with its arrays as variables, and the pattern that assigns them."""
         if type(result) in (tuple, list):
             parts = [self._wrapped(item, makes) for item in result]
-            return type(result)([wrapped for wrapped, _ in parts]), f"({''.join(f'{text}, ' for _, text in parts)})"
+            return type(result)(
+                [wrapped for wrapped, _ in parts]
+            ), f"({''.join(f'{text}, ' for _, text in parts)})"
         if is_array(result):
             makes.append(index := self._fresh())
             return Traced(self, index, result), f"v{index}"
@@ -164,7 +176,10 @@ class Recorder:
         kind = type(item)
         if isinstance(item, Variable):
             if item.recorder is not self:
-                raise Misuse("a recorded program uses an array of another run, which it was not given; pass it")
+                raise Misuse(
+                    "a recorded program uses an array of another run, which it was not given; "
+                    "pass it"
+                )
             uses.add(item.index)
             return f"v{item.index}"
         if kind is Spread:
@@ -177,7 +192,11 @@ class Recorder:
             inner = "".join(f"{self._text(part, uses)}, " for part in item)
             return f"({inner})" if kind is tuple else f"[{inner}]"
         if kind is dict:
-            return "{" + "".join(f"{key!r}: {self._text(part, uses)}, " for key, part in item.items()) + "}"
+            return (
+                "{"
+                + "".join(f"{key!r}: {self._text(part, uses)}, " for key, part in item.items())
+                + "}"
+            )
         return self._constant(item)
 
     def _function(self, fn: Callable[..., Any]) -> str:
@@ -193,7 +212,8 @@ class Recorder:
         if type(index) is not slice:
             return self._text(index, uses)
         start, stop, step = (
-            "" if part is None else self._text(part, uses) for part in (index.start, index.stop, index.step)
+            "" if part is None else self._text(part, uses)
+            for part in (index.start, index.stop, index.step)
         )
         return f"{start}:{stop}:{step}" if step else f"{start}:{stop}"
 

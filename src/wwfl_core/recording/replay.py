@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.arrays import Array, to_host
-from wwfl_core.party import Party
+from wwfl_core.numbers.arrays import Array, to_host
+from wwfl_core.party.party import Party
 
 from .recorder import Recorder
 from .traced import is_array
@@ -17,11 +17,11 @@ from .traced import is_array
 
 @dataclass(frozen=True)
 class Recording:
-    """What a party does in a program of public shape: `source` is Python, and names what it computes with.
+    """What a party does in a program of public shape: `source` is Python, and names what it
+    computes with.
 
-    Constants (peers, labels, shapes, kernels, public arrays) are `k0`, `k1`, ...; `first` is the number of the party's
-    last operation before. Its `repr` does not show constants.
-    """
+    Constants (peers, labels, shapes, kernels, public arrays) are `k0`, `k1`, ...; `first` is the
+    number of the party's last operation before. Its `repr` does not show constants."""
 
     source: str
     constants: tuple[Any, ...] = field(repr=False)
@@ -29,15 +29,21 @@ class Recording:
     run: Callable[..., tuple[Array, ...]]
 
     @classmethod
-    def of(cls, recorder: Recorder, inputs: int, outputs: Sequence[int], operations: int) -> Recording:
-        """The recording of a finished run with the given numbers of arguments and operations, and what it returns."""
+    def of(
+        cls, recorder: Recorder, inputs: int, outputs: Sequence[int], operations: int
+    ) -> Recording:
+        """The recording of a finished run with the given numbers of arguments and operations, and
+        what it returns."""
         source = _source(recorder, inputs, outputs)
         names: dict[str, Any] = {f"k{i}": constant for i, constant in enumerate(recorder.constants)}
-        exec(compile(source, "<recorded program>", "exec"), names)  # the text is ours, from what has just been run
+        exec(
+            compile(source, "<recorded program>", "exec"), names
+        )  # the text is ours, from what has just been run
         return cls(source, tuple(recorder.constants), operations, names["run"])
 
     def repeat(self, party: Party, inputs: Sequence[Array]) -> tuple[Array, ...]:
-        """Runs it on other arguments, of the same shapes: the same messages in the same order, with fresh masks."""
+        """Runs it on other arguments, of the same shapes: the same messages in the same order, with
+        fresh masks."""
         first = party.ops
         party.ops = first + self.operations  # these numbers are taken, whatever happens
         return self.run(first, *inputs)
@@ -52,7 +58,8 @@ class Recording:
 
 
 def _source(recorder: Recorder, inputs: int, outputs: Sequence[int]) -> str:
-    """A function of the first operation number and the inputs. Every variable is deleted after its last use."""
+    """A function of the first operation number and the inputs. Every variable is deleted after its
+    last use."""
     last: dict[int, int] = {}
     for at, line in enumerate(recorder.lines):
         last.update(dict.fromkeys(line.uses | line.makes, at))

@@ -1,6 +1,8 @@
-"""What protocol code sees of its surroundings while it is recorded: a party, its operations, device and transcript."""
+"""What protocol code sees of its surroundings while it is recorded: a party, its operations, device
+and transcript."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
+# reportUnknownArgumentType=false
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -9,15 +11,15 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from wwfl_core.algebra import Algebra
-from wwfl_core.arrays import Array, Shape, contiguous, from_wire, to_wire, wire_form
-from wwfl_core.cost import Phase
-from wwfl_core.device import Device, Hiding
+from wwfl_core.accelerate.device import Device, Hiding
+from wwfl_core.accelerate.gpu import FUSED, Kernels, SumOfStreams
+from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import Misuse
-from wwfl_core.gpu import FUSED, Kernels, SumOfStreams
-from wwfl_core.keystream import KeyStreams
-from wwfl_core.party import ONLINE, Op, Party, Streams
-from wwfl_core.transcript import Transcript
+from wwfl_core.numbers.algebra import Algebra
+from wwfl_core.numbers.arrays import Array, Shape, contiguous, from_wire, to_wire, wire_form
+from wwfl_core.party.party import ONLINE, Op, Party, Streams
+from wwfl_core.party.transcript import Transcript
+from wwfl_core.randomness.keystream import KeyStreams
 
 from . import on_device
 from .recorder import Recorder
@@ -25,7 +27,8 @@ from .traced import Traced
 
 
 class RecordingParty(Party):
-    """Party `party` while it records. It takes over where that one is in the program, and `leave` hands that back."""
+    """Party `party` while it records. It takes over where that one is in the program, and `leave`
+    hands that back."""
 
     def __init__(self, party: Party) -> None:
         self.__dict__.update(vars(party))
@@ -52,11 +55,15 @@ class RecordingParty(Party):
 
     def admit(self, reason: str, to: str, shape: Shape) -> str:
         raise Misuse(
-            f"a recorded program opens a value ({reason}); return it, and open it outside of the recorded part"
+            f"a recorded program opens a value ({reason}); return it, and open it outside of the "
+            "recorded part"
         )
 
     def admit_move(self, to: Sequence[str]) -> None:
-        raise Misuse("a recorded program converts a value to other servers; do that outside of the recorded part")
+        raise Misuse(
+            "a recorded program converts a value to other servers; do that outside of the "
+            "recorded part"
+        )
 
 
 class _Op(Op):
@@ -67,16 +74,23 @@ class _Op(Op):
 
     def random(self, subset: Iterable[int], label: str, algebra: Algebra, shape: Shape) -> Array:
         prg, recorder = self.party.prg(frozenset(subset)), self.party.recorder
-        return recorder.call(prg.draw, recorder.number(self.number), label, algebra, shape, recorder.device)
+        return recorder.call(
+            prg.draw, recorder.number(self.number), label, algebra, shape, recorder.device
+        )
 
-    def mask(self, algebra: Algebra, shape: Shape, plus: Streams = (), minus: Streams = ()) -> Array | Hiding:
+    def mask(
+        self, algebra: Algebra, shape: Shape, plus: Streams = (), minus: Streams = ()
+    ) -> Array | Hiding:
         recorder = self.party.recorder
         if recorder.on_host or np.dtype(algebra.dtype) not in FUSED:
-            added, taken = ([self.random(s, label, algebra, shape) for s, label in of] for of in (plus, minus))
+            added, taken = (
+                [self.random(s, label, algebra, shape) for s, label in of] for of in (plus, minus)
+            )
             return algebra.difference(added, taken)
         prg, number = self.party.prg, self.number
         streams = [
-            [on_device.stream(recorder, prg(frozenset(s)), number, label) for s, label in of] for of in (plus, minus)
+            [on_device.stream(recorder, prg(frozenset(s)), number, label) for s, label in of]
+            for of in (plus, minus)
         ]
         return SumOfStreams(recorder.launcher, algebra.dtype, shape, *streams)
 
@@ -84,7 +98,8 @@ class _Op(Op):
         party, recorder = self.party, self.party.recorder
         if not isinstance(value, Traced):
             raise Misuse(
-                f"operation {self.name!r} of a recorded program sends what it did not compute from its arguments; the "
+                f"operation {self.name!r} of a recorded program sends what it did not compute "
+                "from its arguments; the "
                 "next run would send it again. Give it to the program as an argument"
             )
         if value.dtype.hasobject:
@@ -102,7 +117,10 @@ class _Op(Op):
         return recorder.call(settled, recorder.device, words)
 
     def recv_bytes(self, frm: int, size: int, phase: Phase = ONLINE) -> bytes:
-        raise Misuse(f"operation {self.name!r} of a recorded program compares or hashes a message; do not record it")
+        raise Misuse(
+            f"operation {self.name!r} of a recorded program compares or hashes a message; do not "
+            "record it"
+        )
 
 
 class _Transcript(Transcript):
@@ -119,7 +137,9 @@ class _Transcript(Transcript):
         self._recorder.do(self._real.expect, peer, self._recorder.number(op), value)
 
     def tag(self, me: int, peer: int, key: bytes) -> NoReturn:
-        raise Misuse("a recorded program has a check point; it belongs outside of the recorded part")
+        raise Misuse(
+            "a recorded program has a check point; it belongs outside of the recorded part"
+        )
 
 
 class _Device(Device):
@@ -132,7 +152,8 @@ class _Device(Device):
         if isinstance(array, Traced):
             return array
         raise Misuse(
-            "a recorded program shares a value that it did not compute from its arguments (a party's own data, or its "
+            "a recorded program shares a value that it did not compute from its arguments (a "
+            "party's own data, or its "
             "noise), which every repetition would share again; share it outside, and pass it"
         )
 
@@ -140,7 +161,9 @@ class _Device(Device):
         return self._recorder.call(self._recorder.device.zeros, shape, dtype)
 
     def key_stream(self, keyed: KeyStreams, nonce: bytes, size: int) -> NoReturn:
-        raise Misuse("a recorded program draws a key stream that belongs to no operation; use op.random")
+        raise Misuse(
+            "a recorded program draws a key stream that belongs to no operation; use op.random"
+        )
 
 
 class _Closed:
@@ -159,8 +182,8 @@ class _Closed:
 
 
 def settled(device: Device, array: Array) -> Array:
-    """A received or given array where the party works, in a form that does not depend on where it came from: what
-    depends on strides and addresses was decided when the program was recorded."""
+    """A received or given array where the party works, in a form that does not depend on where it
+    came from: what depends on strides and addresses was decided when the program was recorded."""
     if isinstance(device, Kernels):
         return on_device.settled(device, array)
     return contiguous(device.put(array))

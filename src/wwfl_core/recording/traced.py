@@ -1,12 +1,13 @@
 """Arrays whose operations are written down while they are computed.
 
-`Traced` is one more kind of array: NumPy's functions, operators and methods take it, the library's kernels find their
-way by its `recorder` as they find a GPU's by its type, and protocol code does not notice. Its value is there (the first
-runs of a program compute while they are recorded), but not for Python to look at: a program that chose its way by a
-value would not do the same the next time.
-"""
+`Traced` is one more kind of array: NumPy's functions, operators and methods take it, the library's
+kernels find their way by its `recorder` as they find a GPU's by its type, and protocol code does
+not notice. Its value is there (the first runs of a program compute while they are recorded), but
+not for Python to look at: a program that chose its way by a value would not do the same the next
+time."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
+# reportUnknownArgumentType=false
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -16,15 +17,17 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from wwfl_core.arrays import Shape
 from wwfl_core.errors import Misuse
+from wwfl_core.numbers.arrays import Shape
 
 if TYPE_CHECKING:
     from .recorder import Recorder
 
 UNREAD = (
-    "a recorded program reads a shared array on the host, where its next run would have another: it must not open "
-    "values, hash them, or branch on them. Do that outside of the recorded part, or do not record it"
+    "a recorded program reads a shared array on the host, where its next run would have another: "
+    "it must not open "
+    "values, hash them, or branch on them. Do that outside of the recorded part, or do not record "
+    "it"
 )
 
 
@@ -61,12 +64,15 @@ class Traced(Variable, NDArrayOperatorsMixin):
 
     @property
     def stepwise(self) -> bool:
-        """Whether steps that a device fuses run as they are written (`wwfl_core.fused`): on the host they do."""
+        """Whether steps that a device fuses run as they are written (`wwfl_core.accelerate.fused`):
+        on the host they do."""
         return self.recorder.on_host
 
     # NumPy's two doors for arrays of other kinds
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **kwargs: Any) -> Any:
+    def __array_ufunc__(
+        self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **kwargs: Any
+    ) -> Any:
         if method != "__call__":
             return NotImplemented
         if not out:
@@ -76,7 +82,9 @@ class Traced(Variable, NDArrayOperatorsMixin):
         self.recorder.do(ufunc, *inputs, out=out, **kwargs)
         return out[0] if len(out) == 1 else out
 
-    def __array_function__(self, func: Any, types: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    def __array_function__(
+        self, func: Any, types: Any, args: Sequence[Any], kwargs: dict[str, Any]
+    ) -> Any:
         if func in OF_SHAPES:
             return func(*(a.value if isinstance(a, Traced) else a for a in args), **kwargs)
         return self.recorder.call(func, *args, **kwargs)
@@ -132,7 +140,8 @@ class Traced(Variable, NDArrayOperatorsMixin):
 
 
 def asarray(value: Any) -> Any:
-    """What a host's array is beside a traced one (`wwfl_core.arrays.beside`): itself, until the two meet."""
+    """What a host's array is beside a traced one (`wwfl_core.numbers.arrays.beside`): itself, until
+    the two meet."""
     return value
 
 
@@ -143,4 +152,6 @@ def asnumpy(array: Any) -> NoReturn:
 
 def is_array(value: Any) -> bool:
     """Whether this is an array of the host or a device, not a scalar."""
-    return type(value) is np.ndarray or (hasattr(value, "__array_ufunc__") and not isinstance(value, np.generic))
+    return type(value) is np.ndarray or (
+        hasattr(value, "__array_ufunc__") and not isinstance(value, np.generic)
+    )

@@ -1,4 +1,5 @@
-"""Arguments and results of programs: shared tensors inside tuples, lists and dicts, and everything else."""
+"""Arguments and results of programs: shared tensors inside tuples, lists and dicts, and everything
+else."""
 
 from __future__ import annotations
 
@@ -6,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from wwfl_core.algebra import Algebra
-from wwfl_core.arrays import Array, Shape
-from wwfl_core.backend import MPCBackend
-from wwfl_core.share import Share
-from wwfl_core.tensor import SharedBits, SharedTensor
+from wwfl_core.numbers.algebra import Algebra
+from wwfl_core.numbers.arrays import Array, Shape
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.sharing.share import Share
+from wwfl_core.tensors.tensor import SharedBits, SharedTensor
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,9 @@ class _Branch:
     items: tuple[Any, ...]
 
     def build(self, leaf: Callable[[Any], Any]) -> Any:
-        found = [item.build(leaf) if isinstance(item, _Branch) else leaf(item) for item in self.items]
+        found = [
+            item.build(leaf) if isinstance(item, _Branch) else leaf(item) for item in self.items
+        ]
         if self.keys:
             return self.kind(zip(self.keys, found, strict=True))
         return self.kind(*found) if hasattr(self.kind, "_fields") else self.kind(found)
@@ -63,7 +66,8 @@ class _Branch:
 
 @dataclass(frozen=True)
 class Form:
-    """A tree without its arrays, equal for equal shapes and equal public values. Hashable if those values are."""
+    """A tree without its arrays, equal for equal shapes and equal public values. Hashable if those
+    values are."""
 
     tree: Any
     shares: tuple[_Held, ...]
@@ -71,7 +75,10 @@ class Form:
     def build(self, mpc: MPCBackend, arrays: Sequence[Array]) -> Any:
         """The tree with these arrays, shared by the parties of `mpc`."""
         left = iter(arrays)
-        shares = [Share(of.algebra, of.shape, {c: next(left) for c in of.components}) for of in self.shares]
+        shares = [
+            Share(of.algebra, of.shape, {c: next(left) for c in of.components})
+            for of in self.shares
+        ]
 
         def leaf(item: Any) -> Any:
             if isinstance(item, _Numbers):
@@ -84,7 +91,8 @@ class Form:
 
 
 def taken_apart(tree: Any) -> tuple[Form, list[Array]]:
-    """The form of a tree, and its arrays. Tensors that are one object (or have one share) stay so."""
+    """The form of a tree, and its arrays. Tensors that are one object (or have one share) stay
+    so."""
     shares: list[Share] = []
     places: dict[int, int] = {}
 

@@ -1,4 +1,5 @@
-"""The conformance kit judges any protocol: correct, exact in cost, leaking nothing that tests see, noticing cheats?
+"""The conformance kit judges any protocol: correct, exact in cost, leaking nothing that tests see,
+noticing cheats?
 
     from wwfl_core.testing import conformance
     print(conformance(MyProtocol))              # one line per check; .ok, .to_json()
@@ -9,10 +10,11 @@
     class TestMyProtocol(BackendSuite):         # or in pytest: one test per check
         factory = MyProtocol
 
-Neither pytest nor hypothesis is needed, except by `BackendSuite` and by `wwfl_core.testing.strategies`.
-"""
+Neither pytest nor hypothesis is needed, except by `BackendSuite` and by
+`wwfl_core.testing.strategies`."""
 
-from ..declared import DeclaredCost, Sizes
+from wwfl_core.protocol.declared_cost import DeclaredCost, Sizes
+
 from .bench import Bench, Samples, Wiretap
 from .checks import NAMES, Provider, check_backend, conformance
 from .suite import BackendSuite

@@ -1,4 +1,5 @@
-"""The workbench of a check: clusters of the protocol under test, reproducible values, and a tap on the wire."""
+"""The workbench of a check: clusters of the protocol under test, reproducible values, and a tap on
+the wire."""
 
 from __future__ import annotations
 
@@ -9,35 +10,48 @@ from typing import Any
 
 import numpy as np
 
-from ..algebra import BITS, RING
-from ..arrays import U8, U64, Array, Shape, numel
-from ..backend import MPCBackend
-from ..channel.frames import Frame
-from ..cluster import LocalCluster
-from ..errors import WwflError
-from ..kernels import expand
-from ..prg import Prg, derive_key
-from ..server import Outcome
-from ..sharing import SharingSemantics
+from wwfl_core.channel.frames import Frame
+from wwfl_core.cluster.local import LocalCluster
+from wwfl_core.cluster.server import Outcome
+from wwfl_core.errors import WwflError
+from wwfl_core.kernels import expand
+from wwfl_core.numbers.algebra import BITS, RING
+from wwfl_core.numbers.arrays import U8, U64, Array, Shape, numel
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.randomness.prg import Prg, derive_key
+from wwfl_core.sharing.semantics import SharingSemantics
+
 from .verdict import Failed, NotPromised
 
 Factory = Callable[[], MPCBackend]
 MASK = (1 << 64) - 1
 EDGES: U64 = np.array(
-    [0, 1, MASK, 1 << 62, (1 << 64) - (1 << 62), (1 << 63) - 1, 1 << 63, (1 << 62) - 1, (1 << 63) + 1], np.uint64
+    [
+        0,
+        1,
+        MASK,
+        1 << 62,
+        (1 << 64) - (1 << 62),
+        (1 << 63) - 1,
+        1 << 63,
+        (1 << 62) - 1,
+        (1 << 63) + 1,
+    ],
+    np.uint64,
 )
 """Ring elements where carries, signs and wraps go wrong."""
 
 
 NARROW_BITS = 28
-"""Products of such numbers, and sums of many products, stay 64-bit numbers in a field that does not wrap at 2^64."""
+"""Products of such numbers, and sums of many products, stay 64-bit numbers in a field that does not
+wrap at 2^64."""
 
 
 class Samples:
     """Reproducible test values from a seed (no secrets; ChaCha20 like everything else).
 
-    `wraps` says whether numbers are taken modulo 2^64; if not, `words` and `edges` are small enough to be multiplied.
-    """
+    `wraps` says whether numbers are taken modulo 2^64; if not, `words` and `edges` are small enough
+    to be multiplied."""
 
     def __init__(self, seed: str, wraps: bool = True) -> None:
         self._prg = Prg(derive_key(b"wwfl test values, not secret....", seed))
@@ -50,13 +64,19 @@ class Samples:
         if self._wraps:
             return EDGES
         top = 1 << (NARROW_BITS - 1)
-        return np.array([0, 1, -1, top, -top, top - 1, 1 - top, top // 2, -7], np.int64).view(np.uint64)
+        return np.array([0, 1, -1, top, -top, top - 1, 1 - top, top // 2, -7], np.int64).view(
+            np.uint64
+        )
 
     def words(self, *shape: int) -> U64:
         """Uniform words."""
         self._count += 1
         uniform = self._prg.draw(self._count, "w", RING, shape)
-        return uniform if self._wraps else (uniform.view(np.int64) >> np.int64(64 - NARROW_BITS)).view(np.uint64)
+        return (
+            uniform
+            if self._wraps
+            else (uniform.view(np.int64) >> np.int64(64 - NARROW_BITS)).view(np.uint64)
+        )
 
     def integers(self, bits: int, *shape: int) -> U64:
         """Uniform signed integers in [-2^(bits-1), 2^(bits-1)), as ring elements."""
@@ -104,8 +124,11 @@ class Bench:
     def cluster(
         self, *, name: str | None = None, insecure_seed: int | None = None, deadline_s: float = 30.0
     ) -> LocalCluster:
-        """A fresh cluster of the protocol, with threads as servers and fresh keys unless `insecure_seed` is given."""
-        return LocalCluster(self.factory(), name=name, insecure_seed=insecure_seed, deadline_s=deadline_s)
+        """A fresh cluster of the protocol, with threads as servers and fresh keys unless
+        `insecure_seed` is given."""
+        return LocalCluster(
+            self.factory(), name=name, insecure_seed=insecure_seed, deadline_s=deadline_s
+        )
 
     def samples(self, label: str) -> Samples:
         """Values for one check; equal in every run with the same seed."""
@@ -123,23 +146,27 @@ class Bench:
 
     @property
     def runtime(self) -> str:
-        """The runtime in child processes that the protocol needs; "" if none, or if it cannot be made."""
+        """The runtime in child processes that the protocol needs; "" if none, or if it cannot be
+        made."""
         try:
             return self.protocol.runtime
         except Exception:
             return ""
 
     def not_started_often(self) -> str:
-        """The body of a check that would start another runtime hundreds of times, of what is the framework's own."""
+        """The body of a check that would start another runtime hundreds of times, of what is the
+        framework's own."""
         raise NotPromised(
-            f"would start {self.runtime} hundreds of times, for what the framework does for all protocols"
+            f"would start {self.runtime} hundreds of times, for what the framework does for all "
+            "protocols"
         )
 
     def needs_ring(self) -> None:
         """Leaves a check that looks at bits and bytes of shares."""
         if not self.wraps:
             raise NotPromised(
-                "shares are field elements, whose bytes are not uniform; views/alike compares two secrets"
+                "shares are field elements, whose bytes are not uniform; views/alike compares two "
+                "secrets"
             )
 
     def needs_privacy(self) -> None:
@@ -150,11 +177,11 @@ class Bench:
 
 
 class Wiretap:
-    """Records every array on a memory network as (sender, receiver, index at the sender, frame), in order of sending.
+    """Records every array on a memory network as (sender, receiver, index at the sender, frame), in
+    order of sending.
 
-    `alter(sender, i, frame)` may return another frame for the i-th message of a sender, or None to drop it. Install it
-    with `cluster.memory.tamper = Wiretap(...)`.
-    """
+    `alter(sender, i, frame)` may return another frame for the i-th message of a sender, or None to
+    drop it. Install it with `cluster.memory.tamper = Wiretap(...)`."""
 
     def __init__(self, alter: Callable[[int, int, Frame], Frame | None] | None = None) -> None:
         self.frames: list[tuple[int, int, int, Frame]] = []
@@ -178,15 +205,21 @@ def expect_equal(got: Any, want: Array, what: str) -> None:
         raise Failed(f"{what}: nothing was opened")
     result: Array = np.asarray(got)
     if result.shape != want.shape or result.dtype != want.dtype:
-        raise Failed(f"{what}: got {result.dtype} {result.shape}, NumPy gives {want.dtype} {want.shape}")
+        raise Failed(
+            f"{what}: got {result.dtype} {result.shape}, NumPy gives {want.dtype} {want.shape}"
+        )
     wrong = int(np.count_nonzero(result != want))
     if wrong:
         at = tuple(int(i) for i in np.argwhere(result != want)[0])
-        raise Failed(f"{what}: {wrong} of {want.size} elements are wrong, first at {at}: {result[at]}, not {want[at]}")
+        raise Failed(
+            f"{what}: {wrong} of {want.size} elements are wrong, first at {at}: {result[at]}, not "
+            f"{want[at]}"
+        )
 
 
 def expect_close(got: Any, want: Array, tolerance: float, what: str) -> float:
-    """Fails unless an opened float array is within an absolute tolerance; returns the worst error."""
+    """Fails unless an opened float array is within an absolute tolerance; returns the worst
+    error."""
     result = np.asarray(got, np.float64)
     if result.shape != want.shape:
         raise Failed(f"{what}: got shape {result.shape}, NumPy gives {want.shape}")

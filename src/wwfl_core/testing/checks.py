@@ -7,8 +7,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from ..errors import Misuse
-from . import correctness, cost, failure, ledger, lies, repeated, streams, table, tamper, truncation, views
+from wwfl_core.errors import Misuse
+
+from . import (
+    correctness,
+    cost,
+    failure,
+    ledger,
+    lies,
+    repeated,
+    streams,
+    table,
+    tamper,
+    truncation,
+    views,
+)
 from .bench import Bench, Factory
 from .verdict import Check, Report, Verdict
 
@@ -58,7 +71,8 @@ NAMES = tuple(BODIES)
 
 
 Provider = Callable[[Bench], Iterable[Check]]
-"""Adds checks that the kit cannot have itself, since they need packages above the core: conversion, training."""
+"""Adds checks that the kit cannot have itself, since they need packages above the core: conversion,
+training."""
 
 
 def claim(body: Callable[..., str]) -> str:
@@ -70,12 +84,12 @@ def claim(body: Callable[..., str]) -> str:
 def check_backend(
     factory: Factory, *, thorough: bool = False, seed: int = 0, extra: Sequence[Provider] = ()
 ) -> Iterator[Check]:
-    """The checks of a protocol, to be run one by one; `factory` makes unbound protocols (usually the class itself).
+    """The checks of a protocol, to be run one by one; `factory` makes unbound protocols (usually
+    the class itself).
 
-    `thorough` enumerates what the bounded form samples: every tampered message in every way, every point of failure,
-    millions of truncations. `seed` varies the test values; keys are fresh in any case. The checks of every provider of
-    `extra` follow those of the kit, in order.
-    """
+    `thorough` enumerates what the bounded form samples: every tampered message in every way, every
+    point of failure, millions of truncations. `seed` varies the test values; keys are fresh in any
+    case. The checks of every provider of `extra` follow those of the kit, in order."""
     bench = Bench(factory, thorough, seed)
     known = _known_defects(bench)
     for name, body in BODIES.items():
@@ -86,7 +100,8 @@ def check_backend(
 
 
 def _known_defects(bench: Bench) -> Mapping[str, str]:
-    """What the protocol says of itself; nothing for one that cannot be made (every check will say so)."""
+    """What the protocol says of itself; nothing for one that cannot be made (every check will say
+    so)."""
     try:
         return bench.protocol.known_defects
     except Exception:
@@ -107,7 +122,9 @@ def select(checks: Iterable[Check], only: str) -> list[Check]:
     groups = list(dict.fromkeys(name.split("/")[0] for name in names))
     near = difflib.get_close_matches(only, [*groups, *names], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise Misuse(f"no check has a name that starts with {only!r}; {hint}The groups are {', '.join(groups)}")
+    raise Misuse(
+        f"no check has a name that starts with {only!r}; {hint}The groups are {', '.join(groups)}"
+    )
 
 
 def conformance(
@@ -119,12 +136,14 @@ def conformance(
     extra: Sequence[Provider] = (),
     progress: Callable[[str], None] | None = None,
 ) -> Report:
-    """Runs all checks (those whose name starts with `only`) and collects the verdicts; `progress` gets each line.
+    """Runs all checks (those whose name starts with `only`) and collects the verdicts; `progress`
+    gets each line.
 
     Arguments as in `check_backend`.
 
     Raises:
-        Misuse: no check has such a name; whatever goes wrong in the protocol is a failed verdict and never raised.
+        Misuse: no check has such a name; whatever goes wrong in the protocol is a failed verdict
+        and never raised.
     """
     verdicts: list[Verdict] = []
     for check in select(check_backend(factory, thorough=thorough, seed=seed, extra=extra), only):
@@ -136,5 +155,8 @@ def conformance(
         protocol = factory()
         name, security = protocol.name, str(protocol.sharing.security)
     except Exception as error:
-        name, security = getattr(factory, "__name__", repr(factory)), f"{type(error).__name__}: {error}"
+        name, security = (
+            getattr(factory, "__name__", repr(factory)),
+            f"{type(error).__name__}: {error}",
+        )
     return Report(name, security, tuple(verdicts), thorough, seed)

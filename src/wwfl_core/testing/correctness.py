@@ -1,4 +1,5 @@
-"""Correctness: what a protocol opens equals what NumPy computes modulo 2^64, and all copies of a component agree."""
+"""Correctness: what a protocol opens equals what NumPy computes modulo 2^64, and all copies of a
+component agree."""
 
 from __future__ import annotations
 
@@ -6,40 +7,62 @@ from typing import Any
 
 import numpy as np
 
-from ..algebra import RING
-from ..arrays import Array, Shape
-from ..backend import MPCBackend
-from ..bilinear import Bilinear, Conv2d, MatMul, Mul
-from ..cluster import LocalCluster
-from ..share import Share
-from ..tensor import SharedTensor
+from wwfl_core.cluster.local import LocalCluster
+from wwfl_core.numbers.algebra import RING
+from wwfl_core.numbers.arrays import Array, Shape
+from wwfl_core.numbers.bilinear import Bilinear, Conv2d, MatMul, Mul
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.sharing.share import Share
+from wwfl_core.tensors.tensor import SharedTensor
+
 from . import programs
 from .bench import EDGES, Bench, expect_close, expect_equal, succeeded, unpack
 from .verdict import Failed
 
-# ---------------------------------------------------------------------- sharing and linear operations
+# -------------------------------------------------------------------- sharing and linear operations
 
 
 def _dealt(mpc: MPCBackend, ring: Array, packed: Array, owner: int) -> list[Array | None]:
-    return programs.open_all(mpc, [programs.deal_words(mpc, ring, owner), programs.deal_bits(mpc, packed, owner)])
+    return programs.open_all(
+        mpc, [programs.deal_words(mpc, ring, owner), programs.deal_bits(mpc, packed, owner)]
+    )
 
 
 def share(bench: Bench) -> str:
-    """Sharing and opening is the identity: by a client, by every party, at the edges of the ring, in every shape."""
+    """Sharing and opening is the identity: by a client, by every party, at the edges of the ring,
+    in every shape."""
     g = bench.samples("share")
     with bench.cluster() as c:
         for ring in (g.edges, EDGES, g.words(5, 3), g.words(0), g.words(), g.words(2, 0, 3)):
-            expect_equal(c.run(programs.open_tensors, c.share_ring(ring, 0))[0], ring, f"a client's {ring.shape}")
+            expect_equal(
+                c.run(programs.open_tensors, c.share_ring(ring, 0))[0],
+                ring,
+                f"a client's {ring.shape}",
+            )
         ring, packed = np.concatenate([EDGES, g.words(8)]), g.packed(9)
         for owner in c.sharing.evaluators:
             words, bits = c.run(_dealt, ring, packed, owner)
             expect_equal(words, ring, f"words shared by party {owner}")
-            expect_equal(unpack(bits, (72,)), unpack(packed, (72,)), f"bits shared by party {owner}")
+            expect_equal(
+                unpack(bits, (72,)), unpack(packed, (72,)), f"bits shared by party {owner}"
+            )
     return f"clients and {len(bench.sharing.evaluators)} parties, words and bits"
 
 
 def _linear(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, k: Array) -> list[Array | None]:
-    tensors = (x + y, x - y, -x, x + k, k - x, x * k, x[1:], x.T, x.sum(axis=0), x.reshape(-1), (x + y)[::2, ::-1])
+    tensors = (
+        x + y,
+        x - y,
+        -x,
+        x + k,
+        k - x,
+        x * k,
+        x[1:],
+        x.T,
+        x.sum(axis=0),
+        x.reshape(-1),
+        (x + y)[::2, ::-1],
+    )
     return programs.open_tensors(mpc, *tensors, SharedTensor(mpc, mpc.public(k), 0))
 
 
@@ -47,7 +70,20 @@ def linear(bench: Bench) -> str:
     """Sums, public operands, slices, transposes and reshapes are exact."""
     g = bench.samples("linear")
     x, y, k = g.words(4, 6), g.words(4, 6), g.words(4, 6)
-    want = [x + y, x - y, 0 - x, x + k, k - x, x * k, x[1:], x.T, x.sum(0), x.reshape(-1), (x + y)[::2, ::-1], k]
+    want = [
+        x + y,
+        x - y,
+        0 - x,
+        x + k,
+        k - x,
+        x * k,
+        x[1:],
+        x.T,
+        x.sum(0),
+        x.reshape(-1),
+        (x + y)[::2, ::-1],
+        k,
+    ]
     with bench.cluster() as c:
         got = c.run(_linear, c.share_ring(x, 0), c.share_ring(y, 0), k)
     for i, (a, b) in enumerate(zip(got, want, strict=True)):
@@ -58,7 +94,9 @@ def linear(bench: Bench) -> str:
 # ---------------------------------------------------------------------- products
 
 
-def _apply(mpc: MPCBackend, f: Bilinear, x: SharedTensor, y: SharedTensor, cut: Any = None) -> Array | None:
+def _apply(
+    mpc: MPCBackend, f: Bilinear, x: SharedTensor, y: SharedTensor, cut: Any = None
+) -> Array | None:
     operand = x if cut is None else x[cut]
     product = mpc.bilinear(f, operand.data, y.data)
     _expect_share(mpc, product, f.shape(operand.shape, y.shape), f.name)
@@ -71,13 +109,17 @@ def _expect_share(mpc: MPCBackend, product: Any, shape: Shape, name: str) -> Non
     if not isinstance(product, Share):
         found = type(product).__name__
     elif product.shape != shape or any(part.shape != shape for part in product.parts.values()):
-        found = f"a Share of shape {product.shape} with parts of shapes {[a.shape for a in product.parts.values()]}"
+        found = (
+            f"a Share of shape {product.shape} with parts of shapes "
+            f"{[a.shape for a in product.parts.values()]}"
+        )
     elif sorted(product.parts) != held:
         found = f"a Share with components {sorted(product.parts)}"
     else:
         return
     raise Failed(
-        f"bilinear({name!r}) returned {found} at party {mpc.me}, not a Share of shape {shape} with the components "
+        f"bilinear({name!r}) returned {found} at party {mpc.me}, not a Share of shape {shape} "
+        "with the components "
         f"{held} that this party holds"
     )
 
@@ -90,14 +132,22 @@ def _from_parties(mpc: MPCBackend, ring: Array, other: Array) -> list[Array | No
     """Operands dealt by parties, in case a protocol treats them unlike a client's."""
     first, last = mpc.sharing.evaluators[0], mpc.sharing.evaluators[-1]
     a, b = programs.deal_words(mpc, ring, first), programs.deal_words(mpc, other, last)
-    return programs.open_all(mpc, [mpc.bilinear(Mul(), a, b), mpc.bilinear(Mul(), a, a), mpc.bilinear(Mul(), b, a)])
+    return programs.open_all(
+        mpc, [mpc.bilinear(Mul(), a, b), mpc.bilinear(Mul(), a, a), mpc.bilinear(Mul(), b, a)]
+    )
 
 
 def product(bench: Bench) -> str:
-    """Elementwise products equal NumPy's modulo 2^64: edges, broadcasting, squares, operands from parties."""
+    """Elementwise products equal NumPy's modulo 2^64: edges, broadcasting, squares, operands from
+    parties."""
     g = bench.samples("product")
     square = np.repeat(g.edges, g.edges.size), np.tile(g.edges, g.edges.size)
-    pairs = [square, (g.words(300), g.words(300)), (g.words(4, 5), g.words(5)), (g.words(3, 1), g.words(1, 7))]
+    pairs = [
+        square,
+        (g.words(300), g.words(300)),
+        (g.words(4, 5), g.words(5)),
+        (g.words(3, 1), g.words(1, 7)),
+    ]
     with bench.cluster() as c:
         for x, y in pairs:
             expect_equal(_product_of(c, Mul(), x, y), x * y, f"product of {x.shape} and {y.shape}")
@@ -108,17 +158,24 @@ def product(bench: Bench) -> str:
 
 
 def shapes(bench: Bench) -> str:
-    """Empty, 0-d and non-contiguous operands work in products, truncation, comparison and injection."""
+    """Empty, 0-d and non-contiguous operands work in products, truncation, comparison and
+    injection."""
     g = bench.samples("shapes")
     pairs = [((), ()), ((), (4,)), ((0,), (0,)), ((2, 0, 3), (3,)), ((1,), (1,)), ((9,), (1,))]
     with bench.cluster() as c:
         for sx, sy in pairs:
             x, y = g.words(*sx), g.words(*sy)
-            expect_equal(_product_of(c, Mul(), x, y), np.asarray(x * y), f"product of {sx} and {sy}")
+            expect_equal(
+                _product_of(c, Mul(), x, y), np.asarray(x * y), f"product of {sx} and {sy}"
+            )
         x, y = g.words(8, 9), g.words(4, 3)
-        expect_equal(_product_of(c, Mul(), x, y, np.s_[::2, ::-3]), x[::2, ::-3] * y, "strided product")
+        expect_equal(
+            _product_of(c, Mul(), x, y, np.s_[::2, ::-3]), x[::2, ::-3] * y, "strided product"
+        )
         y = g.words(3, 2)
-        expect_equal(_product_of(c, MatMul(), x, y, np.s_[::2, ::-3]), x[::2, ::-3] @ y, "strided matmul")
+        expect_equal(
+            _product_of(c, MatMul(), x, y, np.s_[::2, ::-3]), x[::2, ::-3] @ y, "strided matmul"
+        )
         for shape in ((), (0,), (1,), (3, 3)):
             x = g.integers(40, *shape)
             got = c.run(_nonlinear, c.share_ring(x, 0))
@@ -155,8 +212,12 @@ def matmul(bench: Bench) -> str:
                 expect_equal(_product_of(c, f, x, y), (x.T if tx else x) @ (y.T if ty else y), what)
                 dx, dy = (dz @ y if ty else dz @ y.T), (x @ dz if tx else x.T @ dz)
                 dx, dy = dx.T if tx else dx, dy.T if ty else dy
-                expect_equal(_product_of(c, f.grad_x(x.shape, y.shape), dz, y), dx, f"adjoint in x of {what}")
-                expect_equal(_product_of(c, f.grad_y(x.shape, y.shape), x, dz), dy, f"adjoint in y of {what}")
+                expect_equal(
+                    _product_of(c, f.grad_x(x.shape, y.shape), dz, y), dx, f"adjoint in x of {what}"
+                )
+                expect_equal(
+                    _product_of(c, f.grad_y(x.shape, y.shape), x, dz), dy, f"adjoint in y of {what}"
+                )
     return f"{4 * len(dims)} products, each with two adjoints"
 
 
@@ -165,7 +226,12 @@ def _direct_conv(f: Conv2d, x: Array, y: Array) -> Array:
     want = np.zeros(f.shape(x.shape, y.shape), np.uint64)
     for i in range(y.shape[2]):
         for j in range(y.shape[3]):
-            patch = wide[:, :, i : i + f.stride * want.shape[2] : f.stride, j : j + f.stride * want.shape[3] : f.stride]
+            patch = wide[
+                :,
+                :,
+                i : i + f.stride * want.shape[2] : f.stride,
+                j : j + f.stride * want.shape[3] : f.stride,
+            ]
             patch = patch[:, :, : want.shape[2], : want.shape[3]]
             want += (patch[:, None] * y[None, :, :, i : i + 1, j : j + 1]).sum(2, dtype=np.uint64)
     return want
@@ -184,12 +250,22 @@ def conv2d(bench: Bench) -> str:
             inner = (dz * want).sum(dtype=np.uint64)
             dx = _product_of(c, f.grad_x(x.shape, y.shape), dz, y)
             dy = _product_of(c, f.grad_y(x.shape, y.shape), x, dz)
-            expect_equal(np.asarray((dx * x).sum(dtype=np.uint64)), np.asarray(inner), f"adjoint in x of {what}")
-            expect_equal(np.asarray((dy * y).sum(dtype=np.uint64)), np.asarray(inner), f"adjoint in y of {what}")
+            expect_equal(
+                np.asarray((dx * x).sum(dtype=np.uint64)),
+                np.asarray(inner),
+                f"adjoint in x of {what}",
+            )
+            expect_equal(
+                np.asarray((dy * y).sum(dtype=np.uint64)),
+                np.asarray(inner),
+                f"adjoint in y of {what}",
+            )
     return "two geometries, each with two adjoints"
 
 
-def _many(mpc: MPCBackend, tensors: list[SharedTensor], jobs: list[tuple[Bilinear, int, int]], bits: int) -> Any:
+def _many(
+    mpc: MPCBackend, tensors: list[SharedTensor], jobs: list[tuple[Bilinear, int, int]], bits: int
+) -> Any:
     picked = [(f, tensors[i].data, tensors[j].data) for f, i, j in jobs]
     return programs.open_all(mpc, mpc.bilinear_many(picked, bits))
 
@@ -202,7 +278,10 @@ def bilinear_many(bench: Bench) -> str:
         (MatMul(), 0, 1), (Mul(), 0, 2), (Mul(), 2, 2), (Conv2d(), 4, 5), (Mul(), 3, 0)
     ]  # fmt: skip
     with bench.cluster() as c:
-        for bits, arrays in ((0, [g.words(*s) for s in shapes]), (7, [g.integers(24, *s) for s in shapes])):
+        for bits, arrays in (
+            (0, [g.words(*s) for s in shapes]),
+            (7, [g.integers(24, *s) for s in shapes]),
+        ):
             got = c.run(_many, [c.share_ring(a, 0) for a in arrays], jobs, bits)
             for z, (f, i, j) in zip(got, jobs, strict=True):
                 want = np.asarray(f.apply(RING, [(arrays[i], arrays[j])]))
@@ -230,7 +309,9 @@ def bits(bench: Bench) -> str:
     x, y = g.packed(65), g.packed(65)
     with bench.cluster() as c:
         got = c.run(_boolean, x, y)
-    for name, a, b in zip(("AND", "XOR", "NOT", "AND of AND"), got, (x & y, x ^ y, ~x, (x & y) & (x ^ y)), strict=True):
+    for name, a, b in zip(
+        ("AND", "XOR", "NOT", "AND of AND"), got, (x & y, x ^ y, ~x, (x & y) & (x ^ y)), strict=True
+    ):
         expect_equal(unpack(a, (520,)), unpack(b, (520,)), name)
     return "520 bits each"
 
@@ -246,11 +327,17 @@ def sign(bench: Bench) -> str:
     with bench.cluster() as c:
         for bits in windows:
             half = 1 << (bits - 1)
-            edges = np.array([e % 2**64 for e in (0, 1, -1, half // 2, -(half // 2), half - 1, -half)], np.uint64)
+            edges = np.array(
+                [e % 2**64 for e in (0, 1, -1, half // 2, -(half // 2), half - 1, -half)], np.uint64
+            )
             edges = edges[: None if bits > 2 else 3]
             x = np.concatenate([edges, g.integers(bits, 250)])
             got = c.run(_opened_bits, c.share_ring(x, 0), bits, False)
-            expect_equal(unpack(got, x.shape), (x.view(np.int64) < 0).astype(np.uint64), f"sign in {bits} bits")
+            expect_equal(
+                unpack(got, x.shape),
+                (x.view(np.int64) < 0).astype(np.uint64),
+                f"sign in {bits} bits",
+            )
     return f"windows of {', '.join(map(str, windows)) if not bench.thorough else '2 to 64'} bits"
 
 
@@ -325,7 +412,9 @@ def softmax(bench: Bench) -> str:
     with bench.cluster() as c:
         rounded = np.round(x * 2.0**bench.frac_bits) / 2.0**bench.frac_bits
         e = np.exp(rounded - rounded.max(1, keepdims=True))
-        worst = expect_close(c.run(_softmax, c.share(x)), e / e.sum(1, keepdims=True), tolerance, "softmax")
+        worst = expect_close(
+            c.run(_softmax, c.share(x)), e / e.sum(1, keepdims=True), tolerance, "softmax"
+        )
     return f"worst error {worst:.1e}"
 
 
@@ -334,11 +423,14 @@ def softmax(bench: Bench) -> str:
 
 def _all_parts(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> list[dict[int, Array]]:
     shares: list[Share] = [x.data, y.data, *programs.everything(mpc, x.data, y.data)]
-    return programs.parts_of([*shares, mpc.add_public(x.data, np.arange(x.size, dtype=np.uint64)), x.data + y.data])
+    return programs.parts_of(
+        [*shares, mpc.add_public(x.data, np.arange(x.size, dtype=np.uint64)), x.data + y.data]
+    )
 
 
 def copies(bench: Bench) -> str:
-    """After every operation, every party holds exactly its components, and all holders of one hold the same."""
+    """After every operation, every party holds exactly its components, and all holders of one hold
+    the same."""
     g = bench.samples("copies")
     x, y = g.integers(40, 19), g.integers(40, 19)
     with bench.cluster() as c:
@@ -347,11 +439,21 @@ def copies(bench: Bench) -> str:
         for i, shares in enumerate(zip(*values, strict=True)):
             for party, parts in enumerate(shares):
                 if set(parts) != set(c.sharing.held_by(party)):
-                    raise Failed(f"result {i}: party {party} holds {sorted(parts)}, not {c.sharing.held_by(party)}")
+                    raise Failed(
+                        f"result {i}: party {party} holds {sorted(parts)}, not "
+                        f"{c.sharing.held_by(party)}"
+                    )
             for component, holders in enumerate(c.sharing.holders):
                 first, *others = [shares[p][component] for p in sorted(holders)]
                 for other in others:
-                    if first.dtype != other.dtype or first.shape != other.shape or (first != other).any():
-                        raise Failed(f"result {i}: holders {sorted(holders)} of component {component} disagree")
+                    if (
+                        first.dtype != other.dtype
+                        or first.shape != other.shape
+                        or (first != other).any()
+                    ):
+                        raise Failed(
+                            f"result {i}: holders {sorted(holders)} of component {component} "
+                            "disagree"
+                        )
                     compared += 1
     return f"{compared} copies compared" if compared else "every component has one holder"

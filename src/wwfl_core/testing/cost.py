@@ -1,4 +1,5 @@
-"""Exact cost: what a protocol declares that an operation sends is what it sends, to the bit, on every secret."""
+"""Exact cost: what a protocol declares that an operation sends is what it sends, to the bit, on
+every secret."""
 
 from __future__ import annotations
 
@@ -7,12 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import U64, Array
-from ..backend import MPCBackend
-from ..cost import Cost, Phase
-from ..declared import DeclaredCost, Sizes, bits_of
-from ..tensor import SharedTensor
-from ..transcript import CHECK_LABELS
+from wwfl_core.channel.cost import Cost, Phase
+from wwfl_core.numbers.arrays import U64, Array
+from wwfl_core.party.transcript import CHECK_LABELS
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol.declared_cost import DeclaredCost, Sizes, bits_of
+from wwfl_core.tensors.tensor import SharedTensor
+
 from . import programs
 from .bench import Bench
 from .verdict import Failed, NotPromised
@@ -32,7 +34,8 @@ class Measured(NamedTuple):
 
 
 def measured(cost: Cost) -> Measured:
-    """The payload of a run without its check points, whose number does not depend on the operation."""
+    """The payload of a run without its check points, whose number does not depend on the
+    operation."""
     apart = sum(cost.bytes_sent(label=label) for label in CHECK_LABELS)
     links: dict[tuple[int, int], float] = {}
     for link, (size, _) in cost.links.items():
@@ -60,11 +63,11 @@ def _share(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> None:
 
 def _reveal(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> None:
     """Opens without the check point, whose two rounds are counted apart."""
-    mpc.checkpoint = lambda: None
+    mpc.verify = lambda: None
     try:
         mpc.open(x.data, "test")
     finally:
-        del mpc.checkpoint
+        del mpc.verify
 
 
 def _relu(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> None:
@@ -129,11 +132,15 @@ def declared(bench: Bench) -> Mapping[str, DeclaredCost]:
 
 
 def check(bench: Bench, operation: str) -> str:
-    """Measured bits and rounds equal the declared formula, at several sizes and for different secrets."""
+    """Measured bits and rounds equal the declared formula, at several sizes and for different
+    secrets."""
     wanted = declared(bench).get(operation)
     given: Any = wanted  # by an author who may have had another type in mind
     if not isinstance(given, DeclaredCost | None):
-        raise Failed(f"declared_costs[{operation!r}] is {given!r}, not a DeclaredCost(offline=, online=, rounds=)")
+        raise Failed(
+            f"declared_costs[{operation!r}] is {given!r}, not a DeclaredCost(offline=, online=, "
+            "rounds=)"
+        )
     seen: list[Measured] = []
     sizes = [256, 4096] if bench.thorough else [256, 1024]
     for n in sizes:
@@ -141,18 +148,25 @@ def check(bench: Bench, operation: str) -> str:
         got = measure(bench, operation, x, y)
         other = measure(bench, operation, *_operands(bench, operation, n, 1)[:2])
         if got != other:
-            raise Failed(f"the traffic of {n} elements depends on the secrets: {got} for zeros, {other} else")
+            raise Failed(
+                f"the traffic of {n} elements depends on the secrets: {got} for zeros, {other} else"
+            )
         seen.append(got)
         if wanted is None:
             continue
         offline, online, rounds = wanted.at(shape)
         if (got.offline, got.online, got.rounds) != (offline, online, rounds):
             raise Failed(
-                f"{n} elements cost {got.offline:g} / {got.online:g} bits in {got.rounds} rounds; declared are "
+                f"{n} elements cost {got.offline:g} / {got.online:g} bits in {got.rounds} rounds; "
+                "declared are "
                 f"{offline:g} / {online:g} bits in {rounds} rounds"
             )
         if wanted.links is not None:
-            links = {pair: bits for pair, formula in wanted.links.items() if (bits := bits_of(formula, shape))}
+            links = {
+                pair: bits
+                for pair, formula in wanted.links.items()
+                if (bits := bits_of(formula, shape))
+            }
             if links != {pair: bits for pair, bits in got.links.items() if bits}:
                 raise Failed(f"{n} elements send {got.links} bits per link, declared are {links}")
     summary = seen[-1].per_element(sizes[-1])
@@ -166,7 +180,12 @@ def declared_names(bench: Bench) -> str:
     costs = declared(bench)
     unknown = sorted(set(costs) - set(OPERATIONS))
     if unknown:
-        raise Failed(f"declared_costs has {unknown}, which are not measured; known names are {', '.join(OPERATIONS)}")
+        raise Failed(
+            f"declared_costs has {unknown}, which are not measured; known names are "
+            f"{', '.join(OPERATIONS)}"
+        )
     if not costs:
-        raise NotPromised(f"declares no costs; give the class `declared_costs` for any of {', '.join(OPERATIONS)}")
+        raise NotPromised(
+            f"declares no costs; give the class `declared_costs` for any of {', '.join(OPERATIONS)}"
+        )
     return f"{len(costs)} of {len(OPERATIONS)} operations declared"

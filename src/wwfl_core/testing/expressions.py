@@ -11,26 +11,33 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import U64
-from ..backend import MPCBackend
-from ..errors import Misuse
-from ..tensor import SharedTensor
+from wwfl_core.errors import Misuse
+from wwfl_core.numbers.arrays import U64
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.tensors.tensor import SharedTensor
 
-UNARY, BINARY, WITH_PUBLIC = ("neg",), ("add", "sub", "mul", "gate", "same"), ("add public", "mul public")
+UNARY, BINARY, WITH_PUBLIC = (
+    ("neg",),
+    ("add", "sub", "mul", "gate", "same"),
+    ("add public", "mul public"),
+)
 OPERATIONS = (*UNARY, *BINARY, *WITH_PUBLIC)
 
 
 def _unknown(op: str) -> Misuse:
-    return Misuse(f"Expression: unknown operation {op!r}; known are 'leaf', {', '.join(map(repr, OPERATIONS))}")
+    return Misuse(
+        f"Expression: unknown operation {op!r}; known are 'leaf', "
+        f"{', '.join(map(repr, OPERATIONS))}"
+    )
 
 
 @dataclass(frozen=True)
 class Expression:
-    """A small program over the public operations, as a tree; `on_shares` and `in_numpy` evaluate it.
+    """A small program over the public operations, as a tree; `on_shares` and `in_numpy` evaluate
+    it.
 
-    Values are integers modulo 2^64 of one shape. `gate(a, b)` is b where a < 0 (as a signed number), else 0; `same` is
-    b where a == b, else 0.
-    """
+    Values are integers modulo 2^64 of one shape. `gate(a, b)` is b where a < 0 (as a signed
+    number), else 0; `same` is b where a == b, else 0."""
 
     op: str
     args: tuple[Expression, ...] = ()
@@ -102,7 +109,13 @@ def evaluate(mpc: MPCBackend, expression: Expression, *tensors: SharedTensor) ->
         Misuse: an operand has fractional bits, or the expression has more operands than are given.
     """
     if any(t.frac_bits for t in tensors):
-        raise Misuse(f"evaluate: expressions are over integers; share with frac_bits=0, not {tensors[0].frac_bits}")
+        raise Misuse(
+            "evaluate: expressions are over integers; share with frac_bits=0, not "
+            f"{tensors[0].frac_bits}"
+        )
     if expression.operands() > len(tensors):
-        raise Misuse(f"evaluate: {expression} has {expression.operands()} operands, {len(tensors)} tensors were given")
+        raise Misuse(
+            f"evaluate: {expression} has {expression.operands()} operands, {len(tensors)} tensors "
+            "were given"
+        )
     return mpc.open(expression.on_shares(tensors).data, "expression")

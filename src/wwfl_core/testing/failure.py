@@ -1,4 +1,5 @@
-"""Failures: a party that dies, stalls or runs another program ends the run everywhere, soon, with its name."""
+"""Failures: a party that dies, stalls or runs another program ends the run everywhere, soon, with
+its name."""
 
 from __future__ import annotations
 
@@ -7,12 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import Array
-from ..backend import MPCBackend
-from ..bilinear import Mul
-from ..channel.frames import Frame
-from ..errors import DeadlineExceeded, Desync, PeerAborted, PeerLost, WwflError
-from ..server import Outcome
+from wwfl_core.channel.frames import Frame
+from wwfl_core.cluster.server import Outcome
+from wwfl_core.errors import DeadlineExceeded, Desync, PeerAborted, PeerLost, WwflError
+from wwfl_core.numbers.arrays import Array
+from wwfl_core.numbers.bilinear import Mul
+from wwfl_core.protocol.backend import MPCBackend
+
 from . import programs
 from .bench import Bench, Wiretap, succeeded
 from .verdict import Failed
@@ -58,7 +60,9 @@ class _Seen(NamedTuple):
     named: bool
 
 
-def _judge(where: str, victim: int, outcomes: list[Outcome], want: list[Any], *kinds: type[Exception]) -> _Seen:
+def _judge(
+    where: str, victim: int, outcomes: list[Outcome], want: list[Any], *kinds: type[Exception]
+) -> _Seen:
     """Every party but the victim raised one of the errors, or finished with the right values."""
     raised: list[str] = []
     for party, outcome in enumerate(outcomes):
@@ -83,7 +87,8 @@ def _close(a: Array | None, b: Array | None) -> bool:
 
 
 def lost(bench: Bench) -> str:
-    """Party p dies before its message i: all others get PeerLost or PeerAborted with its name, or had all they need."""
+    """Party p dies before its message i: all others get PeerLost or PeerAborted with its name, or
+    had all they need."""
     bench.needs_peers("no other party can be lost")
     secrets = _secrets(bench)
     want, sent = _messages(bench, secrets)
@@ -93,7 +98,9 @@ def lost(bench: Bench) -> str:
             where = f"party {victim} dies at its message {index}"
             with bench.cluster(deadline_s=20.0) as c:
 
-                def die(sender: int, i: int, frame: Frame, victim: int = victim, at: int = index) -> Frame | None:
+                def die(
+                    sender: int, i: int, frame: Frame, victim: int = victim, at: int = index
+                ) -> Frame | None:
                     if (sender, i) == (victim, at):
                         raise _Killed(f"party {victim} was killed on purpose")
                     return frame
@@ -105,7 +112,9 @@ def lost(bench: Bench) -> str:
                 if took > BOUND_S:
                     raise Failed(f"{where}: the others noticed after {took:.1f} s")
                 if not isinstance(outcomes[victim].error, _Killed):
-                    raise Failed(f"{where}: its error is hidden, it reports {outcomes[victim].error!r}")
+                    raise Failed(
+                        f"{where}: its error is hidden, it reports {outcomes[victim].error!r}"
+                    )
                 seen = _judge(where, victim, outcomes, want, PeerLost, PeerAborted)
                 if seen.raised and not seen.named:
                     raise Failed(f"{where}: no error names it")
@@ -131,7 +140,9 @@ def stalled(bench: Bench) -> str:
             where = f"party {victim} is silent from its message {index} on"
             with bench.cluster(deadline_s=DEADLINE_S) as c:
 
-                def silence(sender: int, i: int, frame: Frame, victim: int = victim, at: int = index) -> Frame | None:
+                def silence(
+                    sender: int, i: int, frame: Frame, victim: int = victim, at: int = index
+                ) -> Frame | None:
                     return None if sender == victim and i >= at else frame
 
                 c.memory.tamper = Wiretap(silence)
@@ -140,15 +151,21 @@ def stalled(bench: Bench) -> str:
                 took = time.monotonic() - begun
                 if took > DEADLINE_S + BOUND_S:
                     raise Failed(f"{where}: the others noticed after {took:.1f} s")
-                seen = _judge(where, victim, outcomes, want, DeadlineExceeded, PeerAborted, PeerLost)
+                seen = _judge(
+                    where, victim, outcomes, want, DeadlineExceeded, PeerAborted, PeerLost
+                )
                 if not seen.raised:
                     raise Failed(f"{where}: nobody noticed")
                 named += seen.named
             cases += 1
-    # Whose deadline ends first is a race: a party may name one that itself waits for the silent one.
+    # Whose deadline ends first is a race: a party may name one that itself waits for the silent
+    # one.
     if cases and not named:
         raise Failed("no error ever names the silent party")
-    return f"{cases} silences of {len(sent)} parties, {named} named the silent one itself, else one that waited for it"
+    return (
+        f"{cases} silences of {len(sent)} parties, {named} named the silent one itself, else one "
+        "that waited for it"
+    )
 
 
 def _diverging(mpc: MPCBackend, x: Array, who: int, how: str) -> Any:
@@ -167,7 +184,8 @@ def _diverging(mpc: MPCBackend, x: Array, who: int, how: str) -> Any:
 
 
 def diverged(bench: Bench) -> str:
-    """Parties that run different programs find out in bounded time, and two that disagree are named."""
+    """Parties that run different programs find out in bounded time, and two that disagree are
+    named."""
     bench.needs_peers("it cannot disagree with itself")
     x = bench.samples("diverged").integers(20, 6)
     cases = 0
@@ -186,9 +204,14 @@ def diverged(bench: Bench) -> str:
                     raise Failed(f"{where}: {untyped!r}")
                 if took > 1.0 + BOUND_S:
                     raise Failed(f"{where}: noticed only after {took:.1f} s")
-                # Mostly a Desync; a deadline where each waits for the other and nobody reads the odd message.
+                # Mostly a Desync; a deadline where each waits for the other and nobody reads the
+                # odd message.
                 first = [e for e in errors if isinstance(e, Desync | DeadlineExceeded)]
-                named = [sum(a in str(e) for a in c.addresses) for e in first if c.addresses[who] in str(e)]
+                named = [
+                    sum(a in str(e) for a in c.addresses)
+                    for e in first
+                    if c.addresses[who] in str(e)
+                ]
                 if max(named, default=0) < 2:
                     raise Failed(f"{where}: no error names it and the other party: {errors[0]!r}")
             cases += 1

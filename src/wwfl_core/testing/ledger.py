@@ -1,4 +1,5 @@
-"""The ledger: every party records exactly the openings that the program asks for, and the wire shows no other."""
+"""The ledger: every party records exactly the openings that the program asks for, and the wire
+shows no other."""
 
 from __future__ import annotations
 
@@ -6,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import MPCBackend
-from ..tensor import SharedTensor
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.tensors.tensor import SharedTensor
+
 from . import programs
 from .bench import Bench, Wiretap, succeeded
 from .verdict import Failed
@@ -15,7 +17,11 @@ from .verdict import Failed
 
 def _declared(protocol: MPCBackend, n: int) -> list[tuple[str, str, tuple[int, ...]]]:
     one = str(protocol.sharing.evaluators[0])
-    return [("first", "all", (n,)), ("second", one, (n,)), ("bits", "all", protocol.bits.shape((n,)))]
+    return [
+        ("first", "all", (n,)),
+        ("second", one, (n,)),
+        ("bits", "all", protocol.bits.shape((n,))),
+    ]
 
 
 def _program(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> Any:
@@ -32,13 +38,16 @@ def _program(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> Any:
 
 
 def openings(bench: Bench) -> str:
-    """A program with three openings leaves exactly those three in the ledger of every party, in order."""
+    """A program with three openings leaves exactly those three in the ledger of every party, in
+    order."""
     n = 19
     g = bench.samples("ledger")
     x, y = g.integers(30, n), g.integers(30, n)
     with bench.cluster() as c:
         c.memory.tamper = tap = Wiretap()
-        outcomes = c.submit(_program, c.share_ring(x, bench.frac_bits), c.share_ring(y, bench.frac_bits)).outcomes()
+        outcomes = c.submit(
+            _program, c.share_ring(x, bench.frac_bits), c.share_ring(y, bench.frac_bits)
+        ).outcomes()
         values = succeeded(outcomes)
         want = _declared(c.protocol, n)
         for party, (seen, _) in enumerate(values):
@@ -46,14 +55,16 @@ def openings(bench: Bench) -> str:
             if extra:
                 count = f", {len(extra)} in all" if len(extra) > 1 else ""
                 raise Failed(
-                    f"party {party} opened what the program did not ask for: (reason, to whom, shape) {extra[0]}{count}"
+                    f"party {party} opened what the program did not ask for: (reason, to whom, "
+                    f"shape) {extra[0]}{count}"
                 )
             if seen != want:
                 raise Failed(f"the ledger of party {party} is {seen}, the program opens {want}")
         messages = {frame.tag.op for _, _, _, frame in tap.frames if frame.tag.name == "open"}
         if messages and len(messages) != len(want):
             raise Failed(
-                f"{len(messages)} operations named 'open' were on the wire, the program opens {len(want)} times"
+                f"{len(messages)} operations named 'open' were on the wire, the program opens "
+                f"{len(want)} times"
             )
         first = values[c.sharing.evaluators[0]][1]
         if not np.allclose(first, (x * y).view(np.int64) / 2.0 ** (2 * bench.frac_bits)):

@@ -1,13 +1,15 @@
-"""Lies: a corrupt party that computes with wrong copies, so that its messages and its digests fit each other."""
+"""Lies: a corrupt party that computes with wrong copies, so that its messages and its digests fit
+each other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ..arrays import Array
-from ..backend import MPCBackend
-from ..bilinear import Mul
-from ..share import Share
+from wwfl_core.numbers.arrays import Array
+from wwfl_core.numbers.bilinear import Mul
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.sharing.share import Share
+
 from . import programs
 from .bench import Bench, succeeded
 from .tamper import SEED, SLOWEST_S, Attack, accepted_wrong, operands, promised
@@ -31,18 +33,22 @@ def _lie(share: Share, component: int) -> Share:
     return Share(share.algebra, share.shape, {**share.parts, component: wrong})
 
 
-def _liar(mpc: MPCBackend, x: Array, y: Array, gate: str, liar: int, component: int) -> list[Array | None]:
-    """One gate; from its start, `liar` computes with wrong copies of one component of the operands."""
+def _liar(
+    mpc: MPCBackend, x: Array, y: Array, gate: str, liar: int, component: int
+) -> list[Array | None]:
+    """One gate; from its start, `liar` computes with wrong copies of one component of the
+    operands."""
     a, b = operands(mpc, x, y)
     s = mpc.sign(b, 30)
-    mpc.checkpoint()
+    mpc.verify()
     if mpc.me == liar:
         a, s = _lie(a, component), _lie(s, component)
     return programs.open_all(mpc, GATES[gate](mpc, a, b, s))
 
 
 def wrong_copy(bench: Bench) -> str:
-    """A party that computes with a wrong copy, its messages and digests fitting each other, convinces no honest one."""
+    """A party that computes with a wrong copy, its messages and digests fitting each other,
+    convinces no honest one."""
     promised(bench)
     g = bench.samples("tamper/wrong-copy")
     secrets = g.integers(24, 4), g.integers(24, 4)
@@ -55,7 +61,10 @@ def wrong_copy(bench: Bench) -> str:
                 with bench.cluster(name="tampered", insecure_seed=SEED, deadline_s=SLOWEST_S) as c:
                     outcomes = c.submit(_liar, *secrets, gate, liar, component).outcomes()
                 attack = Attack(
-                    liar, -1, f"wrong copy of component {component} in {gate}", lambda payload, earlier: payload
+                    liar,
+                    -1,
+                    f"wrong copy of component {component} in {gate}",
+                    lambda payload, earlier: payload,
                 )
                 aborted += accepted_wrong(attack, outcomes, reference)
                 runs += 1

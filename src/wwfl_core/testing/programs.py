@@ -1,4 +1,5 @@
-"""Programs that several checks run: the operations of a protocol by name, and dealing and opening raw ring elements."""
+"""Programs that several checks run: the operations of a protocol by name, and dealing and opening
+raw ring elements."""
 
 from __future__ import annotations
 
@@ -7,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from ..algebra import BITS
-from ..arrays import Array, Shape, numel, to_host
-from ..backend import MPCBackend
-from ..bilinear import MatMul, Mul
-from ..kernels import expand
-from ..share import Share, concat
-from ..tensor import SharedTensor
+from wwfl_core.kernels import expand
+from wwfl_core.numbers.algebra import BITS
+from wwfl_core.numbers.arrays import Array, Shape, numel, to_host
+from wwfl_core.numbers.bilinear import MatMul, Mul
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.sharing.share import Share, concat
+from wwfl_core.tensors.tensor import SharedTensor
 
 Operation = Callable[[MPCBackend, Share, Share], list[Share]]
 
@@ -25,13 +26,17 @@ def deal_words(mpc: MPCBackend, ring: Array, owner: int) -> Share:
 
 
 def deal_bits(mpc: MPCBackend, packed: Array, owner: int, shape: Shape | None = None) -> Share:
-    """Packed bits dealt by one party, garbage in the padding included; unpacked (and those of `shape` only) where the
-    protocol's bits are."""
+    """Packed bits dealt by one party, garbage in the padding included; unpacked (and those of
+    `shape` only) where the protocol's bits are."""
     value = packed
     if mpc.bits.algebra != BITS:
         size = (8 * packed.size,) if shape is None else shape
-        value = mpc.bits.from_bools(expand(packed, 8 * packed.size)[: numel(size)].reshape(size).astype(np.bool_))
-    return mpc.deal(value if mpc.me == owner else None, [owner], value.shape, mpc.bits.algebra, name="share")
+        value = mpc.bits.from_bools(
+            expand(packed, 8 * packed.size)[: numel(size)].reshape(size).astype(np.bool_)
+        )
+    return mpc.deal(
+        value if mpc.me == owner else None, [owner], value.shape, mpc.bits.algebra, name="share"
+    )
 
 
 def open_words(mpc: MPCBackend, share: Share) -> Array | None:
@@ -46,9 +51,13 @@ def open_all(mpc: MPCBackend, shares: list[Share]) -> list[Array | None]:
 
 
 def open_together(mpc: MPCBackend, shares: list[Share]) -> list[Array | None]:
-    """Opens everything in one opening per algebra, flat: one check point, where `open_all` has one per share."""
+    """Opens everything in one opening per algebra, flat: one check point, where `open_all` has one
+    per share."""
     kinds = dict.fromkeys(s.algebra for s in shares)
-    return [open_words(mpc, concat([s.map(np.ravel) for s in shares if s.algebra == kind])) for kind in kinds]
+    return [
+        open_words(mpc, concat([s.map(np.ravel) for s in shares if s.algebra == kind]))
+        for kind in kinds
+    ]
 
 
 def open_tensors(mpc: MPCBackend, *tensors: SharedTensor) -> list[Array | None]:
@@ -72,7 +81,9 @@ def _inject(mpc: MPCBackend, x: Share, y: Share) -> list[Share]:
 
 
 OPERATIONS: Mapping[str, Operation] = {
-    "share": lambda mpc, x, y: [deal_words(mpc, np.zeros(x.shape, np.uint64), p) for p in mpc.sharing.evaluators],
+    "share": lambda mpc, x, y: [
+        deal_words(mpc, np.zeros(x.shape, np.uint64), p) for p in mpc.sharing.evaluators
+    ],
     "product": lambda mpc, x, y: [mpc.bilinear(Mul(), x, y), mpc.bilinear(Mul(), x, x)],
     "product+truncation": lambda mpc, x, y: [mpc.bilinear(Mul(), x, y, mpc.fixed.frac_bits)],
     "two steps": _two_steps,
@@ -81,7 +92,9 @@ OPERATIONS: Mapping[str, Operation] = {
     "is_zero": lambda mpc, x, y: [mpc.is_zero(x, 6)],
     "bit_to_ring": _bit_to_ring,
     "inject": _inject,
-    "bilinear_many": lambda mpc, x, y: mpc.bilinear_many([(Mul(), x, y), (Mul(), y, y)], mpc.fixed.frac_bits),
+    "bilinear_many": lambda mpc, x, y: mpc.bilinear_many(
+        [(Mul(), x, y), (Mul(), y, y)], mpc.fixed.frac_bits
+    ),
 }
 """Every operation that touches the wire, on two shares of one shape; without openings."""
 
@@ -105,7 +118,8 @@ def matmul(mpc: MPCBackend, x: Share, y: Share) -> list[Share]:
 
 
 def run_operation(mpc: MPCBackend, operation: Operation, x: SharedTensor, y: SharedTensor) -> Any:
-    """One operation on two tensors that are already shared; this party's parts of operands and results."""
+    """One operation on two tensors that are already shared; this party's parts of operands and
+    results."""
     return parts_of([x.data, y.data, *operation(mpc, x.data, y.data)])
 
 

@@ -1,5 +1,5 @@
-"""Recorded programs (`wwfl_core.recording`), which training uses: what a protocol does must not depend on more than its
-operands and the number of the operation."""
+"""Recorded programs (`wwfl_core.recording`), which training uses: what a protocol does must not
+depend on more than its operands and the number of the operation."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import MPCBackend
-from ..bilinear import MatMul
-from ..recording import recorded
-from ..tensor import SharedTensor
+from wwfl_core.numbers.bilinear import MatMul
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.recording import recorded
+from wwfl_core.tensors.tensor import SharedTensor
+
 from . import programs
 from .bench import Bench, Wiretap, expect_equal, succeeded
 from .verdict import Failed, NotPromised
@@ -25,11 +26,18 @@ Program = Callable[[MPCBackend, SharedTensor, SharedTensor], list[SharedTensor]]
 def _program(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> list[SharedTensor]:
     """Products with truncation of both kinds, comparisons, bits as numbers, selections."""
     chosen = x.relu()
-    return [x * y, x.bilinear(MatMul(False, True), y), chosen, (x < y).to_integers(), chosen * chosen - x]
+    return [
+        x * y,
+        x.bilinear(MatMul(False, True), y),
+        chosen,
+        (x < y).to_integers(),
+        chosen * chosen - x,
+    ]
 
 
 def _runs(mpc: MPCBackend, program: Program, x: SharedTensor, y: SharedTensor) -> list[Any]:
-    """What the last of RUNS gives. Of what a protocol has kept with an operand (a mask), a repetition knows nothing."""
+    """What the last of RUNS gives. Of what a protocol has kept with an operand (a mask), a
+    repetition knows nothing."""
     results: list[SharedTensor] = []
     for _ in range(RUNS):
         x.data.cache.clear()
@@ -39,7 +47,8 @@ def _runs(mpc: MPCBackend, program: Program, x: SharedTensor, y: SharedTensor) -
 
 
 def repeated(bench: Bench) -> str:
-    """A recorded program sends, when it is repeated, the messages of an ordinary run, and computes the same."""
+    """A recorded program sends, when it is repeated, the messages of an ordinary run, and computes
+    the same."""
     if not bench.protocol.repeatable:
         raise NotPromised("it keeps a state of its own, so its programs are not recorded")
     if not bench.protocol.devices:
@@ -52,7 +61,10 @@ def repeated(bench: Bench) -> str:
             a, b = (c.share_ring(value, bench.frac_bits) for value in (x, y))
             c.memory.tamper = tap = Wiretap()
             values = succeeded(c.submit(_runs, program, a, b).outcomes())
-        sent = [(s, r, i, f.tag, f.payload.dtype, f.payload.shape, f.payload.tobytes()) for s, r, i, f in tap.frames]
+        sent = [
+            (s, r, i, f.tag, f.payload.dtype, f.payload.shape, f.payload.tobytes())
+            for s, r, i, f in tap.frames
+        ]
         found.append((values, sorted(sent, key=lambda message: message[:3])))
     (wanted, ordinary), (got, again) = found
     for party, (mine, theirs) in enumerate(zip(got, wanted, strict=True)):
@@ -62,7 +74,8 @@ def repeated(bench: Bench) -> str:
     for one, other in zip(again, ordinary, strict=False):
         if one != other:
             raise Failed(
-                f"party {one[0]} sends {one[3]} {one[5]} to {one[1]} where it sent {other[3]} {other[5]} before"
+                f"party {one[0]} sends {one[3]} {one[5]} to {one[1]} where it sent {other[3]} "
+                f"{other[5]} before"
             )
     if len(again) != len(ordinary):
         raise Failed(f"{len(again)} messages instead of {len(ordinary)}")

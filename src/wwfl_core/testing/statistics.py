@@ -1,8 +1,8 @@
-"""The statistics of the kit: is this uniform, are these two alike, does this space contain that row.
+"""The statistics of the kit: is this uniform, are these two alike, does this space contain that
+row.
 
-Every test statistic is turned into a standard normal score, and a check fails at `LIMIT` (a false alarm once in 10^11
-or so), so that thousands of tests in one report raise none by chance.
-"""
+Every test statistic is turned into a standard normal score, and a check fails at `LIMIT` (a false
+alarm once in 10^11 or so), so that thousands of tests in one report raise none by chance."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..arrays import F64, U8, U64, Array
-from ..kernels import pack, unpack_words
+from wwfl_core.kernels import pack, unpack_words
+from wwfl_core.numbers.arrays import F64, U8, U64, Array
 
 LIMIT = 7.0
 
@@ -26,7 +26,8 @@ def normal_score(statistic: float, freedom: int) -> float:
 
 
 def byte_columns(array: Array) -> U8:
-    """The bytes of an array by their place in the word: [itemsize, elements]. A leak often shows in the lowest only."""
+    """The bytes of an array by their place in the word: [itemsize, elements]. A leak often shows in
+    the lowest only."""
     flat = np.ascontiguousarray(array).reshape(-1)
     return np.ascontiguousarray(flat.view(np.uint8).reshape(flat.size, flat.itemsize).T)
 
@@ -45,12 +46,16 @@ def _histograms(sample: U8) -> list[F64]:
 
 
 def uniformity(array: Array) -> float:
-    """The worst score of any byte place against uniform bytes; at least 256 elements make it meaningful."""
+    """The worst score of any byte place against uniform bytes; at least 256 elements make it
+    meaningful."""
     worst = -math.inf
     for column in byte_columns(array):
         for counts in _histograms(column):
             expected = column.size / counts.size
-            worst = max(worst, normal_score(float(((counts - expected) ** 2 / expected).sum()), counts.size - 1))
+            worst = max(
+                worst,
+                normal_score(float(((counts - expected) ** 2 / expected).sum()), counts.size - 1),
+            )
     return worst
 
 
@@ -73,13 +78,19 @@ WATCHED_BITS = (0, 1, 2, 31, 62, 63)
 
 
 def bit_rows(array: Array, n: int) -> Iterable[int]:
-    """The bits of an array about n elements as rows of n bits: chosen bits of words, bit planes, packed words."""
+    """The bits of an array about n elements as rows of n bits: chosen bits of words, bit planes,
+    packed words."""
     if array.dtype == np.uint64:
         if array.size % n == 0:
             for row in array.reshape(-1, n):
                 for bit in WATCHED_BITS:
                     yield bit_row(row >> np.uint64(bit))
-    elif array.ndim == 1 and array.size % (n // 8) == 0 and array.size > n // 8 and array.size * 8 // n <= 64:
+    elif (
+        array.ndim == 1
+        and array.size % (n // 8) == 0
+        and array.size > n // 8
+        and array.size * 8 // n <= 64
+    ):
         bits = array.size * 8 // n
         words = unpack_words(np.ascontiguousarray(array), n, bits)
         for bit in range(bits):

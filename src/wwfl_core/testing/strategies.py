@@ -1,5 +1,5 @@
-"""Hypothesis strategies for tests of protocols and programs: arrays with edge values, shapes, sharings, expressions,
-and running clusters (`ClusterPool`).
+"""Hypothesis strategies for tests of protocols and programs: arrays with edge values, shapes,
+sharings, expressions, and running clusters (`ClusterPool`).
 
 The only module of the kit that needs hypothesis (`pip install hypothesis`).
 """
@@ -13,11 +13,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..arrays import F64, U8, U64, Array, Shape
-from ..backend import MPCBackend
-from ..cluster import LocalCluster
-from ..errors import Misuse, ProtocolError
-from ..sharing import Security, SharingSemantics
+from wwfl_core.cluster.local import LocalCluster
+from wwfl_core.errors import Misuse, ProtocolError
+from wwfl_core.numbers.arrays import F64, U8, U64, Array, Shape
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.sharing.semantics import Security, SharingSemantics
+
 from .bench import EDGES, MASK, Factory
 from .expressions import BINARY, UNARY, WITH_PUBLIC, Expression, evaluate
 
@@ -57,7 +58,10 @@ def _whole(what: str, value: Any, low: int, high: int | None = None) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise Misuse(f"{what} must be an integer, not {value!r}")
     if value < low or (high is not None and value > high):
-        raise Misuse(f"{what} must be {f'at least {low}' if high is None else f'from {low} to {high}'}, not {value}")
+        raise Misuse(
+            f"{what} must be {f'at least {low}' if high is None else f'from {low} to {high}'}, "
+            f"not {value}"
+        )
     return value
 
 
@@ -72,7 +76,10 @@ def _shape_of(what: str, shape: Any) -> Any:
     if isinstance(shape, st.SearchStrategy):
         return shape  # pyright: ignore[reportUnknownVariableType]
     if not isinstance(shape, tuple):
-        raise Misuse(f"{what}: shape must be a tuple such as (3, 4), a strategy for shapes, or None, not {shape!r}")
+        raise Misuse(
+            f"{what}: shape must be a tuple such as (3, 4), a strategy for shapes, or None, not "
+            f"{shape!r}"
+        )
     return tuple(_whole(f"{what}: side {i} of the shape", side, 0) for i, side in enumerate(shape))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
 
@@ -93,7 +100,8 @@ def shapes(*, max_dims: int = 3, max_side: int = 5, empty: bool = True) -> st.Se
 def broadcast_pairs(
     *, max_dims: int = 3, max_side: int = 5, empty: bool = True
 ) -> st.SearchStrategy[tuple[Shape, Shape]]:
-    """Pairs of shapes that broadcast against each other: dimensions missing or 1 on either side, 0-d and empty ones.
+    """Pairs of shapes that broadcast against each other: dimensions missing or 1 on either side,
+    0-d and empty ones.
 
     Raises:
         Misuse: as `shapes`.
@@ -144,7 +152,10 @@ def layouts(arrays: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         Misuse: `arrays` is an array and not a strategy for arrays.
     """
     if not isinstance(arrays, st.SearchStrategy):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise Misuse(f"layouts: needs a strategy for arrays such as ring_arrays(), not {type(arrays).__name__}")
+        raise Misuse(
+            "layouts: needs a strategy for arrays such as ring_arrays(), not "
+            f"{type(arrays).__name__}"
+        )
     kinds = st.sampled_from(("as is", "reversed", "every other", "transposed"))
     return st.builds(_strided, arrays, kinds)
 
@@ -159,23 +170,31 @@ def ring_arrays(shape: Shape | st.SearchStrategy[Shape] | None = None) -> st.Sea
 
 
 def fixed_point_arrays(
-    shape: Shape | st.SearchStrategy[Shape] | None = None, *, frac_bits: int = 20, magnitude_bits: int = 8
+    shape: Shape | st.SearchStrategy[Shape] | None = None,
+    *,
+    frac_bits: int = 20,
+    magnitude_bits: int = 8,
 ) -> st.SearchStrategy[F64]:
-    """Float arrays that fixed point represents exactly, below 2^magnitude_bits in magnitude, with edge values.
+    """Float arrays that fixed point represents exactly, below 2^magnitude_bits in magnitude, with
+    edge values.
 
     Raises:
-        Misuse: `shape` is neither a tuple of sides nor a strategy, or more than 53 bits, which floats do not have.
+        Misuse: `shape` is neither a tuple of sides nor a strategy, or more than 53 bits, which
+        floats do not have.
     """
     _whole("fixed_point_arrays: frac_bits", frac_bits, 0, 53)
     _whole("fixed_point_arrays: magnitude_bits", magnitude_bits, -frac_bits + 1)
     if frac_bits + magnitude_bits > 53:
         raise Misuse(
-            f"fixed_point_arrays: frac_bits + magnitude_bits is {frac_bits + magnitude_bits}, but a float holds 53 "
+            f"fixed_point_arrays: frac_bits + magnitude_bits is {frac_bits + magnitude_bits}, but "
+            "a float holds 53 "
             f"bits; ask for fewer"
         )
     top = (1 << (frac_bits + magnitude_bits)) - 1
     unit = 1 << frac_bits
-    elements = st.one_of(st.sampled_from([0, 1, -1, unit, -unit, unit - 1, top, -top]), st.integers(-top, top))
+    elements = st.one_of(
+        st.sampled_from([0, 1, -1, unit, -unit, unit - 1, top, -top]), st.integers(-top, top)
+    )
     integers = hnp.arrays(np.int64, _shape_of("fixed_point_arrays", shape), elements=elements)
     return layouts(integers.map(lambda a: a / float(unit)))
 
@@ -194,10 +213,12 @@ def bit_arrays(max_bytes: int = 40) -> st.SearchStrategy[U8]:
 
 
 def sharings(*, max_parties: int = 5) -> st.SearchStrategy[SharingSemantics]:
-    """Component tables with random signs and party orders: additive with or without a helper, and replicated ones.
+    """Component tables with random signs and party orders: additive with or without a helper, and
+    replicated ones.
 
     Raises:
-        Misuse: fewer than 2 parties, or so many (over 10) that replicated tables have hundreds of components.
+        Misuse: fewer than 2 parties, or so many (over 10) that replicated tables have hundreds of
+        components.
     """
     _whole("sharings: max_parties", max_parties, 2, 10)
 
@@ -212,8 +233,12 @@ def sharings(*, max_parties: int = 5) -> st.SearchStrategy[SharingSemantics]:
             threshold = parties - 2
         else:  # one component per coalition, held by everybody else
             holders = [frozenset(order) - frozenset(q) for q in combinations(order, threshold)]
-        signs = draw(st.lists(st.sampled_from((1, -1)), min_size=len(holders), max_size=len(holders)))
-        return SharingSemantics("generated", parties, tuple(holders), tuple(signs), Security(corruptions=threshold))
+        signs = draw(
+            st.lists(st.sampled_from((1, -1)), min_size=len(holders), max_size=len(holders))
+        )
+        return SharingSemantics(
+            "generated", parties, tuple(holders), tuple(signs), Security(corruptions=threshold)
+        )
 
     return build()
 
@@ -235,7 +260,9 @@ def expressions(inputs: int = 3, *, max_leaves: int = 8) -> st.SearchStrategy[Ex
         return st.one_of(
             st.builds(Expression, st.sampled_from(UNARY), st.tuples(smaller)),
             st.builds(Expression, st.sampled_from(BINARY), st.tuples(smaller, smaller)),
-            st.builds(Expression, st.sampled_from(WITH_PUBLIC), st.tuples(smaller), ring_elements()),
+            st.builds(
+                Expression, st.sampled_from(WITH_PUBLIC), st.tuples(smaller), ring_elements()
+            ),
         )
 
     return st.recursive(leaf, grow, max_leaves=max_leaves)
@@ -245,7 +272,8 @@ def expressions(inputs: int = 3, *, max_leaves: int = 8) -> st.SearchStrategy[Ex
 
 
 class ClusterPool:
-    """Running clusters for examples to draw, one and the same in all of them: starting one costs more than an example.
+    """Running clusters for examples to draw, one and the same in all of them: starting one costs
+    more than an example.
 
         with ClusterPool({"3pc": Replicated3PC, "4pc": Tetrad4PC}) as pool:
 
@@ -256,24 +284,28 @@ class ClusterPool:
 
             test()
 
-    A cluster starts when it is first drawn, with threads as servers, and stops at the end of the `with` block. Of every
-    protocol there are two: a source and a target, so that a pair can have one protocol on both sides. Tensors of one
-    example stay valid in the next, and a run that failed leaves the cluster usable; one that is closed or broken is
-    replaced. Not for several threads at once.
+    A cluster starts when it is first drawn, with threads as servers, and stops at the end of the
+    `with` block. Of every protocol there are two: a source and a target, so that a pair can have
+    one protocol on both sides. Tensors of one example stay valid in the next, and a run that failed
+    leaves the cluster usable; one that is closed or broken is replaced. Not for several threads at
+    once.
 
     Raises:
-        Misuse: no protocols, a value that makes none, or a deadline that is not positive; drawing outside of the block.
+        Misuse: no protocols, a value that makes none, or a deadline that is not positive; drawing
+        outside of the block.
     """
 
     def __init__(self, protocols: Mapping[str, Factory], *, deadline_s: float = 60.0) -> None:
         if not isinstance(protocols, Mapping) or not protocols:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise Misuse(
-                f"ClusterPool: needs factories of protocols by name, such as {{'3pc': ...}}, not {protocols!r}"
+                f"ClusterPool: needs factories of protocols by name, such as {{'3pc': ...}}, not "
+                f"{protocols!r}"
             )
         for name, factory in protocols.items():
             if not callable(factory):
                 raise Misuse(
-                    f"ClusterPool: {name!r} must be a class or function that makes a protocol, not {factory!r}"
+                    f"ClusterPool: {name!r} must be a class or function that makes a protocol, "
+                    f"not {factory!r}"
                 )
         if not deadline_s > 0:
             raise Misuse(f"ClusterPool: deadline_s must be positive, not {deadline_s}")
@@ -288,7 +320,10 @@ class ClusterPool:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._open = False
         while self._running:
@@ -296,10 +331,13 @@ class ClusterPool:
 
     def clusters(self) -> st.SearchStrategy[LocalCluster]:
         """One running cluster of any of the protocols."""
-        return st.sampled_from(sorted(self.protocols)).map(lambda name: self._cluster("source", name))
+        return st.sampled_from(sorted(self.protocols)).map(
+            lambda name: self._cluster("source", name)
+        )
 
     def pairs(self) -> st.SearchStrategy[tuple[LocalCluster, LocalCluster]]:
-        """Two running clusters of any two protocols, or of one, connected to each other: (source, target)."""
+        """Two running clusters of any two protocols, or of one, connected to each other: (source,
+        target)."""
         names = st.sampled_from(sorted(self.protocols))
         return st.tuples(names, names).map(lambda pair: self._pair(*pair))
 
@@ -310,7 +348,10 @@ class ClusterPool:
 
     def _cluster(self, side: str, name: str) -> LocalCluster:
         if not self._open:
-            raise Misuse("ClusterPool: clusters run only inside `with ClusterPool(...) as pool:`; call the test there")
+            raise Misuse(
+                "ClusterPool: clusters run only inside `with ClusterPool(...) as pool:`; call the "
+                "test there"
+            )
         running = self._running.get((side, name))
         if running is not None:
             try:
@@ -320,7 +361,9 @@ class ClusterPool:
                 running.close()
         self._started += 1
         started = LocalCluster(
-            self.protocols[name](), name=f"{side}-{name}-{self._started}", deadline_s=self.deadline_s
+            self.protocols[name](),
+            name=f"{side}-{name}-{self._started}",
+            deadline_s=self.deadline_s,
         )
         self._running[side, name] = started
         return started

@@ -16,8 +16,8 @@ class BackendSuite:
         class TestMyProtocol(BackendSuite):
             factory = MyProtocol
 
-    Checks of what the protocol does not promise are skipped with the reason. `thorough` and `seed` as in
-    `check_backend` (`extra` too); `skip` names checks to leave out (say why in your file).
+    Checks of what the protocol does not promise are skipped with the reason. `thorough` and `seed`
+    as in `check_backend` (`extra` too); `skip` names checks to leave out (say why in your file).
     """
 
     factory: ClassVar[Factory]
@@ -33,7 +33,9 @@ class BackendSuite:
         suite: Any = metafunc.cls
         checks = [
             c
-            for c in check_backend(suite.factory, thorough=suite.thorough, seed=suite.seed, extra=suite.extra)
+            for c in check_backend(
+                suite.factory, thorough=suite.thorough, seed=suite.seed, extra=suite.extra
+            )
             if c.name not in suite.skip
         ]
         metafunc.parametrize("conformance_check", checks, ids=[c.name for c in checks])

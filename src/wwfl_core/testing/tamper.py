@@ -1,12 +1,14 @@
-"""Tampering: one party changes one message; an honest party may abort, but never accepts a wrong value.
+"""Tampering: one party changes one message; an honest party may abort, but never accepts a wrong
+value.
 
-A program runs once as it should; then, under the same public keys, once per message of every party that may be corrupt
-and per way to change it. Messages are enumerated from the recording of the honest run, so none is missed.
+A program runs once as it should; then, under the same public keys, once per message of every party
+that may be corrupt and per way to change it. Messages are enumerated from the recording of the
+honest run, so none is missed.
 
-The bounded form overwrites messages of every kind (sender, receiver, operation, phase, type) with noise: a lie in every
-element, so that a protocol that accepts it opens something else whatever the secrets and the seed are. (A flipped bit
-may lie in the padding of packed bits, or below what a truncation keeps.) Other changes are sampled evenly over kinds.
-"""
+The bounded form overwrites messages of every kind (sender, receiver, operation, phase, type) with
+noise: a lie in every element, so that a protocol that accepts it opens something else whatever the
+secrets and the seed are. (A flipped bit may lie in the padding of packed bits, or below what a
+truncation keeps.) Other changes are sampled evenly over kinds."""
 
 from __future__ import annotations
 
@@ -18,14 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from ..algebra import RING
-from ..arrays import Array
-from ..backend import MPCBackend
-from ..bilinear import MatMul, Mul
-from ..channel.frames import Frame
-from ..errors import WwflError
-from ..share import Share
-from ..transcript import CHECK_LABELS
+from wwfl_core.channel.frames import Frame
+from wwfl_core.errors import WwflError
+from wwfl_core.numbers.algebra import RING
+from wwfl_core.numbers.arrays import Array
+from wwfl_core.numbers.bilinear import MatMul, Mul
+from wwfl_core.party.transcript import CHECK_LABELS
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.sharing.share import Share
+
 from . import programs
 from .bench import Bench, Samples, Wiretap, succeeded
 from .verdict import Failed, NotPromised
@@ -61,7 +64,11 @@ def _share(mpc: MPCBackend, x: Array, y: Array) -> list[Array | None]:
 def _products(mpc: MPCBackend, x: Share, y: Share) -> list[Share]:
     f = mpc.fixed.frac_bits
     matrices = x.reshape(2, 2), y.reshape(2, 2)
-    return [mpc.bilinear(Mul(), x, y), mpc.bilinear(Mul(), x, y, f), mpc.bilinear(MatMul(), *matrices)]
+    return [
+        mpc.bilinear(Mul(), x, y),
+        mpc.bilinear(Mul(), x, y, f),
+        mpc.bilinear(MatMul(), *matrices),
+    ]
 
 
 def _signs(mpc: MPCBackend, x: Share, y: Share) -> list[Share]:
@@ -83,13 +90,19 @@ def _reveal(mpc: MPCBackend, x: Array, y: Array) -> list[Array | None]:
     """Openings to everybody, to one and to two parties, one after the other."""
     a, b = operands(mpc, x, y)
     evaluators = mpc.sharing.evaluators
-    return [mpc.open(a, "all"), mpc.open(b, "one", [evaluators[0]]), mpc.open(a + b, "two", list(evaluators[-2:]))]
+    return [
+        mpc.open(a, "all"),
+        mpc.open(b, "one", [evaluators[0]]),
+        mpc.open(a + b, "two", list(evaluators[-2:])),
+    ]
 
 
 PROGRAMS: Mapping[str, Program] = {
     "share": _share,
     "product": _on_two(_products),
-    "truncation": _on_two(lambda mpc, x, y: [mpc.truncate(x, 5), mpc.truncate(y, mpc.fixed.frac_bits)]),
+    "truncation": _on_two(
+        lambda mpc, x, y: [mpc.truncate(x, 5), mpc.truncate(y, mpc.fixed.frac_bits)]
+    ),
     "sign": _on_two(_signs),
     "inject": _on_two(_injections),
     "relu": _on_two(_relu),
@@ -101,7 +114,8 @@ PROGRAMS: Mapping[str, Program] = {
 
 @dataclass(frozen=True)
 class Attack:
-    """What party `party` does to the `index`-th message that it sends; `change` gets its earlier payloads as well."""
+    """What party `party` does to the `index`-th message that it sends; `change` gets its earlier
+    payloads as well."""
 
     party: int
     index: int
@@ -117,7 +131,9 @@ def _flip(bit: int, element: int) -> Callable[[Array, list[Array]], Array | None
     def change(payload: Array, earlier: list[Array]) -> Array | None:
         altered = np.array(payload).reshape(-1)
         if altered.size:
-            altered[element % altered.size] ^= altered.dtype.type(1 << (bit % (8 * altered.itemsize)))
+            altered[element % altered.size] ^= altered.dtype.type(
+                1 << (bit % (8 * altered.itemsize))
+            )
         return altered.reshape(payload.shape)
 
     return change
@@ -142,9 +158,14 @@ def _shorten(payload: Array, earlier: list[Array]) -> Array | None:
 
 
 def _replay(payload: Array, earlier: list[Array]) -> Array | None:
-    """An earlier message of the same form but other content; the message itself if there was none."""
+    """An earlier message of the same form but other content; the message itself if there was
+    none."""
     for old in reversed(earlier):
-        if old.shape == payload.shape and old.dtype == payload.dtype and not np.array_equal(old, payload):
+        if (
+            old.shape == payload.shape
+            and old.dtype == payload.dtype
+            and not np.array_equal(old, payload)
+        ):
             return np.array(old)
     return payload
 
@@ -182,7 +203,9 @@ def patience(attack: Attack | None) -> float:
     return PATIENCE_S if attack is not None and attack.how == "drop" else SLOWEST_S
 
 
-def run(bench: Bench, program: Program, secrets: tuple[Array, Array], attack: Attack | None) -> tuple[Any, Frames]:
+def run(
+    bench: Bench, program: Program, secrets: tuple[Array, Array], attack: Attack | None
+) -> tuple[Any, Frames]:
     """Outcomes of all parties and all messages of a program under public keys, with one attack."""
     with bench.cluster(name="tampered", insecure_seed=SEED, deadline_s=patience(attack)) as c:
         c.memory.tamper = tap = Wiretap(altering(attack))
@@ -222,8 +245,8 @@ def _spread(found: list[int]) -> list[int]:
 
 
 def attacks(frames: Frames, g: Samples, thorough: bool, bounded: int = BOUNDED) -> list[Attack]:
-    """Every message changed in every way; or, for every kind of message, noise on up to three and one other change,
-    and more of those until there are about `bounded`.
+    """Every message changed in every way; or, for every kind of message, noise on up to three and
+    one other change, and more of those until there are about `bounded`.
 
     Noise on a check point's messages makes no value wrong.
     """
@@ -245,7 +268,8 @@ def attacks(frames: Frames, g: Samples, thorough: bool, bounded: int = BOUNDED) 
 
 
 def accepted_wrong(attack: Attack, outcomes: list[Any], reference: list[Any]) -> bool:
-    """Whether an honest party complained; fails if one accepted a wrong value or broke in an untyped way."""
+    """Whether an honest party complained; fails if one accepted a wrong value or broke in an
+    untyped way."""
     complaints = 0
     for party, outcome in enumerate(outcomes):
         if party == attack.party:
@@ -254,7 +278,10 @@ def accepted_wrong(attack: Attack, outcomes: list[Any], reference: list[Any]) ->
             if not _same(outcome.value, reference[party]):
                 raise Failed(f"{attack}: party {party} accepted a wrong value")
         elif not isinstance(outcome.error, WwflError):
-            raise Failed(f"{attack}: party {party} broke with {type(outcome.error).__name__}: {outcome.error}")
+            raise Failed(
+                f"{attack}: party {party} broke with {type(outcome.error).__name__}: "
+                f"{outcome.error}"
+            )
         else:
             complaints += 1
     return complaints > 0
@@ -268,7 +295,8 @@ def promised(bench: Bench) -> None:
 
 
 def check(bench: Bench, name: str) -> str:
-    """Whatever one party does to one message, no honest party accepts a wrong value, and all end in bounded time."""
+    """Whatever one party does to one message, no honest party accepts a wrong value, and all end in
+    bounded time."""
     promised(bench)
     g = bench.samples(f"tamper/{name}")
     secrets = g.integers(24, 4), g.integers(24, 4)
@@ -287,16 +315,22 @@ def check(bench: Bench, name: str) -> str:
             raise Failed(f"{attack}: the parties took {time.monotonic() - begun:.0f} s to end")
         aborted += accepted_wrong(attack, outcomes, reference)
     senders = {s for s, *_ in frames}
-    return f"{len(frames)} messages of {len(senders)} parties, {len(chosen)} attacks, {aborted} aborted, none accepted"
+    return (
+        f"{len(frames)} messages of {len(senders)} parties, {len(chosen)} attacks, {aborted} "
+        "aborted, none accepted"
+    )
 
 
 def _everything(mpc: MPCBackend, x: Array, y: Array) -> list[Array | None]:
     a, b = operands(mpc, x, y)
-    return programs.open_together(mpc, [*_products(mpc, a, b), *_injections(mpc, a, b), mpc.truncate(a, 5)])
+    return programs.open_together(
+        mpc, [*_products(mpc, a, b), *_injections(mpc, a, b), mpc.truncate(a, 5)]
+    )
 
 
 def _noises(frames: Frames, party: int, g: Samples, thorough: bool) -> list[list[int]]:
-    """Sets of messages of one party: all that carry values, all of one operation, and random ones."""
+    """Sets of messages of one party: all that carry values, all of one operation, and random
+    ones."""
     names = {i: frame.tag.name for s, _, i, frame in frames if s == party}
     values = [i for i, name in names.items() if name not in (*CHECK_LABELS, "open")]
     operations = sorted({names[i] for i in values})
@@ -319,11 +353,17 @@ def many(bench: Bench) -> str:
             noise = g.packed(4096)
 
             def alter(
-                sender: int, i: int, frame: Frame, who: int = party, at: list[int] = chosen, noise: Array = noise
+                sender: int,
+                i: int,
+                frame: Frame,
+                who: int = party,
+                at: list[int] = chosen,
+                noise: Array = noise,
             ) -> Frame | None:
                 if sender != who or i not in at:
                     return frame
-                # Unlike in every message: one change to all copies of an input is another input, not a lie.
+                # Unlike in every message: one change to all copies of an input is another input,
+                # not a lie.
                 raw = (
                     np.resize(np.roll(noise, i), frame.payload.nbytes)
                     .view(frame.payload.dtype)
@@ -334,19 +374,22 @@ def many(bench: Bench) -> str:
             with bench.cluster(name="tampered", insecure_seed=SEED, deadline_s=SLOWEST_S) as c:
                 c.memory.tamper = Wiretap(alter)
                 outcomes = c.submit(_everything, *secrets).outcomes()
-            attack = Attack(party, -1, f"noise on {len(chosen)} of its messages {chosen[:20]}", _zero)
+            attack = Attack(
+                party, -1, f"noise on {len(chosen)} of its messages {chosen[:20]}", _zero
+            )
             aborted += accepted_wrong(attack, outcomes, reference)
             runs += 1
     return f"{runs} attacks, {aborted} aborted, none accepted"
 
 
 def _worlds(bench: Bench, g: Samples) -> list[tuple[Array, Array]]:
-    """Pairs of secrets that differ, under equal masks, in every bit that could decide whether a lie is noticed.
+    """Pairs of secrets that differ, under equal masks, in every bit that could decide whether a lie
+    is noticed.
 
-    The lowest bits of both secrets, and of their sum, take both values; so do the highest of both in a ring (where the
-    numbers may exceed what gates promise to get right: only the same program in the same world is compared). Any other
-    bit of a masked secret is a coin per world and element.
-    """
+    The lowest bits of both secrets, and of their sum, take both values; so do the highest of both
+    in a ring (where the numbers may exceed what gates promise to get right: only the same program
+    in the same world is compared). Any other bit of a masked secret is a coin per world and
+    element."""
     x, y, r = (g.integers(24, 4) for _ in range(3))
     worlds = [(x, y), (~x, y), (r, ~y)]
     if bench.protocol.numbers == RING:
@@ -356,19 +399,27 @@ def _worlds(bench: Bench, g: Samples) -> list[tuple[Array, Array]]:
 
 
 def _flips(frames: Frames, thorough: bool) -> list[Attack]:
-    """Two bits of every message, apart; or, of every kind of message, one bit of the first, another of the last."""
-    flips = [("flip the lowest bit of element 0", _flip(0, 0)), ("flip the highest bit of element 1", _flip(63, 1))]
+    """Two bits of every message, apart; or, of every kind of message, one bit of the first, another
+    of the last."""
+    flips = [
+        ("flip the lowest bit of element 0", _flip(0, 0)),
+        ("flip the highest bit of element 1", _flip(63, 1)),
+    ]
     chosen: list[Attack] = []
     for (sender, _, name, *_), found in _by_kind(frames).items():
         if thorough:
             chosen += [Attack(sender, i, *flip) for i in found for flip in flips]
         elif name not in CHECK_LABELS:
-            chosen += [Attack(sender, i, *flip) for i, flip in zip((found[0], found[-1]), flips, strict=True)]
+            chosen += [
+                Attack(sender, i, *flip)
+                for i, flip in zip((found[0], found[-1]), flips, strict=True)
+            ]
     return chosen
 
 
 def selective(bench: Bench) -> str:
-    """Whether a flipped bit is noticed does not depend on the secrets: an abort tells the attacker nothing."""
+    """Whether a flipped bit is noticed does not depend on the secrets: an abort tells the attacker
+    nothing."""
     promised(bench)
     g = bench.samples("tamper/selective")
     worlds = _worlds(bench, g)

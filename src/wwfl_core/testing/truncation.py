@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import U64
-from ..backend import MPCBackend
-from ..bilinear import Mul
-from ..cluster import LocalCluster
-from ..tensor import SharedTensor
+from wwfl_core.cluster.local import LocalCluster
+from wwfl_core.numbers.arrays import U64
+from wwfl_core.numbers.bilinear import Mul
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.tensors.tensor import SharedTensor
+
 from . import programs
 from .bench import Bench
 from .verdict import Failed
@@ -32,27 +33,35 @@ def _product(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, bits: int) -> An
 
 
 def _roundings(bench: Bench, n: int) -> list[tuple[str, int, U64, U64]]:
-    """(what, bits, exact values, result - floor) of truncations and truncated products of n values each."""
+    """(what, bits, exact values, result - floor) of truncations and truncated products of n values
+    each."""
     g, f = bench.samples("truncation"), bench.frac_bits
     found: list[tuple[str, int, U64, U64]] = []
     with bench.cluster(deadline_s=120.0) as c:
         n = _affordable(c, n, f)
         for bits in sorted({1, 13, f, 40, 62}):
             shift = g.integers(64, n) % np.uint64(60)  # all magnitudes below 2^62
-            x = (g.integers(64, n).view(np.int64) >> (np.int64(2) + shift.view(np.int64))).clip(-LIMIT, LIMIT)
+            x = (g.integers(64, n).view(np.int64) >> (np.int64(2) + shift.view(np.int64))).clip(
+                -LIMIT, LIMIT
+            )
             x[:6] = (LIMIT, -LIMIT, 0, 1, -1, LIMIT - 1)
             result = c.run(_truncated, c.share_ring(x.view(np.uint64), 0), bits)
-            found.append((f"truncation by {bits} bits", bits, x.view(np.uint64), _up(result, x, bits)))
+            found.append(
+                (f"truncation by {bits} bits", bits, x.view(np.uint64), _up(result, x, bits))
+            )
         size = min(f + 6, 30)
         x, y = g.integers(size, n), g.integers(size, n)
         result = c.run(_product, c.share_ring(x, 0), c.share_ring(y, 0), f)
         exact = (x * y).view(np.int64)
-        found.append((f"product truncated by {f} bits", f, exact.view(np.uint64), _up(result, exact, f)))
+        found.append(
+            (f"product truncated by {f} bits", f, exact.view(np.uint64), _up(result, exact, f))
+        )
     return found
 
 
 def _affordable(c: LocalCluster, n: int, bits: int) -> int:
-    """Fewer values for a protocol that would take minutes (the engine of another runtime), but never fewer than 500."""
+    """Fewer values for a protocol that would take minutes (the engine of another runtime), but
+    never fewer than 500."""
     c.run(_truncated, c.share_ring(np.zeros(PROBE, np.uint64), 0), bits)  # warms up
     begun = time.perf_counter()
     c.run(_truncated, c.share_ring(np.zeros(PROBE, np.uint64), 0), bits)
@@ -75,7 +84,8 @@ def error(bench: Bench) -> str:
         if bad.any():
             at = int(np.argmax(bad))
             raise Failed(
-                f"{what}: {int(bad.sum())} of {up.size} results are neither neighbour; x = {int(x.view(np.int64)[at])} "
+                f"{what}: {int(bad.sum())} of {up.size} results are neither neighbour; x = "
+                f"{int(x.view(np.int64)[at])} "
                 f"is off by {int(up.view(np.int64)[at])} units"
             )
         total += up.size
@@ -83,7 +93,8 @@ def error(bench: Bench) -> str:
 
 
 def bias(bench: Bench) -> str:
-    """The mean error is 0: a value rounds up as often as its fraction says, within 5 sigma and 2^-bits."""
+    """The mean error is 0: a value rounds up as often as its fraction says, within 5 sigma and
+    2^-bits."""
     n = 2_000_000 if bench.thorough else 120_000
     worst = 0.0
     for what, bits, x, up in _roundings(bench, n):
@@ -94,6 +105,9 @@ def bias(bench: Bench) -> str:
         drift = float(up[near].sum()) - float(fraction.sum())
         excess = max(0.0, abs(drift) - fraction.size * 2.0**-bits) / spread
         if excess > SIGMAS:
-            raise Failed(f"{what}: mean error {drift / max(1, fraction.size):+.4f} units, {excess:.0f} sigma from 0")
+            raise Failed(
+                f"{what}: mean error {drift / max(1, fraction.size):+.4f} units, {excess:.0f} "
+                "sigma from 0"
+            )
         worst = max(worst, excess)
     return f"worst {worst:.1f} sigma"

@@ -11,19 +11,26 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import WwflError
+from wwfl_core.errors import WwflError
 
 _LONGEST = 400
 _SOURCES = Path(__file__).parents[2]
-_NOT_THE_PROTOCOL = (_SOURCES / "wwfl_core", _SOURCES / "reshare", _SOURCES / "wwfl", Path(np.__file__).parent)
+_NOT_THE_PROTOCOL = (
+    _SOURCES / "wwfl_core",
+    _SOURCES / "reshare",
+    _SOURCES / "wwfl",
+    Path(np.__file__).parent,
+)
 
 
 class Failed(AssertionError):
-    """Raised inside a check: the protocol does not do what it promises; the message says what was seen."""
+    """Raised inside a check: the protocol does not do what it promises; the message says what was
+    seen."""
 
 
 class NotPromised(Exception):
-    """Raised inside a check that does not apply: the protocol does not promise this; the message says why."""
+    """Raised inside a check that does not apply: the protocol does not promise this; the message
+    says why."""
 
 
 def _where(error: Exception) -> str:
@@ -35,12 +42,15 @@ def _where(error: Exception) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if not any(Path(frame.filename).is_relative_to(folder) for folder in _NOT_THE_PROTOCOL)
     ]
-    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno}, in {own[-1].name})" if own else ""
+    return (
+        f" ({Path(own[-1].filename).name}, line {own[-1].lineno}, in {own[-1].name})" if own else ""
+    )
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of one check. `passed` is None when the protocol promises nothing here; `detail` says why.
+    """The outcome of one check. `passed` is None when the protocol promises nothing here; `detail`
+    says why.
 
     `known` is the reason that the protocol itself gives for a failure (`MPCBackend.known_defects`).
     """
@@ -53,7 +63,8 @@ class Verdict:
 
     @property
     def mark(self) -> str:
-        """One character: passed, failed, failed as the protocol says that it would, or not promised."""
+        """One character: passed, failed, failed as the protocol says that it would, or not
+        promised."""
         if self.passed is None:
             return "–"
         return "✓" if self.passed else "!" if self.known else "✗"
@@ -75,7 +86,8 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Check:
-    """One named claim about a protocol; `run` tests it. Running twice is fine: nothing is kept in between."""
+    """One named claim about a protocol; `run` tests it. Running twice is fine: nothing is kept in
+    between."""
 
     name: str
     claim: str
@@ -83,7 +95,8 @@ class Check:
     known: str = ""  # why it is known to fail
 
     def run(self) -> Verdict:
-        """Tests the claim. Never raises: whatever goes wrong in the protocol is a failed verdict."""
+        """Tests the claim. Never raises: whatever goes wrong in the protocol is a failed
+        verdict."""
         begun = time.perf_counter()
         passed: bool | None = True
         try:
@@ -116,7 +129,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether there are verdicts and none failed (checks that do not apply count as neither)."""
+        """Whether there are verdicts and none failed (checks that do not apply count as
+        neither)."""
         return bool(self.verdicts) and not self.failures
 
     @property
@@ -141,8 +155,10 @@ class Report:
         verdict = "conforms" if self.ok else "DOES NOT CONFORM"
         known = f", {len(self.known)} known defects" if self.known else ""
         return (
-            f"{self.protocol} ({self.security}): {verdict}{' but for known defects' if known and self.ok else ''}. "
-            f"{passed} passed, {len(self.failures)} failed{known}, {silent} not promised, {self.seconds:.1f} s"
+            f"{self.protocol} ({self.security}): "
+            f"{verdict}{' but for known defects' if known and self.ok else ''}. "
+            f"{passed} passed, {len(self.failures)} failed{known}, {silent} not promised, "
+            f"{self.seconds:.1f} s"
         )
 
     def to_json(self) -> dict[str, Any]:

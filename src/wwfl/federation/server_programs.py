@@ -1,0 +1,307 @@
+"""What the servers run, one function per step of WW-FL's Algorithm 1. No torch here: server
+processes stay small."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from wwfl.aggregation import Aggregation, Inputs
+from wwfl.nn import spec
+from wwfl.nn.layers import Network, Params
+from wwfl.nn.train import SGD, Velocity, train
+from wwfl.privacy import policy
+from wwfl_core.cluster import share_files as checkpoint
+from wwfl_core.errors import Misuse
+from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.tensors.ops import argmax, one_hot_argmax, secret_selection
+from wwfl_core.tensors.tensor import SharedTensor, concatenate, stack_tensors
+
+Rows = tuple[SharedTensor, SharedTensor]  # images [n, ...], one-hot labels [n, classes]
+
+
+def unflatten(flat: SharedTensor, layers: Sequence[spec.Layer]) -> Params:
+    """A flat model [parameters] as named tensors, in the order of the layers."""
+    params: Params = {}
+    at = 0
+    for name, shape in spec.parameter_shapes(layers).items():
+        size = int(np.prod(shape))
+        params[name] = flat[at : at + size].reshape(*shape)
+        at += size
+    return params
+
+
+def flatten(params: Params) -> SharedTensor:
+    """The inverse of `unflatten`."""
+    return concatenate([p.reshape(p.size) for p in params.values()])
+
+
+def ready(mpc: MPCBackend) -> None:
+    """Nothing: shows that the servers are there, and sets the number of their next command."""
+
+
+def toss(mpc: MPCBackend, reason: str) -> bytes:
+    """Sample: a joint coin of the cluster's servers."""
+    with mpc.scope("sample"):
+        return mpc.coin(reason)
+
+
+def stack(mpc: MPCBackend, models: Sequence[SharedTensor]) -> SharedTensor:
+    """Models of an ensemble [parameters] as [models, parameters]."""
+    return stack_tensors(list(models))
+
+
+def part(mpc: MPCBackend, stacked: SharedTensor, index: int, size: int) -> SharedTensor:
+    """One model of an ensemble, [parameters]; `size` is their number."""
+    return stacked[index, :size]
+
+
+def members(mpc: MPCBackend, stacked: SharedTensor, size: int) -> SharedTensor:
+    """All models of an ensemble [models, parameters], without what else is kept of them."""
+    return stacked[:, :size]
+
+
+def validate(
+    mpc: MPCBackend,
+    layers: Sequence[spec.Layer],
+    int_bits: int,
+    models: Sequence[SharedTensor],
+    images: SharedTensor,
+    one_hot: SharedTensor,
+    batch: int,
+    least: int,
+) -> SharedTensor:
+    """Models of an ensemble with their voices [models, parameters + 1]: 1 for a model that gets at
+    least `least` of the images right, else 0. Nothing is opened.
+
+    Per model what `evaluate` costs for these images; then one comparison of all counts, and one
+    conversion of bits."""
+    with mpc.scope("validate"):
+        network = Network(list(layers), int_bits)
+        counts = [_hits(network, voters(model, layers), images, one_hot, batch) for model in models]
+        found = stack_tensors(counts) - least
+        short = found.negative(min(64, len(images).bit_length() + 2 + found.frac_bits))
+        voices = (~short).to_integers().rescale(models[0].frac_bits)
+        return concatenate([stack_tensors(list(models)), voices.reshape(len(models), 1)], axis=1)
+
+
+def pool(mpc: MPCBackend, clients: Sequence[Rows]) -> Rows:
+    """The pooled training set of this round."""
+    return concatenate([c[0] for c in clients]), concatenate([c[1] for c in clients])
+
+
+def select(mpc: MPCBackend, clients: Sequence[Rows], count: int) -> Rows:
+    """Hidden sampling: the rows of `count` of these clients, drawn uniformly by nobody, in random
+    order.
+
+    All clients have equally many rows; images [count rows, ...] and labels [count rows, classes]
+    come back, in one product of matrices, exact and without a truncation, since a selection is of
+    integers. Nothing is opened, and no message's size depends on who is drawn.
+
+    Bytes for n clients of b elements each (rows times pixels and classes), k drawn, online /
+    offline, rounds online: 2PC 16 (2 k n + n^2 + n b) / 8 (k n + k b), 2; 3PC 24 (k n + k b) / 8 (k
+    n + n^2), 2; Tetrad 24 (k n + k b) / 8 (3 k n + n^2 + 2 k b), 3."""
+    with mpc.scope("select"):
+        images, labels = clients[0]
+        rows, pixels = len(images), images.size
+        blocks = [concatenate([x.reshape(x.size), y.reshape(y.size)]) for x, y in clients]
+        drawn = secret_selection(mpc, len(blocks), count) @ stack_tensors(blocks)
+        total = count * rows
+        return (
+            drawn[:, :pixels].reshape(total, *images.shape[1:]),
+            drawn[:, pixels:].reshape(total, *labels.shape[1:]),
+        )
+
+
+def train_batch(
+    mpc: MPCBackend,
+    layers: Sequence[spec.Layer],
+    int_bits: int,
+    flat: SharedTensor,
+    images: SharedTensor,
+    one_hot: SharedTensor,
+    batches: Sequence[Sequence[int]],
+    sgd: SGD,
+    momentum: tuple[SharedTensor, int] | None,
+    anchor: SharedTensor | None = None,
+) -> tuple[SharedTensor, tuple[SharedTensor, int] | None]:
+    """Train: SGD steps on the pooled data; returns the model and the momentum. `anchor` is the
+    model that the round started from, which FedProx (`sgd.prox`) needs."""
+    with mpc.scope("train"):
+        network = Network(list(layers), int_bits)
+        velocity = Velocity(*momentum) if momentum else None
+        params, start = (
+            unflatten(flat, layers),
+            None if anchor is None else unflatten(anchor, layers),
+        )
+        params, velocity = train(
+            mpc, network, params, images, one_hot, batches, sgd, velocity, start
+        )
+        return flatten(params), None if velocity is None else (velocity.flat, velocity.batch)
+
+
+def aggregate(
+    mpc: MPCBackend,
+    rule: Aggregation,
+    models: Sequence[SharedTensor],
+    weights: Sequence[float],
+    current: SharedTensor,
+    root: SharedTensor | None,
+    memory: dict[str, SharedTensor],
+    coin: bytes | None = None,
+) -> tuple[SharedTensor, dict[str, SharedTensor]]:
+    """Agg at the servers: the next model, and what the rule keeps for the next round.
+
+    `coin` replaces the tossed one in a run from a public seed, so that all engines draw alike.
+    """
+    with policy.aggregation(mpc, len(models)), mpc.scope("aggregate"):
+        tossed = mpc.coin(f"aggregation by {type(rule).__name__}") if rule.needs_coin else None
+        inputs = Inputs(
+            models, weights, current, root, coin if tossed and coin else tossed, dict(memory)
+        )
+        model = rule.aggregate(inputs)  # perhaps with more fractional bits than the format has
+        for kept in inputs.memory.values():  # a restored run has no cached masks either
+            kept.data.cache.clear()
+        return model.rescale(mpc.fixed.frac_bits), inputs.memory
+
+
+Voters = tuple[list[Params], SharedTensor | None]
+"""Models that decide, and their voices [models, 1, 1], 1 or 0, where not all of them may vote."""
+
+
+def voters(flat: SharedTensor, layers: Sequence[spec.Layer]) -> Voters:
+    """Of one model [parameters], or of an ensemble [models, parameters] or [models, parameters + 1]
+    (`validate`)."""
+    if flat.ndim == 1:
+        return [unflatten(flat, layers)], None
+    count, size = flat.shape[0], spec.parameter_count(layers)
+    voices = flat[:, size].reshape(count, 1, 1) if flat.shape[1] > size else None
+    return [unflatten(flat[i], layers) for i in range(count)], voices
+
+
+def freeze(network: Network, voters: Voters) -> Voters:
+    """The same, in evaluation mode."""
+    models, voices = voters
+    return [network.freeze(params) for params in models], voices
+
+
+def decide(network: Network, voters: Voters, images: SharedTensor) -> tuple[SharedTensor, int]:
+    """Scores [n, classes], the largest of which is the prediction, and the bits to compare them
+    with: one model's logits, or the sum of several models' votes."""
+    models, voices = voters
+    ballots = []
+    for params in models:
+        logits, _ = network.forward(images, params)
+        bits = min(64, logits.frac_bits + network.int_bits)
+        if len(models) == 1 and voices is None:
+            return logits, bits
+        ballots.append(one_hot_argmax(logits, bits=bits))
+    votes = stack_tensors(ballots)
+    if voices is not None:
+        votes = votes * voices.broadcast_to(votes.shape)
+    return votes.sum(axis=0), len(models).bit_length() + 2 + votes.frac_bits
+
+
+def _hits(
+    network: Network, voters: Voters, images: SharedTensor, one_hot: SharedTensor, batch: int
+) -> SharedTensor:
+    """How many images are classified right: an integer, whatever its scale."""
+    frozen, total = freeze(network, voters), None
+    for start in range(0, len(images), batch):
+        rows = slice(start, start + batch)
+        scores, bits = decide(network, frozen, images[rows])
+        with images.mpc.scope("argmax"):
+            correct = (one_hot_argmax(scores, bits=bits) * one_hot[rows]).sum()
+        total = correct if total is None else total + correct
+    assert total is not None
+    return total
+
+
+def evaluate(
+    mpc: MPCBackend,
+    layers: Sequence[spec.Layer],
+    int_bits: int,
+    flat: SharedTensor,
+    images: SharedTensor,
+    one_hot: SharedTensor,
+    batch: int,
+    reason: str,
+) -> int | None:
+    """How many test images the model classifies right; only this number is opened."""
+    wanted = (len(images), *spec.output_shape(layers, images.shape[1:]))
+    if one_hot.shape != wanted:
+        raise Misuse(
+            f"labels of shape {one_hot.shape} for images of shape {images.shape}: {wanted} are "
+            "needed"
+        )
+    policy.consent(mpc, "accuracy", "everybody")
+    with mpc.scope("evaluate"):
+        total = _hits(Network(list(layers), int_bits), voters(flat, layers), images, one_hot, batch)
+        with policy.purpose(mpc, "accuracy", "everybody"):
+            opened = mpc.reveal(total, reason)  # an exact integer, whatever its scale
+        return None if opened is None else round(float(opened))
+
+
+def logits(
+    mpc: MPCBackend,
+    layers: Sequence[spec.Layer],
+    int_bits: int,
+    flat: SharedTensor,
+    images: SharedTensor,
+    batch: int,
+) -> SharedTensor:
+    """The model's outputs, or an ensemble's votes [n, classes]; nothing is opened."""
+    with mpc.scope("predict"):
+        return policy.predicted(mpc, _scores(layers, int_bits, flat, images, batch)[0])
+
+
+def labels(
+    mpc: MPCBackend,
+    layers: Sequence[spec.Layer],
+    int_bits: int,
+    flat: SharedTensor,
+    images: SharedTensor,
+    batch: int,
+) -> SharedTensor:
+    """The classes [n] of the images, as shared integers; nothing is opened."""
+    with mpc.scope("predict"):
+        scores, bits = _scores(layers, int_bits, flat, images, batch)
+        return policy.predicted(mpc, argmax(scores, axis=1, bits=bits))
+
+
+def _scores(
+    layers: Sequence[spec.Layer],
+    int_bits: int,
+    flat: SharedTensor,
+    images: SharedTensor,
+    batch: int,
+) -> tuple[SharedTensor, int]:
+    network = Network(list(layers), int_bits)
+    frozen = freeze(network, voters(flat, layers))
+    found = [
+        decide(network, frozen, images[at : at + batch]) for at in range(0, len(images), batch)
+    ]
+    return concatenate([scores for scores, _ in found]), found[0][1]
+
+
+def save(
+    mpc: MPCBackend, folder: str, name: str, tensors: dict[str, SharedTensor], stamp: str
+) -> str:
+    """Writes this party's shares."""
+    return checkpoint.save(mpc, folder, name, tensors, stamp)
+
+
+def load(mpc: MPCBackend, folder: str, name: str) -> tuple[dict[str, SharedTensor], str]:
+    """Reads this party's shares; their stamp tells this server how many rounds its model went
+    through."""
+    tensors, stamp = checkpoint.load(mpc, folder, name)
+    note_stamp(mpc, stamp)
+    return tensors, stamp
+
+
+def note_stamp(mpc: MPCBackend, stamp: str) -> None:
+    """A server continues from files with this stamp."""
+    if found := re.match(r"round-(\d+)-", stamp):
+        policy.note_restored(mpc, int(found[1]))

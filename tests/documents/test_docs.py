@@ -1,0 +1,143 @@
+"""The documentation is true: its code runs, its generated tables are current, its files exist."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from benchmarks import costs
+
+from helpers import REPOSITORY
+from wwfl.experiments.config import parse
+
+ROOT = REPOSITORY
+
+
+def blocks(name: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_readme_computes_on_shares(capsys: pytest.CaptureFixture[str]) -> None:
+    space: dict[str, Any] = {}
+    exec(blocks("README.md")[0], space)
+    import numpy as np
+
+    assert np.allclose(space["z"], np.maximum(space["x"] @ space["y"], 0), atol=1e-4)
+    printed = capsys.readouterr().out
+    assert "reveal" in printed
+
+
+def test_the_readme_trains_together() -> None:
+    """The second example, with one round instead of three, tested with the hundred digits that it
+    then classifies."""
+    space: dict[str, Any] = {}
+    code = blocks("README.md")[1]
+    assert "rounds=3" in code and "fed.fit(train, test," in code
+    exec(
+        code.replace("rounds=3", "rounds=1").replace(
+            "fed.fit(train, test,", "fed.fit(train, test[:100],"
+        ),
+        space,
+    )
+    assert len(space["history"]) == 1
+    assert space["labels"].shape == (100,)
+
+
+def test_the_readme_attacks_and_its_configuration_is_one() -> None:
+    space: dict[str, Any] = {}
+    exec(blocks("README.md")[2], space)
+    assert len(space["attacked"]) == 1 and sum(map(len, space["bad"].malicious)) == 12
+    (text,) = re.findall(
+        r"^```toml\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert parse(text).attack.placement == "cluster-focused"
+
+
+def test_the_readmes_protocol_passes_the_kit() -> None:
+    from wwfl_core.testing import conformance
+
+    code = blocks("README.md")[3]
+    space: dict[str, Any] = {}
+    exec(code.replace("print(conformance(Mine))", "pass"), space)
+    report = conformance(space["Mine"])
+    assert report.ok, str(report)
+
+
+def test_the_example_of_the_page_of_models_runs() -> None:
+    space: dict[str, Any] = {}
+    for code in blocks("docs/models.md"):
+        exec(code, space)
+    assert space["kinds"] == [
+        "Conv2d",
+        "BatchNorm2d",
+        "ReLU",
+        "Conv2d",
+        "Add",
+        "GlobalAvgPool2d",
+        "Flatten",
+        "Linear",
+    ]
+
+
+def columns(page: str) -> dict[str, list[str]]:
+    """A Markdown table, column by column."""
+    lines = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in page.splitlines()
+        if line.startswith("|")
+    ]
+    return {head: list(cells) for head, *cells in zip(*lines, strict=True)}
+
+
+@pytest.mark.parametrize(
+    "protocols",
+    [
+        pytest.param(["2pc", "2pc-ot", "3pc", "4pc"], id="own"),
+        pytest.param(["crypten", "shamir"], id="engines", marks=pytest.mark.slow),
+    ],
+)
+def test_the_table_of_costs_is_current(tmp_path: Path, protocols: list[str]) -> None:
+    made = tmp_path / "costs.md"
+    costs.main([*protocols, "--markdown", str(made)])
+    page, found = (ROOT / "docs" / "costs.md").read_text(), columns(made.read_text())
+    assert page.split("\n|")[0] == made.read_text().split("\n|")[0]
+    assert list(columns(page)) == ["operation", "2pc", "2pc-ot", "3pc", "4pc", "crypten", "shamir"]
+    missing = {
+        name
+        for name, package in {"crypten": "crypten", "shamir": "mpyc"}.items()
+        if not find_spec(package)
+    }
+    assert found == {
+        k: v for k, v in columns(page).items() if k in {"operation", *protocols} - missing
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "README.md",
+        "docs/architecture.md",
+        "docs/costs.md",
+        "docs/security.md",
+        "docs/matrix.md",
+        "docs/topologies.md",
+        "docs/models.md",
+        "docs/add-a-protocol.md",
+        "docs/privacy.md",
+        "docs/aggregation.md",
+        "docs/command-line.md",
+        "docs/reproduce.md",
+    ],
+)
+def test_links_between_documents_exist(name: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text()):
+        if "://" not in target:
+            assert ((ROOT / name).parent / target).exists(), target
+
+
+def test_no_placeholder_is_left() -> None:
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        assert not re.search(r"@[A-Z]+@|TODO|FIXME", path.read_text()), path
