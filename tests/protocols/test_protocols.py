@@ -27,7 +27,6 @@ from helpers import (
 )
 from wwfl_core import Bilinear, Conv2d, LocalCluster, MatMul, MPCBackend, Mul, SharedTensor, kernels
 from wwfl_core.numbers.algebra import RING
-from wwfl_core.protocol import derived
 from wwfl_core.sharing.share import Share
 
 FEW = settings(
@@ -325,7 +324,7 @@ def test_and_xor_not_on_bits(c: LocalCluster) -> None:
 
 
 def signs(mpc: MPCBackend, x: SharedTensor, bits: int, generic: bool) -> Any:
-    return bits_of(mpc, derived.sign(mpc, x.data, bits) if generic else mpc.sign(x.data, bits))
+    return bits_of(mpc, MPCBackend.sign(mpc, x.data, bits) if generic else mpc.sign(x.data, bits))
 
 
 @pytest.mark.parametrize("bits", [2, 3, 6, 17, 32, 63, 64])
@@ -359,7 +358,7 @@ def test_is_zero_is_exact_in_every_window(c: LocalCluster, bits: int) -> None:
 def converted(mpc: MPCBackend, packed: np.ndarray, x: SharedTensor, generic: bool) -> Any:
     b = share_bits(mpc, packed, mpc.sharing.evaluators[-1])
     as_ring, times = (
-        (derived.bit_to_ring, derived.inject)
+        (MPCBackend.bit_to_ring, MPCBackend.inject)
         if generic
         else (type(mpc).bit_to_ring, type(mpc).inject)
     )
@@ -382,7 +381,7 @@ def test_bits_become_ring_elements_and_gate_words(c: LocalCluster, shape: tuple[
 
 def truncations(mpc: MPCBackend, x: SharedTensor, bits: int) -> Any:
     return mpc.open(mpc.truncate(x.data, bits), "t"), mpc.open(
-        derived.truncate(mpc, x.data, bits), "t"
+        MPCBackend.truncate(mpc, x.data, bits), "t"
     )
 
 
@@ -397,8 +396,8 @@ def test_the_generic_truncation_agrees_with_the_protocols_own(name: str) -> None
 
 
 def zero_by_generic(mpc: MPCBackend, x: SharedTensor) -> Any:
-    return bits_of(mpc, derived.is_zero(mpc, x.data, 64)), mpc.open(
-        derived.carry_inputs(mpc, x.data, 5)[0], "test"
+    return bits_of(mpc, MPCBackend.is_zero(mpc, x.data, 64)), mpc.open(
+        MPCBackend.carry_inputs(mpc, x.data, 5)[0], "test"
     )
 
 
@@ -439,9 +438,9 @@ def all_operations(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, ring: np.n
         mpc.public(ring),
     ]
     shares += [
-        derived.truncate(mpc, x.data, 9),
-        derived.sign(mpc, x.data, 64),
-        derived.inject(mpc, s, x.data),
+        MPCBackend.truncate(mpc, x.data, 9),
+        MPCBackend.sign(mpc, x.data, 64),
+        MPCBackend.inject(mpc, s, x.data),
     ]
     return local_parts(mpc, *shares)
 

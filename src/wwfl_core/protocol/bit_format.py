@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wwfl_core import kernels
-from wwfl_core.accelerate.fused import one_pass
 from wwfl_core.numbers.algebra import BITS, Algebra
-from wwfl_core.numbers.arrays import U8, Array, Shape, numel
+from wwfl_core.numbers.arrays import Array, Shape, numel
 from wwfl_core.numbers.bilinear import Mul
 from wwfl_core.sharing.share import Share
 
@@ -88,13 +87,7 @@ class _Packed(BitFormat):
         return mpc.add_public(a, np.asarray(255, np.uint8))
 
     def pick(self, a: Share, shape: Shape, index: Any) -> Share:
-        return a.map(lambda p: _picked(p, shape, index))
-
-
-@one_pass("bits.pick")
-def _picked(packed: U8, shape: Shape, index: Any) -> U8:
-    """Packed bits of array[index]."""
-    return kernels.pack(kernels.expand(packed, numel(shape)).reshape(shape)[index].reshape(-1))
+        return a.map(lambda bits: kernels.pick(bits, shape, index))
 
 
 PACKED: BitFormat = _Packed()

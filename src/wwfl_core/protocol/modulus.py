@@ -166,12 +166,10 @@ def reduce(x: Share, target: Algebra) -> Share:
 
 def widen(x: SharedTensor) -> SharedTensor:
     """A number of Z_2^32, |x| * 2^frac_bits < 2^30, in Z_2^64 again: one dealing and one product."""
-    from .derived import words
-
     mpc, source = x.mpc, x.data.algebra
     if source != RING32:
         raise Misuse(f"widen: this tensor is shared in {source}, not in {RING32}")
-    known = words(mpc, x.data)
+    known = mpc.words(x.data)
     dealt = mpc.deal_many(
         [
             (None if w is None else parts(w, i, len(known), RING32, RING), g.dealers)

@@ -11,7 +11,7 @@ import pytest
 
 from helpers import EVERY, SECURE, cluster, rng, signed, words
 from wwfl_core import LocalCluster, MPCBackend, Mul, SharedTensor
-from wwfl_core.protocol import derived, truncation
+from wwfl_core.protocol import truncation
 
 F = 20
 CHUNK = 1 << 22
@@ -105,7 +105,7 @@ def test_the_64_bit_halves_satisfy_lemma_w_at_all_edges() -> None:
 
 def truncated(mpc: MPCBackend, x: SharedTensor, bits: int, generic: bool) -> Any:
     return mpc.open(
-        derived.truncate(mpc, x.data, bits) if generic else mpc.truncate(x.data, bits), "test"
+        MPCBackend.truncate(mpc, x.data, bits) if generic else mpc.truncate(x.data, bits), "test"
     )
 
 

@@ -22,7 +22,6 @@ from wwfl_core import LocalCluster, MPCBackend, Mul, SharedTensor, kernels
 from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import BITS, RING
-from wwfl_core.protocol import derived
 from wwfl_core.randomness.keystream import KeyStreams
 from wwfl_core.randomness.prg import Prg
 from wwfl_core.sharing.share import Share
@@ -51,9 +50,9 @@ def operations(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, what: str) -> 
         "is zero": lambda: [mpc.is_zero(x.data, 6)],
         "bit to ring": lambda: [s, mpc.bit_to_ring(s, x.shape)],
         "injection": lambda: [s, mpc.inject(s, y.data)],
-        "generic truncation": lambda: [derived.truncate(mpc, x.data, F)],
-        "generic sign": lambda: [derived.sign(mpc, x.data, 9)],
-        "generic injection": lambda: [derived.inject(mpc, mpc.sign(x.data, 5), y.data)],
+        "generic truncation": lambda: [MPCBackend.truncate(mpc, x.data, F)],
+        "generic sign": lambda: [MPCBackend.sign(mpc, x.data, 9)],
+        "generic injection": lambda: [MPCBackend.inject(mpc, mpc.sign(x.data, 5), y.data)],
         "together": lambda: mpc.bilinear_many(
             [(Mul(), x.data, y.data), (Mul(), y.data, y.data)], F
         ),
