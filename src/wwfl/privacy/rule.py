@@ -16,6 +16,7 @@ from wwfl_core.numbers.algebra import BITS
 from wwfl_core.numbers.bilinear import MatMul
 from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.randomness.prg import KEY_BYTES
+from wwfl_core.randomness.uniform import UniformWords
 from wwfl_core.sharing.semantics import SharingSemantics
 from wwfl_core.tensors.ops.approx import inv_sqrt
 from wwfl_core.tensors.tensor import (
@@ -28,7 +29,7 @@ from wwfl_core.tensors.tensor import (
 
 from . import policy
 from .accountant import Budget, Guarantee, excess, gaussian_epsilon, releases_within
-from .discrete_gaussian import Source, sample
+from .discrete_gaussian import sample
 
 ROOM_BITS = 62
 """Sums of squares stay below 2^62 before they are truncated."""
@@ -159,7 +160,7 @@ def joint_noise(mpc: MPCBackend, sigma2: Fraction, shape: tuple[int, ...]) -> Sh
     drawn = np.zeros(shape, np.int64)
     for k in range(mpc.stands_for.parties // mpc.sharing.parties):
         key = op.random([mpc.me], f"dg{k}", BITS, (KEY_BYTES,)).tobytes()
-        drawn += sample(Source(key), sigma2, math.prod(shape)).reshape(shape)
+        drawn += sample(UniformWords(key), sigma2, math.prod(shape)).reshape(shape)
     mine = mpc.numbers.from_words(drawn.view(np.uint64))
     jobs = [(mine if p == mpc.me else None, [p]) for p in range(mpc.sharing.parties)]
     dealt = mpc.deal_many(jobs, shape, phase=Phase.OFFLINE, name="noise")

@@ -77,7 +77,7 @@ class DerivedOperations(ShareOperations):
         known bits is a shared one."""
         found = self.words(x)
         if len(found) != 2:
-            return self._truncate_words(x, bits)
+            return self._truncate_many(x, bits)
         (g0, a), (g1, b) = found
         star = base = high = left = right = None
         if a is not None:
@@ -92,7 +92,7 @@ class DerivedOperations(ShareOperations):
         wrap, scale = self.bilinear(MUL, first, second), np.uint64(64 - bits)
         return halves[0] + halves[1] - wrap.map(lambda w: w << scale)
 
-    def _truncate_words(self, x: Share, bits: int) -> Share:
+    def _truncate_many(self, x: Share, bits: int) -> Share:
         """sum_i (w_i >> f) - 2^(64-f) k + c, where k counts the wraps of the words' sum and c the
         carry out of their low parts.
 

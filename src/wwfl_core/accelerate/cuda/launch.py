@@ -1,5 +1,5 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
-# reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 """How kernels are started: the arrays decide where.
 
 A `Launcher` runs a kernel of a `.cu` file (of `csrc/` here, or of a protocol's own folder) on
