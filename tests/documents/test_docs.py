@@ -11,13 +11,10 @@ import pytest
 from benchmarks import costs
 
 from helpers import REPOSITORY
+from pages import blocks
 from wwfl.experiments.config import parse
 
 ROOT = REPOSITORY
-
-
-def blocks(name: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
 
 
 def test_the_readme_computes_on_shares(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,9 @@ import re
 from typing import Any
 
 import pytest
-from test_docs import ROOT, blocks
 
+from helpers import REPOSITORY as ROOT
+from pages import blocks
 from wwfl.attacks import attacks, model_attacks
 from wwfl.data import datasets, partition
 

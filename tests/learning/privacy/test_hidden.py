@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks import hidden_sampling
-from test_views import N, chi_square, span_of, to_int, watch
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from backends.additive2pc_ot import Additive2PCOT
 from backends.crypten import CrypTen
 from backends.shamir import Shamir
 from helpers import EVERY, SECURE, Wiretap, cluster, flip_first
+from party_views import N, chi_square, span_of, to_int, watch
 from small_federations import SMALL, digits, model, weights
 from wwfl import Cluster, Federation, Group, LocalTrainers, Round, Schedule
 from wwfl.experiments import from_config as build
