@@ -85,10 +85,6 @@ def expected(x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
     ]
 
 
-def test_the_module_is_short() -> None:
-    assert len((FOLDER / "fantastic4.py").read_text().splitlines()) <= 120
-
-
 def test_every_operation_is_that_of_numpy(c: LocalCluster) -> None:
     g = rng()
     x, y = g.normal(size=(9, 9)) * 30, g.normal(size=(9, 9)) * 30

