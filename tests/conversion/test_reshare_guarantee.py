@@ -19,7 +19,7 @@ from wwfl import Cluster, Federation, Schedule, Servers
 from wwfl.data.datasets import mnist
 from wwfl.federation import server_programs as programs
 from wwfl.nn.models import mlp
-from wwfl_core import Handle, LocalCluster, MPCBackend, Security, SharedTensor
+from wwfl_core import Handle, LocalCluster, MPCBackend, Security, Session, SharedTensor
 from wwfl_core.errors import ConfigError, DataError, InsecureNotAllowed
 from wwfl_core.sharing.semantics import weaker_of
 
@@ -68,15 +68,15 @@ def test_the_order_is_the_expected_one() -> None:
 # ---------------------------------------------------------------------- what handles carry
 
 
-def add(mpc: MPCBackend, x: SharedTensor, y: Any = None) -> SharedTensor:
+def add(mpc: Session, x: SharedTensor, y: Any = None) -> SharedTensor:
     return x + x if y is None else x + y[0]["y"]
 
 
-def two(mpc: MPCBackend, x: SharedTensor) -> tuple[SharedTensor, list[SharedTensor]]:
+def two(mpc: Session, x: SharedTensor) -> tuple[SharedTensor, list[SharedTensor]]:
     return x, [x + x]
 
 
-def fresh(mpc: MPCBackend) -> SharedTensor:
+def fresh(mpc: Session) -> SharedTensor:
     return mpc.share(np.ones(3), 0)
 
 

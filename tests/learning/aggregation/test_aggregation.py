@@ -30,7 +30,7 @@ from wwfl.aggregation import (
     plain,
 )
 from wwfl.data.sampling import distinct
-from wwfl_core import LocalCluster, MPCBackend, NetworkModel, Phase, SharedTensor
+from wwfl_core import LocalCluster, NetworkModel, Phase, Session, SharedTensor
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.plugins import get
 
@@ -167,7 +167,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
 
 
 def program(
-    mpc: MPCBackend,
+    mpc: Session,
     rule: Aggregation,
     models: list[SharedTensor],
     weights: list[float],
@@ -290,7 +290,7 @@ def test_momentum_is_carried_from_round_to_round(cluster: LocalCluster, rule: Fe
 
 
 def remembering(
-    mpc: MPCBackend,
+    mpc: Session,
     rule: Aggregation,
     models: Any,
     current: Any,
