@@ -33,7 +33,7 @@ test-nightly: $(FOREIGN)
 test-gpu:
 	PYTHONPATH=src $(PYTHON) -m pytest -q -m gpu tests/core/accelerate $(ARGS)
 
-# What a machine with a GPU, CuPy and torch may lack, as wheels to carry there (Python 3.12 on x86-64; docs/gpu.md).
+# What a machine with a GPU, CuPy and torch may lack, as wheels to carry there (Python 3.12 on x86-64; docs/how-to/gpu.md).
 GPU_WHEELS := cryptography cffi pycparser blake3 pydantic pydantic-core annotated-types typing-inspection typing-extensions
 gpu-wheels:
 	rm -rf .gpu-wheels

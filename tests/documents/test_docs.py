@@ -68,7 +68,7 @@ def test_the_readmes_protocol_passes_the_kit() -> None:
 
 def test_the_example_of_the_page_of_models_runs() -> None:
     space: dict[str, Any] = {}
-    for code in blocks("docs/models.md"):
+    for code in blocks("docs/how-to/models.md"):
         exec(code, space)
     assert space["kinds"] == [
         "Conv2d",
@@ -102,7 +102,7 @@ def columns(page: str) -> dict[str, list[str]]:
 def test_the_table_of_costs_is_current(tmp_path: Path, protocols: list[str]) -> None:
     made = tmp_path / "costs.md"
     costs.main([*protocols, "--markdown", str(made)])
-    page, found = (ROOT / "docs" / "costs.md").read_text(), columns(made.read_text())
+    page, found = (ROOT / "docs" / "reference" / "costs.md").read_text(), columns(made.read_text())
     assert page.split("\n|")[0] == made.read_text().split("\n|")[0]
     assert list(columns(page)) == ["operation", "2pc", "2pc-ot", "3pc", "4pc", "crypten", "shamir"]
     missing = {
@@ -119,17 +119,17 @@ def test_the_table_of_costs_is_current(tmp_path: Path, protocols: list[str]) -> 
     "name",
     [
         "README.md",
-        "docs/architecture.md",
-        "docs/costs.md",
-        "docs/security.md",
-        "docs/matrix.md",
-        "docs/topologies.md",
-        "docs/models.md",
-        "docs/add-a-protocol.md",
-        "docs/privacy.md",
-        "docs/aggregation.md",
-        "docs/command-line.md",
-        "docs/reproduce.md",
+        "docs/explanation/architecture.md",
+        "docs/reference/costs.md",
+        "docs/explanation/security.md",
+        "docs/reference/matrix.md",
+        "docs/how-to/topologies.md",
+        "docs/how-to/models.md",
+        "docs/tutorial/first-protocol.md",
+        "docs/explanation/privacy.md",
+        "docs/how-to/aggregation.md",
+        "docs/reference/command-line.md",
+        "docs/how-to/reproduce.md",
     ],
 )
 def test_links_between_documents_exist(name: str) -> None:

@@ -397,7 +397,7 @@ class MPCBackend(ABC):
 
         Raises:
             VerificationFailed: when an opening does not match its commitment, or parties saw
-            different commitments.
+                different commitments.
         """
         return derived.coin(self, reason)
 
@@ -434,7 +434,7 @@ def checked_protocol(given: object) -> MPCBackend:
 
     Raises:
         Misuse: for a class instead of an instance, for something else, or for a protocol without a
-        sharing.
+            sharing.
     """
     if isinstance(given, type) and issubclass(given, MPCBackend):
         raise Misuse(
