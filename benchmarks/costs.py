@@ -1,7 +1,7 @@
 """What every operation costs in every protocol, measured on the wire.
 
     python -m benchmarks.costs --json -          rows
-    python -m benchmarks.costs --markdown FILE   the table of docs/costs.md
+    python -m benchmarks.costs --markdown FILE   the table of docs/reference/costs.md
     python -m benchmarks.costs 2pc 3pc           only these protocols
 
 Bits per 64-bit element, all directed links together, payload only; check points of malicious-secure
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> None:
         text = (__doc__ or "").split("\n\n", 2)[2]
         Path(args.markdown).write_text(
             "# What operations cost\n\nMade by `python -m benchmarks.costs --markdown "
-            "docs/costs.md`.\n\n"
+            "docs/reference/costs.md`.\n\n"
             f"{text.strip()}\n\nEvery cell: bits offline / bits online / rounds "
             f"online.\n\n{markdown(rows)}"
         )

@@ -1,4 +1,4 @@
-"""docs/gpu.md: what runs on a GPU, what it was measured to do, and what others published."""
+"""docs/how-to/gpu.md: what runs on a GPU, what it was measured to do, and what others published."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESULT = "benchmarks/results/gpu.json"
 HOSTS = {"host_s": "host", "device_s": "emulated device"}
 KINDS = ("ordinary", "repeated")
 COUNTS = "benchmarks/results/gpu_host.json"
-PAGE = "docs/gpu.md"
+PAGE = "docs/how-to/gpu.md"
 COMMAND = f"python -m benchmarks.gpu --json {RESULT} && python -m benchmarks.gpu --docs"
 
 INTRODUCTION = """# On a GPU
@@ -81,7 +81,7 @@ arrays, silent copies to the host, methods of ufuncs). Times of the emulation me
 
 ## Limits
 
-- No CUDA graphs; every kernel is a launch. Training repeats its steps from a recording (docs/recording.md), whose lines
+- No CUDA graphs; every kernel is a launch. Training repeats its steps from a recording (docs/how-to/recording.md), whose lines
   on a device are allocations and launches, so a graph would save what starting kernels costs. It needs the operation
   numbers of masks in memory of the device, where they are arguments of the launch now (a replayed graph would draw the
   same masks again), and buffers that stay where they are.
@@ -342,7 +342,7 @@ def counted(counts: dict[str, Any]) -> str:
 
 
 def page(result: dict[str, Any] | None) -> str:
-    """The text of docs/gpu.md."""
+    """The text of docs/how-to/gpu.md."""
     counts = json.loads((ROOT / COUNTS).read_text())
     return (
         INTRODUCTION
@@ -360,5 +360,5 @@ def committed() -> dict[str, Any] | None:
 
 
 def write() -> None:
-    """Writes docs/gpu.md from the committed result."""
+    """Writes docs/how-to/gpu.md from the committed result."""
     (ROOT / PAGE).write_text(page(committed()))

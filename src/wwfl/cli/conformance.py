@@ -1,7 +1,7 @@
 """`wwfl conformance`: one protocol, judged by the conformance kit; and the page that shows the
 built-in ones.
 
-The page is made by `python -m wwfl.cli.conformance docs/conformance.md`.
+The page is made by `python -m wwfl.cli.conformance docs/reference/conformance.md`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from wwfl_core.testing import Check, Report, Verdict, check_backend
 
 from .backends import write_json
 
-COMMAND = "python -m wwfl.cli.conformance docs/conformance.md"
+COMMAND = "python -m wwfl.cli.conformance docs/reference/conformance.md"
 
 
 def judge(what: str, *, thorough: bool, only: str, json_path: str | None, console: Console) -> bool:

@@ -212,7 +212,8 @@ def matrix(
     markdown: Annotated[
         str | None,
         typer.Option(
-            help="Write the table of the built-in protocols to this file, as in docs/matrix.md."
+            help="Write the table of the built-in protocols to this file "
+            "(docs/reference/matrix.md)."
         ),
     ] = None,
     long: Annotated[

@@ -15,7 +15,7 @@ from .pairs import ELEMENTS, Row, measure_pairs
 
 INTRODUCTION = f"""# Conversion between protocols
 
-Made by `wwfl matrix --markdown docs/matrix.md`: the built-in protocols, among them those whose engines are optional
+Made by `wwfl matrix --markdown docs/reference/matrix.md`: the built-in protocols, among them those whose engines are optional
 packages (`crypten`, `shamir`) where these are installed.
 
 A tensor of {ELEMENTS} numbers, up to the largest that both clusters hold, is shared at one cluster, converted to

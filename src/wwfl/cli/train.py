@@ -42,7 +42,7 @@ def train(
 
     Raises:
         ConfigError: a configuration that is wrong or cannot run, a folder that exists (or does not,
-        with `resume`).
+            with `resume`).
     """
     kept = (
         _resumed(config_path, overrides, folder)
@@ -179,7 +179,8 @@ def predict(
 
     Raises:
         ConfigError: neither or both of `image` and `index`, an index outside the test set, an
-        unreadable image. DataError: no such run, or one without a checkpoint.
+            unreadable image.
+        DataError: no such run, or one without a checkpoint.
     """
     if (image is None) == (index is None):
         raise ConfigError("say either --image FILE or --index N (of the test set)")

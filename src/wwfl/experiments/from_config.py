@@ -65,7 +65,7 @@ def setting(config: Config, sets: Sets | None = None) -> Setting:
 
     Raises:
         ConfigError: data that does not exist or does not suffice, an attack that does not exist or
-        does not fit.
+            does not fit.
     """
     train, test = data(config.data) if sets is None else sets
     train, root = _split_root(train, config.data.root)

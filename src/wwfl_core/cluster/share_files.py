@@ -62,7 +62,7 @@ def load(mpc: Session, folder: str, name: str) -> tuple[dict[str, SharedTensor],
 
     Raises:
         DataError: a missing, truncated, altered or foreign file, or parties with files of different
-        states.
+            states.
     """
     path = path_of(folder, name, mpc.me)
     tensors, stamp, catalogue, guarantee = _read(mpc, path)

@@ -306,7 +306,7 @@ def test_the_table_of_conversions_in_the_documentation_is_current(
     pairs: dict[tuple[str, str], dict[str, Any]],
 ) -> None:
     """Whole where all engines are installed; else the rows of the protocols that are."""
-    page = (ROOT / "docs" / "matrix.md").read_text()
+    page = (ROOT / "docs" / "reference" / "matrix.md").read_text()
     head, separator, *lines = page.removeprefix(matrix.INTRODUCTION + "\n").splitlines()
     assert [tuple(line.split(" | ", 2)[:2]) for line in lines] == [
         (f"| {a}", b) for a, b in product(BUILT_IN, repeat=2)
@@ -328,7 +328,7 @@ def test_matrix_writes_the_page_of_the_built_in_protocols_only(
     without_engines(monkeypatch)
     file = tmp_path / "matrix.md"
     call("matrix", "--markdown", str(file))
-    page, made = (ROOT / "docs" / "matrix.md").read_text(), file.read_text()
+    page, made = (ROOT / "docs" / "reference" / "matrix.md").read_text(), file.read_text()
     assert made.startswith(matrix.INTRODUCTION) and "mine" not in made
     assert made.splitlines() == [
         line
