@@ -65,6 +65,7 @@ def run(name: str, quick: bool, core: int | None) -> Ran:
 
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "picture.svg"
+        path = [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
         command = [sys.executable, "-c", CHILD, str(SCRIPTS / f"{name}.py"), str(picture)]
         began = time.monotonic()
         done = subprocess.run(
@@ -72,6 +73,7 @@ def run(name: str, quick: bool, core: int | None) -> Ran:
             capture_output=True,
             text=True,
             cwd=folder,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(path)},
             preexec_fn=pin if hasattr(os, "sched_setaffinity") else None,
         )
         seconds = time.monotonic() - began

@@ -43,7 +43,7 @@ class Unmasked(Mine):
 
 def main(quick: bool = False) -> Figure:
     reports = {
-        kind.__name__: conformance(kind, only="views/" if quick else None)
+        kind.__name__: conformance(kind, only="views/" if quick else "")
         for kind in (Mine, Unmasked)
     }
     names = [verdict.name for verdict in reports["Mine"]]

@@ -11,6 +11,7 @@ from test_docs import ROOT, blocks
 
 from wwfl.attacks import attacks, model_attacks
 from wwfl.data import datasets, partition
+from wwfl.experiments.config import parse
 
 PAGES = ("docs/how-to/data.md", "docs/how-to/attacks.md")
 
@@ -26,6 +27,16 @@ def test_the_example_poisons_what_it_says(capsys: pytest.CaptureFixture[str]) ->
     exec(blocks("docs/how-to/attacks.md")[0], space)
     assert sum(len(cluster) for cluster in space["poisoned"].malicious) == 6
     assert space["poisoned"].relabelled == 300 and "300" in capsys.readouterr().out
+
+
+def test_the_federation_and_the_file_on_the_page_are_attacked() -> None:
+    space: dict[str, Any] = {}
+    exec(blocks("docs/how-to/attacks.md")[1], space)
+    assert len(space["attacked"]) == 1 and sum(map(len, space["bad"].malicious)) == 12
+
+    page = (ROOT / "docs/how-to/attacks.md").read_text()
+    [text] = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert parse(text).attack.placement == "cluster-focused"
 
 
 def test_the_page_of_attacks_lists_all_of_them_with_their_defaults() -> None:
