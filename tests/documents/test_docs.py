@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from benchmarks import costs
 
 from helpers import REPOSITORY
 from pages import blocks
-from wwfl.experiments.config import parse
 
 ROOT = REPOSITORY
 
