@@ -184,8 +184,7 @@ def content_sha256(images: np.ndarray, labels: np.ndarray) -> str:
     """SHA-256 of the images as an IDX file followed by the labels as an IDX file (uint8 arrays, any
     dimensions).
 
-    The content's identity, however it was stored: CIFAR-10 has the same one as pickles and as
-    binary files."""
+    The content's identity, however it was stored: MNIST has the same one packed and unpacked."""
     return idx_digest(hashlib.sha256(), images, labels)
 
 
