@@ -17,7 +17,7 @@ from .idx import SUFFIXES
 SPLITS = ("train", "test")
 
 
-def folder(path: str | Path) -> list[dict[str, Any]]:
+def describe_folder(path: str | Path) -> list[dict[str, Any]]:
     """Reads and checks the data set in `path`, in any form that wwfl reads, and tells of each split
     what it is.
 

@@ -8,11 +8,19 @@ from typing import Any
 
 from rich.console import Console
 
-from .figures import SMALL, Size, curve_plot, fl, head, print_summary, result, run_all, size, ww_fl
-
-DESCRIPTION = (
-    "accuracy over rounds, WW-FL against federated learning, with the control for the learning rate"
+from .accuracy_figures import (
+    SMALL,
+    Size,
+    curve_plot,
+    fl,
+    head,
+    print_summary,
+    result,
+    run_all,
+    size,
+    ww_fl,
 )
+
 LR, PAPER_FL_LR = 0.05, 0.005
 DIFFERENCES = (
     "the paper trains WW-FL with ten times the learning rate of federated learning; the row `FL, "

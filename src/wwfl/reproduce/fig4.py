@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from .figures import (
+from .accuracy_figures import (
     SMALL,
     Size,
     bar_plot,
@@ -22,10 +22,6 @@ from .figures import (
     ww_fl,
 )
 
-DESCRIPTION = (
-    "four data-poisoning attacks on WW-FL and on federated learning with FedAvg, seeds and error "
-    "bars"
-)
 ATTACKS = ("none", "rlf", "tlf", "slf", "dlf")
 LR = 0.05
 DIFFERENCES = (

@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.console import Console
 
-from wwfl.experiments.config.sections import Aggregation
+from wwfl.federation.topology import NamedRule
 
-from .figures import (
+from .accuracy_figures import (
     SMALL,
     Size,
     bar_plot,
@@ -23,9 +23,6 @@ from .figures import (
     ww_fl,
 )
 
-DESCRIPTION = (
-    "trimmed mean and its variant by placement of the attackers (equal, focused, cluster-focused)"
-)
 LR = 0.05
 PLACEMENTS = ("equal", "focused", "cluster-focused")
 PAPER_RATE, FEW_ROUNDS_RATE = 0.2, 0.4
@@ -52,12 +49,12 @@ FEWER = shortened(
 )
 
 
-def rules(trim: int) -> tuple[Aggregation, ...]:
+def rules(trim: int) -> tuple[NamedRule, ...]:
     """The rules for so many malicious clusters."""
     return (
-        Aggregation(rule="fedavg"),
-        Aggregation(rule="trimmed-mean", options={"trim": trim}),
-        Aggregation(rule="trimmed-mean-variant", options={"trim": trim, "beta": 100}),
+        NamedRule(rule="fedavg"),
+        NamedRule(rule="trimmed-mean", options={"trim": trim}),
+        NamedRule(rule="trimmed-mean-variant", options={"trim": trim, "beta": 100}),
     )
 
 

@@ -11,16 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wwfl.experiments import from_config as build
-from wwfl.experiments.config import Config, parse
+from wwfl.experiments import Config, parse, prepare_data, start_federation
 from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import ConfigError
 
-from .setup import announce
+from .measured_round import announce
 
-DESCRIPTION = (
-    "topologies by composition (federated learning to WW-FL with four layers), bytes per layer"
-)
 CLUSTER = '{ protocol = "2pc", clients = 4 }'
 COMMON = """
 [model]
@@ -154,9 +150,9 @@ def _row(topology: Topology, full: bool) -> dict[str, Any]:
     }
     config = topology.config(full)
     try:
-        setting = build.setting(config)
-        with build.federation(config, setting) as federation:
-            federation.fit(setting.train, rounds=1, partition=setting.partition)
+        data = prepare_data(config)
+        with start_federation(config, data) as federation:
+            federation.fit(data.train, rounds=1, partition=data.partition)
             row["guarantee"] = str(federation.guarantee)
             for (_, stage), cost in federation.costs.items():
                 sent = row["bytes"].setdefault(stage, {p.value: 0 for p in Phase})

@@ -10,7 +10,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from .setup import (
+from .measured_round import (
     BATCH,
     CLIENTS,
     EPOCHS,
@@ -22,9 +22,6 @@ from .setup import (
     train_once,
 )
 
-DESCRIPTION = (
-    "one MPC training round of the paper's size (125 batches of 80) in 2PC with helper and in 3PC"
-)
 PAPER = {"bytes": 5.28e9, "seconds": 315.0}
 DIFFERENCES = (
     "paper: CrypTen on a GPU (M60), its seconds are measured and contain the computation; here: "

@@ -8,7 +8,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from .setup import (
+from .measured_round import (
     BATCH,
     CLIENTS,
     EPOCHS,
@@ -25,10 +25,6 @@ from .setup import (
     train_once,
 )
 
-DESCRIPTION = (
-    "500 rounds with 1,000 clients: hours, traffic and storage, derived from measured per-round "
-    "numbers"
-)
 ROUNDS, CLUSTERS, ALL_CLIENTS = 500, 10, 1000
 PAPER = [
     {"system": "WW-FL (paper)", "hours": 43.83, "bytes": 26.45e12, "storage_bytes": 3.39e9},

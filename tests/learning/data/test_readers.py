@@ -18,7 +18,7 @@ import pytest
 from test_data import fake_folder
 
 from helpers import rng
-from wwfl.data import cifar, datasets, describe, folders, mnist_files, readers
+from wwfl.data import cifar, datasets, describe_folder, folders, mnist_files, readers
 from wwfl.data.dataset import Dataset, Scale, idx_digest
 from wwfl.data.idx import read_idx, write_idx
 from wwfl_core.errors import ConfigError, DataError, Misuse
@@ -47,7 +47,7 @@ def test_sets_in_idx_files_are_named_by_their_content(
         train, test = reader(tmp_path)
         assert (train.name, test.name) == ("Fashion-MNIST train", "Fashion-MNIST test")
         assert train.class_names[9] == "Ankle boot"
-    assert [row["verified"] for row in describe.folder(tmp_path)] == [True, True]
+    assert [row["verified"] for row in describe_folder(tmp_path)] == [True, True]
     monkeypatch.setitem(mnist_files.FASHION_MD5, "t10k-labels-idx1-ubyte", "0" * 32)
     assert (
         datasets.fashion_mnist(tmp_path)[1].name == "IDX data (not the original Fashion-MNIST) test"
@@ -70,7 +70,7 @@ def test_fashion_mnist_has_its_own_scale(tmp_path: Path) -> None:
 )
 @pytest.mark.slow
 def test_real_fashion_mnist() -> None:
-    rows = describe.folder(FASHION)
+    rows = describe_folder(FASHION)
     assert [(row["name"], row["images"], row["verified"]) for row in rows] == [
         ("Fashion-MNIST", 60_000, True),
         ("Fashion-MNIST", 10_000, True),
@@ -191,7 +191,7 @@ def test_pickles_are_refused_with_the_command_that_converts_them(
     files = content(rng())
     folder = tmp_path / "it's here"
     write_pickles(folder / inside, files)
-    for read in (datasets.cifar10, describe.folder):
+    for read in (datasets.cifar10, describe_folder):
         with pytest.raises(DataError, match="A pickle is a program") as caught:
             read(folder)
     run_here(command_of(caught.value), tmp_path)
@@ -200,7 +200,7 @@ def test_pickles_are_refused_with_the_command_that_converts_them(
         datasets.cifar10(folder), datasets.cifar10(tmp_path / "b"), strict=True
     ):
         assert converted.sha256 == binary.sha256
-    assert [row["form"] for row in describe.folder(folder)] == ["binary", "binary"]
+    assert [row["form"] for row in describe_folder(folder)] == ["binary", "binary"]
 
 
 def test_the_packed_version_is_refused_with_the_command_that_unpacks_and_converts_it(
@@ -375,7 +375,7 @@ def test_image_folder_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 )
 @pytest.mark.slow
 def test_real_cifar10() -> None:
-    rows = describe.folder(CIFAR)
+    rows = describe_folder(CIFAR)
     assert [(row["images"], row["labels"]) for row in rows] == [
         (50_000, [5_000] * 10),
         (10_000, [1_000] * 10),
@@ -399,7 +399,7 @@ def test_readers_by_name(tmp_path: Path) -> None:
 
 def test_a_described_folder_says_what_it_holds(tmp_path: Path) -> None:
     files = content(rng())
-    rows = describe.folder(write_binaries(tmp_path / "b", files))
+    rows = describe_folder(write_binaries(tmp_path / "b", files))
     assert [row["split"] for row in rows] == ["train", "test"]
     images, labels = files["test_batch"]
     row = rows[1]
@@ -417,23 +417,23 @@ def test_a_described_folder_says_what_it_holds(tmp_path: Path) -> None:
     np.testing.assert_allclose(row["std"], pixels.std((0, 2)), rtol=1e-9)
     assert row["sha256"] == datasets.cifar10(tmp_path / "b")[1].sha256
     fake_folder(tmp_path)
-    rows = describe.folder(tmp_path)
+    rows = describe_folder(tmp_path)
     assert [(row["form"], row["images"], row["split"]) for row in rows] == [
         ("idx", 30, "train"),
         ("idx", 20, "test"),
     ]
     for stem in datasets.file_stems("train"):
         (tmp_path / f"{stem}.gz").unlink()
-    assert [row["split"] for row in describe.folder(tmp_path)] == ["test"]
+    assert [row["split"] for row in describe_folder(tmp_path)] == ["test"]
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(DataError, match="no file t10k-labels"):
-        describe.folder(tmp_path)
+        describe_folder(tmp_path)
     with pytest.raises(DataError, match="nothing that wwfl reads"):
-        describe.folder(empty)
+        describe_folder(empty)
     with pytest.raises(DataError, match="no such folder"):
-        describe.folder(tmp_path / "none")
+        describe_folder(tmp_path / "none")
 
 
 def test_a_data_set_keeps_its_classes_and_scale() -> None:
