@@ -104,8 +104,8 @@ def read_sealed(path: Path, kind: str) -> Sealed:
         ) from error
     if len(data) < _START + _DIGEST or not data.startswith(MAGIC):
         raise DataError(
-            f"{path} is not a {kind} of this version of wwfl, or its beginning is lost: restore it "
-            "from a copy, or start anew"
+            f"{path} is not a {kind} of this version of wwfl, or its beginning is lost: restore "
+            "it from a copy, or start anew"
         )
     content = memoryview(data)[:-_DIGEST]
     if hashlib.sha256(content).digest() != data[-_DIGEST:]:

@@ -22,8 +22,8 @@ from wwfl.data import Dataset
 from wwfl.experiments import (
     Config,
     ExperimentData,
+    did_you_mean,
     initial_model,
-    nearest,
     parse,
     prepare_data,
     protocol,
@@ -165,7 +165,8 @@ def packaged(model: str) -> Config:
     """
     if model not in MODELS:
         raise ConfigError(
-            f"--model {model!r} is unknown{nearest(model, MODELS)} Known are {', '.join(MODELS)}"
+            f"--model {model!r} is unknown; {did_you_mean(model, MODELS)}known are "
+            f"{', '.join(MODELS)}"
         )
     file = resources.files("wwfl.cli") / MODELS[model][0]
     return parse(file.read_text(encoding="utf-8"), source=file.name)
@@ -213,17 +214,17 @@ def _announce(
     )
     console.print(f"data      {train.describe()}\n          {test.describe()}")
     console.print(
-        f"clusters  {names}\nglobal    {top.name} ({top.sharing.security}), FedAvg on shares; "
-        f"every server is {where}"
+        f"clusters  {names}\n"
+        f"global    {top.name} ({top.sharing.security}), FedAvg on shares; every server is {where}"
     )
     console.print(
         f"round     {schedule.clients_per_round} of {clients} clients, "
-        f"{schedule.samples_per_client} digits per cluster, {schedule.epochs} epochs, "
-        f"batch {schedule.batch}, rate {schedule.sgd.lr}; {schedule.rounds} rounds of {model}"
+        f"{schedule.samples_per_client} digits per cluster, {schedule.epochs} epochs, batch "
+        f"{schedule.batch}, rate {schedule.sgd.lr}; {schedule.rounds} rounds of {model}"
     )
     console.print(
-        f"[yellow]keys are derived from the public seed {told.insecure_seed}, so that this demo is "
-        "reproducible; real runs draw fresh keys (Federation without insecure_seed)[/yellow]"
+        f"[yellow]keys are derived from the public seed {told.insecure_seed}, so that this demo "
+        "is reproducible; real runs draw fresh keys (Federation without insecure_seed)[/yellow]"
     )
     console.print(
         "nobody opens a model: after each round only the number of hits on the test set is opened\n"
@@ -335,8 +336,7 @@ def _cost_table(console: Console, results: dict[str, Any]) -> None:
     console.print(table)
     console.print(
         "rounds are online; clusters 1 Gbps / 20 ms, global servers 100 Mbps / 100 ms, no compute "
-        "time; took: what "
-        "it took on this machine, where the clusters train at the same time"
+        "time; took: what it took on this machine, where the clusters train at the same time"
     )
     parties = Table(title="MB sent per party (offline + online)", box=SIMPLE)
     most = max(len(senders) - 1 for senders in results["per_party"].values())

@@ -107,8 +107,7 @@ def _resumed(config_path: str | None, overrides: Sequence[str], folder: str | No
     if different:
         raise ConfigError(
             f"{folder} was made with another configuration ({', '.join(different)} differ); only "
-            "schedule.rounds may "
-            f"change with --resume"
+            "schedule.rounds may change with --resume"
         )
     if wanted.schedule.rounds < (done := len(kept.metrics())):
         raise ConfigError(

@@ -113,10 +113,11 @@ def _refuse_pickles(folder: Path) -> None:
 def _refusal(path: Path, first: str, pickles: list[Path]) -> DataError:
     names = " ".join(shlex.quote(str(pickle)) for pickle in pickles)
     return DataError(
-        f"{path} is CIFAR-10's version for Python. A pickle is a program, and opening one runs it, "
-        "so it is not read. Use the binary version (data_batch_1.bin, ...); or, if you trust this "
-        f"copy, write binary files beside it and come again:\n\n{first}python3 -c "
-        f"{shlex.quote(CONVERT)} {names}"
+        f"{path} is CIFAR-10's version for Python. A pickle is a program, and opening one runs "
+        "it, so it is not read. Use the binary version (data_batch_1.bin, ...); or, if you trust "
+        "this copy, write binary files beside it and come again:\n"
+        "\n"
+        f"{first}python3 -c {shlex.quote(CONVERT)} {names}"
     )
 
 
@@ -156,8 +157,7 @@ def _binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if size % (1 + PIXELS) or size > MAX_RECORDS * (1 + PIXELS):
         raise DataError(
             f"{path}: {size} bytes are not up to {MAX_RECORDS} records of {1 + PIXELS}; fetch the "
-            "file again "
-            "(CIFAR-100, with two labels per record, is not read)"
+            "file again (CIFAR-100, with two labels per record, is not read)"
         )
     records = np.fromfile(path, np.uint8).reshape(-1, 1 + PIXELS)
     return records[:, 1:], records[:, 0].copy()
@@ -168,7 +168,7 @@ def _images(folder: Path, split: str) -> Raw:
     if raw.class_names != CLASS_NAMES or raw.images.shape[1:] != (3, 32, 32):
         raise DataError(
             f"{folder / split}: {list(raw.images.shape[1:])} images of classes "
-            f"{list(raw.class_names)}, expected "
-            f"[3, 32, 32] and {list(CLASS_NAMES)}; read other images with datasets.image_folder"
+            f"{list(raw.class_names)}, expected [3, 32, 32] and {list(CLASS_NAMES)}; read other "
+            "images with datasets.image_folder"
         )
     return raw

@@ -130,8 +130,8 @@ def image_folder(
     if train.class_names != test.class_names or train.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
             f"{folder}: train has classes {list(train.class_names)} and images "
-            f"{list(train.images.shape[1:])}, "
-            f"test has {list(test.class_names)} and {list(test.images.shape[1:])}; they must agree"
+            f"{list(train.images.shape[1:])}, test has {list(test.class_names)} and "
+            f"{list(test.images.shape[1:])}; they must agree"
         )
     return _scaled(loaded, scale or pixels(train.images.shape[1]), pad)
 

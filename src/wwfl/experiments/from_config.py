@@ -31,7 +31,7 @@ from wwfl_core.errors import ConfigError
 from wwfl_core.plugins import resolve
 from wwfl_core.protocol.backend import MPCBackend
 
-from .config import Config, Data, Model, Privacy, nearest
+from .config import Config, Data, Model, Privacy, did_you_mean
 
 WITH_SURROGATE = ("dlf",)
 """Attacks that train a model of the architecture under attack, from a seed of their own."""
@@ -180,9 +180,8 @@ def _model(section: Model, train: Dataset, seed: int) -> nn.Module:
         return _imported(section.name, "model.name")(seed)
     if section.name not in known:
         raise ConfigError(
-            f"model.name {section.name!r} is unknown{nearest(section.name, known)} Known are "
-            f"{', '.join(known)} and "
-            f"package.module:function"
+            f"model.name {section.name!r} is unknown; {did_you_mean(section.name, known)}known "
+            f"are {', '.join(known)} and package.module:function"
         )
     return known[section.name]()
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from wwfl.bounds import Count, Positive, check_bounds
 from wwfl.nn.train import SGD
-from wwfl.options import Count, Positive, check_bounds
 from wwfl_core.errors import ConfigError, DataError, Misuse
 
 Sampling = Literal["public", "hidden"]

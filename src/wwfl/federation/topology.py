@@ -26,9 +26,9 @@ from wwfl import attacks
 from wwfl.aggregation import Aggregation, Inputs
 from wwfl.aggregation.registry import rule
 from wwfl.attacks.placement import malicious_count
+from wwfl.bounds import Count, Options, Seed, check_bounds
+from wwfl.bounds import Fraction as Share
 from wwfl.data import sampling
-from wwfl.options import Count, Options, Seed
-from wwfl.options import Fraction as Share
 from wwfl_core.channel.cost import NetworkModel
 from wwfl_core.errors import ConfigError
 from wwfl_core.plugins import resolve
@@ -83,6 +83,7 @@ class _RunByServers:
     device: str
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         if not isinstance(self.protocol, str):
             checked_protocol(self.protocol)
 
@@ -167,6 +168,7 @@ class LocalTrainers:
     attack_seed: Seed = 0
 
     def __post_init__(self) -> None:
+        check_bounds(self)
         if isinstance(self.attack, str):
             if self.malicious:
                 raise ConfigError(
@@ -424,9 +426,9 @@ def check_clients(spec: Cluster | LocalTrainers, schedule: Schedule, who: str) -
         return
     if isinstance(spec, LocalTrainers):
         raise ConfigError(
-            f"sampling is 'hidden', but {who} cannot be: local trainers get the model in the clear "
-            "and submit theirs by name. Let them share their data with a cluster, or set sampling "
-            "to 'public'"
+            f"sampling is 'hidden', but {who} cannot be: local trainers get the model in the "
+            "clear and submit theirs by name. Let them share their data with a cluster, or set "
+            "sampling to 'public'"
         )
     if spec.clients == sampled:
         raise ConfigError(
@@ -461,8 +463,8 @@ def _check_rule(group: Place, top: bool, schedule: Schedule) -> None:
         ):
             raise ConfigError(
                 f"{child.name}: in an ensemble every client has a model of its own, so all "
-                f"{child.spec.clients} "
-                f"must take part in every round; set clients_per_round to that"
+                f"{child.spec.clients} must take part in every round; set clients_per_round to "
+                "that"
             )
 
 

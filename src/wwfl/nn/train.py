@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from annotated_types import Ge, Lt
 
-from wwfl.options import NotNegative, Positive, check_bounds
+from wwfl.bounds import NotNegative, Positive, check_bounds
 from wwfl_core.errors import Misuse
 from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.recording import recorded

@@ -14,7 +14,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from wwfl.experiments import nearest
+from wwfl.experiments import did_you_mean
 from wwfl_core.errors import ConfigError
 
 __all__ = ["CATALOGUE", "accepted", "module"]
@@ -25,8 +25,8 @@ CATALOGUE: Mapping[str, str] = {
         "it reveals"
     ),
     "fig3": (
-        "accuracy over rounds, WW-FL against federated learning, with the control for the learning "
-        "rate"
+        "accuracy over rounds, WW-FL against federated learning, with the control for the "
+        "learning rate"
     ),
     "fig4": (
         "four data-poisoning attacks on WW-FL and on federated learning with FedAvg, seeds and "
@@ -64,7 +64,7 @@ def module(name: str) -> ModuleType:
     """
     if name not in CATALOGUE:
         raise ConfigError(
-            f"nothing to reproduce is called {name!r}{nearest(name, CATALOGUE)} There are "
+            f"nothing to reproduce is called {name!r}; {did_you_mean(name, CATALOGUE)}there are "
             f"{', '.join(CATALOGUE)}"
         )
     return import_module(f"{__package__}.{name}")

@@ -52,10 +52,8 @@ class Size:
         """One line for a run's head."""
         return (
             f"{self.clusters} clusters x {self.clients} clients x {self.samples} images "
-            f"({self.partition}), "
-            f"{self.per_round} clients per cluster and round, 5 epochs = {self.steps} steps, "
-            f"{self.rounds} rounds, "
-            f"seeds {', '.join(map(str, self.seeds))}"
+            f"({self.partition}), {self.per_round} clients per cluster and round, 5 epochs = "
+            f"{self.steps} steps, {self.rounds} rounds, seeds {', '.join(map(str, self.seeds))}"
         )
 
 

@@ -27,12 +27,10 @@ LR = 0.05
 DIFFERENCES = (
     (
         "both modes train with the same learning rate; the paper's federated learning has a ten "
-        "times "
-        "smaller one (fig3)"
+        "times smaller one (fig3)"
     ),
     "equal placement, 20 % malicious clients; on MNIST and few rounds the attacks hardly bite, as "
-    "the paper says; "
-    "--data takes a folder with harder images in the same format (Fashion-MNIST)",
+    "the paper says; --data takes a folder with harder images in the same format (Fashion-MNIST)",
     "the default is smaller than the paper's 1,000 clients and 500 rounds; --full is that size",
 )
 KEYS = ("mode", "attack")

@@ -31,14 +31,12 @@ ROOT = 200
 DIFFERENCES = (
     (
         "label flipping (SLF), equal placement; `wwfl attack` runs every other combination of "
-        "attack "
-        "and placement"
+        "attack and placement"
     ),
     "the root set of FLTrust is the last 200 training images, which no client holds",
     (
         "both modes train with the same learning rate; the paper's federated learning has a ten "
-        "times "
-        "smaller one (fig3)"
+        "times smaller one (fig3)"
     ),
     "the default is smaller than the paper's 1,000 clients and 500 rounds; --full is that size",
 )

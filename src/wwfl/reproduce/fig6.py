@@ -29,11 +29,9 @@ PAPER_RATE, FEW_ROUNDS_RATE = 0.2, 0.4
 DIFFERENCES = (
     "label flipping (SLF); `wwfl attack` runs every other combination",
     "the default has 40 % malicious clients and trims 4 of 10 models at each end, the paper 20 % "
-    "and 2 (as --full): "
-    "in a few rounds 20 % cost FedAvg about 2 points (one seed, 8 rounds)",
+    "and 2 (as --full): in a few rounds 20 % cost FedAvg about 2 points (one seed, 8 rounds)",
     "the default trains an MLP 256-64-10 on images averaged to 16x16 and classifies 2,000 test "
-    "images; --full trains "
-    "LeNet-5 on whole images",
+    "images; --full trains LeNet-5 on whole images",
     "the variant looks at 100 coordinates and drops 2 trim models always, also without an attack",
     "the default is smaller than the paper's 1,000 clients and 500 rounds; --full is that size",
 )

@@ -38,8 +38,7 @@ evaluate = false
 """
 DIFFERENCES = (
     "a small MLP (64-16-10) on digits of 8x8 pixels, one round; bytes of transfers and of "
-    "aggregation scale with the "
-    "parameters, those of training with the model and the batches",
+    "aggregation scale with the parameters, those of training with the model and the batches",
     "the paper's table names systems; here each is a composition of clusters, groups and trainers",
 )
 
@@ -130,8 +129,8 @@ def run(
             console.print(f"[yellow]{escape(row['topology'])}:[/yellow] {escape(row['error'])}")
     return {
         "what": (
-            f"one round of {'LeNet-5' if full else 'an MLP 64-16-10'}, clusters and trainers of "
-            "4 clients"
+            f"one round of {'LeNet-5' if full else 'an MLP 64-16-10'}, clusters and trainers of 4 "
+            "clients"
         ),
         "differences": list(DIFFERENCES),
         "rows": rows,

@@ -77,8 +77,7 @@ def load(mpc: MPCBackend, folder: str, name: str) -> tuple[dict[str, SharedTenso
         if op.recv_bytes(other, _DIGEST) != mine.tobytes():
             raise DataError(
                 f"{path}: party {other} has a file of another state than party {mpc.me} "
-                f"({stamp!r}); restore all "
-                f"parties' files from the same checkpoint"
+                f"({stamp!r}); restore all parties' files from the same checkpoint"
             )
     if mpc.sharing.security.malicious:
         _vouch(mpc, tensors)
@@ -96,8 +95,7 @@ def _read(mpc: MPCBackend, path: Path) -> tuple[dict[str, SharedTensor], str, by
     if header["sharing"] != mpc.sharing.name or header["party"] != mpc.me:
         raise DataError(
             f"{path} belongs to party {header['party']} of a {header['sharing']} cluster, not to "
-            f"party {mpc.me} of "
-            f"{mpc.sharing.name}"
+            f"party {mpc.me} of {mpc.sharing.name}"
         )
     tensors: dict[str, SharedTensor] = {}
     at = 0
@@ -132,8 +130,7 @@ def _guarantee(path: Path, header: dict[str, Any]) -> Security:
     except (KeyError, TypeError, ValueError):
         raise DataError(
             f"{path} does not say what its values are protected against: it was written by an "
-            "older version; "
-            f"share the data again"
+            "older version; share the data again"
         ) from None
 
 

@@ -73,6 +73,8 @@ def test_python_takes_names_as_a_file_does() -> None:
     assert [place.name for place in tree.children] == ["c-1", "c-2"]
     assert [place.spec.protocol.name for place in tree.walk()] == ["2pc", "3pc", "3pc"]
     assert tree.spec.rule == TrimmedMean(trim=0)
+    with pytest.raises(ConfigError, match=r"Cluster\.count must be at least 1, got 0"):
+        Cluster("3pc", count=0)
     with pytest.raises(ConfigError, match="did you mean '3pc'"):
         build_tree(Group("2pc", [Cluster("3pcc")]), Schedule())
 
@@ -152,10 +154,10 @@ def test_a_rule_inside_a_rule_and_a_network_are_tables() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[schedule]\nepoch = 3", "schedule: 'epoch' is no key here, did you mean 'epochs'?"),
+        ("[schedule]\nepoch = 3", "schedule: 'epoch' is no key here; did you mean 'epochs'?"),
         (
             "[shedule]\nrounds = 3",
-            "configuration: 'shedule' is no key here, did you mean 'schedule'?",
+            "configuration: 'shedule' is no key here; did you mean 'schedule'?",
         ),
         ("[schedule]\nbatch = '3'", "schedule.batch: input should be a valid integer, got '3'"),
         ("[schedule]\nbatch = true", "schedule.batch: input should be a valid integer, got True"),
@@ -174,7 +176,7 @@ def test_a_rule_inside_a_rule_and_a_network_are_tables() -> None:
         ),
         (
             "[[federation.clusters]]\nclientz = 3",
-            "federation.clusters.0: 'clientz' is no key here, did you mean",
+            "federation.clusters.0: 'clientz' is no key here; did you mean",
         ),
         (
             "[[federation.clusters]]\nkind = 'grup'",
@@ -203,7 +205,7 @@ def test_a_rule_inside_a_rule_and_a_network_are_tables() -> None:
         ),
         (
             "[schedule]\nsamplng = 'hidden'",
-            "schedule: 'samplng' is no key here, did you mean 'sampling'?",
+            "schedule: 'samplng' is no key here; did you mean 'sampling'?",
         ),
         (
             "[schedule]\nsampling = 'hidden'\nclients_per_round = 4",

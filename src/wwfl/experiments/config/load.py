@@ -59,10 +59,10 @@ def parse(text: str, overrides: Sequence[str] = (), *, source: str = "configurat
     return config
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """ ", did you mean 'x'?" for the known word that is nearest; nothing if none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f", did you mean {near[0]!r}?" if near else ""
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """ "did you mean 'x'? " for the known word that is nearest; nothing if none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
+    return f"did you mean {near[0]!r}? " if near else ""
 
 
 # ---------------------------------------------------------------------- tables to objects
@@ -121,8 +121,11 @@ class _Reader:
         known = [*(["kind"] if has_kind else []), *own]
         unknown = [key for key in given if key not in known]
         if unknown:
-            hints = "; ".join(f"{key!r} is no key here{nearest(key, known)}" for key in unknown)
-            self._wrong(path, f"{hints} (keys are {', '.join(known)})")
+            hints = [
+                f"{key!r} is no key here; {did_you_mean(key, known)}".rstrip(" ;")
+                for key in unknown
+            ]
+            self._wrong(path, f"{'; '.join(hints)} (keys are {', '.join(known)})")
 
     def _value(self, key: Key, given: Any, path: KeyPath, default: Any) -> Any:
         if key.tables and key.several:

@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
+from wwfl.bounds import Count, Fraction, NotNegative, Option, Positive, Seed
 from wwfl.federation.schedule import Schedule
 from wwfl.federation.topology import (
     Cluster,
@@ -25,7 +26,6 @@ from wwfl.federation.topology import (
     check_clients,
     leaves,
 )
-from wwfl.options import Count, Fraction, NotNegative, Option, Positive, Seed
 from wwfl_core.errors import ConfigError
 
 PlacementName = Literal["equal", "focused", "cluster-focused", "uniform"]
