@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .backends import chosen, write_json
-from .pairs import ELEMENTS, Row, measure_pairs
+from wwfl.experiments.conversion_costs import ELEMENTS, Row, measure_pairs
+
+from .backends import chosen
+from .options import Json, Protocols, console_beside, writable, write_json
 
 INTRODUCTION = f"""# Conversion between protocols
 
@@ -49,19 +52,24 @@ COLUMNS = {
 
 
 def matrix(
-    *,
-    json_path: str | None,
-    markdown_path: str | None,
-    console: Console,
-    protocols: Sequence[str] = (),
-    long: bool = False,
-) -> list[Row]:
-    """Prints and returns one row per ordered pair of protocols that work; those that do not are
-    named and left out.
-
-    `protocols` are registered names or `package.module:Class`; by default all that are registered,
-    and with `markdown_path`, where their table is written, all built-in ones."""
-    entries = [e for e in chosen(protocols) if protocols or markdown_path is None or e.built_in]
+    protocols: Protocols = None,
+    json: Json = None,
+    markdown: Annotated[
+        str | None,
+        typer.Option(
+            help="Write the table of the built-in protocols to this file, as in docs/matrix.md.",
+            callback=writable,
+        ),
+    ] = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="One line per pair, with guarantee, path and bytes.")
+    ] = False,
+) -> None:
+    """Convert shares between every ordered pair of protocols: bytes, rounds and guarantee, every
+    value checked."""
+    console = console_beside(json)
+    named = protocols or ()
+    entries = [e for e in chosen(named) if named or markdown is None or e.built_in]
     with Console(stderr=True).status("converting") as status:
         rows, problems = measure_pairs(entries, status.update)
     for table in [_list(rows)] if long else _pivots(rows, console):
@@ -75,10 +83,11 @@ def matrix(
                 f"[red]{escape(row['source'])} -> {escape(row['target'])}:[/red] "
                 f"{escape(row['error'])}"
             )
-    write_json(rows, json_path)
-    if markdown_path is not None:
-        Path(markdown_path).write_text(f"{INTRODUCTION}\n{markdown(rows)}")
-    return rows
+    write_json(rows, json)
+    if markdown is not None:
+        Path(markdown).write_text(f"{INTRODUCTION}\n{markdown_table(rows)}")
+    if any(row["error"] is not None for row in rows):
+        raise typer.Exit(1)
 
 
 # ---------------------------------------------------------------------- the terminal
@@ -202,7 +211,7 @@ def _cells(row: Row) -> list[str]:
     return [row["source"], row["target"], *figures, _shared_bytes(row), row["shared_path"]]
 
 
-def markdown(rows: list[Row]) -> str:
+def markdown_table(rows: list[Row]) -> str:
     """The rows as a Markdown table."""
     lines = [list(COLUMNS), list(COLUMNS.values()), *map(_cells, rows)]
     return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)

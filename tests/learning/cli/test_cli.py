@@ -20,7 +20,7 @@ from backends import Plain, Replicated3PC
 from helpers import REPOSITORY
 from wwfl.cli import matrix
 from wwfl.cli.main import app
-from wwfl.cli.pairs import measure_pairs
+from wwfl.experiments.conversion_costs import measure_pairs
 from wwfl_core import plugins as registry
 from wwfl_core.errors import ConfigError
 from wwfl_core.protocol.backend import MPCBackend
@@ -314,7 +314,7 @@ def test_the_table_of_conversions_in_the_documentation_is_current(
     built_in = [row for pair, row in pairs.items() if "f4" not in pair]
     names = {source for source, _ in pairs}
     shown = [line for line in lines if {*line.removeprefix("| ").split(" | ", 2)[:2]} <= names]
-    assert matrix.markdown(built_in).splitlines() == [head, separator, *shown]
+    assert matrix.markdown_table(built_in).splitlines() == [head, separator, *shown]
 
 
 def test_matrix_writes_the_page_of_the_built_in_protocols_only(

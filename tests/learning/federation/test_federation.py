@@ -209,7 +209,9 @@ def damage_empty(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [damage_truncate, damage_flip, damage_empty])
-@pytest.mark.parametrize("target", ["model.*.party1.share", "3pc-2.*.party2.share", "state.json"])
+@pytest.mark.parametrize(
+    "target", ["model.*.party1.share", "3pc-2.*.party2.share", "federation.state"]
+)
 def test_a_damaged_checkpoint_is_refused_by_name_and_nothing_changes(
     trained: Trained, tmp_path: Path, damage: Any, target: str
 ) -> None:

@@ -1,5 +1,7 @@
-"""Conversion between every ordered pair of protocols: measured, and every value compared
-exactly."""
+"""What conversion between every ordered pair of protocols costs: measured, and every value compared
+exactly.
+
+What an operation of one protocol costs is in `operation_costs`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""One image of a user, in the form of a data set's images."""
+"""One image of a user, in the form of a data set's images.
+
+Whole data sets are read by `readers`."""
 
 from __future__ import annotations
 
@@ -6,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from wwfl.data.datasets import MEAN, STD, Dataset
 from wwfl_core.errors import DataError
 
-from .config.sections import Data
+from .datasets import MEAN, STD, Dataset
 
 
-def read_image(path: str | Path, like: Dataset, section: Data) -> np.ndarray:
+def read_image(path: str | Path, like: Dataset, pool: int = 1) -> np.ndarray:
     """The image of a .npy file or a picture as float32 [1, c, h, w], as the images of `like` are.
+
+    pool: average blocks of so many pixels a side, as was done to `like`.
 
     A .npy array is taken as it is, if it has their shape [c, h, w] and a real dtype. A picture
     (needs Pillow, which the extra `report` brings) is read as grey levels, resized to 28x28 where
@@ -38,7 +41,7 @@ def read_image(path: str | Path, like: Dataset, section: Data) -> np.ndarray:
     levels = (_grey(path) / 255 - MEAN) / STD
     padded = np.pad(levels, 2, constant_values=-MEAN / STD).astype(np.float32)[None, None]
     single = Dataset(padded, np.zeros(1, np.int64), str(path), "a picture", "0" * 64)
-    return single.pooled(section.pool).images
+    return single.pooled(pool).images
 
 
 def _array(path: str | Path) -> np.ndarray:

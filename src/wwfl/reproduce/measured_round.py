@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import Progress
 
-from wwfl.experiments import from_config as build
-from wwfl.experiments.config import Config, parse
+from wwfl.experiments import Config, parse, prepare_data, start_federation
 from wwfl.federation.federation import Federation
 from wwfl_core.channel.cost import Phase
+from wwfl_core.plugins import resolve
 
 BATCH, EPOCHS, CLIENTS, SAMPLES = 80, 5, 10, 200
 PAPER_BATCHES = CLIENTS * SAMPLES * EPOCHS // BATCH
@@ -53,8 +53,8 @@ def train_once(
 ) -> Trained:
     """One round of one cluster: `CLIENTS` clients with `samples` digits each, batches of 80."""
     config = _config(protocol, samples, epochs, data)
-    setting = build.setting(config)
-    with build.federation(config, setting) as federation:
+    held = prepare_data(config)
+    with start_federation(config, held) as federation:
         with Progress(console=console, transient=True) as bars:
             task = bars.add_task(f"{protocol}, batches of {BATCH}", total=None)
 
@@ -63,7 +63,7 @@ def train_once(
                     bars.update(task, completed=done, total=total)
 
             begun = time.monotonic()
-            federation.fit(setting.train, rounds=1, partition=setting.partition, progress=show)
+            federation.fit(held.train, rounds=1, partition=held.partition, progress=show)
             took = time.monotonic() - begun
         return _measured(protocol, federation, took)
 
@@ -111,7 +111,7 @@ def _measured(protocol: str, federation: Federation, took_s: float) -> Trained:
         sender: training.bytes_sent(sender=sender)
         for sender in sorted({link.sender for link in training.links})
     }
-    sharing = build.protocol(protocol).sharing
+    sharing = resolve(protocol)().sharing
     return Trained(
         protocol, str(sharing.security), batches, took_s, compute, stages, sent, copies(protocol)
     )
@@ -119,7 +119,7 @@ def _measured(protocol: str, federation: Federation, took_s: float) -> Trained:
 
 def copies(protocol: str) -> int:
     """How many words all servers together keep for one shared number."""
-    return sum(len(holders) for holders in build.protocol(protocol).sharing.holders)
+    return sum(len(holders) for holders in resolve(protocol)().sharing.holders)
 
 
 def announce(console: Console, title: str, *lines: str) -> None:

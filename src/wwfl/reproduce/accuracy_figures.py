@@ -14,14 +14,13 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from wwfl.experiments import from_config as build
-from wwfl.experiments import sweep as grid
-from wwfl.experiments.config import Config, parse
-from wwfl.experiments.config.sections import Aggregation
-from wwfl.experiments.report.plots import Series, curves, grouped_bars
+from wwfl.experiments import Config, parse, read_data, sweep
+from wwfl.experiments.config import PlacementName
+from wwfl.experiments.report import Series, curves, grouped_bars
+from wwfl.federation.topology import NamedRule
 from wwfl_core.errors import ConfigError
 
-from .setup import announce
+from .measured_round import announce
 
 ENGINE = 'engine "plain": ordinary floats in the clear, no secrecy'
 
@@ -53,10 +52,8 @@ class Size:
         """One line for a run's head."""
         return (
             f"{self.clusters} clusters x {self.clients} clients x {self.samples} images "
-            f"({self.partition}), "
-            f"{self.per_round} clients per cluster and round, 5 epochs = {self.steps} steps, "
-            f"{self.rounds} rounds, "
-            f"seeds {', '.join(map(str, self.seeds))}"
+            f"({self.partition}), {self.per_round} clients per cluster and round, 5 epochs = "
+            f"{self.steps} steps, {self.rounds} rounds, seeds {', '.join(map(str, self.seeds))}"
         )
 
 
@@ -128,24 +125,20 @@ def gridded(
     config: Config,
     *,
     attacks: Sequence[str] = ("none",),
-    placements: Sequence[str] = ("equal",),
+    placements: Sequence[PlacementName] = ("equal",),
     rates: Sequence[float] = (0.2,),
-    rules: Sequence[Aggregation] = (Aggregation(),),
+    rules: Sequence[NamedRule] = (NamedRule(),),
     root: int | None = None,
 ) -> Config:
     """The configuration with another grid, and with a root set for rules that need one."""
-    chosen = {
-        "attacks": list(attacks),
-        "placements": list(placements),
-        "rates": list(rates),
-        "rules": list(rules),
-    }
-    return config.model_copy(
-        update={
-            "grid": config.grid.model_copy(update=chosen),
-            "data": config.data.model_copy(update={"root": root}),
-        }
+    chosen = replace(
+        config.grid,
+        attacks=tuple(attacks),
+        placements=tuple(placements),
+        rates=tuple(rates),
+        rules=tuple(rules),
     )
+    return replace(config, grid=chosen, data=replace(config.data, root=root))
 
 
 def run_all(
@@ -158,16 +151,16 @@ def run_all(
     ]
     with Progress(console=console, transient=True) as bars:
         task = bars.add_task(
-            "runs", total=sum(len(grid.cells(config)) for config in configs.values())
+            "runs", total=sum(len(sweep.cells(config)) for config in configs.values())
         )
-        return grid.run_many(grids, executor=executor, on_row=lambda _: bars.advance(task))
+        return sweep.run_many(grids, executor=executor, on_row=lambda _: bars.advance(task))
 
 
 def head(
     console: Console, title: str, config: Config, size: Size, differences: Sequence[str]
 ) -> list[str]:
     """Prints what is run and on what; returns the data's descriptions."""
-    train, test = build.data(config.data)
+    train, test = read_data(config.data)
     lines = [train.describe(), test.describe()]
     announce(
         console, title, *lines, size.describe(), ENGINE, *(f"differs: {d}" for d in differences)
@@ -191,7 +184,7 @@ def result(
         "differences": list(differences),
         "rows": rows,
         "keys": list(keys),
-        "summary": grid.summary(rows, keys),
+        "summary": sweep.summary(rows, keys),
         "full_command": f"wwfl reproduce {name} --full --data FOLDER",
     }
 
