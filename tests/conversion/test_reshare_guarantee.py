@@ -3,7 +3,6 @@ for."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from wwfl import Cluster, Federation, Schedule, Servers
 from wwfl.data.datasets import mnist
 from wwfl.federation import server_programs as programs
 from wwfl.nn.models import mlp
-from wwfl_core import Handle, LocalCluster, MPCBackend, Security, SharedTensor
+from wwfl_core import Handle, LocalCluster, MPCBackend, Security, Session, SharedTensor
 from wwfl_core.errors import ConfigError, DataError, InsecureNotAllowed
 from wwfl_core.sharing.semantics import weaker_of
 
@@ -68,15 +67,15 @@ def test_the_order_is_the_expected_one() -> None:
 # ---------------------------------------------------------------------- what handles carry
 
 
-def add(mpc: MPCBackend, x: SharedTensor, y: Any = None) -> SharedTensor:
+def add(mpc: Session, x: SharedTensor, y: Any = None) -> SharedTensor:
     return x + x if y is None else x + y[0]["y"]
 
 
-def two(mpc: MPCBackend, x: SharedTensor) -> tuple[SharedTensor, list[SharedTensor]]:
+def two(mpc: Session, x: SharedTensor) -> tuple[SharedTensor, list[SharedTensor]]:
     return x, [x + x]
 
 
-def fresh(mpc: MPCBackend) -> SharedTensor:
+def fresh(mpc: Session) -> SharedTensor:
     return mpc.share(np.ones(3), 0)
 
 
@@ -184,21 +183,15 @@ def test_a_checkpoint_keeps_the_guarantee(tmp_path: Path) -> None:
 
 
 def test_a_file_that_does_not_tell_its_guarantee_is_refused(tmp_path: Path) -> None:
-    import hashlib
-
-    from wwfl_core.cluster import share_files as checkpoint
+    from wwfl_core.cluster import share_files
+    from wwfl_core.files import read_sealed, write_sealed
 
     with cluster("plain") as c:
         c.run(programs.save, str(tmp_path), "file", {"x": c.share(np.ones(3))}, "stamp")
-        path = checkpoint.path_of(str(tmp_path), "file", 0)
-        data = path.read_bytes()[:-32]
-        start = len(checkpoint.MAGIC) + 8
-        length = int.from_bytes(data[start - 8 : start], "little")
-        header = json.loads(data[start : start + length])
+        path = share_files.path_of(str(tmp_path), "file", 0)
+        header, body = read_sealed(path, share_files.KIND)
         header.pop("guarantee")
-        new = json.dumps(header).encode()
-        body = checkpoint.MAGIC + len(new).to_bytes(8, "little") + new + data[start + length :]
-        path.write_bytes(body + hashlib.sha256(body).digest())
+        write_sealed(path, share_files.KIND, header, [bytes(body)])
         with pytest.raises(DataError, match="does not say what its values are protected against"):
             c.run(programs.load, str(tmp_path), "file")
 
@@ -238,7 +231,7 @@ def test_a_federation_tells_its_guarantee_and_a_checkpoint_keeps_it(tmp_path: Pa
         assert f.guarantee == f.current_model.guarantee == PASSIVE
     with federation(Tetrad4PC(), *members, allow_weaker=True) as g:
         assert g.restore(str(tmp_path)).current_model.guarantee == PASSIVE
-        assert g._setting.shelves[0].shares["0"][0].guarantee == ACTIVE  # Tetrad's clients' data
+        assert g._setting.leaf_data[0].shares["0"][0].guarantee == ACTIVE  # Tetrad's clients' data
     with federation(Tetrad4PC(), Tetrad4PC()) as h:
         h.fit(train[:40], rounds=1)
         assert h.guarantee == ACTIVE

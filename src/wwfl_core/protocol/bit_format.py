@@ -8,7 +8,7 @@ GF(2) sharing beside it; its bits are the field elements 0 and 1, and XOR costs 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,7 @@ from wwfl_core.numbers.arrays import Array, Shape, numel
 from wwfl_core.numbers.bilinear import Mul
 from wwfl_core.sharing.share import Share
 
-if TYPE_CHECKING:
-    from .backend import MPCBackend
+from .derived import DerivedOperations
 
 Bools = npt.NDArray[np.bool_]
 
@@ -43,14 +42,14 @@ class BitFormat(ABC):
         """Opened elements as bits."""
 
     @abstractmethod
-    def xor(self, mpc: MPCBackend, a: Share, b: Share) -> Share:
+    def xor(self, mpc: DerivedOperations, a: Share, b: Share) -> Share:
         """a XOR b."""
 
     @abstractmethod
-    def flip(self, mpc: MPCBackend, a: Share, mask: Bools) -> Share:
+    def flip(self, mpc: DerivedOperations, a: Share, mask: Bools) -> Share:
         """a XOR a public mask of the logical shape; local."""
 
-    def invert(self, mpc: MPCBackend, a: Share, shape: Shape) -> Share:
+    def invert(self, mpc: DerivedOperations, a: Share, shape: Shape) -> Share:
         """a XOR 1; local."""
         return self.flip(mpc, a, np.ones(shape, np.bool_))
 
@@ -76,13 +75,13 @@ class _Packed(BitFormat):
     def to_bools(self, elements: Array, shape: Shape) -> Bools:
         return kernels.expand(elements, numel(shape)).astype(np.bool_).reshape(shape)
 
-    def xor(self, mpc: MPCBackend, a: Share, b: Share) -> Share:
+    def xor(self, mpc: DerivedOperations, a: Share, b: Share) -> Share:
         return a + b
 
-    def flip(self, mpc: MPCBackend, a: Share, mask: Bools) -> Share:
+    def flip(self, mpc: DerivedOperations, a: Share, mask: Bools) -> Share:
         return mpc.add_public(a, self.from_bools(mask))
 
-    def invert(self, mpc: MPCBackend, a: Share, shape: Shape) -> Share:
+    def invert(self, mpc: DerivedOperations, a: Share, shape: Shape) -> Share:
         """Padding bits, which mean nothing, are inverted with the others."""
         return mpc.add_public(a, np.asarray(255, np.uint8))
 
@@ -108,11 +107,11 @@ class FieldBits(BitFormat):
     def to_bools(self, elements: Array, shape: Shape) -> Bools:
         return self.algebra.to_words(elements).astype(np.bool_).reshape(shape)
 
-    def xor(self, mpc: MPCBackend, a: Share, b: Share) -> Share:
+    def xor(self, mpc: DerivedOperations, a: Share, b: Share) -> Share:
         both = mpc.bilinear(Mul(), a, b)
         return a + b - both - both
 
-    def flip(self, mpc: MPCBackend, a: Share, mask: Bools) -> Share:
+    def flip(self, mpc: DerivedOperations, a: Share, mask: Bools) -> Share:
         sign = 1 - 2 * mask.astype(np.int64)
         turned = a.map(lambda s: self.algebra.times(s, sign.view(np.uint64)))
         return mpc.add_public(turned, mask.astype(np.uint64))

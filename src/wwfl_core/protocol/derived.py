@@ -8,7 +8,6 @@ cheaper."""
 
 from __future__ import annotations
 
-import hashlib
 import operator
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -17,13 +16,12 @@ from functools import reduce
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.errors import VerificationFailed
 from wwfl_core.numbers.algebra import BITS, RING
-from wwfl_core.numbers.arrays import Array, Shape, numel, to_host
+from wwfl_core.numbers.arrays import Array, Shape, array_of, numel
 from wwfl_core.numbers.bilinear import Bilinear, DirectSum, Mul
-from wwfl_core.sharing.share import Share, concat, split
+from wwfl_core.sharing.share import Share, concat, split, stack
 
-from . import modulus, truncation
+from . import truncation
 from .bit_planes import (
     AND,
     carry_merged,
@@ -37,9 +35,18 @@ from .shares import ShareOperations
 
 MUL = Mul()
 ONES = np.asarray(255, np.uint8)  # eight packed bits, all set
-COIN_BYTES = 32
 CARRY_BITS = 12
 """Top bits of the low parts from which the generic truncation finds their carry."""
+
+
+def top_bits(count: int) -> int:
+    """s with 2^s > 4 n: so many top bits of n words tell how often their sum wraps."""
+    return (4 * count).bit_length()
+
+
+def _word(value: int) -> Array:
+    """A public integer as a word, in two's complement."""
+    return np.asarray(value % 2**64, np.uint64)
 
 
 class DerivedOperations(ShareOperations):
@@ -108,21 +115,40 @@ class DerivedOperations(ShareOperations):
             known = None
             if word is not None:
                 w = word if i else word + half
-                top = w >> np.uint64(64 - modulus.top_bits(n))
+                top = w >> np.uint64(64 - top_bits(n))
                 known = np.stack([w >> np.uint64(bits), top, (w & low) >> np.uint64(bits - s)])
             jobs.append((known, group.dealers))
 
         dealt = self.deal_many(jobs, (3, *x.shape), name="truncate")
         shifted, tops, lows = (reduce(operator.add, [d[i] for d in dealt]) for i in range(3))
         exact = bits <= CARRY_BITS  # then v_i are the low parts themselves
-        wraps, carries = modulus.count_above(
-            self,
+        wraps, carries = self.count_above(
             [
-                (tops, 1 << (modulus.top_bits(n) - 1), modulus.top_bits(n), n),
+                (tops, 1 << (top_bits(n) - 1), top_bits(n), n),
                 (lows, 0 if exact else n, s, n),
             ],
         )
         return shifted + carries - wraps.map(lambda k: k << np.uint64(64 - bits))
+
+    def count_above(self, sums: Sequence[tuple[Share, int, int, int]]) -> list[Share]:
+        """floor((x + offset) / 2^s) for shared integers 0 <= x <= n 2^s, per (x, offset, s, n): how
+        many of 2^s, .., n 2^s are at most x + offset. n comparisons each, all in one sign depth of
+        the widest."""
+        levels: list[Share] = []
+        width = max((n << s).bit_length() for _, _, s, n in sums) + 2
+        for x, offset, s, n in sums:
+            shifted = self.add_public(x, _word(offset))
+            levels += [self.add_public(shifted, _word(-(j << s))) for j in range(1, n + 1)]
+        candidates = stack(levels)
+        below = self.bit_to_ring(self.sign(candidates, width), candidates.shape)
+
+        found: list[Share] = []
+        at = 0
+        for _, _, _, n in sums:
+            missed = below[at : at + n].map(lambda a: array_of(np.sum(a, axis=0, dtype=a.dtype)))
+            found.append(self.add_public(-missed, _word(n)))
+            at += n
+        return found
 
     # ------------------------------------------------------------------ comparison
 
@@ -219,57 +245,6 @@ class DerivedOperations(ShareOperations):
         """b * x for packed bits b (one per element of x): the bit as a ring element, then one
         product."""
         return self.bilinear(MUL, self.bit_to_ring(b, x.shape), x)
-
-    # ------------------------------------------------------------------ public randomness
-
-    def coin(self, reason: str) -> bytes:
-        """32 bytes of public randomness that no party controls: Blum's coin (CRYPTO'81) for n
-        parties. Everyone commits to r_i, everyone confirms the commitments, everyone opens; the
-        result is the hash of all.
-
-        Three rounds. One honest party suffices for uniformity; a party can only abort. Not an
-        opening of a secret.
-
-        Raises:
-            VerificationFailed: when an opening does not match its commitment, or parties saw
-            different commitments.
-        """
-        party = self.party
-        commit, confirm, reveal = party.op("coin"), party.op("coin.ok"), party.op("coin.r")
-        others = [p for p in range(party.size) if p != self.me]
-        # the value and the commitment's blinding
-        drawn = commit.random([self.me], "coin", BITS, (2 * COIN_BYTES,))
-        secret = to_host(drawn).tobytes()
-        context = f"{party.run}|{commit.number}|{reason}".encode()
-
-        def commitment(who: int, value: bytes) -> bytes:
-            return hashlib.sha256(b"wwfl-coin|%d|" % who + context + value).digest()
-
-        own = commitment(self.me, secret)
-        for other in others:
-            commit.send(other, np.frombuffer(own, np.uint8))
-        seen = {other: commit.recv_bytes(other, COIN_BYTES) for other in others}
-        seen[self.me] = own
-
-        board = hashlib.sha256(b"".join(seen[p] for p in sorted(seen))).digest()
-        for other in others:
-            confirm.send(other, np.frombuffer(board, np.uint8))
-        for other in others:
-            if confirm.recv_bytes(other, COIN_BYTES) != board:
-                raise VerificationFailed(
-                    f"coin ({reason}): party {other} saw other commitments than party {self.me}"
-                )
-
-        for other in others:
-            reveal.send(other, np.frombuffer(secret, np.uint8))
-        values = {self.me: secret}
-        for other in others:
-            values[other] = reveal.recv_bytes(other, 2 * COIN_BYTES)
-            if commitment(other, values[other]) != seen[other]:
-                raise VerificationFailed(
-                    f"coin ({reason}): party {other} opened something else than it committed to"
-                )
-        return hashlib.sha256(context + b"".join(values[p] for p in sorted(values))).digest()
 
 
 __all__ = ["AND", "MUL", "DerivedOperations", "check_window", "packed", "plane_shape", "planes"]

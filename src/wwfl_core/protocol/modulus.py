@@ -18,7 +18,7 @@ parties who know a word compute alone; they deal it, and `combine` runs on the d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -26,11 +26,9 @@ from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import RING, RING32, Algebra
 from wwfl_core.numbers.arrays import Array
 from wwfl_core.numbers.bilinear import Mul
-from wwfl_core.sharing.share import Share, stack
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.sharing.share import Share
 
-if TYPE_CHECKING:
-    from .backend import MPCBackend
+from .derived import DerivedOperations, top_bits
 
 EXACT = Mul()
 
@@ -77,24 +75,21 @@ def _constant(algebra: Algebra) -> Any:
     return int if dtype.hasobject else dtype.type
 
 
-def top_bits(count: int) -> int:
-    """s with 2^s > 4 n."""
-    return (4 * count).bit_length()
-
-
-def combine(mpc: MPCBackend, dealt: Sequence[Share], source: Algebra, target: Algebra) -> Share:
+def combine(
+    mpc: DerivedOperations, dealt: Sequence[Share], source: Algebra, target: Algebra
+) -> Share:
     """The number from its dealt `parts`, in the target's algebra: one product, or comparisons.
 
     Raises:
         Misuse: comparisons are needed, and the target algebra is not that of the protocol's
-        numbers.
+            numbers.
     """
     if divides(target, source):
         return _sum(dealt)
     total, marks = _sum([d[0] for d in dealt]), [d[1] for d in dealt]
     if len(marks) == 1:
         return total
-    with mpc.scope("wraps"):
+    with mpc.party.scope("wraps"):
         wraps = (
             mpc.bilinear(EXACT, marks[0], marks[1])
             if len(marks) == 2
@@ -103,7 +98,7 @@ def combine(mpc: MPCBackend, dealt: Sequence[Share], source: Algebra, target: Al
     return total - wraps.map(lambda a: target.scale(source.modulus % target.modulus, a))
 
 
-def wrap_count(mpc: MPCBackend, tops: Sequence[Share], target: Algebra) -> Share:
+def wrap_count(mpc: DerivedOperations, tops: Sequence[Share], target: Algebra) -> Share:
     """floor((sum of tops + 2^(s-1)) / 2^s) for n > 2 words' top bits: how often their sum wraps."""
     if target != mpc.numbers:
         raise Misuse(
@@ -111,24 +106,7 @@ def wrap_count(mpc: MPCBackend, tops: Sequence[Share], target: Algebra) -> Share
             f"{target}"
         )
     s = top_bits(len(tops))
-    return count_above(mpc, [(_sum(tops), 1 << (s - 1), s, len(tops))])[0]
-
-
-def count_above(mpc: MPCBackend, sums: Sequence[tuple[Share, int, int, int]]) -> list[Share]:
-    """floor((x + offset) / 2^s) for shared integers 0 <= x <= n 2^s, per (x, offset, s, n): n
-    comparisons each, all in one sign depth of the widest."""
-    levels: list[Share] = []
-    width = max((n << s).bit_length() for _, _, s, n in sums) + 2
-    for x, offset, s, n in sums:
-        tensor = SharedTensor(mpc, x, 0) + offset
-        levels += [(tensor - (j << s)).data for j in range(1, n + 1)]
-    below = SharedTensor(mpc, stack(levels), 0).negative(bits=width).to_integers()
-    found: list[Share] = []
-    at = 0
-    for _, _, _, n in sums:
-        found.append((n - below[at : at + n].sum(0)).data)
-        at += n
-    return found
+    return mpc.count_above([(_sum(tops), 1 << (s - 1), s, len(tops))])[0]
 
 
 def _sum(shares: Sequence[Share]) -> Share:
@@ -139,12 +117,6 @@ def _sum(shares: Sequence[Share]) -> Share:
 
 
 # ---------------------------------------------------------------------- within one cluster
-
-
-def narrow(x: SharedTensor) -> SharedTensor:
-    """The same numbers in Z_2^32, for |x| * 2^frac_bits < 2^30: half the bytes for sums, products, opening and
-    conversion. Truncation and comparison need `widen` first. Local."""
-    return SharedTensor(x.mpc, reduce(x.data, RING32), x.frac_bits)
 
 
 def reduce(x: Share, target: Algebra) -> Share:
@@ -164,12 +136,16 @@ def reduce(x: Share, target: Algebra) -> Share:
     return Share(target, shape, found)
 
 
-def widen(x: SharedTensor) -> SharedTensor:
-    """A number of Z_2^32, |x| * 2^frac_bits < 2^30, in Z_2^64 again: one dealing and one product."""
-    mpc, source = x.mpc, x.data.algebra
+def widen(mpc: DerivedOperations, x: Share) -> Share:
+    """A number |x| < 2^30 of Z_2^32 in Z_2^64 again: one dealing and one product.
+
+    Raises:
+        Misuse: for a share of another algebra.
+    """
+    source = x.algebra
     if source != RING32:
         raise Misuse(f"widen: this tensor is shared in {source}, not in {RING32}")
-    known = mpc.words(x.data)
+    known = mpc.words(x)
     dealt = mpc.deal_many(
         [
             (None if w is None else parts(w, i, len(known), RING32, RING), g.dealers)
@@ -179,7 +155,7 @@ def widen(x: SharedTensor) -> SharedTensor:
         RING,
         name="widen",
     )
-    return SharedTensor(mpc, combine(mpc, dealt, RING32, RING), x.frac_bits)
+    return combine(mpc, dealt, RING32, RING)
 
 
-__all__ = ["combine", "divides", "narrow", "parts", "reduce", "widen", "wrap_count"]
+__all__ = ["combine", "divides", "parts", "reduce", "widen", "wrap_count"]

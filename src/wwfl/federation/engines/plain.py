@@ -137,7 +137,7 @@ class FloatNode:
         self.model = model
         self.executor = executor
         seed = None if insecure_seed is None else derive_key(b"wwfl", name, str(insecure_seed))
-        self.server = Real.alone(protocol.fixed.frac_bits, protocol.sharing, seed)
+        self.server = Real.alone(protocol.format.frac_bits, protocol.sharing, seed)
         self._command = 0
         self.ledger = Ledger()
         self.cost = Cost()
@@ -414,7 +414,7 @@ class PlainFloat(Engine):
         self.insecure_seed = insecure_seed
 
     def open(self, servers: Servers, name: str) -> FloatNode:
-        return FloatNode(name, self.model, servers.protocol, self.executor, self.insecure_seed)
+        return FloatNode(name, self.model, servers.backend, self.executor, self.insecure_seed)
 
     def move(self, x: Held, to: Any, allow_weaker: bool) -> Reshared:
         moved: Any = Held(to, x.array)
