@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from wwfl_core.errors import ConfigError
 
-from .launch import OPTIONS, DeviceArray, Dim3, Launcher, source_text
+from .launcher import OPTIONS, DeviceArray, Dim3, Launcher, source_text
 
 
 def cupy() -> Any:
