@@ -10,9 +10,8 @@ import numpy as np
 
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.recording import recorded
+from wwfl_core.tensors import Session, SharedTensor, concatenate, weighted_sum
 from wwfl_core.tensors.ops import one_hot_argmax, softmax
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedTensor, concatenate, weighted_sum
 
 from .layers import Network, Params
 

@@ -27,7 +27,7 @@ from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.protocol.derived import carry_ands, packed
 from wwfl_core.randomness.prg import Prg, derive_key, subset_name
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.session import Session
+from wwfl_core.tensors import Session
 
 PROTOCOLS = {"3pc": Replicated3PC, "4pc": Tetrad4PC}
 seeds, sizes = (

@@ -21,7 +21,7 @@ from wwfl_core.protocol.bit_format import PACKED, FieldBits
 from wwfl_core.protocol.dealing import PointDealing
 from wwfl_core.sharing.shamir import lagrange, shamir
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import SharedTensor
 
 F = PrimeField()
 P = MERSENNE_127

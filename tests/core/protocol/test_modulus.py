@@ -18,7 +18,7 @@ from wwfl_core.numbers.arrays import Array
 from wwfl_core.numbers.field import PrimeField
 from wwfl_core.protocol import modulus
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import SharedTensor
 
 F = PrimeField()
 SMALL = PrimeField(2**89 - 1)
