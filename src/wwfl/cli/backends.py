@@ -16,7 +16,8 @@ from rich.table import Table
 
 from wwfl.experiments.operation_costs import DEADLINE_S, OPERATIONS, cell, measure_at, set_up
 from wwfl_core.cluster.local import LocalCluster
-from wwfl_core.plugins import Entry, backends, resolve
+from wwfl_core.plugins import Entry
+from wwfl_core.protocol.registry import backends, resolve
 from wwfl_core.sharing.semantics import SharingSemantics
 
 SHOWN = {

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from wwfl_core.plugins import Factory, backends, resolve
+from wwfl_core.protocol.registry import Factory, backends, resolve
 from wwfl_core.sharing.semantics import Security
 from wwfl_core.testing import Check, Report, Verdict, check_backend
 

@@ -3,7 +3,6 @@ names."""
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Callable
@@ -16,8 +15,9 @@ from wwfl.federation.federation import Schedule
 from wwfl.nn.models import lenet5, mlp
 from wwfl.nn.train import SGD
 from wwfl_core.errors import ConfigError
-from wwfl_core.plugins import resolve
+from wwfl_core.plugins import did_you_mean
 from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol.registry import resolve
 
 POOL = 4
 
@@ -61,8 +61,7 @@ def scenario(name: str) -> Scenario:
     """
     if name in SCENARIOS:
         return SCENARIOS[name]
-    near = difflib.get_close_matches(name, SCENARIOS, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = did_you_mean(name, SCENARIOS)
     raise ConfigError(f"--model {name!r} is unknown; {hint}known are {', '.join(SCENARIOS)}")
 
 

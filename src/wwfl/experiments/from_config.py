@@ -32,11 +32,12 @@ from wwfl.privacy import Budget, Private
 from wwfl.privacy.policy import Permission, RevealPolicy
 from wwfl_core.channel.cost import NetworkModel
 from wwfl_core.errors import ConfigError
-from wwfl_core.plugins import resolve
+from wwfl_core.plugins import did_you_mean
 from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol.registry import resolve
 
 from .config import sections
-from .config.sections import Config, nearest
+from .config.sections import Config
 
 WITH_SURROGATE = ("dlf",)
 """Attacks that train a model of the architecture under attack, from a seed of their own."""
@@ -172,7 +173,7 @@ def _model(section: sections.Model, train: Dataset, seed: int) -> nn.Module:
         return _imported(section.name, "model.name")(seed)
     if section.name not in known:
         raise ConfigError(
-            f"model.name {section.name!r} is unknown{nearest(section.name, known)} Known are "
+            f"model.name {section.name!r} is unknown; {did_you_mean(section.name, known)}known are "
             f"{', '.join(known)} and "
             f"package.module:function"
         )

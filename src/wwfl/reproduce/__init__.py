@@ -12,8 +12,8 @@ from importlib import import_module, resources
 from types import ModuleType
 from typing import Any
 
-from wwfl.experiments.config.sections import nearest
 from wwfl_core.errors import ConfigError
+from wwfl_core.plugins import did_you_mean
 
 
 def names() -> dict[str, str]:
@@ -36,7 +36,7 @@ def module(name: str) -> ModuleType:
     known = names()
     if name not in known:
         raise ConfigError(
-            f"nothing to reproduce is called {name!r}{nearest(name, known)} There are "
+            f"nothing to reproduce is called {name!r}; {did_you_mean(name, known)}there are "
             f"{', '.join(known)}"
         )
     return import_module(f"{__package__}.{name}")

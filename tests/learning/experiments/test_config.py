@@ -104,10 +104,10 @@ def test_a_rule_inside_a_rule_and_a_network_are_tables() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[schedule]\nepoch = 3", "schedule: 'epoch' is no key here, did you mean 'epochs'?"),
+        ("[schedule]\nepoch = 3", "schedule: 'epoch' is no key here; did you mean 'epochs'?"),
         (
             "[shedule]\nrounds = 3",
-            "configuration: 'shedule' is no key here, did you mean 'schedule'?",
+            "configuration: 'shedule' is no key here; did you mean 'schedule'?",
         ),
         ("[schedule]\nbatch = '3'", "schedule.batch: input should be a valid integer, got '3'"),
         ("[schedule]\nbatch = true", "schedule.batch: input should be a valid integer, got True"),
@@ -123,7 +123,7 @@ def test_a_rule_inside_a_rule_and_a_network_are_tables() -> None:
         ),
         (
             "[[federation.clusters]]\nclientz = 3",
-            "federation.clusters.0: 'clientz' is no key here, did you mean",
+            "federation.clusters.0: 'clientz' is no key here; did you mean",
         ),
         (
             "[[federation.clusters]]\nkind = 'grup'",
@@ -152,7 +152,7 @@ def test_a_rule_inside_a_rule_and_a_network_are_tables() -> None:
         ),
         (
             "[schedule]\nsamplng = 'hidden'",
-            "schedule: 'samplng' is no key here, did you mean 'sampling'?",
+            "schedule: 'samplng' is no key here; did you mean 'sampling'?",
         ),
         (
             "[schedule]\nsampling = 'hidden'\nclients_per_round = 4",

@@ -3,11 +3,12 @@ builds anything."""
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
+
+from wwfl_core.plugins import did_you_mean
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -30,18 +31,15 @@ class Section(BaseModel, frozen=True):
             [key for key in data if key not in cls.model_fields] if isinstance(data, dict) else []
         )
         if unknown:
-            hints = [f"{key!r} is no key here{nearest(key, cls.model_fields)}" for key in unknown]
+            keys = list(cls.model_fields)
+            hints = [
+                f"{key!r} is no key here; {did_you_mean(key, keys)}".rstrip(" ;") for key in unknown
+            ]
             known = ", ".join(cls.model_fields)
             raise PydanticCustomError(
                 "unknown_key", "{text}", {"text": f"{'; '.join(hints)} (keys are {known})"}
             )
         return data
-
-
-def nearest(word: str, known: Any) -> str:
-    """ ", did you mean 'x'?" for the known word that is nearest; nothing if none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f", did you mean {near[0]!r}?" if near else ""
 
 
 class Model(Section, frozen=True):
