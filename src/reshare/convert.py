@@ -329,4 +329,4 @@ def _elements(octets: U8, algebra: Algebra, shape: Shape) -> Array:
 
 def expand(seed: U8, algebra: Algebra, shape: Shape, device: Device = HOST) -> Array:
     """The uniform elements that a seed stands for, made on a device."""
-    return Prg(to_host(seed).tobytes()).draw(0, "mask", algebra, shape, device)
+    return device.draw(Prg(to_host(seed).tobytes()), 0, "mask", algebra, shape)

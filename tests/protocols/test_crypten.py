@@ -353,9 +353,7 @@ def test_a_federation_with_crypten_at_the_top_trains_the_model_that_plaintext_tr
     schedule = Schedule(
         samples_per_client=20, clients_per_round=2, epochs=1, batch=20, sgd=SGD(0.1)
     )
-    members = [
-        Cluster(p, clients=3) for p in (Additive2PC(helper=True), Replicated3PC(), Tetrad4PC())
-    ]
+    members = [Cluster(p, clients=3) for p in (Additive2PC(), Replicated3PC(), Tetrad4PC())]
     model = mlp(1024, [16], 10, seed=1)
     with Federation(
         model, CrypTen(), members, schedule=schedule, deadline_s=60, insecure_seed=3

@@ -74,7 +74,7 @@ def client_shares(
 
 def expand_seed(seed: bytes, algebra: Algebra, shape: Shape, device: Device = HOST) -> Array:
     """The uniform elements that a seed stands for."""
-    return Prg(seed).draw(0, "seed", algebra, shape, device)
+    return device.draw(Prg(seed), 0, "seed", algebra, shape)
 
 
 def accept(

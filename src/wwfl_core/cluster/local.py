@@ -15,7 +15,8 @@ from typing import Any, Self
 import numpy.typing as npt
 
 from wwfl_core import kernels
-from wwfl_core.accelerate.device import HOST, Memory, named
+from wwfl_core.accelerate.choose import named
+from wwfl_core.accelerate.device import HOST, Memory
 from wwfl_core.channel.certificates import Authority
 from wwfl_core.channel.cost import Cost, Link, NetworkModel, Phase
 from wwfl_core.channel.memory import MemoryNetwork

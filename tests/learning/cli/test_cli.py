@@ -211,8 +211,8 @@ def test_backends_tells_where_other_engines_compute_and_what_is_wrong_with_them(
 
 CAVEAT = """
 from dataclasses import replace
-from backends import Replicated3PC
-from wwfl_core.sharing import REPLICATED_3PC, Security
+from backends import REPLICATED_3PC, Replicated3PC
+from wwfl_core.sharing.semantics import Security
 class P(Replicated3PC):
     name = "careless"
     sharing = replace(REPLICATED_3PC, security=Security(caveats=("masks from a dice",)))
