@@ -38,6 +38,7 @@ from wwfl_core.tensors import (
     bilinear_many,
     concatenate,
     ops,
+    secret_selection,
     stack_tensors,
     weighted_sum,
 )
@@ -130,6 +131,7 @@ __all__ = [
     "ops",
     "recorded",
     "reshare_with_report",
+    "secret_selection",
     "stack_tensors",
     "tapped",
     "weighted_sum",
