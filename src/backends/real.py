@@ -28,7 +28,7 @@ from wwfl_core.party.party import Party
 from wwfl_core.protocol.bit_planes import check_window
 from wwfl_core.sharing.semantics import SharingSemantics
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.session import Session
+from wwfl_core.tensors import Session
 
 from .plain import PLAIN, OneParty
 

@@ -24,8 +24,7 @@ from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.randomness.prg import KEY_BYTES, Prg
 from wwfl_core.sharing.semantics import Group
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 from .modulus_change import Change
 from .plan import Plan, ResharePlan

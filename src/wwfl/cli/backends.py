@@ -13,8 +13,9 @@ from rich.table import Table
 from wwfl.experiments import search_current_folder
 from wwfl.experiments.operation_costs import DEADLINE_S, OPERATIONS, cell, measure_at, set_up
 from wwfl_core.cluster.local import LocalCluster
-from wwfl_core.plugins import Entry, resolve
-from wwfl_core.plugins import backends as registered
+from wwfl_core.plugins import Entry
+from wwfl_core.protocol.registry import backends as registered
+from wwfl_core.protocol.registry import resolve
 from wwfl_core.sharing.semantics import SharingSemantics
 
 from .options import Json, Protocols, console_beside, write_json

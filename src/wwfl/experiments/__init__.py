@@ -6,7 +6,7 @@ What is trained, and how, is the federation's matter (`wwfl.federation`). A conf
 `finish_run` and `use_run` keep a run on disk; `sweep` runs a grid of them."""
 
 from . import executors, sweep
-from .config import Config, did_you_mean, example, load, parse, schema, to_toml
+from .config import Config, example, load, parse, schema, to_toml
 from .conversion_costs import measure_pairs
 from .from_config import (
     ExperimentData,
@@ -30,7 +30,6 @@ __all__ = [
     "aggregation_rule",
     "check_names",
     "create_run",
-    "did_you_mean",
     "example",
     "executors",
     "finish_run",

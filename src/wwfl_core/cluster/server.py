@@ -26,8 +26,7 @@ from wwfl_core.party.ledger import Opening
 from wwfl_core.party.party import Party
 from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.sharing.semantics import Security
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 from .accelerated import accelerated
 

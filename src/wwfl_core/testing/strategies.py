@@ -17,7 +17,7 @@ from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.errors import Misuse, ProtocolError
 from wwfl_core.numbers.arrays import F64, U8, U64, Array, Shape
 from wwfl_core.sharing.semantics import Security, SharingSemantics
-from wwfl_core.tensors.session import Session
+from wwfl_core.tensors import Session
 
 from .bench import EDGES, MASK, Factory
 from .expressions import BINARY, UNARY, WITH_PUBLIC, Expression, evaluate

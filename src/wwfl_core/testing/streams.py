@@ -13,8 +13,7 @@ from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape, to_wire
 from wwfl_core.randomness.prg import Prg
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs
 from .bench import Bench, Wiretap

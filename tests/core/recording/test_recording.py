@@ -24,8 +24,8 @@ from wwfl_core.errors import Misuse, PeerAborted, VerificationFailed
 from wwfl_core.numbers.bilinear import Conv2d, MatMul
 from wwfl_core.randomness.prg import fresh_key
 from wwfl_core.recording import recorded
+from wwfl_core.tensors import bilinear_many, concatenate
 from wwfl_core.tensors.ops import softmax
-from wwfl_core.tensors.tensor import bilinear_many, concatenate
 from wwfl_core.testing import streams
 
 PROTOCOLS: dict[str, Callable[[], MPCBackend]] = {

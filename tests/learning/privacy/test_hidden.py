@@ -36,8 +36,7 @@ from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import ConfigError, Misuse, Refused, VerificationFailed
 from wwfl_core.sharing.semantics import Security
 from wwfl_core.sharing.shamir import shamir
-from wwfl_core.tensors.ops import permuters, secret_selection
-from wwfl_core.tensors.tensor import concatenate
+from wwfl_core.tensors import concatenate, permuters, secret_selection
 
 SIDE = 64
 """Of a square matrix with as many entries as `test_views.py` has bits in a row."""
