@@ -181,10 +181,9 @@ class Tetrad4PC(MPCBackend):
         return algebra.sum(list(self._masks(op, algebra, shape).values()))
 
     def _less(self, x: Share, u: Mapping[int, Array]) -> Share:
-        """x - u1 - u2, where x = m - l1 - l2 - l3 and u_i is known to the holders of l_i."""
-        add = x.algebra.add
-        parts = {c: add(part, u[c]) if c in u else part for c, part in x.parts.items()}
-        return Share(x.algebra, x.shape, parts)
+        """x - u1 - u2 for an x that the evaluators dealt: its l1 and l2 are zero, and become u1 and
+        u2, which their holders know."""
+        return Share(x.algebra, x.shape, {**x.parts, **u})
 
     def _swap(self, op: Op, mine: Array) -> Array:
         """CS2 and CS3 exchange arrays of one shape: one round."""

@@ -61,7 +61,7 @@ def sum_of(dealt: Sequence[Dealing]) -> Share:
     for c in first.sharing.held_by(party.index):
         terms = [terms[c] for terms in found if c in terms]
         if terms:
-            parts[c] = computed(algebra.sum(terms))
+            parts[c] = algebra.sum(terms)
         else:
             zero = party.zeros(shape, algebra.dtype) if zero is None else zero
             parts[c] = zero

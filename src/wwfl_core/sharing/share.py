@@ -9,6 +9,7 @@ import numpy as np
 
 from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape, array_of, beside, cut, joint_shape
+from wwfl_core.numbers.lazy import computed
 
 
 class Share:
@@ -25,7 +26,7 @@ class Share:
         self.algebra = algebra
         self.shape = shape
         # NumPy makes scalars of 0-d results; only arrays can be sent
-        self.parts = dict(parts) if shape else {c: array_of(a) for c, a in parts.items()}
+        self.parts = {c: computed(a) if shape else array_of(computed(a)) for c, a in parts.items()}
         self.cache: dict[str, Any] = {}
 
     def map(self, fn: Callable[[Array], Array]) -> Share:
