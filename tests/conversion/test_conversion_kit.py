@@ -22,7 +22,10 @@ PAGE = REPOSITORY / "docs" / "conformance.md"
 
 @pytest.mark.parametrize("name", EVERY)
 def test_conversion_to_and_from_every_built_in_protocol_conforms(name: str) -> None:
-    report = conformance(EVERY[name], only="reshare/", others=EVERY)
+    """With itself and those before it, in both directions: every pair is met once."""
+    names = list(EVERY)
+    others = {other: EVERY[other] for other in names[: names.index(name) + 1]}
+    report = conformance(EVERY[name], only="reshare/", others=others)
     assert report.ok, str(report)
 
 
