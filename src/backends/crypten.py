@@ -35,15 +35,15 @@ from wwfl_core.numbers.algebra import BITS, RING, RING32
 from wwfl_core.numbers.arrays import Array, Shape, numel
 from wwfl_core.numbers.bilinear import Bilinear, DirectSum, Mul
 from wwfl_core.party.party import Op, Party
-from wwfl_core.protocol import derived
 from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol.bit_planes import check_window, packed
 from wwfl_core.protocol.declared_cost import DeclaredCost
-from wwfl_core.protocol.derived import check_window, packed
 from wwfl_core.protocol.modulus import reduce
 from wwfl_core.randomness.prg import KEY_BYTES
-from wwfl_core.sharing.semantics import ADDITIVE_2PC, Security
+from wwfl_core.sharing.semantics import Security
 from wwfl_core.sharing.share import Share
 
+from .additive2pc import ADDITIVE_2PC
 from .foreign.engine import Engine
 
 P1, P2, TTP = 0, 1, 2
@@ -184,7 +184,7 @@ class CrypTen(MPCBackend):
         """The framework's exact one, whose one product CrypTen computes; or each party divides its
         own share."""
         if not self.local_truncation:
-            return derived.truncate(self, x, bits)
+            return super().truncate(x, bits)
         return self._share(self._call("truncate", "truncate", x.parts.get(self.me), bits), x.shape)
 
     def sign(self, x: Share, bits: int = 64) -> Share:

@@ -14,7 +14,7 @@ import numpy as np
 
 from wwfl_core import LocalCluster, MPCBackend, Mul, Phase, Session, SharedBits, SharedTensor
 from wwfl_core.party.transcript import CHECK_LABELS
-from wwfl_core.tensors.ops.nonlinear import relu
+from wwfl_core.tensors.ops import relu
 
 N = 4096
 N_OBJECTS = 512  # elements that are Python integers are slow

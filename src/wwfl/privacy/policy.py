@@ -6,7 +6,7 @@ federation. From then on an opening needs a purpose (the model, the accuracy, pr
 anything else) that the policy permits, for what the server itself knows: how many aggregations it
 ran and how many models went into them. How many clients contributed, and who asks, a server is told
 by the coordinator. A policy cannot be replaced or taken back, and shares move only between the
-federation's own servers. What this does not stop is said in docs/privacy.md.
+federation's own servers. What this does not stop is said in docs/explanation/privacy.md.
 
 No torch here: server processes stay small.
 """
@@ -23,8 +23,7 @@ from wwfl_core.cluster.client import hand_over as hand_over_components
 from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.errors import ConfigError, Misuse, Refused
 from wwfl_core.numbers.arrays import Shape
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 Kind = Literal["model", "trainers", "accuracy", "predictions", "other"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -16,15 +16,15 @@ from wwfl_core.numbers.algebra import BITS
 from wwfl_core.numbers.bilinear import MatMul
 from wwfl_core.randomness.prg import KEY_BYTES
 from wwfl_core.sharing.semantics import SharingSemantics
-from wwfl_core.tensors.computation import Computation
-from wwfl_core.tensors.ops.approx import inv_sqrt
-from wwfl_core.tensors.tensor import (
+from wwfl_core.tensors import (
+    Computation,
     SharedBits,
     SharedTensor,
     bilinear_many,
     concatenate,
     stack_tensors,
 )
+from wwfl_core.tensors.ops import inv_sqrt
 
 from . import policy
 from .accountant import Budget, Guarantee, excess, gaussian_epsilon, releases_within

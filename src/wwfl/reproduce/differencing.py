@@ -24,21 +24,18 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
+from backends import ADDITIVE_2PC, REPLICATED_3PC, TETRAD_4PC
 from wwfl.data.datasets import Dataset, mnist
 from wwfl_core.errors import ConfigError
 from wwfl_core.numbers.algebra import RING
 from wwfl_core.numbers.fixed_point import FixedPoint
 from wwfl_core.randomness.prg import Prg, derive_key
-from wwfl_core.sharing.semantics import ADDITIVE_2PC, REPLICATED_3PC, TETRAD_4PC, SharingSemantics
+from wwfl_core.sharing.semantics import SharingSemantics
 from wwfl_core.testing.statistics import uniformity
 
 from ._differencing_mpc import GLOBAL, TwoClusters, View
 from ._differencing_net import Net, auc, cosine, decide, psnr, relative_error
 
-DESCRIPTION = (
-    "differencing: secure aggregation leaks a party's update and image, WW-FL does not unless it "
-    "reveals"
-)
 F64 = npt.NDArray[np.float64]
 FRAC_BITS = 22
 SECURE_AGGREGATION = FixedPoint(FRAC_BITS)
@@ -345,4 +342,4 @@ def _write(folder: Path, digits: list[F64]) -> str:
     return str(path)
 
 
-__all__ = ["DESCRIPTION", "coupled", "run", "secure_sum"]
+__all__ = ["coupled", "run", "secure_sum"]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backends.kernels import SOURCES
 from kernel_inputs import words
 from wwfl_core.accelerate import cuda
 from wwfl_core.accelerate.cuda import gemm, launch, shim
@@ -111,7 +112,8 @@ def without_barrier(text: str, number: int) -> str:
 
 
 def test_all_barriers_are_tried() -> None:
-    for file in (*launch.SOURCE_DIR.glob("*.cu"), *launch.SOURCE_DIR.glob("*.cuh")):
+    folders = (launch.SOURCE_DIR, SOURCES)
+    for file in (f for folder in folders for end in ("cu", "cuh") for f in folder.glob(f"*.{end}")):
         count = len(re.findall(r"__sync(?:threads|warp)\(\);", file.read_text()))
         assert count == sum(name == file.name for name, *_ in BARRIERS), file.name
 

@@ -20,9 +20,9 @@ from backends import Plain, Replicated3PC
 from helpers import REPOSITORY
 from wwfl.cli import matrix
 from wwfl.cli.main import app
-from wwfl.cli.pairs import measure_pairs
-from wwfl_core import plugins as registry
+from wwfl.experiments.conversion_costs import measure_pairs
 from wwfl_core.errors import ConfigError
+from wwfl_core.protocol import registry
 from wwfl_core.protocol.backend import MPCBackend
 
 ROOT = REPOSITORY
@@ -92,7 +92,7 @@ def test_the_built_in_protocols_are_registered() -> None:
         ("backends:", "package.module:Class"),
         ("wwfl_core.channel.cost:Cost", "a class, but not an MPCBackend"),
         ("wwfl_core.protocol.backend:MPCBackend", "does not define bilinear, name, sharing"),
-        ("wwfl_core.plugins:GROUP", "neither a protocol class nor a function"),
+        ("wwfl_core.protocol.registry:GROUP", "neither a protocol class nor a function"),
     ],
 )
 def test_what_cannot_be_resolved_is_explained(what: str, says: str) -> None:
@@ -211,8 +211,8 @@ def test_backends_tells_where_other_engines_compute_and_what_is_wrong_with_them(
 
 CAVEAT = """
 from dataclasses import replace
-from backends import Replicated3PC
-from wwfl_core.sharing import REPLICATED_3PC, Security
+from backends import REPLICATED_3PC, Replicated3PC
+from wwfl_core.sharing.semantics import Security
 class P(Replicated3PC):
     name = "careless"
     sharing = replace(REPLICATED_3PC, security=Security(caveats=("masks from a dice",)))
@@ -306,7 +306,7 @@ def test_the_table_of_conversions_in_the_documentation_is_current(
     pairs: dict[tuple[str, str], dict[str, Any]],
 ) -> None:
     """Whole where all engines are installed; else the rows of the protocols that are."""
-    page = (ROOT / "docs" / "matrix.md").read_text()
+    page = (ROOT / "docs" / "reference" / "matrix.md").read_text()
     head, separator, *lines = page.removeprefix(matrix.INTRODUCTION + "\n").splitlines()
     assert [tuple(line.split(" | ", 2)[:2]) for line in lines] == [
         (f"| {a}", b) for a, b in product(BUILT_IN, repeat=2)
@@ -314,7 +314,7 @@ def test_the_table_of_conversions_in_the_documentation_is_current(
     built_in = [row for pair, row in pairs.items() if "f4" not in pair]
     names = {source for source, _ in pairs}
     shown = [line for line in lines if {*line.removeprefix("| ").split(" | ", 2)[:2]} <= names]
-    assert matrix.markdown(built_in).splitlines() == [head, separator, *shown]
+    assert matrix.markdown_table(built_in).splitlines() == [head, separator, *shown]
 
 
 def test_matrix_writes_the_page_of_the_built_in_protocols_only(
@@ -328,7 +328,7 @@ def test_matrix_writes_the_page_of_the_built_in_protocols_only(
     without_engines(monkeypatch)
     file = tmp_path / "matrix.md"
     call("matrix", "--markdown", str(file))
-    page, made = (ROOT / "docs" / "matrix.md").read_text(), file.read_text()
+    page, made = (ROOT / "docs" / "reference" / "matrix.md").read_text(), file.read_text()
     assert made.startswith(matrix.INTRODUCTION) and "mine" not in made
     assert made.splitlines() == [
         line
@@ -363,7 +363,7 @@ def test_a_pair_that_fails_concerns_no_other_pair() -> None:
     class Late(Plain):
         name = "late"
 
-        def reveal(self, *args: Any, **options: Any) -> Any:
+        def open(self, *args: Any, **options: Any) -> Any:
             raise OSError("no luck")
 
     def entry(name: str, kind: Callable[[], MPCBackend]) -> registry.Entry:

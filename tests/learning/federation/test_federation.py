@@ -35,7 +35,7 @@ def digits() -> tuple[Dataset, Dataset]:
 
 def three() -> list[Cluster]:
     return [
-        Cluster(Additive2PC(helper=True), clients=3),
+        Cluster(Additive2PC(), clients=3),
         Cluster(Replicated3PC(), clients=3),
         Cluster(Tetrad4PC(), clients=3),
     ]
@@ -49,7 +49,7 @@ def fed(**changes: Any) -> Federation:
     # Seeded: a rounding that flips one ReLU moves a weight by more than any useful bound, about
     # once in fifty runs.
     options: dict[str, Any] = {"schedule": SMALL, "deadline_s": 60, "insecure_seed": 3}
-    return Federation(model(), Additive2PC(helper=True), three(), **(options | changes))
+    return Federation(model(), Additive2PC(), three(), **(options | changes))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +209,9 @@ def damage_empty(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [damage_truncate, damage_flip, damage_empty])
-@pytest.mark.parametrize("target", ["model.*.party1.share", "3pc-2.*.party2.share", "state.json"])
+@pytest.mark.parametrize(
+    "target", ["model.*.party1.share", "3pc-2.*.party2.share", "federation.state"]
+)
 def test_a_damaged_checkpoint_is_refused_by_name_and_nothing_changes(
     trained: Trained, tmp_path: Path, damage: Any, target: str
 ) -> None:

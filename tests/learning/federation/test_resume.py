@@ -94,7 +94,7 @@ def kill_and_resume(
         assert child.returncode in (0, -signal.SIGKILL), child.stderr.decode()
     train, test = digits()
     fed = make(kind, engine)
-    if (folder / "state.json").exists():
+    if (folder / "federation.state").exists():
         fed.restore(str(folder))
     fed.fit(train, test, rounds=rounds, checkpoint=str(folder))
     return fed
@@ -158,11 +158,11 @@ def test_a_checkpoint_that_is_half_written_does_not_count(tmp_path: Path) -> Non
         fed.fit(train, test, rounds=1, checkpoint=str(tmp_path))
         expected = weights(fed)
         fed.fit(train, test, rounds=2)
-        state = (tmp_path / "state.json").read_bytes()
+        state = (tmp_path / "federation.state").read_bytes()
         fed.save(str(tmp_path / "other"))  # what a run writes before it replaces the state
         for path in (tmp_path / "other").glob("*.share"):
             (tmp_path / path.name).write_bytes(path.read_bytes()[:100])
-        assert (tmp_path / "state.json").read_bytes() == state
+        assert (tmp_path / "federation.state").read_bytes() == state
     with make("flat", "simulate") as fed:
         fed.restore(str(tmp_path))
         assert weights(fed) == expected and len(fed.history) == 1

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends import Additive2PC, Plain, Replicated3PC
+from backends import TETRAD_4PC, Additive2PC, Plain, Replicated3PC
 from backends.real import Real
 from helpers import EVERY, rng
 from wwfl import SGD, Cluster, FedAvg, Federation, Schedule, TrimmedMean
@@ -30,7 +30,7 @@ from wwfl.privacy.discrete_gaussian import Source, bernoulli, exp_bernoulli, sam
 from wwfl.privacy.rule import clip_rows, clip_target, coordinate_bound, joint_noise, server_sigma2
 from wwfl_core import LocalCluster, Session, SharedTensor
 from wwfl_core.errors import ConfigError, Refused
-from wwfl_core.sharing.semantics import TETRAD_4PC, SharingSemantics
+from wwfl_core.sharing.semantics import SharingSemantics
 
 
 def fresh() -> Source:

@@ -1,9 +1,10 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
 # reportUnknownArgumentType=false
-"""How kernels of this package are started: the arrays decide where.
+"""How kernels are started: the arrays decide where.
 
-A `Launcher` runs a kernel of a `.cu` file of `csrc/` on arrays of its kind: CuPy arrays on a GPU
-(`CupyLauncher`), or `ShimArray`s on a CPU, with the same sources compiled by g++ (`ShimLauncher`).
+A `Launcher` runs a kernel of a `.cu` file (of `csrc/` here, or of a protocol's own folder) on
+arrays of its kind: CuPy arrays on a GPU (`CupyLauncher`), or `ShimArray`s on a CPU, with the same
+sources compiled by g++ (`ShimLauncher`).
 Kernel arguments are arrays, passed as pointers, and integers, passed as 64-bit words."""
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wwfl_core.errors import Misuse
+from wwfl_core.numbers.lazy import LazyArray, computed
 
 DeviceArray = (
     Any  # a cupy.ndarray or a ShimArray: CuPy need not be installed, so there is no type to name
@@ -49,9 +51,9 @@ class Launcher(ABC):
         shared_bytes: int = 0,
         stream: Any = None,
     ) -> None:
-        """Run `kernel` of `csrc/<source>` over grid x block threads; returns without waiting on a
-        GPU.
+        """Run `kernel` of a file over grid x block threads; returns without waiting on a GPU.
 
+        source: the name of a file of `csrc/`, or the absolute path of one elsewhere (a protocol's).
         args: arrays of this launcher's kind, and integers (modulo 2^64). stream: a CuPy stream,
         None for the current.
 
@@ -104,25 +106,29 @@ class Launcher(ABC):
 
 
 def sources() -> list[str]:
-    """Names of all files with kernels."""
+    """Names of all files with kernels in this package."""
     return sorted(path.name for path in SOURCE_DIR.glob("*.cu"))
 
 
 @cache
 def source_text(name: str) -> str:
-    """The text of a file of `csrc/`, with the files that it includes in their places, each once."""
-    seen: set[str] = set()
+    """The text of a file of `csrc/`, or of the file at an absolute path, with the files that it
+    includes in their places, each once. Those lie beside it, or in `csrc/`."""
+    seen: set[Path] = set()
 
-    def expanded(file: str) -> str:
-        if file in seen:
+    def expanded(path: Path) -> str:
+        if path in seen:
             return ""
-        seen.add(file)
-        text = (SOURCE_DIR / file).read_text().replace("#pragma once\n", "")
-        return re.sub(
-            r'^#include "([\w.]+)"$', lambda found: expanded(found[1]), text, flags=re.MULTILINE
-        )
+        seen.add(path)
 
-    return expanded(name)
+        def included(found: re.Match[str]) -> str:
+            beside = path.parent / found[1]
+            return expanded(beside if beside.exists() else SOURCE_DIR / found[1])
+
+        text = path.read_text().replace("#pragma once\n", "")
+        return re.sub(r'^#include "([\w.]+)"$', included, text, flags=re.MULTILINE)
+
+    return expanded(SOURCE_DIR / name)
 
 
 def launcher_for(array: object) -> Launcher:
@@ -131,6 +137,8 @@ def launcher_for(array: object) -> Launcher:
     Raises:
         Misuse: for anything but a CuPy array or a ShimArray.
     """
+    if isinstance(array, LazyArray):
+        return launcher_for(array.array())
     recorder = getattr(array, "recorder", None)
     return _launcher_of(type(array))() if recorder is None else recorder.launcher
 
@@ -188,7 +196,8 @@ def sized(value: Any, name: str, n: int) -> DeviceArray:
 
 def plain(value: Any, name: str, dtype: type[np.generic], ndim: int | None = None) -> DeviceArray:
     """Checked, and C-contiguous at an address that is a multiple of 16 bytes; copied where it is
-    not."""
+    not. An array that is not computed yet is computed."""
+    value = computed(value)
     launcher = check_device(value, name, dtype, ndim)
     if value.flags.c_contiguous and launcher.address(value) % 16 == 0:
         return value

@@ -137,8 +137,8 @@ def cache_dir() -> Path:
 
 
 def build(source: str, flags: Sequence[str] = FLAGS) -> Path:
-    """Compile `csrc/<source>` to a shared library (kept by the hash of text and flags) and return
-    its path.
+    """Compile a source (`source_text`) to a shared library (kept by the hash of text and flags) and
+    return its path.
 
     Raises:
         ConfigError: without g++, or when it reports an error.
@@ -147,7 +147,7 @@ def build(source: str, flags: Sequence[str] = FLAGS) -> Path:
     headers = [(SOURCE_DIR / name).read_text() for name in HEADERS]
     key = hashlib.sha256("\0".join([text, *headers, *flags, platform.machine()]).encode())
     directory = cache_dir()
-    library = directory / f"{source.removesuffix('.cu')}-{key.hexdigest()[:24]}.so"
+    library = directory / f"{Path(source).stem}-{key.hexdigest()[:24]}.so"
     if library.exists():
         return library
     compiler = shutil.which("g++")
