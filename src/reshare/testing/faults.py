@@ -1,4 +1,4 @@
-"""Checks of conversion when a party lies or is lost (`conversion.py` runs them)."""
+"""Checks of conversion when a party lies or is lost (`suite.py` runs them)."""
 
 from __future__ import annotations
 
