@@ -108,8 +108,8 @@ class AllSeeds(Dealing):
     """Sends every receiver the seeds of all masks; one that also gets the computed component has
     the whole word.
 
-    `learned` says what the right plan would show, so the check of plans (`reshare/joint_knowledge.py`)
-    sees nothing."""
+    `learned` says what the right plan would show, so the check of plans
+    (`reshare/joint_knowledge.py`) sees nothing."""
 
     def masks_for(self, receiver: int) -> tuple[int, ...]:
         return self.masks

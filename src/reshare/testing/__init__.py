@@ -7,7 +7,7 @@ protocol that is given.
 Needs neither pytest nor hypothesis. The checks call a converter `convert(x, to) -> Handle`; any
 function of that form can be judged in place of `reshare`."""
 
-from .suite import conversion, convert
 from .pairs import Convert
+from .suite import conversion, convert
 
 __all__ = ["Convert", "conversion", "convert"]

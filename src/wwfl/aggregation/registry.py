@@ -74,7 +74,7 @@ def rule(name: str, **options: Any) -> Aggregation:
 
     Raises:
         ConfigError: an unknown rule or option, each with the nearest known one, or values that the
-        rule refuses.
+            rule refuses.
     """
     make = RULES.resolve(name)
     checked_options(f"rule {name!r}", make, options)

@@ -1,23 +1,21 @@
 """Checkpoints of a federation: share files per party, and the coordinator's public state.
 
 What changes is written anew after every round (the model, what rules keep); a client's data is
-written once, with the first checkpoint after it was shared. `state.json` names all files that
+written once, with the first checkpoint after it was shared. `federation.state` names all files that
 belong together, and is replaced last."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import secrets
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from wwfl_core.errors import ConfigError, DataError, ProtocolError
-from wwfl_core.files import write_whole
+from wwfl_core.files import read_sealed, write_sealed
 
 from . import server_programs as programs
 from .client_data import Upload
@@ -29,7 +27,8 @@ if TYPE_CHECKING:
 
 # pyright: reportPrivateUsage=false
 
-STATE = "state.json"
+STATE = "federation.state"
+KIND = "checkpoint of a federation"
 
 _log = logging.getLogger("wwfl.federation.federation")
 
@@ -79,7 +78,7 @@ def save(federation: Federation, folder: str) -> None:
         "uploaded": [sorted(s.uploaded) for s in leaf_data],
         "history": [r.to_json() for r in federation.history],
     }
-    _write_json(Path(folder) / STATE, body)
+    write_sealed(Path(folder) / STATE, KIND, body)
     current = {*files.values(), *written}
     for old in [*Path(folder).glob("*.share"), *Path(folder).glob(".*.tmp")]:
         if old.name.rsplit(".", 2)[0] not in current:
@@ -145,7 +144,7 @@ def _files_of(place: Place) -> str:
 
 def restore(federation: Federation, folder: str) -> None:
     """Reads a checkpoint; the federation is changed only after every file was read and checked."""
-    body = _read_json(Path(folder) / STATE)
+    body = read_sealed(Path(folder) / STATE, KIND).header
     ours, theirs = configuration(federation), body["configuration"]
     if ours != theirs:
         different = sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
@@ -217,7 +216,7 @@ def configuration(federation: Federation) -> dict[str, Any]:
         "global_servers": _format(federation.tree),
         "clusters": [[p.name, [c.name for c in p.children], *_format(p)] for p in places[1:]],
         "clients": [p.spec.clients for p in places if not isinstance(p.spec, Group)],
-        "schedule": asdict(federation.schedule),
+        "schedule": asdict(replace(federation.schedule, rounds=1)),  # more rounds may follow
         "aggregation": [repr(p.spec.aggregation) for p in places if isinstance(p.spec, Group)],
         "root": None if federation.root is None else federation.root.sha256,
     }
@@ -227,7 +226,7 @@ def _format(place: Place) -> list[Any]:
     """What a place's share files hold."""
     if isinstance(place.spec, LocalTrainers):
         return ["local trainers"]
-    protocol = place.spec.protocol
+    protocol = place.spec.backend
     return [protocol.name, protocol.sharing.name, protocol.numbers.name, protocol.format.frac_bits]
 
 
@@ -237,26 +236,3 @@ def _same_stamp(folder: str, expected: str, found: str) -> None:
             f"{folder}: share files of {found!r} lie beside the state of {expected!r}; restore "
             "one whole copy"
         )
-
-
-def _write_json(path: Path, body: dict[str, Any]) -> None:
-    text = json.dumps(body)
-    sealed = json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "state": body})
-    write_whole(path, [sealed.encode()])
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        sealed = json.loads(path.read_text())
-        body: dict[str, Any] = sealed["state"]
-        intact = sealed["sha256"] == hashlib.sha256(json.dumps(body).encode()).hexdigest()
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot read the checkpoint ({error.strerror}); give the folder that fit() "
-            "wrote"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is not a checkpoint of wwfl, or corrupt: {error}") from error
-    if not intact:
-        raise DataError(f"{path} was altered: its SHA-256 does not match; restore it from a copy")
-    return body

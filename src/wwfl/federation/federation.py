@@ -85,10 +85,10 @@ class Federation:
     """Clusters that run different protocols train one model for global servers; nobody opens it.
 
     `model` is an ordinary torch module of supported layers. Members are `Cluster`s, `Group`s of
-    members, and `LocalTrainers`. `global_servers` are a protocol, or `Servers` that also say who
-    operates them and on which device they compute; clusters may share hosts with them. `engine`
-    says what carries the federation out: "mpc" (the protocols), "simulate" (their fixed-point
-    arithmetic, without secrecy) or "plain" (floats). `insecure_seed` makes the whole run
+    members, and `LocalTrainers`. `global_servers` are a protocol or its name, or `Servers` that
+    also say who operates them and on which device they compute; clusters may share hosts with them.
+    `engine` says what carries the federation out: "mpc" (the protocols), "simulate" (their fixed-
+    point arithmetic, without secrecy) or "plain" (floats). `insecure_seed` makes the whole run
     reproducible, and therefore insecure (all keys are derived from it), and makes all engines draw
     the same batches and (public) clients; leave it None for fresh keys. `processes=True` runs every
     server as its own process over mutual TLS. Use as a context manager, or call `close`.
@@ -111,7 +111,7 @@ class Federation:
     def __init__(
         self,
         model: nn.Module,
-        global_servers: MPCBackend | Servers,
+        global_servers: MPCBackend | Servers | str,
         clusters: Sequence[Member],
         aggregation: Aggregation | None = None,
         *,
@@ -151,7 +151,8 @@ class Federation:
         self.layers = pool_first(layers)
         self.int_bits, self.allow_weaker = int_bits, allow_weaker
         self.engine: EngineName = engine
-        self.members = list(clusters)
+        assert isinstance(tree.spec, Group)
+        self.members = list(tree.spec.members)
         self.history: list[Round] = []
         options = {"processes": processes, "insecure_seed": insecure_seed, "deadline_s": deadline_s}
         self._books = Books(make(engine, model, executor, **options), allow_weaker)
@@ -189,7 +190,7 @@ class Federation:
         train: Dataset,
         test: Dataset | None = None,
         *,
-        rounds: int = 10,
+        rounds: int | None = None,
         partition: Partition | None = None,
         partition_seed: int = 0,
         checkpoint: str | None = None,
@@ -197,8 +198,8 @@ class Federation:
         progress: Progress = silent,
         on_round: Callable[[Round, Federation], None] | None = None,
     ) -> list[Round]:
-        """Runs rounds up to number `rounds` (already finished or restored ones count) and returns
-        the history.
+        """Runs rounds up to number `rounds`, by default the schedule's (already finished or
+        restored ones count), and returns the history.
 
         Every client's data is shared with its cluster once, when it is first sampled (with hidden
         sampling: first there). With `test`, the global servers classify the (secret-shared) test
@@ -210,14 +211,15 @@ class Federation:
 
         Raises:
             ConfigError: data that does not fit the model, the partition, or the checkpoint that was
-            restored. ProtocolError: a round cannot be finished; the model is that of the round
-            before, and fit() can be called
-                again.
+                restored.
+            ProtocolError: a round cannot be finished; the model is that of the round before, and
+                fit() can be called again.
         """
         self._setting.check(train)
         self._take_data(train, partition, partition_seed)
         self._set_up(test)
-        while len(self.history) < rounds:
+        last = self.schedule.rounds if rounds is None else rounds
+        while len(self.history) < last:
             self._round(train, test, available, progress)
             if checkpoint is not None:
                 self.save(checkpoint)
@@ -233,8 +235,8 @@ class Federation:
         a restart.
 
         Raises:
-            Misuse: no such leaf or client, or no training set yet. ConfigError: data that does not
-            fit the model.
+            Misuse: no such leaf or client, or no training set yet.
+            ConfigError: data that does not fit the model.
         """
         place = self._setting.leaf(leaf)
         assert place.leaf is not None and not isinstance(place.spec, Group)

@@ -202,7 +202,7 @@ class Op:
 
         Raises:
             Misuse: if this was drawn before, or if a later operation has drawn from the same
-            parties' key already.
+                parties' key already.
         """
         party = self.party
         return party.device.draw(party.prg(frozenset(subset)), self.number, label, algebra, shape)

@@ -42,16 +42,16 @@ class BitFormat(ABC):
         """Opened elements as bits."""
 
     @abstractmethod
-    def xor(self, protocol: DerivedOperations, a: Share, b: Share) -> Share:
+    def xor(self, mpc: DerivedOperations, a: Share, b: Share) -> Share:
         """a XOR b."""
 
     @abstractmethod
-    def flip(self, protocol: DerivedOperations, a: Share, mask: Bools) -> Share:
+    def flip(self, mpc: DerivedOperations, a: Share, mask: Bools) -> Share:
         """a XOR a public mask of the logical shape; local."""
 
-    def invert(self, protocol: DerivedOperations, a: Share, shape: Shape) -> Share:
+    def invert(self, mpc: DerivedOperations, a: Share, shape: Shape) -> Share:
         """a XOR 1; local."""
-        return self.flip(protocol, a, np.ones(shape, np.bool_))
+        return self.flip(mpc, a, np.ones(shape, np.bool_))
 
     @abstractmethod
     def pick(self, a: Share, shape: Shape, index: Any) -> Share:
@@ -75,15 +75,15 @@ class _Packed(BitFormat):
     def to_bools(self, elements: Array, shape: Shape) -> Bools:
         return kernels.expand(elements, numel(shape)).astype(np.bool_).reshape(shape)
 
-    def xor(self, protocol: DerivedOperations, a: Share, b: Share) -> Share:
+    def xor(self, mpc: DerivedOperations, a: Share, b: Share) -> Share:
         return a + b
 
-    def flip(self, protocol: DerivedOperations, a: Share, mask: Bools) -> Share:
-        return protocol.add_public(a, self.from_bools(mask))
+    def flip(self, mpc: DerivedOperations, a: Share, mask: Bools) -> Share:
+        return mpc.add_public(a, self.from_bools(mask))
 
-    def invert(self, protocol: DerivedOperations, a: Share, shape: Shape) -> Share:
+    def invert(self, mpc: DerivedOperations, a: Share, shape: Shape) -> Share:
         """Padding bits, which mean nothing, are inverted with the others."""
-        return protocol.add_public(a, np.asarray(255, np.uint8))
+        return mpc.add_public(a, np.asarray(255, np.uint8))
 
     def pick(self, a: Share, shape: Shape, index: Any) -> Share:
         return a.map(lambda bits: kernels.pick(bits, shape, index))
@@ -107,14 +107,14 @@ class FieldBits(BitFormat):
     def to_bools(self, elements: Array, shape: Shape) -> Bools:
         return self.algebra.to_words(elements).astype(np.bool_).reshape(shape)
 
-    def xor(self, protocol: DerivedOperations, a: Share, b: Share) -> Share:
-        both = protocol.bilinear(Mul(), a, b)
+    def xor(self, mpc: DerivedOperations, a: Share, b: Share) -> Share:
+        both = mpc.bilinear(Mul(), a, b)
         return a + b - both - both
 
-    def flip(self, protocol: DerivedOperations, a: Share, mask: Bools) -> Share:
+    def flip(self, mpc: DerivedOperations, a: Share, mask: Bools) -> Share:
         sign = 1 - 2 * mask.astype(np.int64)
         turned = a.map(lambda s: self.algebra.times(s, sign.view(np.uint64)))
-        return protocol.add_public(turned, mask.astype(np.uint64))
+        return mpc.add_public(turned, mask.astype(np.uint64))
 
     def pick(self, a: Share, shape: Shape, index: Any) -> Share:
         return a[index]

@@ -16,13 +16,12 @@ from functools import reduce
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.errors import Misuse
-from wwfl_core.numbers.algebra import BITS, RING, RING32, Algebra
+from wwfl_core.numbers.algebra import BITS, RING
 from wwfl_core.numbers.arrays import Array, Shape, array_of, numel
 from wwfl_core.numbers.bilinear import Bilinear, DirectSum, Mul
 from wwfl_core.sharing.share import Share, concat, split, stack
 
-from . import modulus, truncation
+from . import truncation
 from .bit_planes import (
     AND,
     carry_merged,
@@ -38,6 +37,16 @@ MUL = Mul()
 ONES = np.asarray(255, np.uint8)  # eight packed bits, all set
 CARRY_BITS = 12
 """Top bits of the low parts from which the generic truncation finds their carry."""
+
+
+def top_bits(count: int) -> int:
+    """s with 2^s > 4 n: so many top bits of n words tell how often their sum wraps."""
+    return (4 * count).bit_length()
+
+
+def _word(value: int) -> Array:
+    """A public integer as a word, in two's complement."""
+    return np.asarray(value % 2**64, np.uint64)
 
 
 class DerivedOperations(ShareOperations):
@@ -75,7 +84,7 @@ class DerivedOperations(ShareOperations):
         known bits is a shared one."""
         found = self.words(x)
         if len(found) != 2:
-            return self._truncate_words(x, bits)
+            return self._truncate_many(x, bits)
         (g0, a), (g1, b) = found
         star = base = high = left = right = None
         if a is not None:
@@ -90,7 +99,7 @@ class DerivedOperations(ShareOperations):
         wrap, scale = self.bilinear(MUL, first, second), np.uint64(64 - bits)
         return halves[0] + halves[1] - wrap.map(lambda w: w << scale)
 
-    def _truncate_words(self, x: Share, bits: int) -> Share:
+    def _truncate_many(self, x: Share, bits: int) -> Share:
         """sum_i (w_i >> f) - 2^(64-f) k + c, where k counts the wraps of the words' sum and c the
         carry out of their low parts.
 
@@ -106,7 +115,7 @@ class DerivedOperations(ShareOperations):
             known = None
             if word is not None:
                 w = word if i else word + half
-                top = w >> np.uint64(64 - modulus.top_bits(n))
+                top = w >> np.uint64(64 - top_bits(n))
                 known = np.stack([w >> np.uint64(bits), top, (w & low) >> np.uint64(bits - s)])
             jobs.append((known, group.dealers))
 
@@ -115,11 +124,31 @@ class DerivedOperations(ShareOperations):
         exact = bits <= CARRY_BITS  # then v_i are the low parts themselves
         wraps, carries = self.count_above(
             [
-                (tops, 1 << (modulus.top_bits(n) - 1), modulus.top_bits(n), n),
+                (tops, 1 << (top_bits(n) - 1), top_bits(n), n),
                 (lows, 0 if exact else n, s, n),
             ],
         )
         return shifted + carries - wraps.map(lambda k: k << np.uint64(64 - bits))
+
+    def count_above(self, sums: Sequence[tuple[Share, int, int, int]]) -> list[Share]:
+        """floor((x + offset) / 2^s) for shared integers 0 <= x <= n 2^s, per (x, offset, s, n): how
+        many of 2^s, .., n 2^s are at most x + offset. n comparisons each, all in one sign depth of
+        the widest."""
+        levels: list[Share] = []
+        width = max((n << s).bit_length() for _, _, s, n in sums) + 2
+        for x, offset, s, n in sums:
+            shifted = self.add_public(x, _word(offset))
+            levels += [self.add_public(shifted, _word(-(j << s))) for j in range(1, n + 1)]
+        candidates = stack(levels)
+        below = self.bit_to_ring(self.sign(candidates, width), candidates.shape)
+
+        found: list[Share] = []
+        at = 0
+        for _, _, _, n in sums:
+            missed = below[at : at + n].map(lambda a: array_of(np.sum(a, axis=0, dtype=a.dtype)))
+            found.append(self.add_public(-missed, _word(n)))
+            at += n
+        return found
 
     # ------------------------------------------------------------------ comparison
 
@@ -216,89 +245,6 @@ class DerivedOperations(ShareOperations):
         """b * x for packed bits b (one per element of x): the bit as a ring element, then one
         product."""
         return self.bilinear(MUL, self.bit_to_ring(b, x.shape), x)
-
-    # ------------------------------------------------------------------ another modulus
-
-    def combine(self, dealt: Sequence[Share], source: Algebra, target: Algebra) -> Share:
-        """A number from its dealt `modulus.parts`, in the target's algebra: sums, one product (two
-        words), or comparisons (more).
-
-        Raises:
-            Misuse: comparisons are needed, and the target algebra is not that of the protocol's
-                numbers.
-        """
-        if modulus.divides(target, source):
-            return _sum(dealt)
-        total, marks = _sum([d[0] for d in dealt]), [d[1] for d in dealt]
-        if len(marks) == 1:
-            return total
-        with self.party.scope("wraps"):
-            wraps = (
-                self.bilinear(MUL, marks[0], marks[1])
-                if len(marks) == 2
-                else self._wrap_count(marks, target)
-            )
-        return total - wraps.map(lambda a: target.scale(source.modulus % target.modulus, a))
-
-    def _wrap_count(self, tops: Sequence[Share], target: Algebra) -> Share:
-        """floor((sum of tops + 2^(s-1)) / 2^s) for n > 2 words' top bits: how often their sum
-        wraps."""
-        if target != self.numbers:
-            raise Misuse(
-                f"{self.name}: the wraps of {len(tops)} words are counted in {self.numbers}, not "
-                f"in {target}"
-            )
-        s = modulus.top_bits(len(tops))
-        return self.count_above([(_sum(tops), 1 << (s - 1), s, len(tops))])[0]
-
-    def count_above(self, sums: Sequence[tuple[Share, int, int, int]]) -> list[Share]:
-        """floor((x + offset) / 2^s) for shared integers 0 <= x <= n 2^s, per (x, offset, s, n): n
-        comparisons each, all in one sign depth of the widest."""
-        levels: list[Share] = []
-        width = max((n << s).bit_length() for _, _, s, n in sums) + 2
-        for x, offset, s, n in sums:
-            shifted = self.add_public(x, _word(offset))
-            levels += [self.add_public(shifted, _word(-(j << s))) for j in range(1, n + 1)]
-        candidates = stack(levels)
-        below = self.bit_to_ring(self.sign(candidates, width), candidates.shape)
-
-        found: list[Share] = []
-        at = 0
-        for _, _, _, n in sums:
-            missed = below[at : at + n].map(lambda a: array_of(np.sum(a, axis=0, dtype=a.dtype)))
-            found.append(self.add_public(-missed, _word(n)))
-            at += n
-        return found
-
-    def widen(self, x: Share) -> Share:
-        """A number |x| < 2^30 of Z_2^32 in Z_2^64 again, exact: one dealing and one product.
-
-        Raises:
-            Misuse: for a share of another algebra.
-        """
-        source = x.algebra
-        if source != RING32:
-            raise Misuse(f"widen: this tensor is shared in {source}, not in {RING32}")
-        known = self.words(x)
-        dealt = self.deal_many(
-            [
-                (None if w is None else modulus.parts(w, i, len(known), RING32, RING), g.dealers)
-                for i, (g, w) in enumerate(known)
-            ],
-            (2, *x.shape),
-            RING,
-            name="widen",
-        )
-        return self.combine(dealt, RING32, RING)
-
-
-def _sum(shares: Sequence[Share]) -> Share:
-    return reduce(operator.add, shares)
-
-
-def _word(value: int) -> Array:
-    """A public integer as a word, in two's complement."""
-    return np.asarray(value % 2**64, np.uint64)
 
 
 __all__ = ["AND", "MUL", "DerivedOperations", "check_window", "packed", "plane_shape", "planes"]

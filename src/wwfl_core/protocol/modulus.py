@@ -13,19 +13,24 @@ x + k L with an unknown wrap count k, which is found on shares modulo L':
   bits.
 
 Where L' divides L nothing is lost and the words are reduced as they are. `parts` is what the
-parties who know a word compute alone; they deal it, and
-`DerivedOperations.combine` runs on the dealt shares. Here is only what is done without messages."""
+parties who know a word compute alone; they deal it, and `combine` runs on the dealt shares."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.algebra import Algebra
+from wwfl_core.numbers.algebra import RING, RING32, Algebra
 from wwfl_core.numbers.arrays import Array
+from wwfl_core.numbers.bilinear import Mul
 from wwfl_core.sharing.share import Share
+
+from .derived import DerivedOperations, top_bits
+
+EXACT = Mul()
 
 
 def divides(target: Algebra, source: Algebra) -> bool:
@@ -70,9 +75,48 @@ def _constant(algebra: Algebra) -> Any:
     return int if dtype.hasobject else dtype.type
 
 
-def top_bits(count: int) -> int:
-    """s with 2^s > 4 n."""
-    return (4 * count).bit_length()
+def combine(
+    mpc: DerivedOperations, dealt: Sequence[Share], source: Algebra, target: Algebra
+) -> Share:
+    """The number from its dealt `parts`, in the target's algebra: one product, or comparisons.
+
+    Raises:
+        Misuse: comparisons are needed, and the target algebra is not that of the protocol's
+            numbers.
+    """
+    if divides(target, source):
+        return _sum(dealt)
+    total, marks = _sum([d[0] for d in dealt]), [d[1] for d in dealt]
+    if len(marks) == 1:
+        return total
+    with mpc.party.scope("wraps"):
+        wraps = (
+            mpc.bilinear(EXACT, marks[0], marks[1])
+            if len(marks) == 2
+            else wrap_count(mpc, marks, target)
+        )
+    return total - wraps.map(lambda a: target.scale(source.modulus % target.modulus, a))
+
+
+def wrap_count(mpc: DerivedOperations, tops: Sequence[Share], target: Algebra) -> Share:
+    """floor((sum of tops + 2^(s-1)) / 2^s) for n > 2 words' top bits: how often their sum wraps."""
+    if target != mpc.numbers:
+        raise Misuse(
+            f"{mpc.name}: the wraps of {len(tops)} words are counted in {mpc.numbers}, not in "
+            f"{target}"
+        )
+    s = top_bits(len(tops))
+    return mpc.count_above([(_sum(tops), 1 << (s - 1), s, len(tops))])[0]
+
+
+def _sum(shares: Sequence[Share]) -> Share:
+    total = shares[0]
+    for share in shares[1:]:
+        total = total + share
+    return total
+
+
+# ---------------------------------------------------------------------- within one cluster
 
 
 def reduce(x: Share, target: Algebra) -> Share:
@@ -92,4 +136,26 @@ def reduce(x: Share, target: Algebra) -> Share:
     return Share(target, shape, found)
 
 
-__all__ = ["divides", "parts", "reduce", "top_bits"]
+def widen(mpc: DerivedOperations, x: Share) -> Share:
+    """A number |x| < 2^30 of Z_2^32 in Z_2^64 again: one dealing and one product.
+
+    Raises:
+        Misuse: for a share of another algebra.
+    """
+    source = x.algebra
+    if source != RING32:
+        raise Misuse(f"widen: this tensor is shared in {source}, not in {RING32}")
+    known = mpc.words(x)
+    dealt = mpc.deal_many(
+        [
+            (None if w is None else parts(w, i, len(known), RING32, RING), g.dealers)
+            for i, (g, w) in enumerate(known)
+        ],
+        (2, *x.shape),
+        RING,
+        name="widen",
+    )
+    return combine(mpc, dealt, RING32, RING)
+
+
+__all__ = ["combine", "divides", "parts", "reduce", "widen", "wrap_count"]

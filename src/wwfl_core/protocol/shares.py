@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from wwfl_core import kernels
 from wwfl_core.channel.cost import Phase
@@ -22,6 +22,9 @@ from wwfl_core.sharing.share import Share
 
 from .dealing import Dealing, TableDealing, sum_of
 
+Known = Any
+"""An array at the parties that know it, None at the others: which they are depends on the party, so
+no type says it."""
 Word = tuple[Array | None, Sequence[int], Phase]
 """A word (None at those who do not know it), who know it, and in which phase it is dealt."""
 
@@ -234,4 +237,4 @@ class ShareOperations(ABC):
         return value
 
 
-__all__ = ["ShareOperations", "Word"]
+__all__ = ["Known", "ShareOperations", "Word"]

@@ -156,7 +156,7 @@ class Arithmetic(Generic[B], ABC):
 
     def widen(self) -> Self:
         """A narrowed tensor in Z_2^64 again, exact: one dealing and one product."""
-        return self.like(self.mpc.protocol.widen(self.data), self.frac_bits)
+        return self.like(modulus.widen(self.mpc.protocol, self.data), self.frac_bits)
 
     # ------------------------------------------------------------------ sums
 

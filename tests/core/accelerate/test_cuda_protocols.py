@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_kernels import words
 
 from backends.correlated.dealer import Roles
 from backends.correlated.truncation import PairTruncation
@@ -30,6 +29,7 @@ from backends.tetrad4pc import (
     Tetrad4PC,
 )
 from cuda_devices import device, everywhere, same
+from kernel_inputs import words
 from wwfl_core import kernels as cpu
 from wwfl_core.accelerate import HOST, cuda
 from wwfl_core.numbers.algebra import BITS, RING, Algebra

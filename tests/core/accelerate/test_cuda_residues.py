@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_kernels import words
 
 from cuda_devices import device, everywhere, same
+from kernel_inputs import words
 from wwfl_core import kernels as cpu
 from wwfl_core.accelerate.cuda import device as device_module
 from wwfl_core.accelerate.cuda import gemm, residues
 from wwfl_core.accelerate.cuda.device import CupyLauncher
-from wwfl_core.accelerate.cuda.launch import SOURCE_DIR
+from wwfl_core.accelerate.cuda.launcher import SOURCE_DIR
 from wwfl_core.errors import ConfigError
 
 LISTED = re.search(r"MODULI\[\] = \{([\d,\s]+)\}", (SOURCE_DIR / "residues.cu").read_text())

@@ -24,6 +24,7 @@ from backends.foreign.mpyc_field import WireFormat, inverse_roots
 from backends.shamir import Shamir
 from helpers import TESTS
 from reshare import reshare
+from server_programs import square
 from wwfl.nn.layers import Network
 from wwfl.nn.models import mlp
 from wwfl.nn.trace import trace
@@ -290,10 +291,6 @@ def test_a_killed_engine_ends_the_run_everywhere_and_the_next_run_works() -> Non
         with pytest.raises(EngineFailed, match="died"):
             c.settle(outcomes)
         assert np.allclose(c.reveal(c.run(square, x)), [2.25, 4.0], atol=2**-18)
-
-
-def square(mpc: Session, x: SharedTensor) -> SharedTensor:
-    return x * x
 
 
 def diverge(mpc: Session) -> Any:

@@ -1,7 +1,41 @@
-"""Typed, strict configuration of a run: TOML in, objects with checked values out."""
+"""Typed, strict configuration of a run: TOML in, objects with checked values out.
 
-from .example import example, to_toml
+What a run is told stands here; what is made of it is in `wwfl.experiments.from_config`."""
+
 from .load import load, parse
-from .sections import Config
+from .schema import schema
+from .sections import (
+    Attack,
+    Config,
+    Data,
+    Federation,
+    Grid,
+    Model,
+    Partition,
+    PlacementName,
+    Privacy,
+    Reveal,
+    Run,
+)
+from .tables import keys
+from .text import example, to_toml
 
-__all__ = ["Config", "example", "load", "parse", "to_toml"]
+__all__ = [
+    "Attack",
+    "Config",
+    "Data",
+    "Federation",
+    "Grid",
+    "Model",
+    "Partition",
+    "PlacementName",
+    "Privacy",
+    "Reveal",
+    "Run",
+    "example",
+    "keys",
+    "load",
+    "parse",
+    "schema",
+    "to_toml",
+]

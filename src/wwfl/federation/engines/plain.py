@@ -414,7 +414,7 @@ class PlainFloat(Engine):
         self.insecure_seed = insecure_seed
 
     def open(self, servers: Servers, name: str) -> FloatNode:
-        return FloatNode(name, self.model, servers.protocol, self.executor, self.insecure_seed)
+        return FloatNode(name, self.model, servers.backend, self.executor, self.insecure_seed)
 
     def move(self, x: Held, to: Any, allow_weaker: bool) -> Reshared:
         moved: Any = Held(to, x.array)
