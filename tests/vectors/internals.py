@@ -33,7 +33,15 @@ from wwfl_core import (
 from wwfl_core.channel.memory import MemoryNetwork
 from wwfl_core.numbers.algebra import RING, RING32
 from wwfl_core.numbers.linear import SumPool2d, SumTo
-from wwfl_core.tensors import Session, bilinear_many, concatenate, ops, stack_tensors, weighted_sum
+from wwfl_core.tensors import (
+    Session,
+    bilinear_many,
+    concatenate,
+    ops,
+    secret_selection,
+    stack_tensors,
+    weighted_sum,
+)
 from wwfl_core.tensors.ops import wide_inv_sqrt, wide_reciprocal
 
 Tap = Callable[[str, str, Any], Any]
