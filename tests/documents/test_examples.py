@@ -319,7 +319,7 @@ def check_row(rows: dict[str, dict[str, Any]]) -> None:
     assert f4["costs"]["product"] == {"bits_offline": 0, "bits_online": 1024, "rounds": 3}
 
 
-def gates(mpc: MPCBackend, x: np.ndarray, y: np.ndarray) -> list[Any]:
+def gates(mpc: Session, x: np.ndarray, y: np.ndarray) -> list[Any]:
     """Elementwise products of numbers and of bits, a matrix product, a comparison."""
     a, b = mpc.share(x, 0), mpc.share(y, 3)
     less = a < b
