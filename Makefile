@@ -85,7 +85,7 @@ types: $(STAMP)
 
 ## docs             the site, into build/site; a warning is an error
 docs: $(STAMP)
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict  # (--quiet would hide the warnings from --strict)
 	$(BIN)/python tools/site_check.py build/site
 
 ## docs-serve       the site on localhost, rebuilt when a page changes
@@ -110,10 +110,10 @@ bench: $(STAMP)
 lock: $(TOOLS)/.installed
 	$(TOOLS)/bin/python tools/lock.py $(ARGS)
 
-## audit            known vulnerabilities of what the locks install (asks a service on the internet)
+## audit            known vulnerabilities of what the locks install (asks PyPI; what it cannot tell is a failure)
 audit: $(TOOLS)/.installed
-	$(TOOLS)/bin/pip-audit --require-hashes --disable-pip -r requirements.lock
-	$(TOOLS)/bin/pip-audit --require-hashes --disable-pip -r requirements-tools.lock
+	$(TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.lock
+	$(TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip -r requirements-tools.lock
 
 ## changelog        what the fragments in changes/ will say (a release writes it)
 changelog: $(TOOLS)/.installed

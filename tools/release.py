@@ -89,12 +89,12 @@ def release(version: str) -> None:
         dist.mkdir(exist_ok=True)
         run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", str(dist), str(ROOT))
         (dist / f"wwfl-{version}-notes.md").write_text(text, encoding="utf-8")
+        run("git", "add", "--all", *WRITTEN)
+        run("git", "commit", "--message", f"Release {version}")
     except BaseException:
         run("git", "checkout", "HEAD", "--", *WRITTEN)
         raise
 
-    run("git", "add", "--all", *WRITTEN)
-    run("git", "commit", "--message", f"Release {version}")
     run("git", "tag", "--annotate", f"v{version}", "--cleanup=verbatim", "--message", text)
     print(f"v{version} is tagged; the wheel and the notes are in dist/. Nothing was published.")
 

@@ -7,6 +7,7 @@ same federation runs in floats without any secrecy, on the same batches.
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.figure import Figure
 
@@ -32,7 +33,7 @@ def main(quick: bool = False) -> Figure:
     )
     tested = test[:100] if quick else test[:1000]
 
-    def train_with(engine: str) -> list[float]:
+    def train_with(engine: Literal["mpc", "plain"]) -> list[float]:
         clusters = [Cluster(Additive2PC()), Cluster(Replicated3PC()), Cluster(Tetrad4PC())]
         model = MLP(1024, [8], 10) if quick else LeNet()
         with Federation(
@@ -43,7 +44,7 @@ def main(quick: bool = False) -> Figure:
                 f"{engine}: {', '.join(f'{r.accuracy:.1%}' for r in history)}; "
                 f"protected against: {fed.guarantee}"
             )
-        return [r.accuracy for r in history]
+        return [done.accuracy or 0.0 for done in history]
 
     private, clear = train_with("mpc"), train_with("plain")
 
