@@ -40,10 +40,9 @@ from wwfl_core.protocol.bit_planes import check_window, packed
 from wwfl_core.protocol.declared_cost import DeclaredCost
 from wwfl_core.protocol.modulus import reduce
 from wwfl_core.randomness.prg import KEY_BYTES
-from wwfl_core.sharing.semantics import Security
+from wwfl_core.sharing.semantics import Security, SharingSemantics
 from wwfl_core.sharing.share import Share
 
-from .additive2pc import ADDITIVE_2PC
 from .foreign.engine import Engine
 
 P1, P2, TTP = 0, 1, 2
@@ -60,7 +59,12 @@ NOT_EXACT = "CrypTen's local truncation is off by 2^(64-bits) with probability |
 WORDS_FOR_BITS = (
     "CrypTen opens masked bits (B2A) as words 0 and 1: 63 of 64 bits are 0, whatever the secret"
 )
-SHARING = replace(ADDITIVE_2PC, name="CrypTen, additive 2PC with a trusted third party")
+SHARING = SharingSemantics(
+    "CrypTen, additive 2PC with a trusted third party",
+    3,
+    (frozenset({P1}), frozenset({P2})),
+    (1, 1),
+)
 COSTS = {
     "product": DeclaredCost(64, 256, 1),
     "product+truncation": DeclaredCost(128, 512, 2),

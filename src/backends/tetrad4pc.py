@@ -33,6 +33,7 @@ from wwfl_core.protocol import truncation
 from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.protocol.bit_planes import packed, plane_shape
 from wwfl_core.protocol.declared_cost import DeclaredCost
+from wwfl_core.protocol.shares import Known
 from wwfl_core.sharing.semantics import Security, SharingSemantics
 from wwfl_core.sharing.share import Share
 
@@ -204,10 +205,10 @@ class Tetrad4PC(MPCBackend):
         op: Op,
         senders: Sequence[int],
         to: int,
-        value: Array | None,
+        value: Known,
         like: tuple[Algebra, Shape],
         offline: bool,
-    ) -> Array | None:
+    ) -> Known:
         """jsnd(i, j -> k): the first sender sends, the second vouches."""
         return op.joint_send(
             senders, to, value, like[0].dtype, like[1], OFFLINE if offline else ONLINE, vouched=True
@@ -221,7 +222,7 @@ class Tetrad4PC(MPCBackend):
         r = self.partial(x, (L1, L2)) if self.me in OFFLINE_PAIR else None
         return self._truncate_words(c, r, bits, x.shape)
 
-    def _truncate_words(self, c: Array | None, r: Array | None, bits: int, shape: Shape) -> Share:
+    def _truncate_words(self, c: Known, r: Known, bits: int, shape: Shape) -> Share:
         """Exact truncation of x = c + r (Lemma W): (c >> f) + (r >> f) + 1 - 2^(64-f) (c* r* +
         base).
 
@@ -231,25 +232,25 @@ class Tetrad4PC(MPCBackend):
         op, n = self.party.op("truncate"), numel(shape)
         words, flags = (packed(n * bits),), (packed(n),)
         u = self._u(op, RING, shape)
-        e = op.mask(K1, "e1", RING, shape) if self.me in K1 else None
-        sigma = op.mask(K3, "sg", BITS, flags) if self.me in K3 else None
-        s = op.mask(K3, "s", RING, shape) if self.me in K3 else None
+        e1: Known = op.mask(K1, "e1", RING, shape) if self.me in K1 else None
+        sigma: Known = op.mask(K3, "sg", BITS, flags) if self.me in K3 else None
+        s: Known = op.mask(K3, "s", RING, shape) if self.me in K3 else None
 
-        e2 = None
+        e2: Known = None
         if self.me == CS1:
-            e2 = self._wrap_rest(r, e, bits)
+            e2 = self._wrap_rest(r, e1, bits)
         elif self.me == CS4:
-            e2, w = self._wrap_rest_and_seed(r, e, sigma, s, bits)
-            op.send(CS1, w, OFFLINE)
+            e2, seed = self._wrap_rest_and_seed(r, e1, sigma, s, bits)
+            op.send(CS1, seed, OFFLINE)
         e2 = self._joint(op, (CS4, CS1), CS2, e2, (BITS, words), offline=True)
-        w = op.recv(CS4, np.uint8, words, OFFLINE) if self.me == CS1 else None
+        w: Known = op.recv(CS4, np.uint8, words, OFFLINE) if self.me == CS1 else None
 
-        d = self._wrap_flag(c, sigma) if self.me in EVALUATORS else None
+        d: Known = self._wrap_flag(c, sigma) if self.me in EVALUATORS else None
         d = self._joint(op, EVALUATORS[::-1], CS1, d, (BITS, flags), offline=False)
 
         left = right = None
         if self.me in EVALUATORS:
-            mine = self._wrap_share(c, e2 if self.me == CS2 else e, u, bits)
+            mine = self._wrap_share(c, e2 if self.me == CS2 else e1, u, bits)
             theirs = self._swap(op, mine)
             left, v = self._wrap_concluded(c, mine, theirs, d, s, bits)
             self._expect_check_value(op, v)
@@ -313,14 +314,14 @@ class Tetrad4PC(MPCBackend):
         + u2 with the lambdas of v2, check value v = m1 (l1 + l2) + w + u1 + u2 with w = l3 (l1 +
         l2) + s. Offline 1, online 3 bits."""
         shape, low = plane_shape(x.shape, bits), bits - 1
-        v1 = self.planes(x, (M, L3), bits) if self.me in EVALUATORS else None
-        v2 = self.planes(x, (L1, L2), bits) if self.me in OFFLINE_PAIR else None
+        v1: Known = self.planes(x, (M, L3), bits) if self.me in EVALUATORS else None
+        v2: Known = self.planes(x, (L1, L2), bits) if self.me in OFFLINE_PAIR else None
         words = [(v1, EVALUATORS, ONLINE), (v2, OFFLINE_PAIR, OFFLINE)]
         p = self.deal_sum(words, shape, BITS, name="bits")
 
         op, size, part = self.party.op("and"), (low, shape[1]), Held.of(p[:low])
         u = self._masks(op, BITS, size)
-        s = op.mask(K3, "s", BITS, size) if self.me in K3 else None
+        s: Known = op.mask(K3, "s", BITS, size) if self.me in K3 else None
         both = None
         if self.me == CS4:
             op.send(CS1, self._and(part.l3, v2[:low], s), OFFLINE)
@@ -350,9 +351,9 @@ class Tetrad4PC(MPCBackend):
         op, n, bit = self.party.op("bit_to_ring"), numel(shape), Held.of(b)
         x = self._lift_lambda(op, b, n)
         u = self._masks(op, RING, (n,))
-        t1 = kernels.xor_where(x[L1], bit.l3) if self.me in (CS3, CS4) else None
-        t2 = kernels.negate_where(x[L2], bit.l3) if self.me in (CS2, CS4) else None
-        s = op.random(K3, "s", RING, (n,)) if self.me in K3 else None
+        t1: Known = kernels.xor_where(x[L1], bit.l3) if self.me in (CS3, CS4) else None
+        t2: Known = kernels.negate_where(x[L2], bit.l3) if self.me in (CS2, CS4) else None
+        s: Known = op.random(K3, "s", RING, (n,)) if self.me in K3 else None
         lifted = None
         if self.me == CS4:
             op.send(CS1, t1 + t2 + s, OFFLINE)
@@ -373,7 +374,7 @@ class Tetrad4PC(MPCBackend):
         x: dict[int, Array] = {}
         if self.me in K1:
             x[L1] = op.mask(K1, "x1", RING, (n,))
-        x2 = None
+        x2: Known = None
         if self.me in OFFLINE_PAIR:
             x2 = self._lifted(b.parts[L1], b.parts[L2], n, x[L1])
         x2 = self._joint(op, (CS4, CS1), CS2, x2, (RING, (n,)), offline=True)
@@ -400,7 +401,8 @@ class Tetrad4PC(MPCBackend):
         u = self._masks(op, RING, (n,))
 
         y: dict[int, Array] = {}
-        mb = mx = None
+        mb: Known = None
+        mx: Known = None
         if self.me != CS4:
             mb, mx = b.parts[M], x.parts[M].reshape(-1)
             y = {k: self._injected(mb, mx, lb[k], RING.sum(gamma[k]), lx[k], u.get(k)) for k in lb}
@@ -427,7 +429,7 @@ class Tetrad4PC(MPCBackend):
         """The bit l1 ^ l2 ^ l3 = x + l3 - 2 x l3 as ring pieces, each held like a lambda, where x =
         x1 + x2 lifts l1 ^ l2: 3 elements offline."""
         x = self._lift_lambda(op, b, n)
-        l3 = b.parts.get(L3)
+        l3: Known = b.parts.get(L3)
         terms = {k: self._doubled(l3, part) for k, part in x.items()} if self.me in K3 else {}
         pieces = self._spread(op, "b", terms, n)
         found = {k: RING.sum([*pieces[k], part]) for k, part in x.items()}
@@ -457,7 +459,7 @@ class Tetrad4PC(MPCBackend):
         if self.me in (CS2, CS4):
             terms[L2] = self._products((a[L2], b[L3]), (a[L2], b[L2]), (a[L3], b[L2]))
         pieces = self._spread(op, "g", terms, n)
-        d2 = None
+        d2: Known = None
         if self.me in K1:
             d1 = op.mask(K1, "d1", RING, (n,))
             pieces[L1].append(d1)

@@ -130,7 +130,7 @@ def test_a_point_of_small_order_is_refused() -> None:
 
 
 def session_of(mpc: Any) -> Any:
-    return mpc.supply._ot
+    return mpc.protocol.supply._ot
 
 
 def rows_of(mpc: Session, choices: Array, n: int) -> Any:

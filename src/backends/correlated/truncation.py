@@ -10,10 +10,11 @@ import numpy as np
 
 from wwfl_core import kernels
 from wwfl_core.numbers.algebra import BITS, RING
-from wwfl_core.numbers.arrays import Array, Shape, numel
+from wwfl_core.numbers.arrays import U8, U64, Array, Shape, numel
 from wwfl_core.party.party import OFFLINE, Op
 from wwfl_core.protocol import truncation
 from wwfl_core.protocol.bit_planes import packed
+from wwfl_core.protocol.shares import Known
 
 from .dealer import Roles
 from .pair import Pair, exchange
@@ -48,7 +49,9 @@ class PairTruncation:
         Returns (packed mask, share) at X and Y, None at H; Y's share is packed to `bits` bits each.
         Per element: offline `bits` bits (H to Y)."""
         me, size = op.party.index, (packed(n),)
-        alpha = beta = c0 = None
+        alpha: Known = None
+        beta: Known = None
+        c0: Known = None
         if me != roles.y:
             alpha = op.mask((roles.x, roles.h), "al", BITS, size)
             c0 = op.mask((roles.x, roles.h), "c0", RING, (n,))
@@ -75,7 +78,7 @@ class PairTruncation:
 
     # ------------------------------------------------------------------ the equations
 
-    def _correction(self, alpha: Array, beta: Array, c0: Array, n: int, bits: int) -> Array:
+    def _correction(self, alpha: U8, beta: U8, c0: U64, n: int, bits: int) -> U8:
         """H: c1 = alpha beta - c0, packed."""
         return kernels.pack_words(kernels.expand(alpha & beta, n) - c0, bits)
 
@@ -87,16 +90,14 @@ class PairTruncation:
         """Y: db = b ^ beta, packed."""
         return BITS.add(kernels.pack(truncation.right_bits(b)), beta)
 
-    def _left_share(self, a: Array, bits: int, da: Array, db: Array, c0: Array) -> Array:
+    def _left_share(self, a: U64, bits: int, da: U8, db: U8, c0: U64) -> Array:
         """X: (A >> f) - 2^(64-f) (s_X + base)."""
         n = a.size
         signed = kernels.negate_where(c0, da ^ db)
         s = kernels.expand(db, n) * truncation.star_bits(a).reshape(-1) + signed
         return kernels.shift_left_half(a, bits, s.reshape(a.shape))
 
-    def _right_share(
-        self, b: Array, bits: int, da: Array, db: Array, beta: Array, c1: Array
-    ) -> Array:
+    def _right_share(self, b: U64, bits: int, da: U8, db: U8, beta: U8, c1: U8) -> Array:
         """Y: (B >> f) + 1 - 2^(64-f) s_Y."""
         n = b.size
         both = kernels.negate_where(kernels.expand(da & beta, n), db)

@@ -67,7 +67,7 @@ class FusedReplicated3PC(Replicated3PC):
 
     def _lifted_with_product(self, b: Share, x: Share, mask: Any) -> Array:
         bits, words = (tuple(s.parts[c] for c in (X1, X2)) for s in (b, x))
-        return replicated.lift(bits, numel(x.shape), *mask.streams, words)
+        return replicated.lift(bits, numel(x.shape), *mask.streams, x=words)
 
     def _injected(self, u_and_d: Array, x3: Array, v: Array, rest: list[Array]) -> Any:
         def make(hiding: Stream | None) -> Array:

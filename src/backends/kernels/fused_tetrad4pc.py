@@ -77,30 +77,30 @@ class FusedTetrad4PC(Tetrad4PC):
     # ------------------------------------------------------------------ truncation
 
     def _wrap_rest(self, r: Array, e1: Any, bits: int) -> Array:
-        return tetrad.wrap_rest(r, *e1.streams, bits)
+        return tetrad.wrap_rest(r, *e1.streams, f=bits)
 
     def _wrap_rest_and_seed(
         self, r: Array, e1: Any, sigma: Any, s: Any, bits: int
     ) -> tuple[Array, Array]:
         streams = (*e1.streams, *sigma.streams, *s.streams)
-        return tetrad.wrap_rest_and_seed(r, *streams, bits)
+        return tetrad.wrap_rest_and_seed(r, *streams, f=bits)
 
     def _wrap_flag(self, c: Array, sigma: Any) -> Array:
         return pair.wrap_message((c,), source(sigma), left=True)
 
     def _wrap_share(self, c: Array, e: Any, u: Any, bits: int) -> Array:
-        return tetrad.wrap_share(c, source(e), *u.streams, bits)
+        return tetrad.wrap_share(c, source(e), *u.streams, f=bits)
 
     def _wrap_concluded(
         self, c: Array, mine: Array, theirs: Array, d: Array, s: Any, bits: int
     ) -> tuple[Array, Array]:
-        return tetrad.wrap_conclude(c, mine, theirs, d, *s.streams, bits)
+        return tetrad.wrap_conclude(c, mine, theirs, d, *s.streams, f=bits)
 
     def _right_half(self, r: Array, u: Any, bits: int) -> Array:
-        return tetrad.shift_right_half(r, *u.streams, bits)
+        return tetrad.shift_right_half(r, *u.streams, f=bits)
 
     def _wrap_check(self, r: Array, d: Array, w: Array, u: Any, bits: int) -> Array:
-        return tetrad.wrap_check(r, d, w, *u.streams, bits)
+        return tetrad.wrap_check(r, d, w, *u.streams, f=bits)
 
     # ------------------------------------------------------------------ bits
 
@@ -118,8 +118,7 @@ class FusedTetrad4PC(Tetrad4PC):
         return replicated.lift((b1, b2), n, *mask.streams)
 
     def _injected(self, mb: Array, mx: Array, lb: Array, gamma: Array, lx: Array, u: Any) -> Array:
-        streams = () if u is None else u.streams
-        return tetrad.inject_piece(mb, mx, lb, gamma, lx, *streams)
+        return tetrad.inject_piece(mb, mx, lb, gamma, lx, None if u is None else source(u))
 
     def _gated(self, v: Array, x: Array, terms: Sequence[Array]) -> Array:
         return tetrad.gated(v, x, 1, terms, x.size)
@@ -152,7 +151,7 @@ class FusedTetrad4PC(Tetrad4PC):
         if positions == 1:
             return g[0]
         held = self.sharing.held_by(self.me)
-        state: tuple[Planes, Planes] = tuple(tuple(s.parts[c] for c in held) for s in (g, p))
+        state = tuple(g.parts[c] for c in held), tuple(p.parts[c] for c in held)
         product = None
         while positions > 1:
             state, made = self._carry_product(state, product, (carry_ands(positions), row))
@@ -195,7 +194,9 @@ class FusedTetrad4PC(Tetrad4PC):
         g, p, factors, mine = tetrad_carry.evaluate(*state, product, third, *u.streams)
         theirs = self._swap(op, mine)
         drawn = None if f2 is None else source(f2)
-        m, v, l3, l2 = tetrad_carry.conclude(factors, mine, theirs, *f3.streams, *s.streams, drawn)
+        m, v, l3, l2 = tetrad_carry.conclude(
+            factors, mine, theirs, *f3.streams, *s.streams, f2=drawn
+        )
         self._expect_check_value(op, v)
         of_c.publish(m)
         of_r.receive()

@@ -143,7 +143,7 @@ class FusedPairTruncation(PairTruncation):
 
     def _correction(self, alpha: Any, beta: Any, c0: Any, n: int, bits: int) -> DeviceArray:
         streams = (*alpha.streams, *beta.streams, *c0.streams)
-        return correction(*streams, n, bits, launcher=alpha.launcher)
+        return correction(*streams, n=n, width=bits, launcher=alpha.launcher)
 
     def _left_message(self, a: DeviceArray, alpha: Any) -> DeviceArray:
         return wrap_message((a,), source(alpha), left=True)

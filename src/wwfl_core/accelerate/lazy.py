@@ -61,7 +61,7 @@ class LazyMask(LazyArray):
         if not arrays[0] and not arrays[1]:
             lazy: Any = LazyMask(self.launcher, self.dtype, self.shape, *streams)
             return lazy
-        return self._pass(*arrays, *streams)
+        return self._pass(arrays[0], arrays[1], streams[0], streams[1])
 
     def _pass(
         self,
@@ -74,7 +74,7 @@ class LazyMask(LazyArray):
         return combined(added, taken, plus, minus, **form)
 
     def reshape(self, *shape: Any) -> Any:
-        to = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple) else shape
+        to: Shape = shape[0] if isinstance(shape[0], tuple) else shape
         if -1 in to:
             return self.array().reshape(to)
         return LazyMask(self.launcher, self.dtype, to, self.plus, self.minus)

@@ -44,6 +44,12 @@ def accelerated(protocol: MPCBackend, device: Device) -> MPCBackend:
     return made
 
 
+def forget() -> None:
+    """Entry points are read again when they are asked for next, because what is installed has
+    changed."""
+    _registered.cache_clear()
+
+
 @cache
 def _registered() -> dict[str, Entry[type[MPCBackend]]]:
     return Registry(GROUP, "accelerated protocol", _checked).entries()
@@ -55,4 +61,4 @@ def _checked(found: object, where: str) -> type[MPCBackend]:
     return found
 
 
-__all__ = ["GROUP", "accelerated"]
+__all__ = ["GROUP", "accelerated", "forget"]

@@ -75,7 +75,7 @@ class DerivedOperations(ShareOperations):
         known bits is a shared one."""
         found = self.words(x)
         if len(found) != 2:
-            return self._truncate_words(x, bits)
+            return self._truncate_many(x, bits)
         (g0, a), (g1, b) = found
         star = base = high = left = right = None
         if a is not None:
@@ -90,7 +90,7 @@ class DerivedOperations(ShareOperations):
         wrap, scale = self.bilinear(MUL, first, second), np.uint64(64 - bits)
         return halves[0] + halves[1] - wrap.map(lambda w: w << scale)
 
-    def _truncate_words(self, x: Share, bits: int) -> Share:
+    def _truncate_many(self, x: Share, bits: int) -> Share:
         """sum_i (w_i >> f) - 2^(64-f) k + c, where k counts the wraps of the words' sum and c the
         carry out of their low parts.
 
@@ -252,8 +252,9 @@ class DerivedOperations(ShareOperations):
         return self.count_above([(_sum(tops), 1 << (s - 1), s, len(tops))])[0]
 
     def count_above(self, sums: Sequence[tuple[Share, int, int, int]]) -> list[Share]:
-        """floor((x + offset) / 2^s) for shared integers 0 <= x <= n 2^s, per (x, offset, s, n): n
-        comparisons each, all in one sign depth of the widest."""
+        """floor((x + offset) / 2^s) for shared integers 0 <= x <= n 2^s, per (x, offset, s, n): how
+        many of 2^s, .., n 2^s are at most x + offset. n comparisons each, all in one sign depth of
+        the widest."""
         levels: list[Share] = []
         width = max((n << s).bit_length() for _, _, s, n in sums) + 2
         for x, offset, s, n in sums:

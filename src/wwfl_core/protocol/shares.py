@@ -7,20 +7,24 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from wwfl_core import kernels
 from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import VerificationFailed
 from wwfl_core.numbers.algebra import RING, Algebra
 from wwfl_core.numbers.arrays import Array, Shape
+from wwfl_core.party.check_point import agree
 from wwfl_core.party.party import ONLINE, Op, Party
-from wwfl_core.party.transcript import DIGEST_BYTES, agree, digest
+from wwfl_core.party.transcript import DIGEST_BYTES, digest
 from wwfl_core.sharing.semantics import Group, SharingSemantics
 from wwfl_core.sharing.share import Share
 
 from .dealing import Dealing, TableDealing, sum_of
 
+Known = Any
+"""An array at the parties that know it, None at the others: which they are depends on the party, so
+no type says it."""
 Word = tuple[Array | None, Sequence[int], Phase]
 """A word (None at those who do not know it), who know it, and in which phase it is dealt."""
 
@@ -159,7 +163,7 @@ class ShareOperations(ABC):
         """Compares all digests of joint sends since the last check point; nobody goes on unless all
         of them agree.
 
-        Two rounds, 64 bytes per ordered pair of parties (`wwfl_core.party.transcript.agree`). Free
+        Two rounds, 64 bytes per ordered pair of parties (`wwfl_core.party.check_point.agree`). Free
         for semi-honest protocols.
 
         Raises:
@@ -233,4 +237,4 @@ class ShareOperations(ABC):
         return value
 
 
-__all__ = ["ShareOperations", "Word"]
+__all__ = ["Known", "ShareOperations", "Word"]

@@ -122,7 +122,7 @@ def test_the_product_of_3pc(where: str, seed: int, n: int, me: int, algebra: Alg
     put, party = device(where).put, LoneParty(me)
     x, y = (shared(seed + s, algebra, n, (me, (me + 1) % 3)) for s in (0, 50))
     mpc = Replicated3PC().at(party)  # type: ignore[arg-type]
-    mpc.protocol.bilinear(Mul(), x, y)
+    mpc.bilinear(Mul(), x, y)
     masks = [stream(mpc.sharing.holders[c], 0, "zero") for c in (me, (me + 1) % 3)]
     parts = [tuple(put(s.parts[c]) for c in (me, (me + 1) % 3)) for s in (x, y)]
     same(replicated.product(parts[0], parts[1], masks[0], masks[1]), party.sent[0], where)

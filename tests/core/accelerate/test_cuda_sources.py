@@ -18,11 +18,11 @@ import pytest
 from backends.kernels import SOURCES
 from nvrtc import Compiled, nvrtc
 from wwfl_core.accelerate import cuda
-from wwfl_core.accelerate.cuda import launch, residues, shim
+from wwfl_core.accelerate.cuda import launcher, residues, shim
 from wwfl_core.errors import ConfigError, Misuse, WwflError
 
-PYTHON_FILES = [*Path(launch.__file__).parent.glob("*.py"), *SOURCES.parent.glob("*.py")]
-FILES = [*launch.sources(), *map(str, sorted(SOURCES.glob("*.cu")))]
+PYTHON_FILES = [*Path(launcher.__file__).parent.glob("*.py"), *SOURCES.parent.glob("*.py")]
+FILES = [*launcher.sources(), *map(str, sorted(SOURCES.glob("*.cu")))]
 """The core's kernels, and those of the built-in protocols."""
 TARGETS = ["sm_90"]
 CUPY_OPTIONS = ("--device-as-default-execution-space",)  # what CuPy adds to ours
@@ -37,8 +37,13 @@ def entries(ptx: str) -> set[str]:
 @cache
 def compiled(source: str, target: str) -> Compiled:
     """A file of kernels."""
-    options = (f"--gpu-architecture={target}", *launch.OPTIONS, *CUPY_OPTIONS, "--ptxas-options=-v")
-    return nvrtc().compile(launch.source_text(source), source, options)
+    options = (
+        f"--gpu-architecture={target}",
+        *launcher.OPTIONS,
+        *CUPY_OPTIONS,
+        "--ptxas-options=-v",
+    )
+    return nvrtc().compile(launcher.source_text(source), source, options)
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -93,13 +98,13 @@ def test_a_source_that_does_not_compile_is_reported() -> None:
 def own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory of sources of its own, with the header and common.cuh."""
     for name in (*shim.HEADERS, "common.cuh"):
-        shutil.copy(launch.SOURCE_DIR / name, tmp_path)
-    monkeypatch.setattr(launch, "SOURCE_DIR", tmp_path)
+        shutil.copy(launcher.SOURCE_DIR / name, tmp_path)
+    monkeypatch.setattr(launcher, "SOURCE_DIR", tmp_path)
     monkeypatch.setattr(shim, "SOURCE_DIR", tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    launch.source_text.cache_clear()
+    launcher.source_text.cache_clear()
     yield tmp_path
-    launch.source_text.cache_clear()
+    launcher.source_text.cache_clear()
 
 
 def test_barriers_warps_and_atomics_work_on_a_cpu(own_source: Path) -> None:

@@ -477,8 +477,8 @@ def test_a_recording_can_be_read() -> None:
     assert {operations for _, operations in told} == {3 + 1}
     page = (REPOSITORY / "docs" / "how-to" / "recording.md").read_text()
     assert (
-        page[page.index("    v28 = ") : page.index("\nIt keeps what")]
-        == told[0][0][told[0][0].index("    v28 = ") :]
+        page[page.index("    v25 = ") : page.index("\nIt keeps what")]
+        == told[0][0][told[0][0].index("    v25 = ") :]
     )
     assert "('c/1', first + 1, 'mul', " in told[2][0] and "label='mul'" in told[2][0]
 

@@ -1,5 +1,5 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
-# reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 """The CUDA kernels on a CPU: the same sources, compiled by g++ with a header that emulates blocks,
 barriers and warps.
 
@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from wwfl_core.errors import ConfigError, Misuse, WwflError
 
-from .launch import SOURCE_DIR, DeviceArray, Dim3, Launcher, source_text
+from .launcher import SOURCE_DIR, DeviceArray, Dim3, Launcher, source_text
 
 FLAGS = (
     *("-std=c++17", "-O2", "-fPIC", "-shared", "-fno-strict-aliasing"),
@@ -46,6 +46,11 @@ _ALIGN = 64
 
 class ShimArray(np.ndarray[Any, Any]):
     """A NumPy array that plays a device array."""
+
+    @property
+    def launcher(self) -> Launcher:
+        """What starts kernels on it."""
+        return shim_launcher()
 
     def __array_ufunc__(
         self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **kwargs: Any
