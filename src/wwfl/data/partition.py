@@ -6,7 +6,7 @@ repeatable. It must never be used for shares, masks or keys."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -166,6 +166,17 @@ def quantity(
     drawn = _drawn(dataset, count, per_client, generator)
     cuts = _cuts(generator.dirichlet(np.full(count, alpha)), len(drawn))
     return _by_cluster(_levelled(np.split(drawn, cuts), minimum), clusters)
+
+
+PARTITIONS: Mapping[str, Callable[..., Partition]] = {
+    "iid": iid,
+    "paper": paper,
+    "dirichlet": dirichlet,
+    "regions": regions,
+    "shards": shards,
+    "quantity": quantity,
+}
+"""Every kind of partition by its name in a configuration."""
 
 
 def sgd_schedule(

@@ -87,7 +87,7 @@ OPERATIONS: Mapping[str, Operation] = {
 }
 
 
-def measure(
+def measure_operations(
     protocol: MPCBackend, operations: Mapping[str, Operation] = OPERATIONS
 ) -> list[dict[str, Any]]:
     """One row per operation, on a cluster of its own; all have its `setup_bytes`."""
@@ -141,7 +141,7 @@ def deal_bits(mpc: MPCBackend, n: int) -> SharedBits:
     )
 
 
-def cell(row: Mapping[str, Any]) -> str:
+def cost_cell(row: Mapping[str, Any]) -> str:
     """A row's figures: bits offline / bits online / rounds online."""
     offline, online = (
         f"{b:g}" if b < 1000 else f"{b:.0f}" for b in (row["bits_offline"], row["bits_online"])
@@ -155,7 +155,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     lines = ["| operation | " + " | ".join(protocols) + " |", "| --- |" + " --- |" * len(protocols)]
     for operation in OPERATIONS:
         cells = [
-            cell(row)
+            cost_cell(row)
             for protocol in protocols
             for row in rows
             if (row["protocol"], row["operation"]) == (protocol, operation)

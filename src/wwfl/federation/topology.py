@@ -28,7 +28,7 @@ from wwfl.aggregation.registry import rule
 from wwfl.attacks.placement import malicious_count
 from wwfl.bounds import Count, Options, Seed, check_bounds
 from wwfl.bounds import Fraction as Share
-from wwfl.data import sampling
+from wwfl.data import choose
 from wwfl_core.channel.cost import NetworkModel
 from wwfl_core.errors import ConfigError
 from wwfl_core.plugins import resolve
@@ -200,7 +200,7 @@ class LocalTrainers:
             return replace(self, attack=None)
         seed = f"malicious trainers {self.attack_seed} {number}"
         key = hashlib.sha256(seed.encode()).digest()
-        malicious = tuple(sampling.choose(key, self.clients, bad, "malicious"))
+        malicious = tuple(choose(key, self.clients, bad, "malicious"))
         return replace(self, attack=attack, malicious=malicious)
 
 

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from wwfl.data.datasets import Dataset, mnist
+from wwfl.data import Dataset, mnist
 from wwfl_core.errors import ConfigError
 from wwfl_core.numbers.algebra import RING
 from wwfl_core.numbers.fixed_point import FixedPoint

@@ -17,7 +17,7 @@ from .sections import (
     Reveal,
     Run,
 )
-from .tables import keys
+from .tables import differing_keys, keys
 from .text import example, to_toml
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Reveal",
     "Run",
     "did_you_mean",
+    "differing_keys",
     "example",
     "keys",
     "load",

@@ -156,6 +156,16 @@ def keys(table: type) -> dict[str, Key]:
     return {key.name: key for key in found}
 
 
+def differing_keys(one: Config, other: Config) -> list[str]:
+    """The keys whose values differ, as `section.key`."""
+    return [
+        f"{section}.{name}"
+        for section in keys(Config)
+        for name, key in keys(type(getattr(one, section))).items()
+        if key.of(getattr(one, section)) != key.of(getattr(other, section))
+    ]
+
+
 def inlined_class(table: type, field: str) -> type:
     """The class of a field whose keys stand in the table itself."""
     return get_type_hints(table)[field]
