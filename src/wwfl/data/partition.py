@@ -26,7 +26,12 @@ def iid(dataset: Any, clusters: int, clients: int, per_client: int, seed: int) -
     sample.
 
     dataset: anything with a length. Returns index arrays int64 [per_client], per cluster and
-    client: one random permutation, cut into consecutive pieces."""
+    client: one random permutation, cut into consecutive pieces.
+
+    >>> held = iid(range(100), clusters=2, clients=3, per_client=5, seed=0)
+    >>> len(held), len(held[0]), held[0][0].shape
+    (2, 3, (5,))
+    """
     _positives(clusters=clusters, clients=clients, per_client=per_client)
     order = _drawn(dataset, clusters * clients, per_client, np.random.default_rng(_seed(seed)))
     return _by_cluster(list(order.reshape(-1, per_client)), clusters)

@@ -242,7 +242,11 @@ Member = Cluster | LocalTrainers | Group
 
 
 def expanded(members: Sequence[Member]) -> list[Member]:
-    """Every member as often as its `count` says; a name gets a number behind it then."""
+    """Every member as often as its `count` says; a name gets a number behind it then.
+
+    >>> [member.name for member in expanded([Cluster("3pc", name="clinic", count=2)])]
+    ['clinic-1', 'clinic-2']
+    """
     found: list[Member] = []
     for member in members:
         for number in range(1, member.count + 1):
@@ -253,7 +257,12 @@ def expanded(members: Sequence[Member]) -> list[Member]:
 
 
 def leaves(members: Sequence[Member]) -> list[Cluster | LocalTrainers]:
-    """The clusters and local trainers of a topology, from left to right."""
+    """The clusters and local trainers of a topology, from left to right.
+
+    >>> tree = [Group("3pc", [Cluster(clients=5, count=2), LocalTrainers(7)]), Cluster(clients=9)]
+    >>> [leaf.clients for leaf in leaves(tree)]
+    [5, 5, 7, 9]
+    """
     found: list[Cluster | LocalTrainers] = []
     for member in expanded(members):
         found += leaves(member.members) if isinstance(member, Group) else [member]

@@ -42,8 +42,13 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 def parse(text: str, overrides: Sequence[str] = (), *, source: str = "configuration") -> Config:
     """The same for TOML text; `source` names it in errors.
 
-    >>> parse("[schedule]\\nrounds = 3", ["schedule.lr=0.5"]).schedule.rounds
-    3
+    >>> parse("schedule = { rounds = 3 }", ["schedule.lr=0.5"]).schedule.sgd.lr
+    0.5
+    >>> parse("schedule = { rounds = 0, epoch = 3 }")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    wwfl_core.errors.ConfigError: configuration:
+      schedule: 'epoch' is no key here; did you mean 'epochs'? (keys are ...)
+      schedule.rounds: input should be greater than or equal to 1, got 0
     """
     try:
         tree = tomllib.loads(text)
@@ -60,7 +65,11 @@ def parse(text: str, overrides: Sequence[str] = (), *, source: str = "configurat
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """ "did you mean 'x'? " for the known word that is nearest; nothing if none is near."""
+    """ "did you mean 'x'? " for the known word that is nearest; nothing if none is near.
+
+    >>> did_you_mean("epoch", ["epochs", "batch"])
+    "did you mean 'epochs'? "
+    """
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
     return f"did you mean {near[0]!r}? " if near else ""
 
