@@ -29,7 +29,7 @@ from wwfl.nn.models import lenet5
 from wwfl.nn.spec import Layer
 from wwfl.nn.trace import pool_first, trace
 from wwfl.nn.train import SGD, gradients
-from wwfl_core import LocalCluster, MPCBackend, Phase, SharedTensor, recorded
+from wwfl_core import LocalCluster, MPCBackend, Phase, Session, SharedTensor, recorded
 
 from .machine import describe
 
@@ -43,7 +43,7 @@ PROTOCOLS: dict[str, Callable[[], MPCBackend]] = {
 
 
 def step(
-    mpc: MPCBackend, layers: list[Layer], params: Params, x: SharedTensor, one_hot: SharedTensor
+    mpc: Session, layers: list[Layer], params: Params, x: SharedTensor, one_hot: SharedTensor
 ) -> tuple[Params, Params]:
     """Forward, backward, update: gradients (summed over the batch) and the new parameters."""
     grads = gradients(Network(layers), params, x, one_hot)

@@ -9,6 +9,7 @@ from .numbers.fixed_point import FixedPoint
 from .protocol.backend import MPCBackend
 from .recording import recorded
 from .sharing.semantics import Security, SharingSemantics
+from .tensors.session import Session
 from .tensors.tensor import SharedBits, SharedTensor
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "NetworkModel",
     "Phase",
     "Security",
+    "Session",
     "SharedBits",
     "SharedTensor",
     "SharingSemantics",

@@ -11,16 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends import Additive2PC, Replicated3PC, Tetrad4PC
+from backends import Replicated3PC, Tetrad4PC
 from backends.crypten import CrypTen, CrypTenLocal
 from backends.foreign.engine import EngineFailed
 from helpers import Wiretap, apply_open, opened, rng, share_bits, words
 from reshare import reshare
-from wwfl import SGD, Cluster, Federation, Schedule
-from wwfl.data.datasets import mnist
-from wwfl.federation import torch_reference as plaintext
-from wwfl.nn.models import mlp
-from wwfl_core import LocalCluster, MPCBackend, Phase, SharedTensor
+from server_programs import squares
+from wwfl_core import LocalCluster, Phase, Session, SharedTensor
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import ConfigError, Misuse, PeerAborted, ProtocolError
 from wwfl_core.kernels import expand
@@ -79,10 +76,12 @@ def test_every_bilinear_map_goes_through_the_beaver_formula(
     assert c.last_cost.rounds[Phase.ONLINE] == 2
 
 
-def conjunctions(mpc: MPCBackend, x: np.ndarray, y: np.ndarray) -> list[Any]:
+def conjunctions(mpc: Session, x: np.ndarray, y: np.ndarray) -> list[Any]:
     a, b = share_bits(mpc, x, 0), share_bits(mpc, y, 1)
-    both = mpc.bilinear_many([(Mul(), a, b), (Mul(), b, a[:1])])
-    return [mpc.open(z, "test") for z in (*both, mpc.bilinear(Mul(), a, a), a + b)]
+    both = mpc.protocol.bilinear_many([(Mul(), a, b), (Mul(), b, a[:1])])
+    return [
+        mpc.protocol.open(z, "test") for z in (*both, mpc.protocol.bilinear(Mul(), a, a), a + b)
+    ]
 
 
 @installed
@@ -95,9 +94,9 @@ def test_bits_are_multiplied_in_words_of_64(c: LocalCluster) -> None:
         c.run(bad_bits, x)
 
 
-def bad_bits(mpc: MPCBackend, x: np.ndarray) -> None:
+def bad_bits(mpc: Session, x: np.ndarray) -> None:
     a = share_bits(mpc, x, 0)
-    mpc.bilinear(MatMul(False, True), a, a)
+    mpc.protocol.bilinear(MatMul(False, True), a, a)
 
 
 # ---------------------------------------------------------------------- truncation
@@ -106,7 +105,7 @@ def bad_bits(mpc: MPCBackend, x: np.ndarray) -> None:
 def cut(mpc: Any, x: SharedTensor, bits: int, local: bool) -> Any:
     mpc.local_truncation = local
     try:
-        return mpc.open(mpc.truncate(x.data, bits), "test")
+        return mpc.protocol.open(mpc.protocol.truncate(x.data, bits), "test")
     finally:
         del mpc.local_truncation
 
@@ -150,10 +149,15 @@ def test_defects_are_declared_by_the_names_of_the_kits_checks() -> None:
 # ---------------------------------------------------------------------- comparison and conversion
 
 
-def compared(mpc: MPCBackend, x: SharedTensor, bits: int) -> list[Any]:
-    s = mpc.sign(x.data, bits)
-    results = (s, mpc.is_zero(x.data, bits), mpc.bit_to_ring(s, x.shape), mpc.inject(s, x.data))
-    return [mpc.open(r, "test") for r in results]
+def compared(mpc: Session, x: SharedTensor, bits: int) -> list[Any]:
+    s = mpc.protocol.sign(x.data, bits)
+    results = (
+        s,
+        mpc.protocol.is_zero(x.data, bits),
+        mpc.protocol.bit_to_ring(s, x.shape),
+        mpc.protocol.inject(s, x.data),
+    )
+    return [mpc.protocol.open(r, "test") for r in results]
 
 
 @installed
@@ -178,8 +182,8 @@ def test_comparisons_and_conversions_are_exact_in_every_window(
     assert np.array_equal(product, (x < 0) * ring)
 
 
-def zeros_to_ring(mpc: MPCBackend, n: int) -> None:
-    mpc.bit_to_ring(share_bits(mpc, np.zeros(n // 8, np.uint8), 0), (n,))
+def zeros_to_ring(mpc: Session, n: int) -> None:
+    mpc.protocol.bit_to_ring(share_bits(mpc, np.zeros(n // 8, np.uint8), 0), (n,))
 
 
 @installed
@@ -202,7 +206,7 @@ def test_opened_bits_are_words_of_one_uniform_bit(c: LocalCluster) -> None:
         assert abs(payload.mean() - 0.5) < 5 * 0.5 / np.sqrt(n)
 
 
-def relu_and_product(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> list[Any]:
+def relu_and_product(mpc: Session, x: SharedTensor, y: SharedTensor) -> list[Any]:
     return [mpc.reveal(v) for v in (x.relu(), x * y, x @ y.T, x.softmax())]
 
 
@@ -227,11 +231,13 @@ def counting(mpc: Any, operation: str, x: SharedTensor) -> tuple[int, int]:
     counted = lambda: mpc.engine.call(mpc.party.op("counted"), "counted")  # noqa: E731
     before = counted()
     if operation == "sign":
-        mpc.sign(x.data)
+        mpc.protocol.sign(x.data)
     elif operation == "product":
-        mpc.bilinear(Mul(), x.data, x.data)
+        mpc.protocol.bilinear(Mul(), x.data, x.data)
     else:
-        mpc.bit_to_ring(mpc.public(np.zeros(x.size // 8, np.uint8), BITS), x.shape)
+        mpc.protocol.bit_to_ring(
+            mpc.protocol.public(np.zeros(x.size // 8, np.uint8), BITS), x.shape
+        )
     after = counted()
     return after["rounds"] - before["rounds"], after["bytes"] - before["bytes"]
 
@@ -266,11 +272,6 @@ def test_values_move_from_3pc_through_crypten_to_4pc(c: LocalCluster) -> None:
         there = reshare(a.share_ring(x, 20), c)
         assert np.array_equal(c.run(apply_open, Mul(), there, there), x * x)
         assert np.array_equal(b.run(opened, reshare(there, b)), x)
-
-
-def squares(mpc: MPCBackend, x: SharedTensor) -> list[Any]:
-    y = x * x
-    return [mpc.reveal(y), mpc.reveal(y < 1.0)]
 
 
 @installed
@@ -332,32 +333,3 @@ def test_a_missing_installation_is_a_configuration_error_with_the_line_that_help
     )
     with pytest.raises(ConfigError, match=r"crypten not installed; .*--no-deps crypten==0\.4\.1"):
         CrypTen()
-
-
-# ---------------------------------------------------------------------- the federation
-
-
-@installed
-def test_a_federation_with_crypten_at_the_top_trains_the_model_that_plaintext_trains() -> None:
-    data, test = mnist()
-    data, test = data[:500], test[:60]
-    schedule = Schedule(
-        samples_per_client=20, clients_per_round=2, epochs=1, batch=20, sgd=SGD(0.1)
-    )
-    members = [
-        Cluster(p, clients=3) for p in (Additive2PC(helper=True), Replicated3PC(), Tetrad4PC())
-    ]
-    model = mlp(1024, [16], 10, seed=1)
-    with Federation(
-        model, CrypTen(), members, schedule=schedule, deadline_s=60, insecure_seed=3
-    ) as f:
-        history = f.fit(data, test, rounds=1)
-        reasons = set(f.global_servers.ledger.summary())
-        revealed = {n: p.detach().numpy().copy() for n, p in f.reveal().named_parameters()}
-    hits, params = plaintext.run(
-        mlp(1024, [16], 10, seed=1), data, test, [r.batches for r in history], schedule.sgd.lr
-    )
-    assert history[0].accuracy == pytest.approx(hits[0], abs=0.04)
-    for name, value in params.items():
-        assert np.abs(revealed[name] - value).max() < 2e-3, name
-    assert reasons == {"hits on the test set after round 1"}

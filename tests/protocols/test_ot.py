@@ -18,11 +18,12 @@ from backends.correlated import base_ot, softspoken
 from backends.correlated.ot import Take, _hash, _permutation, _permute
 from helpers import EDGES, Wiretap, apply_open, opened, rng, words
 from reshare import reshare
+from server_programs import relu_of_product
 from wwfl.nn.layers import Network
 from wwfl.nn.models import mlp
 from wwfl.nn.trace import trace
 from wwfl.nn.train import SGD, train
-from wwfl_core import LocalCluster, MPCBackend, Phase, SharedTensor
+from wwfl_core import LocalCluster, MPCBackend, Phase, Session, SharedTensor
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import Misuse, ProtocolError
 from wwfl_core.kernels import pack
@@ -64,7 +65,7 @@ def _ladder(k: int, u: int) -> tuple[int, int]:
     return x2, z2
 
 
-def run_base_ot(mpc: MPCBackend) -> Any:
+def run_base_ot(mpc: Session) -> Any:
     """Party 0 receives, party 1 sends."""
     op = mpc.party.op("base")
     if mpc.me == 0:
@@ -132,7 +133,7 @@ def session_of(mpc: Any) -> Any:
     return mpc.supply._ot
 
 
-def rows_of(mpc: MPCBackend, choices: Array, n: int) -> Any:
+def rows_of(mpc: Session, choices: Array, n: int) -> Any:
     """Rows of the extension: party 0 has choice bits, party 1 delta."""
     session = session_of(mpc)._ready()
     op = mpc.party.op("rows")
@@ -202,7 +203,7 @@ def test_the_hash_is_the_tmmo_construction_with_tweaks_that_differ() -> None:
 
 
 def transfer(
-    mpc: MPCBackend, rows: int, choices: Array, length: int, vectors: Array, widths: Any
+    mpc: Session, rows: int, choices: Array, length: int, vectors: Array, widths: Any
 ) -> Any:
     """Party 0 takes, party 1 gives."""
     ot = session_of(mpc)
@@ -374,7 +375,7 @@ def test_a_party_that_dies_in_the_base_transfers_leaves_nothing_half_done(
         assert len(ot_messages(tap)) == 4
 
 
-def forget_set_up(mpc: MPCBackend, who: int) -> None:
+def forget_set_up(mpc: Session, who: int) -> None:
     if mpc.me == who:
         ot = session_of(mpc)
         ot._session, ot._serial = None, 0
@@ -398,7 +399,7 @@ def test_parties_that_disagree_about_the_set_up_start_over_together(who: int) ->
 
 def test_without_a_helper_there_are_two_parties_under_another_name() -> None:
     made = Additive2PC(helper=False, frac_bits=16)
-    assert type(made) is Additive2PCOT and made.fixed.frac_bits == 16
+    assert type(made) is Additive2PCOT and made.format.frac_bits == 16
     assert (made.name, made.sharing.parties, made.sharing.evaluators) == ("2pc-ot", 2, (0, 1))
     assert type(copy.copy(made)) is Additive2PCOT
     assert type(Additive2PC()) is Additive2PC and Additive2PC().sharing.parties == 3
@@ -417,20 +418,15 @@ def test_values_travel_to_and_from_other_sharings_exactly(
         assert np.array_equal(c.run(opened, reshare(away, c)), x)
 
 
-def step(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> Any:
-    z = x * y
-    return mpc.reveal((~z.negative()).times(z))
-
-
 def test_server_processes_compute_the_same() -> None:
     x, y = np.linspace(-3, 3, 12), np.linspace(2, -5, 12)
     with LocalCluster(Additive2PC(helper=False), processes=True, deadline_s=60) as remote:
-        got = remote.run(step, remote.share(x), remote.share(y))
+        got = remote.run(relu_of_product, remote.share(x), remote.share(y))
     assert np.abs(got - np.maximum(x * y, 0)).max() < 2.0**-17
 
 
 def sgd_steps(
-    mpc: MPCBackend, layers: Any, params: Any, x: SharedTensor, y: SharedTensor, batches: Any
+    mpc: Session, layers: Any, params: Any, x: SharedTensor, y: SharedTensor, batches: Any
 ) -> Any:
     return train(mpc, Network(layers), params, x, y, batches, SGD(0.1))[0]
 
@@ -459,7 +455,7 @@ def test_two_training_steps_follow_pytorch() -> None:
             assert np.abs(made.reveal(found[key]) - p.detach().numpy()).max() < 1e-4, key
 
 
-def ands(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> Any:
+def ands(mpc: Session, x: SharedTensor, y: SharedTensor) -> Any:
     return mpc.reveal(x.negative() & y.negative())
 
 

@@ -1,5 +1,5 @@
 """Aggregation rules for the global servers. `registry.rule(name)` makes one by name;
-docs/aggregation.md."""
+docs/how-to/aggregation.md."""
 
 from .clipping import NormClipping
 from .fedavg import FedAvg, FedAvgM

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from backends.real import Real
 from wwfl_core.errors import ConfigError
 from wwfl_core.numbers.arrays import F64, as_float
+from wwfl_core.tensors.session import Session
 from wwfl_core.tensors.tensor import SharedTensor
 
 from .rules import Aggregation, Inputs
@@ -24,7 +25,7 @@ def aggregate(
     root: npt.ArrayLike | None = None,
     coin: bytes | None = None,
     memory: MutableMapping[str, F64] | None = None,
-    at: Real | None = None,
+    at: Session | None = None,
 ) -> F64:
     """The next global model by `rule`, from flat models [parameters].
 
@@ -45,7 +46,7 @@ def aggregate(
     mpc = at or Real.alone()
     for name in given.keys() - {"current", "root"}:
         update = arrays[name] - arrays["current"]
-        short = rule.in_range(update, mpc.fixed.frac_bits)
+        short = rule.in_range(update, mpc.format.frac_bits)
         if short is not update:  # otherwise it stays what it is, to the bit
             arrays[name] = arrays["current"] + short
     tensors = {name: mpc.public_tensor(a) for name, a in arrays.items()}

@@ -1,7 +1,7 @@
 """`wwfl conformance`: one protocol, judged by the conformance kit; and the page that shows the
 built-in ones.
 
-The page is made by `python -m wwfl.cli.conformance docs/conformance.md`.
+The page is made by `python -m wwfl.cli.conformance docs/reference/conformance.md`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from wwfl_core.testing import Check, Report, Verdict, check_backend
 
 from .options import Json, console_beside, write_json
 
-COMMAND = "python -m wwfl.cli.conformance docs/conformance.md"
+COMMAND = "python -m wwfl.cli.conformance docs/reference/conformance.md"
 
 
 def conformance(
@@ -58,14 +58,17 @@ INTRODUCTION = f"""# Conformance of the built-in protocols
 
 Made by `{COMMAND}`.
 
-Every protocol is judged by the same checks (`wwfl conformance NAME`): is it correct, does it cost
-exactly what it declares, does it leak nothing that tests see, does it abort under tampering, does
-it convert to and from every other protocol, does it train? "n –" counts checks of what a protocol
-does not promise; the reasons are below. The kit finds what it is made to find; it does not prove a
-protocol secure. This is the bounded form; `--thorough` enumerates what it samples. Protocols that
-another runtime executes (crypten, shamir) are not on this page: every check would start its
-processes anew, which takes ten minutes and more; `wwfl conformance NAME` judges them, `wwfl
-backends` lists their known defects.
+The same checks judge every protocol (`wwfl conformance NAME`). Is it correct? Does it cost exactly
+what it declares? Does it leak nothing that tests see? Does it abort under tampering? Does it
+convert to and from every other protocol? Does it train? "n –" counts checks of what a protocol does
+not promise; the reasons are below.
+
+The kit finds what it is made to find; it does not prove a protocol secure. This is the bounded
+form; `--thorough` enumerates what it samples.
+
+Protocols that another runtime executes (crypten, shamir) are not on this page, because every check
+would start their processes anew, which takes ten minutes and more. `wwfl conformance NAME` judges
+them, and `wwfl backends` lists their known defects.
 """
 
 

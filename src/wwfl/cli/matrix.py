@@ -19,18 +19,24 @@ from .options import Json, Protocols, console_beside, writable, write_json
 COUNT = CONVERTED_NUMBERS
 INTRODUCTION = f"""# Conversion between protocols
 
-Made by `wwfl matrix --markdown docs/matrix.md`: the built-in protocols, among them those whose
-engines are optional packages (`crypten`, `shamir`) where these are installed.
+Made by `wwfl matrix --markdown docs/reference/matrix.md`, for the built-in protocols. Those whose
+engines are optional packages (`crypten`, `shamir`) are among them where these are installed.
 
-A tensor of {COUNT} numbers, up to the largest that both clusters hold, is shared at one cluster,
-converted to another one and opened there; its value is compared exactly, and that of {COUNT}
-bits, too. Bytes are payload over all links, with the check points of malicious-secure protocols and
-without a target's set-up (`2pc-ot`: 32,832 bytes, once); rounds are measured along the message
-dependencies. The guarantee of the result is the weaker one of both clusters. Where the modulus
-changes, the target multiplies (two words) or compares (more words) to undo wraps. No pair has code
-of its own: paths follow from the two component tables (`src/reshare`), also for protocols that are
-not built in. The last two columns are the same conversion when the i-th servers of both clusters
-have one host: bytes between hosts, and the path that was then the cheapest.
+For each pair, a tensor of {COUNT} numbers, up to the largest that both clusters hold, is shared
+at one cluster, converted to the other and opened there. Its value is compared exactly, and so is
+that of {COUNT} bits.
+
+- **bytes**: payload over all links, with the check points of malicious-secure protocols, and
+  without a target's set-up (`2pc-ot`: 32,832 bytes, once).
+- **rounds**: measured along the message dependencies.
+- **guarantee of the result**: the weaker one of both clusters.
+- **modulus**: where it changes, the target multiplies (two words) or compares (more words) to undo
+  wraps.
+- **shared hosts**: the same conversion when the i-th servers of both clusters have one host: bytes
+  between hosts, and the path that was then the cheapest.
+
+No pair has code of its own. Paths follow from the two component tables (`src/reshare`), also for
+protocols that are not built in.
 """
 COLUMNS = {
     "source": "---",

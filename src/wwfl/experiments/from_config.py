@@ -63,7 +63,7 @@ def prepare_data(config: Config, sets: Sets | None = None) -> ExperimentData:
 
     Raises:
         ConfigError: data that does not exist or does not suffice, an attack that does not exist or
-        does not fit.
+            does not fit.
     """
     train, test = read_data(config.data) if sets is None else sets
     train, root = _split_root(train, config.data.root)

@@ -122,8 +122,8 @@ def run_sweeps(
 
     Raises:
         ConfigError: an attack or rule that does not exist or does not fit; all cells are checked
-        before the first runs. WwflError: a worker died. Whatever a cell raises; the message (or a
-        note) names the cell.
+            before the first runs.
+        WwflError: a worker died. Whatever a cell raises; the message (or a note) names the cell.
     """
     jobs = [(config, cell, extra) for config, extra in grids for cell in sweep_cells(config)]
     for config, _ in grids:

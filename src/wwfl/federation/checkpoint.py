@@ -227,7 +227,7 @@ def _format(place: Place) -> list[Any]:
     if isinstance(place.spec, LocalTrainers):
         return ["local trainers"]
     protocol = place.spec.backend
-    return [protocol.name, protocol.sharing.name, protocol.numbers.name, protocol.fixed.frac_bits]
+    return [protocol.name, protocol.sharing.name, protocol.numbers.name, protocol.format.frac_bits]
 
 
 def _same_stamp(folder: str, expected: str, found: str) -> None:

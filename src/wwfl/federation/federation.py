@@ -211,9 +211,9 @@ class Federation:
 
         Raises:
             ConfigError: data that does not fit the model, the partition, or the checkpoint that was
-            restored. ProtocolError: a round cannot be finished; the model is that of the round
-            before, and fit() can be called
-                again.
+                restored.
+            ProtocolError: a round cannot be finished; the model is that of the round before, and
+                fit() can be called again.
         """
         self._setting.check(train)
         self._take_data(train, partition, partition_seed)
@@ -235,8 +235,8 @@ class Federation:
         a restart.
 
         Raises:
-            Misuse: no such leaf or client, or no training set yet. ConfigError: data that does not
-            fit the model.
+            Misuse: no such leaf or client, or no training set yet.
+            ConfigError: data that does not fit the model.
         """
         place = self._setting.leaf(leaf)
         assert place.leaf is not None and not isinstance(place.spec, Group)

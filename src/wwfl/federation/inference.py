@@ -129,9 +129,9 @@ class InferenceService:
 
         Raises:
             Misuse, ConfigError, RangeError: images that are no batch of the model's inputs; before
-            anything is sent. Refused: over the client's rate limit (rule "rate limit"), before
-            anything is sent; or by the servers'
-                reveal policy.
+                anything is sent.
+            Refused: over the client's rate limit (rule "rate limit"), before anything is sent; or
+                by the servers' reveal policy.
             VerificationFailed: servers that contradict each other.
         """
         batch = self._checked(images, returned)

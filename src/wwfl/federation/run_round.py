@@ -54,7 +54,7 @@ class RoundRunner:
 
         Raises:
             ProtocolError: the global servers failed, too few leaves answered, or too few for the
-            rule.
+                rule.
         """
         setting, tree = self.setting, self.setting.tree
         self._make_ready()

@@ -15,8 +15,8 @@ from wwfl.nn.train import SGD, Velocity, train
 from wwfl.privacy import policy
 from wwfl_core.cluster import share_files as checkpoint
 from wwfl_core.errors import Misuse
-from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.tensors.ops import argmax, one_hot_argmax, secret_selection
+from wwfl_core.tensors.session import Session
 from wwfl_core.tensors.tensor import SharedTensor, concatenate, stack_tensors
 
 Rows = tuple[SharedTensor, SharedTensor]  # images [n, ...], one-hot labels [n, classes]
@@ -38,33 +38,33 @@ def flatten(params: Params) -> SharedTensor:
     return concatenate([p.reshape(p.size) for p in params.values()])
 
 
-def ready(mpc: MPCBackend) -> None:
+def ready(mpc: Session) -> None:
     """Nothing: shows that the servers are there, and sets the number of their next command."""
 
 
-def toss(mpc: MPCBackend, reason: str) -> bytes:
+def toss(mpc: Session, reason: str) -> bytes:
     """Sample: a joint coin of the cluster's servers."""
     with mpc.scope("sample"):
         return mpc.coin(reason)
 
 
-def stack(mpc: MPCBackend, models: Sequence[SharedTensor]) -> SharedTensor:
+def stack(mpc: Session, models: Sequence[SharedTensor]) -> SharedTensor:
     """Models of an ensemble [parameters] as [models, parameters]."""
     return stack_tensors(list(models))
 
 
-def part(mpc: MPCBackend, stacked: SharedTensor, index: int, size: int) -> SharedTensor:
+def part(mpc: Session, stacked: SharedTensor, index: int, size: int) -> SharedTensor:
     """One model of an ensemble, [parameters]; `size` is their number."""
     return stacked[index, :size]
 
 
-def members(mpc: MPCBackend, stacked: SharedTensor, size: int) -> SharedTensor:
+def members(mpc: Session, stacked: SharedTensor, size: int) -> SharedTensor:
     """All models of an ensemble [models, parameters], without what else is kept of them."""
     return stacked[:, :size]
 
 
 def validate(
-    mpc: MPCBackend,
+    mpc: Session,
     layers: Sequence[spec.Layer],
     int_bits: int,
     models: Sequence[SharedTensor],
@@ -87,12 +87,12 @@ def validate(
         return concatenate([stack_tensors(list(models)), voices.reshape(len(models), 1)], axis=1)
 
 
-def pool(mpc: MPCBackend, clients: Sequence[Rows]) -> Rows:
+def pool(mpc: Session, clients: Sequence[Rows]) -> Rows:
     """The pooled training set of this round."""
     return concatenate([c[0] for c in clients]), concatenate([c[1] for c in clients])
 
 
-def select(mpc: MPCBackend, clients: Sequence[Rows], count: int) -> Rows:
+def select(mpc: Session, clients: Sequence[Rows], count: int) -> Rows:
     """Hidden sampling: the rows of `count` of these clients, drawn uniformly by nobody, in random
     order.
 
@@ -116,7 +116,7 @@ def select(mpc: MPCBackend, clients: Sequence[Rows], count: int) -> Rows:
 
 
 def train_batch(
-    mpc: MPCBackend,
+    mpc: Session,
     layers: Sequence[spec.Layer],
     int_bits: int,
     flat: SharedTensor,
@@ -143,7 +143,7 @@ def train_batch(
 
 
 def aggregate(
-    mpc: MPCBackend,
+    mpc: Session,
     rule: Aggregation,
     models: Sequence[SharedTensor],
     weights: Sequence[float],
@@ -164,7 +164,7 @@ def aggregate(
         model = rule.aggregate(inputs)  # perhaps with more fractional bits than the format has
         for kept in inputs.memory.values():  # a restored run has no cached masks either
             kept.data.cache.clear()
-        return model.rescale(mpc.fixed.frac_bits), inputs.memory
+        return model.rescale(mpc.format.frac_bits), inputs.memory
 
 
 Voters = tuple[list[Params], SharedTensor | None]
@@ -220,7 +220,7 @@ def _hits(
 
 
 def evaluate(
-    mpc: MPCBackend,
+    mpc: Session,
     layers: Sequence[spec.Layer],
     int_bits: int,
     flat: SharedTensor,
@@ -245,7 +245,7 @@ def evaluate(
 
 
 def logits(
-    mpc: MPCBackend,
+    mpc: Session,
     layers: Sequence[spec.Layer],
     int_bits: int,
     flat: SharedTensor,
@@ -258,7 +258,7 @@ def logits(
 
 
 def labels(
-    mpc: MPCBackend,
+    mpc: Session,
     layers: Sequence[spec.Layer],
     int_bits: int,
     flat: SharedTensor,
@@ -286,14 +286,12 @@ def _scores(
     return concatenate([scores for scores, _ in found]), found[0][1]
 
 
-def save(
-    mpc: MPCBackend, folder: str, name: str, tensors: dict[str, SharedTensor], stamp: str
-) -> str:
+def save(mpc: Session, folder: str, name: str, tensors: dict[str, SharedTensor], stamp: str) -> str:
     """Writes this party's shares."""
     return checkpoint.save(mpc, folder, name, tensors, stamp)
 
 
-def load(mpc: MPCBackend, folder: str, name: str) -> tuple[dict[str, SharedTensor], str]:
+def load(mpc: Session, folder: str, name: str) -> tuple[dict[str, SharedTensor], str]:
     """Reads this party's shares; their stamp tells this server how many rounds its model went
     through."""
     tensors, stamp = checkpoint.load(mpc, folder, name)
@@ -301,7 +299,7 @@ def load(mpc: MPCBackend, folder: str, name: str) -> tuple[dict[str, SharedTenso
     return tensors, stamp
 
 
-def note_stamp(mpc: MPCBackend, stamp: str) -> None:
+def note_stamp(mpc: Session, stamp: str) -> None:
     """A server continues from files with this stamp."""
     if found := re.match(r"round-(\d+)-", stamp):
         policy.note_restored(mpc, int(found[1]))

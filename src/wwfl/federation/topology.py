@@ -509,7 +509,7 @@ def root_trainer(tree: Place, rows: int | None, trainer: Cluster | int | None) -
 
     Raises:
         ConfigError: a rule that needs a root set without one, a trainer without a root set, no such
-        leaf.
+            leaf.
     """
     needs = trained_roots(tree)
     if rows is None:

@@ -78,7 +78,7 @@ class BatchNormLayer(Layer):
         d, f = self._centred, self._centred.frac_bits
         pixels = self._count // self._images
         shift, images = pixels.bit_length() - 1, (self._images - 1).bit_length()
-        per_image = d.mpc.bilinear(_dot(d), d.data, d.data, f - MORE_BITS + shift)
+        per_image = d.mpc.protocol.bilinear(_dot(d), d.data, d.data, f - MORE_BITS + shift)
         total = SharedTensor(d.mpc, per_image, f + MORE_BITS).sum(axis=(0, 2, 3))
         self.spread = SharedTensor(d.mpc, total.data, f + MORE_BITS + images)
         self.factor = 2.0 ** (shift + images) / (
@@ -204,7 +204,7 @@ def _frozen_names(norm: spec.BatchNorm2d) -> tuple[str, str]:
 
 
 def _check_eps(norm: spec.BatchNorm2d, x: SharedTensor) -> None:
-    f = x.mpc.fixed.frac_bits
+    f = x.mpc.format.frac_bits
     if norm.eps < 2.0 ** (3 - f):
         raise ConfigError(
             f"{norm.title} with eps={norm.eps:g} needs at least {2.0 ** (3 - f):.1e} with {f} "

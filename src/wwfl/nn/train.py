@@ -11,9 +11,9 @@ from annotated_types import Ge, Lt
 
 from wwfl.bounds import NotNegative, Positive, check_bounds
 from wwfl_core.errors import Misuse
-from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.recording import recorded
 from wwfl_core.tensors.ops import one_hot_argmax, softmax
+from wwfl_core.tensors.session import Session
 from wwfl_core.tensors.tensor import SharedTensor, concatenate, weighted_sum
 
 from .layers import Network, Params
@@ -128,7 +128,7 @@ def _learn(
 
 
 def train(
-    mpc: MPCBackend,
+    mpc: Session,
     network: Network,
     params: Params,
     images: SharedTensor,
@@ -153,7 +153,7 @@ def train(
 
 @recorded
 def sgd_step(
-    mpc: MPCBackend,
+    mpc: Session,
     network: Network,
     sgd: SGD,
     params: Params,

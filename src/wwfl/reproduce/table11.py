@@ -46,6 +46,7 @@ from wwfl_core.errors import ConfigError
 from wwfl_core.numbers.arrays import F64
 from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.randomness.prg import chacha20, derive_key
+from wwfl_core.tensors.session import Session
 from wwfl_core.tensors.tensor import SharedTensor
 
 INPUTS, TRIM = 10, 2
@@ -166,7 +167,7 @@ def _some(known: Mapping[str, Any], wanted: Sequence[str] | None, what: str) -> 
 
 
 def aggregate(
-    mpc: MPCBackend,
+    mpc: Session,
     rule: Aggregation,
     models: Sequence[SharedTensor],
     current: SharedTensor,
@@ -179,7 +180,7 @@ def aggregate(
     model = rule.aggregate(
         Inputs(models, [1.0] * len(models), current, root if rule.needs_root else None, coin)
     )
-    return model.rescale(mpc.fixed.frac_bits) if stored else model, coin
+    return model.rescale(mpc.format.frac_bits) if stored else model, coin
 
 
 def aggregations(
@@ -189,7 +190,7 @@ def aggregations(
     takes."""
     current, models, root = inputs_of(parameters)
     shared = [[cluster.share(m) for m in models], cluster.share(current), cluster.share(root)]
-    decode = cluster.protocol.fixed
+    decode = cluster.protocol.format
     known = tuple(
         decode.decode(decode.encode(a)) for a in (models, current, root)
     )  # as the servers hold them
@@ -227,7 +228,7 @@ def _fresh(cluster: LocalCluster, shared: Sequence[Any]) -> list[Any]:
 
 
 def _copies(
-    mpc: MPCBackend, models: list[SharedTensor], current: SharedTensor, root: SharedTensor
+    mpc: Session, models: list[SharedTensor], current: SharedTensor, root: SharedTensor
 ) -> list[Any]:
     return [[m + 0 for m in models], current + 0, root + 0]
 

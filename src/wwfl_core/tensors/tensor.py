@@ -5,21 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.algebra import RING
+from wwfl_core.numbers.algebra import RING32
 from wwfl_core.numbers.arrays import Array, Shape, array_of, contiguous, cut, numel
 from wwfl_core.numbers.bilinear import Bilinear, MatMul, Mul
+from wwfl_core.protocol import modulus
 from wwfl_core.sharing.share import Share, concat, stack
 
+from .computation import Computation
 from .functions import Functions
-
-if TYPE_CHECKING:
-    from wwfl_core.protocol.backend import MPCBackend
 
 Public = float | int | npt.NDArray[Any]
 
@@ -28,13 +27,13 @@ class SharedTensor(Functions):
     """An array of secret numbers: `data` shares round(value * 2^frac_bits) modulo 2^64.
 
     Operators follow NumPy. A product of two tensors with fractions is truncated back to the format
-    of the cluster (`mpc.fixed.frac_bits`); the exact product must stay below 2^(62 - 2 frac_bits)
+    of the cluster (`mpc.format.frac_bits`); the exact product must stay below 2^(62 - 2 frac_bits)
     in magnitude."""
 
     __array_priority__ = 1000  # so that ndarray + SharedTensor comes here
     __slots__ = ("__weakref__", "data", "frac_bits", "mpc")
 
-    def __init__(self, mpc: MPCBackend, data: Share, frac_bits: int) -> None:
+    def __init__(self, mpc: Computation, data: Share, frac_bits: int) -> None:
         self.mpc = mpc
         self.data = data
         self.frac_bits = frac_bits
@@ -105,19 +104,20 @@ class SharedTensor(Functions):
 
     def full(self, what: str) -> Share:
         """The share, for operations that need the protocol's own number format."""
-        if self.data.algebra != self.mpc.numbers:
+        if self.data.algebra != self.mpc.protocol.numbers:
             raise Misuse(
                 f"{what}: this tensor was narrowed to {self.data.algebra}; widen() it first"
             )
         return self.data
 
     def narrow(self) -> SharedTensor:
-        """The same numbers in Z_2^32, for |x| * 2^frac_bits < 2^30: half the bytes; see `wwfl_core.protocol.modulus`. Local."""
-        return _modulus().narrow(self)
+        """The same numbers in Z_2^32, for |x| * 2^frac_bits < 2^30: half the bytes for sums,
+        products, opening and conversion. Truncation and comparison need `widen` first. Local."""
+        return SharedTensor(self.mpc, modulus.reduce(self.data, RING32), self.frac_bits)
 
     def widen(self) -> SharedTensor:
         """A narrowed tensor in Z_2^64 again, exact: one dealing and one product."""
-        return _modulus().widen(self)
+        return SharedTensor(self.mpc, modulus.widen(self.mpc.protocol, self.data), self.frac_bits)
 
     def _aligned(self, other: SharedTensor) -> tuple[Share, Share, int]:
         """Both operands at the larger scale (raising a scale is exact and local)."""
@@ -143,7 +143,7 @@ class SharedTensor(Functions):
         """This tensor and a public operand at a common scale."""
         f = self.frac_bits
         if f == 0 and not _integral(value):
-            f = self.mpc.fixed.frac_bits
+            f = self.mpc.format.frac_bits
             return _shifted(self.data, f), self.mpc.constant(value, f), f
         return self.data, self.mpc.constant(value, f), f
 
@@ -154,7 +154,9 @@ class SharedTensor(Functions):
         data, constant, f = self._public(other)
         return SharedTensor(
             self.mpc,
-            _checked(lambda: self.mpc.add_public(data, constant), "addition", data, constant),
+            _checked(
+                lambda: self.mpc.protocol.add_public(data, constant), "addition", data, constant
+            ),
             f,
         )
 
@@ -181,12 +183,12 @@ class SharedTensor(Functions):
             )
         f.shape(self.shape, other.shape)
         scale = self.frac_bits + other.frac_bits
-        extra = max(0, scale - max(self.frac_bits, other.frac_bits, self.mpc.fixed.frac_bits))
+        extra = max(0, scale - max(self.frac_bits, other.frac_bits, self.mpc.format.frac_bits))
         if extra or other.data.algebra != self.data.algebra:
             self.full(f.name)
             other.full(f.name)
         return SharedTensor(
-            self.mpc, self.mpc.bilinear(f, self.data, other.data, extra), scale - extra
+            self.mpc, self.mpc.protocol.bilinear(f, self.data, other.data, extra), scale - extra
         )
 
     def __mul__(self, other: SharedTensor | Public) -> SharedTensor:
@@ -198,7 +200,9 @@ class SharedTensor(Functions):
         if not bits:
             return product
         return SharedTensor(
-            self.mpc, self.mpc.truncate(product.full("multiplication"), bits), self.frac_bits
+            self.mpc,
+            self.mpc.protocol.truncate(product.full("multiplication"), bits),
+            self.frac_bits,
         )
 
     __rmul__ = __mul__
@@ -222,7 +226,9 @@ class SharedTensor(Functions):
         if not bits:
             return self
         return SharedTensor(
-            self.mpc, self.mpc.truncate(self.full("truncation"), bits), self.frac_bits - bits
+            self.mpc,
+            self.mpc.protocol.truncate(self.full("truncation"), bits),
+            self.frac_bits - bits,
         )
 
     def rescale(self, frac_bits: int) -> SharedTensor:
@@ -235,7 +241,9 @@ class SharedTensor(Functions):
 
     def negative(self, bits: int = 64) -> SharedBits:
         """[self < 0], given |self| * 2^frac_bits < 2^(bits - 1): fewer bits, fewer bytes."""
-        return SharedBits(self.mpc, self.mpc.sign(self.full("comparison"), bits), self.shape)
+        return SharedBits(
+            self.mpc, self.mpc.protocol.sign(self.full("comparison"), bits), self.shape
+        )
 
     def __lt__(self, other: SharedTensor | Public) -> SharedBits:
         return (self - other).negative()
@@ -253,14 +261,8 @@ class SharedTensor(Functions):
         """[self == other], exact in the ring."""
         difference = self - other
         return SharedBits(
-            self.mpc, self.mpc.is_zero(difference.full("comparison")), difference.shape
+            self.mpc, self.mpc.protocol.is_zero(difference.full("comparison")), difference.shape
         )
-
-
-def _modulus() -> Any:
-    from wwfl_core.protocol import modulus  # it is built on tensors
-
-    return modulus
 
 
 def _times(data: Share, words: Array) -> Share:
@@ -272,12 +274,13 @@ def _shifted(data: Share, bits: int) -> Share:
 
 
 class SharedBits:
-    """An array of secret bits; `data` shares them as `mpc.bits` says (over rings: packed 8 to a
+    """An array of secret bits; `data` shares them as `mpc.protocol.bits` says (over rings: packed 8 to a
     byte, over GF(2))."""
 
     __slots__ = ("data", "mpc", "shape")
+    frac_bits = None  # where a tensor has its scale
 
-    def __init__(self, mpc: MPCBackend, data: Share, shape: Shape) -> None:
+    def __init__(self, mpc: Computation, data: Share, shape: Shape) -> None:
         self.mpc = mpc
         self.data = data
         self.shape = shape
@@ -294,38 +297,50 @@ class SharedBits:
 
     def __xor__(self, other: SharedBits) -> SharedBits:
         self._same(other)
-        return SharedBits(self.mpc, self.mpc.bits.xor(self.mpc, self.data, other.data), self.shape)
+        return SharedBits(
+            self.mpc,
+            self.mpc.protocol.bits.xor(self.mpc.protocol, self.data, other.data),
+            self.shape,
+        )
 
     def __invert__(self) -> SharedBits:
         return SharedBits(
-            self.mpc, self.mpc.bits.invert(self.mpc, self.data, self.shape), self.shape
+            self.mpc,
+            self.mpc.protocol.bits.invert(self.mpc.protocol, self.data, self.shape),
+            self.shape,
         )
 
     def flip(self, mask: npt.NDArray[np.bool_]) -> SharedBits:
         """The bits, inverted where a public mask of the same shape is true; local."""
-        return SharedBits(self.mpc, self.mpc.bits.flip(self.mpc, self.data, mask), self.shape)
+        return SharedBits(
+            self.mpc, self.mpc.protocol.bits.flip(self.mpc.protocol, self.data, mask), self.shape
+        )
 
     def __and__(self, other: SharedBits) -> SharedBits:
         self._same(other)
-        return SharedBits(self.mpc, self.mpc.bilinear(Mul(), self.data, other.data), self.shape)
+        return SharedBits(
+            self.mpc, self.mpc.protocol.bilinear(Mul(), self.data, other.data), self.shape
+        )
 
     def __or__(self, other: SharedBits) -> SharedBits:
         return ~(~self & ~other)
 
     def reshape(self, *shape: int) -> SharedBits:
         target = np.broadcast_to(0, self.shape).reshape(shape).shape
-        packed = self.mpc.bits.shape(target)
+        packed = self.mpc.protocol.bits.shape(target)
         return SharedBits(
             self.mpc, self.data if packed == self.data.shape else self.data.reshape(*packed), target
         )
 
     def __getitem__(self, index: Any) -> SharedBits:
         shape = np.broadcast_to(0, self.shape)[index].shape
-        return SharedBits(self.mpc, self.mpc.bits.pick(self.data, self.shape, index), shape)
+        return SharedBits(
+            self.mpc, self.mpc.protocol.bits.pick(self.data, self.shape, index), shape
+        )
 
     def to_integers(self) -> SharedTensor:
         """The bits as integers 0 and 1 (frac_bits = 0)."""
-        return SharedTensor(self.mpc, self.mpc.bit_to_ring(self.data, self.shape), 0)
+        return SharedTensor(self.mpc, self.mpc.protocol.bit_to_ring(self.data, self.shape), 0)
 
     def times(self, x: SharedTensor) -> SharedTensor:
         """bit * x, elementwise; shapes must be equal."""
@@ -334,7 +349,9 @@ class SharedBits:
                 f"bits of shape {self.shape} cannot gate a tensor of shape {x.shape} of "
                 f"{x.mpc.name}"
             )
-        return SharedTensor(self.mpc, self.mpc.inject(self.data, x.full("selection")), x.frac_bits)
+        return SharedTensor(
+            self.mpc, self.mpc.protocol.inject(self.data, x.full("selection")), x.frac_bits
+        )
 
     def select(self, if_one: SharedTensor, if_zero: SharedTensor) -> SharedTensor:
         """Elementwise `if_one` where the bit is 1, else `if_zero`."""
@@ -366,7 +383,9 @@ def weighted_sum(terms: Sequence[tuple[SharedTensor, Public]]) -> SharedTensor:
     )
     result = SharedTensor(first.mpc, total, first.frac_bits)
     return (
-        SharedTensor(first.mpc, first.mpc.truncate(result.full("sum"), bits), first.frac_bits)
+        SharedTensor(
+            first.mpc, first.mpc.protocol.truncate(result.full("sum"), bits), first.frac_bits
+        )
         if bits
         else result
     )
@@ -380,7 +399,7 @@ def bilinear_many(
     first = _uniform([t for _, x, y in jobs for t in (x, y)], "bilinear_many")
     for f, x, y in jobs:
         f.shape(x.shape, y.shape)
-    shares = first.mpc.bilinear_many(
+    shares = first.mpc.protocol.bilinear_many(
         [(f, x.data, y.data) for f, x, y in jobs], first.frac_bits + shift
     )
     return [SharedTensor(first.mpc, s, first.frac_bits) for s in shares]
@@ -409,7 +428,6 @@ def _checked(fn: Callable[[], Share], what: str, a: Share, b: Share | Array) -> 
 
 
 __all__ = [
-    "RING",
     "SharedBits",
     "SharedTensor",
     "bilinear_many",

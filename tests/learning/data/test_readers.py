@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_data import fake_folder
 
+from fake_data import fake_folder
 from helpers import rng
 from wwfl.data import cifar, datasets, describe_folder, folders, mnist_files, readers
 from wwfl.data.dataset import Dataset, Scale, idx_digest

@@ -26,7 +26,7 @@ from wwfl_core import NetworkModel
 from wwfl_core.errors import ConfigError
 
 ROOT = REPOSITORY
-PAGE = (ROOT / "docs" / "command-line.md").read_text()
+PAGE = (ROOT / "docs" / "reference" / "command-line.md").read_text()
 
 
 def test_the_example_is_the_default_and_explains_every_key() -> None:

@@ -44,8 +44,7 @@ EXAMPLES = sorted((REPOSITORY / "examples" / "topologies").glob("*.py"))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)
-def test_every_topology_is_an_example_of_under_25_lines_that_learns(path: Path) -> None:
-    assert len(path.read_text().splitlines()) < 25
+def test_every_topology_has_an_example_that_learns(path: Path) -> None:
     clients = 3 if path.stem == "ensemble" else 2
     assert runpy.run_path(str(path))["main"](rounds=2, clients=clients, samples=40) > 0.3
 

@@ -22,7 +22,7 @@ from wwfl.nn.layers import Network, Params
 from wwfl.nn.models import resnet9
 from wwfl.nn.trace import parameters, pool_first, trace
 from wwfl.nn.train import gradients, train
-from wwfl_core import LocalCluster, MPCBackend, Phase, SharedTensor
+from wwfl_core import LocalCluster, Phase, Session, SharedTensor
 from wwfl_core.errors import ConfigError, Misuse
 
 KINDS = {"plain": Plain, "2pc": Additive2PC, "3pc": Replicated3PC, "4pc": Tetrad4PC}
@@ -46,7 +46,7 @@ def module(channels: int, momentum: float = 0.1) -> nn.BatchNorm2d:
 
 
 def both_ways(
-    mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor, gradient: SharedTensor
+    mpc: Session, layers: Any, params: Params, x: SharedTensor, gradient: SharedTensor
 ) -> dict[str, SharedTensor]:
     """Output, gradients of parameters and (through a product with a constant weight) of x, and new
     statistics."""
@@ -149,11 +149,11 @@ def test_a_dead_channel_gives_its_bias_and_moves_the_statistics() -> None:
 # ---- evaluation
 
 
-def evaluated(mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor) -> Any:
+def evaluated(mpc: Session, layers: Any, params: Params, x: SharedTensor) -> Any:
     return mpc.reveal(Network(layers).forward(x, params)[0])
 
 
-def frozen(mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor, batches: int) -> Any:
+def frozen(mpc: Session, layers: Any, params: Params, x: SharedTensor, batches: int) -> Any:
     network = Network(layers)
     ready = network.freeze(params)
     assert network.freeze(ready) is ready
@@ -211,21 +211,21 @@ def test_only_two_products_have_the_size_of_the_activations() -> None:
     assert sent[2] - sent[1] == 2 * 2 * 3 * (64 - 16) * 194 / 8
 
 
-def forward_only(mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor) -> None:
+def forward_only(mpc: Session, layers: Any, params: Params, x: SharedTensor) -> None:
     Network(layers).training_forward(x, params)
 
 
-def forward_and_back(mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor) -> None:
+def forward_and_back(mpc: Session, layers: Any, params: Params, x: SharedTensor) -> None:
     _, tape = Network(layers).training_forward(x, params)
     tape.layers[0].backward(x, params, {}, first=False)
 
 
-def evaluate_only(mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor) -> None:
+def evaluate_only(mpc: Session, layers: Any, params: Params, x: SharedTensor) -> None:
     Network(layers).forward(x, params)
 
 
 def test_rounds_are_those_of_the_documentation() -> None:
-    page = (REPOSITORY / "docs" / "models.md").read_text()
+    page = (REPOSITORY / "docs" / "how-to" / "models.md").read_text()
     for kind in ("2pc", "3pc", "4pc"):
         with LocalCluster(KINDS[kind](), deadline_s=60) as c:
             rounds = []
@@ -236,9 +236,7 @@ def test_rounds_are_those_of_the_documentation() -> None:
         assert f"| {kind} | {rounds[0]} | {rounds[1] - rounds[0]} | {rounds[2]} |" in page, rounds
 
 
-def backward_after_evaluation(
-    mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor
-) -> None:
+def backward_after_evaluation(mpc: Session, layers: Any, params: Params, x: SharedTensor) -> None:
     network = Network(layers)
     y, tape = network.forward(x, params)
     network.backward(y, params, tape)
@@ -266,13 +264,13 @@ def test_errors_say_what_to_do() -> None:
 
 
 def step(
-    mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor, one_hot: SharedTensor, sgd: SGD
+    mpc: Session, layers: Any, params: Params, x: SharedTensor, one_hot: SharedTensor, sgd: SGD
 ) -> Any:
     return train(mpc, Network(layers), params, x, one_hot, [list(range(len(x)))], sgd)[0]
 
 
 def grads_program(
-    mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor, one_hot: SharedTensor
+    mpc: Session, layers: Any, params: Params, x: SharedTensor, one_hot: SharedTensor
 ) -> Params:
     return gradients(Network(layers), params, x, one_hot)
 

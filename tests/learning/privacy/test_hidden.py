@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 from benchmarks import hidden_sampling
-from test_views import N, chi_square, span_of, to_int, watch
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from backends.additive2pc_ot import Additive2PCOT
 from backends.crypten import CrypTen
 from backends.shamir import Shamir
 from helpers import EVERY, SECURE, Wiretap, cluster, flip_first
+from party_views import N, chi_square, span_of, to_int, watch
 from small_federations import SMALL, digits, model, weights
 from wwfl import Cluster, Federation, Group, LocalTrainers, Round, Schedule
 from wwfl.experiments.config import parse
 from wwfl.federation import server_programs as programs
 from wwfl.privacy.policy import Permission, RevealPolicy
-from wwfl_core import LocalCluster, MPCBackend, SharedTensor
+from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
 from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import ConfigError, Misuse, Refused, VerificationFailed
 from wwfl_core.sharing.semantics import ADDITIVE_2PC_NO_HELPER, REPLICATED_3PC, Security
@@ -95,7 +95,7 @@ def test_other_protocols_select_as_well(protocol: type[MPCBackend], needs: str) 
     ]
 
 
-def many_selections(mpc: MPCBackend, draws: int, n: int, k: int) -> Any:
+def many_selections(mpc: Session, draws: int, n: int, k: int) -> Any:
     """The order [draws, k] of many selections, opened together."""
     chosen = [secret_selection(mpc, n, k).data for _ in range(draws)]
     index = [SharedTensor(mpc, s, 0) * np.arange(n) for s in chosen]
@@ -143,7 +143,7 @@ def test_every_coalition_lacks_the_key_of_a_permuter() -> None:
         permuters(two)
 
 
-def own_permutation(mpc: MPCBackend) -> list[bool]:
+def own_permutation(mpc: Session) -> list[bool]:
     """Which permutations of a selection this party can make; PRG keys that it does not hold refuse
     it."""
     op, found = mpc.party.op("test"), []
@@ -164,7 +164,7 @@ def test_no_server_holds_the_keys_of_all_permuters(name: str) -> None:
     assert all(any(column) for column in zip(*held, strict=True))  # but somebody holds each
 
 
-def selection(mpc: MPCBackend, data: SharedTensor, k: int) -> SharedTensor:
+def selection(mpc: Session, data: SharedTensor, k: int) -> SharedTensor:
     return secret_selection(mpc, data.shape[0], k) @ data
 
 
@@ -181,7 +181,7 @@ def test_every_message_of_a_selection_is_uniform(name: str) -> None:
     assert all(abs(chi_square(payload)) < 9 for payload in words)
 
 
-def selected_components(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, what: str) -> list[Any]:
+def selected_components(mpc: Session, x: SharedTensor, y: SharedTensor, what: str) -> list[Any]:
     """This party's components of a secret permutation matrix, which has moved the rows of x."""
     matrix = secret_selection(mpc, SIDE, SIDE)
     _ = matrix @ SharedTensor(mpc, x.data.reshape(SIDE, SIDE), 0)
@@ -315,9 +315,9 @@ def test_clusters_train_on_the_sample_and_no_record_names_a_client(engine: str) 
         )
         assert record.batches == [[], [], []] and not record.absent
         assert Round.from_json(record.to_json()) == record
-        assert all(shelf.uploaded == {"0", "1", "2", "3"} for shelf in fed._setting.shelves)
+        assert all(shelf.uploaded == {"0", "1", "2", "3"} for shelf in fed._setting.leaf_data)
         assert not any(
-            key.startswith("drawn") for shelf in fed._setting.shelves for key in shelf.shares
+            key.startswith("drawn") for shelf in fed._setting.leaf_data for key in shelf.shares
         )
         assert not any(list(node.ledger) for node in fed.clusters)
         if engine == "mpc":
@@ -356,7 +356,7 @@ def test_a_pool_of_several_rounds_is_their_samples_one_after_the_other(
     schedule = dataclasses.replace(HIDDEN, epochs=1, data_policy=policy)
     with hidden("simulate", schedule=schedule) as fed:
         assert steps_by_round(fed, train, 4) == steps
-        assert sorted(fed._setting.shelves[0].shares) == kept
+        assert sorted(fed._setting.leaf_data[0].shares) == kept
 
 
 def test_a_round_in_which_a_cluster_was_left_out_adds_nothing_to_its_pool() -> None:
@@ -382,7 +382,7 @@ def test_the_sample_is_one_of_the_clients_whose_data_is_there() -> None:
             available=lambda number, leaf, client: (
                 client != number
             ),  # 1 joins in round 2, and so on
-            on_round=lambda record, fed: uploads.append(sorted(fed._setting.shelves[0].uploaded)),
+            on_round=lambda record, fed: uploads.append(sorted(fed._setting.leaf_data[0].uploaded)),
         )
         assert uploads == [["0", "2", "3"], ["0", "1", "2", "3"], ["0", "1", "2", "3"]]
         assert [record.hidden for record in fed.history] == [[2], [2], [2]]

@@ -23,7 +23,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises:
         ConfigError: no such file, no TOML, or keys and values that are not allowed; all of them are
-        named.
+            named.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")

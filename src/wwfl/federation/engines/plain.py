@@ -137,7 +137,7 @@ class FloatNode:
         self.model = model
         self.executor = executor
         seed = None if insecure_seed is None else derive_key(b"wwfl", name, str(insecure_seed))
-        self.server = Real.alone(protocol.fixed.frac_bits, protocol.sharing, seed)
+        self.server = Real.alone(protocol.format.frac_bits, protocol.sharing, seed)
         self._command = 0
         self.ledger = Ledger()
         self.cost = Cost()

@@ -49,7 +49,7 @@ LOWEST = -128.0
 
 
 def _empty(x: SharedTensor) -> SharedTensor:
-    return SharedTensor(x.mpc, x.data, x.mpc.fixed.frac_bits)
+    return SharedTensor(x.mpc, x.data, x.mpc.format.frac_bits)
 
 
 def _elementwise(
@@ -71,7 +71,7 @@ def _product(a: SharedTensor, b: SharedTensor, to: int) -> SharedTensor:
     """a * b, truncated to `to` fractional bits at once. Pass one object twice to square: 2PC then
     opens it once."""
     extra = a.frac_bits + b.frac_bits - to
-    return SharedTensor(a.mpc, a.mpc.bilinear(Mul(), a.data, b.data, extra), to)
+    return SharedTensor(a.mpc, a.mpc.protocol.bilinear(Mul(), a.data, b.data, extra), to)
 
 
 def _scaled(x: SharedTensor, factor: float, to: int) -> SharedTensor:
@@ -127,7 +127,7 @@ def exp(x: SharedTensor, *, high: float = HIGHEST) -> SharedTensor:
 
     8 M for high > 0, 7 M for high <= 0.
     """
-    return _exp(x, high, x.mpc.fixed.frac_bits)
+    return _exp(x, high, x.mpc.format.frac_bits)
 
 
 def _exp(x: SharedTensor, high: float, to: int) -> SharedTensor:
@@ -140,12 +140,13 @@ def _exp(x: SharedTensor, high: float, to: int) -> SharedTensor:
     y = y.rescale(form.arg_bits)
     wide = 2 * form.arg_bits + form.gain_bits
     square = (
-        SharedTensor(y.mpc, y.mpc.bilinear(Mul(), y.data, y.data), 2 * form.arg_bits) * form.gain
+        SharedTensor(y.mpc, y.mpc.protocol.bilinear(Mul(), y.data, y.data), 2 * form.arg_bits)
+        * form.gain
     )
     inner = (
         _times_power_of_two(square, -form.gain_bits) + _scaled(y, form.a, wide) + form.b
     ).truncate(wide - INNER)
-    outer = SharedTensor(y.mpc, y.mpc.bilinear(Mul(), inner.data, inner.data), 2 * INNER)
+    outer = SharedTensor(y.mpc, y.mpc.protocol.bilinear(Mul(), inner.data, inner.data), 2 * INNER)
     power = (outer + _scaled(y, form.d, 2 * INNER) + form.e).truncate(INNER)
     for left in reversed(range(form.k)):
         # The square of this step is at most e^(high / 2^left); the next one must fit as well.
@@ -198,7 +199,7 @@ class _Segments:
     def __init__(
         self, x: SharedTensor, low: float, high: float, what: str, ratio: float = RATIO
     ) -> None:
-        f = max(x.frac_bits, x.mpc.fixed.frac_bits)
+        f = max(x.frac_bits, x.mpc.format.frac_bits)
         if not 0 < low < high < 2.0 ** (60 - f):
             raise Misuse(
                 f"{what}: the domain [{low}, {high}] is not inside (0, 2^{60 - f}) with low < high"
@@ -256,7 +257,7 @@ def _evaluate(e: SharedTensor, front: SharedTensor | None, form: _Factors, to: i
     mpc, raw = e.mpc, 2 * INNER
     operands = [e.data] if front is None else [e.data, front.data]
     jobs = SharedTensor(mpc, stack(operands), INNER)
-    squares = SharedTensor(mpc, mpc.bilinear(Mul(), jobs.data, e.data), raw)
+    squares = SharedTensor(mpc, mpc.protocol.bilinear(Mul(), jobs.data, e.data), raw)
     parts = [squares[0] + _scaled(e, p, raw) + q for p, q in form.quadratics]
     if front is not None:
         parts.append(squares[1] + _scaled(front, form.root, raw))
@@ -274,7 +275,7 @@ def _power_function(
     form = _factors(lambda t: f(1 - t), segments.radius)
     top = math.ceil(math.log2(1.4 * gain * float(np.max(f(segments.centres)))))
     scale = min(INNER, ROOM - INNER - top)
-    if scale < x.mpc.fixed.frac_bits:
+    if scale < x.mpc.format.frac_bits:
         raise Misuse(
             f"{what}: results up to 2^{top} leave fewer than frac_bits of precision; narrow the "
             "domain"
@@ -315,7 +316,7 @@ def reciprocal(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -
     must be at least 2^(frac_bits - 32), or 2^-12 at 20 bits."""
     what = "reciprocal"
     return _power_function(
-        x, reciprocal_of, x.mpc.fixed.frac_bits, _Segments(x, low, high, what), what
+        x, reciprocal_of, x.mpc.format.frac_bits, _Segments(x, low, high, what), what
     )
 
 
@@ -327,8 +328,8 @@ def divide(
     Error at most 1e-6 |a / b| + (|a| / 4 + 1) ulp. S + I + 5 M: what `reciprocal` costs and one product.
     """
     if not b.size:
-        return a.rescale(a.mpc.fixed.frac_bits) * _empty(b)
-    f = b.mpc.fixed.frac_bits
+        return a.rescale(a.mpc.format.frac_bits) * _empty(b)
+    f = b.mpc.format.frac_bits
     inverse = _power_function(b, reciprocal_of, f + 4, _Segments(b, low, high, "divide"), "divide")
     return _product(a.rescale(f), inverse, f)
 
@@ -343,7 +344,7 @@ def inv_sqrt(
     """
     what = "inv_sqrt"
     return _power_function(
-        x, inverse_root, x.mpc.fixed.frac_bits, _Segments(x, low, high, what), what, gain
+        x, inverse_root, x.mpc.format.frac_bits, _Segments(x, low, high, what), what, gain
     )
 
 
@@ -352,7 +353,7 @@ def sqrt(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -> Shar
     """sqrt(x) for x in [low, high] (not 0). Error at most 1e-6 sqrt(x) + 2 ulp. S + I + 4 M, as
     `reciprocal`."""
     return _power_function(
-        x, np.sqrt, x.mpc.fixed.frac_bits, _Segments(x, low, high, "sqrt"), "sqrt"
+        x, np.sqrt, x.mpc.format.frac_bits, _Segments(x, low, high, "sqrt"), "sqrt"
     )
 
 
@@ -362,7 +363,7 @@ def log(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -> Share
     products."""
     segments = _Segments(x, low, high, "log")
     form = _factors(lambda t: np.log1p(-t), segments.radius)
-    f = x.mpc.fixed.frac_bits
+    f = x.mpc.format.frac_bits
     rest = _evaluate(segments.offset(form.stretch), None, form, f)
     return rest + segments.lookup(np.log(segments.centres), f)
 
@@ -376,7 +377,7 @@ def sigmoid(x: SharedTensor, *, bits: int = 64) -> SharedTensor:
     negative = x.negative(bits)
     t = _exp(negative.times(x) * 2 - x, 0.0, INNER)
     segments = _Segments(t + 1.0, 1.0, 2.0, "sigmoid", ratio=2.0)
-    large = _power_function(segments.x, reciprocal_of, x.mpc.fixed.frac_bits, segments, "sigmoid")
+    large = _power_function(segments.x, reciprocal_of, x.mpc.format.frac_bits, segments, "sigmoid")
     return large + negative.times(1.0 - large * 2)
 
 
@@ -394,9 +395,9 @@ def softmax(x: SharedTensor, axis: int = -1, *, fanin: int = 16) -> SharedTensor
     if not x.size:
         return _empty(x)
     mpc, n = x.mpc, x.shape[axis]
-    f = mpc.fixed.frac_bits
+    f = mpc.format.frac_bits
     if n == 1:
-        return SharedTensor(mpc, mpc.public(mpc.constant(np.ones(x.shape), f)), f)
+        return SharedTensor(mpc, mpc.protocol.public(mpc.constant(np.ones(x.shape), f)), f)
     ahead = select.axis_first(x, axis)
     spread = min(64, x.frac_bits + int(math.log2(-LOWEST)) + 2)
     parts = _exp(ahead - select.max(ahead, 0, bits=spread, fanin=fanin), 0.0, SUM_BITS)

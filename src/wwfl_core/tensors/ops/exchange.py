@@ -171,7 +171,9 @@ def method(x: SharedTensor, by: By, *, low: int, high: int, bits: int) -> Method
         n, mpc = x.shape[0], x.mpc
         columns = math.prod(x.shape[1:])
         parties = len(mpc.sharing.evaluators)
-        return choose(mpc.declared_costs, parties, by, n, columns, low=low, high=high, bits=bits)
+        return choose(
+            mpc.protocol.declared_costs, parties, by, n, columns, low=low, high=high, bits=bits
+        )
     if by not in ("pairs", "exchange"):
         raise Misuse(
             f"by={by!r}: order entries by 'pairs', by 'exchange', or give a NetworkModel to "

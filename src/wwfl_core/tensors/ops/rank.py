@@ -142,10 +142,12 @@ def sort(
         return axis_back(ordered[np.arange(n)[:: -1 if descending else 1]], axis)
     place = np.arange(n)[:: -1 if descending else 1].reshape(n, *[1] * ahead.ndim)
     distance = _ranks(ahead, bits).reshape(1, *ahead.shape) - place
-    equal = SharedBits(x.mpc, x.mpc.is_zero(distance.data, (n - 1).bit_length()), distance.shape)
+    equal = SharedBits(
+        x.mpc, x.mpc.protocol.is_zero(distance.data, (n - 1).bit_length()), distance.shape
+    )
     matrix = equal.to_integers()
     move = Mul().then(SumTo((n, 1, *ahead.shape[1:])))
-    moved = x.mpc.bilinear(move, matrix.data, ahead.reshape(1, *ahead.shape).data)
+    moved = x.mpc.protocol.bilinear(move, matrix.data, ahead.reshape(1, *ahead.shape).data)
     return axis_back(SharedTensor(x.mpc, moved, x.frac_bits).reshape(ahead.shape), axis)
 
 

@@ -146,7 +146,7 @@ def argmax(x: SharedTensor, axis: int = -1, *, bits: int = 64, fanin: int = FANI
     ahead = axis_first(x, entries(x, axis, "argmax"))
     column = np.arange(ahead.shape[0], dtype=np.int64).reshape(-1, *[1] * (ahead.ndim - 1))
     # The indices carry x's scale through the tournament, since stacked tensors need one scale.
-    index = ahead.mpc.public(
+    index = ahead.mpc.protocol.public(
         np.ascontiguousarray(np.broadcast_to(column, ahead.shape)).view(np.uint64)
     )
     won = _tournament(ahead, SharedTensor(ahead.mpc, index, ahead.frac_bits), bits, fanin)
@@ -161,7 +161,7 @@ def one_hot_argmax(x: SharedTensor, axis: int = -1, *, bits: int = 64) -> Shared
     axis = entries(x, axis, "one_hot_argmax")
     ahead = axis_first(x, axis)
     if ahead.shape[0] == 1:
-        ones = x.mpc.public(np.ones(x.shape, np.uint64))
+        ones = x.mpc.protocol.public(np.ones(x.shape, np.uint64))
         return SharedTensor(x.mpc, ones, 0)
     return axis_back(_winners(ahead, bits).to_integers(), axis)
 

@@ -39,13 +39,13 @@ def exact_product(a: SharedTensor, b: SharedTensor, frac_bits: int | None = None
     """a * b without truncation, at the sum of both scales or at `frac_bits`; below 2^63 in words. 1
     round."""
     scale = a.frac_bits + b.frac_bits if frac_bits is None else frac_bits
-    return SharedTensor(a.mpc, a.mpc.bilinear(Mul(), a.data, b.data), scale)
+    return SharedTensor(a.mpc, a.mpc.protocol.bilinear(Mul(), a.data, b.data), scale)
 
 
 def product(a: SharedTensor, b: SharedTensor, frac_bits: int) -> SharedTensor:
     """a * b, truncated to `frac_bits` at once; below 2^62 in words before that."""
     drop = a.frac_bits + b.frac_bits - frac_bits
-    return SharedTensor(a.mpc, a.mpc.bilinear(Mul(), a.data, b.data, drop), frac_bits)
+    return SharedTensor(a.mpc, a.mpc.protocol.bilinear(Mul(), a.data, b.data, drop), frac_bits)
 
 
 def _normal(u: SharedTensor, f: Scalar) -> Normal:
