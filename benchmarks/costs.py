@@ -29,7 +29,7 @@ from typing import Any
 
 from wwfl.experiments.operation_costs import markdown, measure_operations
 from wwfl_core.errors import ConfigError
-from wwfl_core.plugins import backends, resolve
+from wwfl_core.protocol.registry import backends, resolve
 
 from .machine import describe
 

@@ -24,8 +24,7 @@ from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.randomness.prg import KEY_BYTES, Prg
 from wwfl_core.sharing.semantics import Group
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 from .modulus_change import Change
 from .plan import Plan, ResharePlan
@@ -330,4 +329,4 @@ def _elements(octets: U8, algebra: Algebra, shape: Shape) -> Array:
 
 def expand(seed: U8, algebra: Algebra, shape: Shape, device: Device = HOST) -> Array:
     """The uniform elements that a seed stands for, made on a device."""
-    return Prg(to_host(seed).tobytes()).draw(0, "mask", algebra, shape, device)
+    return device.draw(Prg(to_host(seed).tobytes()), 0, "mask", algebra, shape)

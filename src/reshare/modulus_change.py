@@ -54,7 +54,7 @@ class Change:
         """The value from its dealt words, at the target."""
         if self.kept:
             return reduce(Share.__add__, dealt)
-        return modulus.combine(mpc, dealt, self.source, self.target)
+        return mpc.combine(dealt, self.source, self.target)
 
 
 @dataclass(frozen=True)

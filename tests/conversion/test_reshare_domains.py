@@ -24,7 +24,7 @@ from wwfl_core.numbers.bilinear import Bilinear
 from wwfl_core.numbers.field import PrimeField
 from wwfl_core.sharing.shamir import lagrange
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import SharedBits, SharedTensor
 
 
 class Multiplying(Points):

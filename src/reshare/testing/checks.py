@@ -26,8 +26,7 @@ from wwfl_core.numbers.algebra import RING
 from wwfl_core.numbers.arrays import U64, Array, Shape, numel
 from wwfl_core.protocol.derived import packed
 from wwfl_core.randomness.prg import KEY_BYTES
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import Session, SharedBits, SharedTensor
 from wwfl_core.testing import Bench, Check, Failed, NotPromised, Provider, Samples, programs
 from wwfl_core.testing.bench import Factory, expect_equal, succeeded
 from wwfl_core.testing.checks import claim

@@ -11,8 +11,7 @@ import numpy.typing as npt
 from backends.real import Real
 from wwfl_core.errors import ConfigError
 from wwfl_core.numbers.arrays import F64, as_float
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 from .rules import Aggregation, Inputs
 

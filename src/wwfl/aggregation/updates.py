@@ -14,7 +14,7 @@ import numpy as np
 from wwfl_core.errors import ConfigError
 from wwfl_core.numbers.arrays import F64, contiguous
 from wwfl_core.numbers.bilinear import MatMul
-from wwfl_core.tensors.tensor import SharedTensor, stack_tensors
+from wwfl_core.tensors import SharedTensor, stack_tensors
 
 from .rules import Aggregation
 

@@ -8,7 +8,6 @@ configuration, `prepare_data` its data, `start_federation` starts its servers; `
 from .config import (
     Config,
     PlacementName,
-    did_you_mean,
     differing_keys,
     example,
     load,
@@ -60,7 +59,6 @@ __all__ = [
     "cost_cell",
     "create_run",
     "curves",
-    "did_you_mean",
     "differing_keys",
     "example",
     "executor_for",

@@ -17,11 +17,11 @@ from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.errors import InsecureNotAllowed
 from wwfl_core.numbers.arrays import F64
 from wwfl_core.numbers.fixed_point import HEADROOM_BITS
-from wwfl_core.plugins import Entry, Factory
+from wwfl_core.plugins import Entry
 from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.protocol.bit_format import Bools
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedBits
+from wwfl_core.protocol.registry import Factory
+from wwfl_core.tensors import Session, SharedBits
 
 CONVERTED_NUMBERS = 1000
 DEADLINE_S = 120.0  # engines that are child processes first start

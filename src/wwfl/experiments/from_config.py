@@ -26,10 +26,11 @@ from wwfl.nn import models
 from wwfl.privacy import Budget, Private
 from wwfl.privacy.policy import Permission, RevealPolicy
 from wwfl_core.errors import ConfigError
-from wwfl_core.plugins import resolve
+from wwfl_core.plugins import did_you_mean
 from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol.registry import resolve
 
-from .config import Config, Data, Model, Privacy, did_you_mean
+from .config import Config, Data, Model, Privacy
 
 WITH_SURROGATE = ("dlf",)
 """Attacks that train a model of the architecture under attack, from a seed of their own."""

@@ -15,9 +15,8 @@ from wwfl.nn.train import SGD, Velocity, train
 from wwfl.privacy import policy
 from wwfl_core.cluster import share_files as checkpoint
 from wwfl_core.errors import Misuse
-from wwfl_core.tensors.ops import argmax, one_hot_argmax, secret_selection
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedTensor, concatenate, stack_tensors
+from wwfl_core.tensors import Session, SharedTensor, concatenate, secret_selection, stack_tensors
+from wwfl_core.tensors.ops import argmax, one_hot_argmax
 
 Rows = tuple[SharedTensor, SharedTensor]  # images [n, ...], one-hot labels [n, classes]
 

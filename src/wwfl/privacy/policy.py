@@ -23,8 +23,7 @@ from wwfl_core.cluster.client import hand_over as hand_over_components
 from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.errors import ConfigError, Misuse, Refused
 from wwfl_core.numbers.arrays import Shape
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 Kind = Literal["model", "trainers", "accuracy", "predictions", "other"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

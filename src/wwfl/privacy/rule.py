@@ -15,20 +15,21 @@ from wwfl_core.errors import ConfigError, Refused
 from wwfl_core.numbers.algebra import BITS
 from wwfl_core.numbers.bilinear import MatMul
 from wwfl_core.randomness.prg import KEY_BYTES
+from wwfl_core.randomness.uniform import UniformWords
 from wwfl_core.sharing.semantics import SharingSemantics
-from wwfl_core.tensors.computation import Computation
-from wwfl_core.tensors.ops.approx import inv_sqrt
-from wwfl_core.tensors.tensor import (
+from wwfl_core.tensors import (
+    Computation,
     SharedBits,
     SharedTensor,
     bilinear_many,
     concatenate,
     stack_tensors,
 )
+from wwfl_core.tensors.ops import inv_sqrt
 
 from . import policy
 from .accountant import Budget, Guarantee, excess, gaussian_epsilon, releases_within
-from .discrete_gaussian import Source, sample
+from .discrete_gaussian import sample
 
 ROOM_BITS = 62
 """Sums of squares stay below 2^62 before they are truncated."""
@@ -161,7 +162,7 @@ def joint_noise(mpc: Computation, sigma2: Fraction, shape: tuple[int, ...]) -> S
     drawn = np.zeros(shape, np.int64)
     for k in range(mpc.protocol.stands_for.parties // mpc.sharing.parties):
         key = op.random([mpc.me], f"dg{k}", BITS, (KEY_BYTES,)).tobytes()
-        drawn += sample(Source(key), sigma2, math.prod(shape)).reshape(shape)
+        drawn += sample(UniformWords(key), sigma2, math.prod(shape)).reshape(shape)
     mine = mpc.protocol.numbers.from_words(drawn.view(np.uint64))
     jobs = [(mine if p == mpc.me else None, [p]) for p in range(mpc.sharing.parties)]
     dealt = mpc.protocol.deal_many(jobs, shape, phase=Phase.OFFLINE, name="noise")

@@ -20,8 +20,7 @@ from wwfl.nn.train import SGD
 from wwfl_core.channel.frames import Frame
 from wwfl_core.cluster.local import Handle, LocalCluster
 from wwfl_core.numbers.arrays import Array
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 from ._differencing_net import CLASSES, Net
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from wwfl.nn.models import mlp
 from wwfl.nn.spec import Layer
 from wwfl.nn.trace import trace
-from wwfl.privacy.discrete_gaussian import Source
 from wwfl_core.randomness.prg import derive_key
+from wwfl_core.randomness.uniform import UniformWords
 
 F64 = npt.NDArray[np.float64]
 CLASSES = 10
@@ -80,7 +80,7 @@ def decide(seed: int, what: str, available: int, count: int) -> list[int]:
     public."""
     return [
         int(i)
-        for i in Source(derive_key(b"wwfl", "differencing", str(seed), what)).below(
+        for i in UniformWords(derive_key(b"wwfl", "differencing", str(seed), what)).below(
             available, count
         )
     ]

@@ -46,8 +46,7 @@ from wwfl_core.errors import ConfigError
 from wwfl_core.numbers.arrays import F64
 from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.randomness.prg import chacha20, derive_key
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 INPUTS, TRIM = 10, 2
 PROTOCOLS: Mapping[str, Callable[[], MPCBackend]] = {"2pc": Additive2PC, "3pc": Replicated3PC}

@@ -33,8 +33,7 @@ from wwfl_core.party.transcript import DIGEST_BYTES, digest
 from wwfl_core.randomness.prg import KEY_BYTES, Prg, derive_key
 from wwfl_core.sharing.semantics import SharingSemantics
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 Piece = Array | bytes
 """A component in full, or its digest."""
@@ -75,7 +74,7 @@ def client_shares(
 
 def expand_seed(seed: bytes, algebra: Algebra, shape: Shape, device: Device = HOST) -> Array:
     """The uniform elements that a seed stands for."""
-    return Prg(seed).draw(0, "seed", algebra, shape, device)
+    return device.draw(Prg(seed), 0, "seed", algebra, shape)
 
 
 def accept(

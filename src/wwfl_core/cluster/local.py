@@ -15,7 +15,8 @@ from typing import Any, Self
 import numpy.typing as npt
 
 from wwfl_core import kernels
-from wwfl_core.accelerate.device import HOST, Memory, named
+from wwfl_core.accelerate.choose import named
+from wwfl_core.accelerate.device import HOST, Memory
 from wwfl_core.channel.certificates import Authority
 from wwfl_core.channel.cost import Cost, Link, NetworkModel, Phase
 from wwfl_core.channel.memory import MemoryNetwork
@@ -33,9 +34,7 @@ from wwfl_core.party.ledger import Ledger
 from wwfl_core.protocol.backend import MPCBackend, checked_protocol
 from wwfl_core.randomness.prg import derive_key, fresh_key
 from wwfl_core.sharing.semantics import Security, SharingSemantics, weaker_of
-from wwfl_core.tensors.computation import decoded
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor, decoded
 
 from .client import Revealed, accept, client_shares, combine, hand_over, links_to_client
 from .handle import Handle, PerParty, checked_hosts, guarantees_in

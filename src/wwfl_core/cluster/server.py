@@ -26,8 +26,9 @@ from wwfl_core.party.ledger import Opening
 from wwfl_core.party.party import Party
 from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.sharing.semantics import Security
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import Session, SharedBits, SharedTensor
+
+from .accelerated import accelerated
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Server:
         device: Device = HOST,
     ) -> None:
         endpoint.device = device
-        self.mpc = Session(protocol.at(Party(index, addresses, endpoint)))
+        self.mpc = Session(accelerated(protocol, device).at(Party(index, addresses, endpoint)))
         self._store: dict[str, SharedTensor | SharedBits] = {}
 
     def execute(self, command: Command) -> Outcome:

@@ -19,8 +19,7 @@ from wwfl_core.files import PRIVATE, read_sealed, write_sealed
 from wwfl_core.numbers.arrays import Array, from_wire, numel, to_host, to_wire, wire_form
 from wwfl_core.sharing.semantics import Security, weaker_of
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 KIND = "share file"
 _DIGEST = 32

@@ -13,7 +13,8 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Protocol
 
-from wwfl_core.accelerate.device import HOST, named
+from wwfl_core.accelerate.choose import named
+from wwfl_core.accelerate.device import HOST
 from wwfl_core.channel.certificates import Identity
 from wwfl_core.channel.endpoint import Endpoint
 from wwfl_core.channel.memory import MemoryNetwork

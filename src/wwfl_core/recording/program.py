@@ -13,7 +13,7 @@ from functools import update_wrapper
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from wwfl_core.errors import Misuse
-from wwfl_core.tensors.session import Session
+from wwfl_core.tensors import Session
 
 from .replay import Recording
 from .stand_ins import RecordingParty, settled

@@ -62,12 +62,6 @@ class Traced(Variable, NDArrayOperatorsMixin):
     strides: tuple[int, ...] = property(lambda self: self.value.strides)  # type: ignore[assignment]
     flags: Any = property(lambda self: self.value.flags)
 
-    @property
-    def stepwise(self) -> bool:
-        """Whether steps that a device fuses run as they are written (`wwfl_core.accelerate.fused`):
-        on the host they do."""
-        return self.recorder.on_host
-
     # NumPy's two doors for arrays of other kinds
 
     def __array_ufunc__(

@@ -10,8 +10,7 @@ from typing import Any, cast
 from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from wwfl_core.numbers.algebra import RING
 from wwfl_core.numbers.arrays import Array, Shape
 from wwfl_core.numbers.bilinear import Bilinear, Conv2d, MatMul, Mul
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs
 from .bench import EDGES, Bench, expect_close, expect_equal, succeeded, unpack

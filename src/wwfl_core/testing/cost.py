@@ -12,8 +12,7 @@ from wwfl_core.channel.cost import Cost, Phase
 from wwfl_core.numbers.arrays import U64, Array
 from wwfl_core.party.transcript import CHECK_LABELS
 from wwfl_core.protocol.declared_cost import DeclaredCost, Sizes, bits_of
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs
 from .bench import Bench

@@ -13,8 +13,7 @@ import numpy as np
 
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.arrays import U64
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 UNARY, BINARY, WITH_PUBLIC = (
     ("neg",),

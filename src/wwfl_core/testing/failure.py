@@ -13,7 +13,7 @@ from wwfl_core.cluster.server import Outcome
 from wwfl_core.errors import DeadlineExceeded, Desync, PeerAborted, PeerLost, WwflError
 from wwfl_core.numbers.arrays import Array
 from wwfl_core.numbers.bilinear import Mul
-from wwfl_core.tensors.session import Session
+from wwfl_core.tensors import Session
 
 from . import programs
 from .bench import Bench, Wiretap, succeeded

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs
 from .bench import Bench, Wiretap, succeeded

@@ -13,8 +13,7 @@ from wwfl_core.numbers.algebra import BITS
 from wwfl_core.numbers.arrays import Array, Shape, numel, to_host
 from wwfl_core.numbers.bilinear import MatMul, Mul
 from wwfl_core.sharing.share import Share, concat
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 Operation = Callable[[Session, Share, Share], list[Share]]
 

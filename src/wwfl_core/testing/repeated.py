@@ -10,8 +10,7 @@ import numpy as np
 
 from wwfl_core.numbers.bilinear import MatMul
 from wwfl_core.recording import recorded
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs
 from .bench import Bench, Wiretap, expect_equal, succeeded

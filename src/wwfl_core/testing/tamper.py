@@ -27,7 +27,7 @@ from wwfl_core.numbers.arrays import Array
 from wwfl_core.numbers.bilinear import MatMul, Mul
 from wwfl_core.party.transcript import CHECK_LABELS
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.session import Session
+from wwfl_core.tensors import Session
 
 from . import programs
 from .bench import Bench, Samples, Wiretap, succeeded

@@ -11,8 +11,7 @@ import numpy as np
 from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.numbers.arrays import U64
 from wwfl_core.numbers.bilinear import Mul
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs
 from .bench import Bench

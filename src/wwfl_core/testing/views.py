@@ -19,8 +19,7 @@ import numpy as np
 
 from wwfl_core.channel.cost import Phase
 from wwfl_core.numbers.arrays import U64, Array
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs
 from .bench import Bench, Wiretap, succeeded

@@ -11,7 +11,7 @@ from broken_protocols.deals_for_one_corruption import Replicated5PC as Product5P
 from wwfl_core import LocalCluster, Session
 from wwfl_core.numbers.bilinear import Bilinear
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import SharedBits, SharedTensor
 from wwfl_core.testing import conformance
 
 

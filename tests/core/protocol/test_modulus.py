@@ -18,7 +18,7 @@ from wwfl_core.numbers.arrays import Array
 from wwfl_core.numbers.field import PrimeField
 from wwfl_core.protocol import modulus
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import SharedTensor
 
 F = PrimeField()
 SMALL = PrimeField(2**89 - 1)
@@ -84,7 +84,7 @@ def _combined(mpc: Session, words: list[Array], source: Algebra, target: Algebra
         Share(target, p.shape, {0: p})
         for p in (modulus.parts(w, i, count, source, target) for i, w in enumerate(words))
     ]
-    return mpc.protocol.open(modulus.combine(mpc.protocol, dealt, source, target), "test")
+    return mpc.protocol.open(mpc.protocol.combine(dealt, source, target), "test")
 
 
 @settings(max_examples=25, deadline=None)

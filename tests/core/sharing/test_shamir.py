@@ -38,7 +38,7 @@ from wwfl_core.numbers.bilinear import Conv2d, MatMul, Mul
 from wwfl_core.numbers.field import MERSENNE_127 as P
 from wwfl_core.sharing.shamir import lagrange
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import SharedTensor
 
 if find_spec("mpyc") is None:  # not importorskip: importing MPyC parses the arguments of pytest
     pytest.skip("MPyC is not installed (pip install mpyc==0.11)", allow_module_level=True)

@@ -17,8 +17,7 @@ from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import BITS
 from wwfl_core.numbers.fixed_point import FixedPoint
-from wwfl_core.tensors import ops
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import SharedBits, SharedTensor, ops
 
 Fn = Callable[..., Any]
 BACKENDS = [Plain, Additive2PC, Replicated3PC, Tetrad4PC]

@@ -11,7 +11,7 @@ import pytest
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from wwfl_core import LocalCluster, Session, SharedTensor
 from wwfl_core.errors import Misuse
-from wwfl_core.tensors.tensor import concatenate, stack_tensors
+from wwfl_core.tensors import concatenate, stack_tensors
 
 KINDS = {"plain": Plain, "2pc": Additive2PC, "3pc": Replicated3PC, "4pc": Tetrad4PC}
 ULP = 2.0**-20

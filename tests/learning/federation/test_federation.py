@@ -35,7 +35,7 @@ def digits() -> tuple[Dataset, Dataset]:
 
 def three() -> list[Cluster]:
     return [
-        Cluster(Additive2PC(helper=True), clients=3),
+        Cluster(Additive2PC(), clients=3),
         Cluster(Replicated3PC(), clients=3),
         Cluster(Tetrad4PC(), clients=3),
     ]
@@ -49,7 +49,7 @@ def fed(**changes: Any) -> Federation:
     # Seeded: a rounding that flips one ReLU moves a weight by more than any useful bound, about
     # once in fifty runs.
     options: dict[str, Any] = {"schedule": SMALL, "deadline_s": 60, "insecure_seed": 3}
-    return Federation(model(), Additive2PC(helper=True), three(), **(options | changes))
+    return Federation(model(), Additive2PC(), three(), **(options | changes))
 
 
 @dataclasses.dataclass(frozen=True)

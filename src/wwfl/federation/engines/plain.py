@@ -209,7 +209,7 @@ def _pool(node: FloatNode, clients: Sequence[tuple[Any, Any]]) -> tuple[_Kept, _
 
 
 def _select(node: FloatNode, clients: Sequence[tuple[Any, Any]], count: int) -> tuple[_Kept, _Kept]:
-    """By the key of the single server, as a permuter of `wwfl_core.tensors.ops.shuffle` draws."""
+    """By the key of the single server, as a permuter of `wwfl_core.tensors.permuters` draws."""
     seed = node.server.party.op("select").random([0], "seed", BITS, (KEY_BYTES,)).tobytes()
     return _pool(node, [clients[i] for i in permutation(seed, len(clients))[:count]])
 

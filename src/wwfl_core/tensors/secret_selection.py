@@ -18,8 +18,9 @@ from wwfl_core.numbers.algebra import BITS
 from wwfl_core.numbers.arrays import to_host
 from wwfl_core.randomness.uniform import permutation
 from wwfl_core.sharing.semantics import SharingSemantics
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import SharedTensor
+
+from .session import Session
+from .tensor import SharedTensor
 
 SEED_BYTES = 32
 
