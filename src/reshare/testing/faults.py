@@ -1,4 +1,4 @@
-"""Checks of conversion when a party lies or is lost (`reshare.testing.checks` runs them)."""
+"""Checks of conversion when a party lies or is lost (`suite.py` runs them)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wwfl_core.testing import Failed, NotPromised
 from wwfl_core.testing.bench import succeeded
 from wwfl_core.testing.tamper import SEED, SLOWEST_S, Attack, Frames, altering, attacks, patience
 
-from .checks import Pair, Pairs, Tap, Watched, open_ring
+from .pairs import Pair, Pairs, Tap, Watched, open_ring
 
 BOUNDED = 24
 DEADLINE_S = 0.3

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from wwfl_core import LocalCluster, MPCBackend, Mul, Phase, Session, SharedBits, SharedTensor
-from wwfl_core.party.transcript import CHECK_LABELS
+from wwfl_core.party.check_point import CHECK_LABELS
 from wwfl_core.tensors.ops import relu
 
 N = 4096

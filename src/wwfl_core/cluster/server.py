@@ -42,6 +42,13 @@ class Ref:
 
 
 @dataclass(frozen=True)
+class PerParty:
+    """An argument that differs between parties: `values[i]` goes to party i."""
+
+    values: tuple[Any, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Command:
     """Run `fn(mpc, *args)` at this server. All servers of a run get the same command but for
     per-party arguments.

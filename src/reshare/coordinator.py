@@ -1,4 +1,7 @@
-"""`reshare(x, to=cluster)`: the coordinator's side."""
+"""`reshare(x, to=cluster)`: the coordinator's side of a conversion.
+
+It chooses a path, has its plan checked, starts the two party programs and accounts for them. It
+sees no share."""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ from wwfl_core.sharing.semantics import Security
 
 from . import modulus_change as domain
 from .convert import receive_shares, send_shares
+from .joint_knowledge import check
 from .modulus_change import Change
 from .paths import PATHS, Path
 from .plan import Plan, Side
-from .security import check
 
 _log = logging.getLogger("wwfl.reshare")
 
