@@ -3,7 +3,7 @@ names.
 
 A path is one small class: a name, when it applies, and its plan (two party programs, exact bytes,
 who learns what; see `plan.Plan`). Whatever path is taken, its plan passes the joint check of
-`security.check` first."""
+`joint_knowledge.check` first."""
 
 from __future__ import annotations
 

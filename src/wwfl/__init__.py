@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from backends.plain import Plain
     from backends.replicated3pc import Replicated3PC
     from backends.tetrad4pc import Tetrad4PC
-    from reshare.api import reshare
+    from reshare import reshare
     from wwfl_core.channel.cost import NetworkModel
     from wwfl_core.cluster.local import LocalCluster
     from wwfl_core.errors import WwflError
@@ -82,7 +82,7 @@ _HOME = {
     "LocalCluster": "wwfl_core.cluster.local",
     "NetworkModel": "wwfl_core.channel.cost",
     "WwflError": "wwfl_core.errors",
-    "reshare": "reshare.api",
+    "reshare": "reshare",
     "Plain": "backends.plain",
     "Additive2PC": "backends.additive2pc",
     "Replicated3PC": "backends.replicated3pc",

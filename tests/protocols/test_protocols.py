@@ -339,10 +339,9 @@ def test_and_xor_not_on_bits(c: LocalCluster) -> None:
 
 
 def signs(mpc: Session, x: SharedTensor, bits: int, generic: bool) -> Any:
-    return bits_of(
-        mpc,
-        MPCBackend.sign(mpc.protocol, x.data, bits) if generic else mpc.protocol.sign(x.data, bits),
-    )
+    protocol = mpc.protocol
+    sign = MPCBackend.sign if generic else type(protocol).sign
+    return bits_of(mpc, sign(protocol, x.data, bits))
 
 
 @pytest.mark.parametrize("bits", [2, 3, 6, 17, 32, 63, 64])

@@ -42,7 +42,7 @@ from wwfl_core.tensors import (
     stack_tensors,
     weighted_sum,
 )
-from wwfl_core.tensors.ops.wide import wide_inv_sqrt, wide_reciprocal
+from wwfl_core.tensors.ops import wide_inv_sqrt, wide_reciprocal
 
 Tap = Callable[[str, str, Any], Any]
 """(sender, receiver, frame) -> the frame. Runs in the sender's thread."""

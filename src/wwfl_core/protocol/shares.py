@@ -14,8 +14,9 @@ from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import VerificationFailed
 from wwfl_core.numbers.algebra import RING, Algebra
 from wwfl_core.numbers.arrays import Array, Shape
+from wwfl_core.party.check_point import agree
 from wwfl_core.party.party import ONLINE, Op, Party
-from wwfl_core.party.transcript import DIGEST_BYTES, agree, digest
+from wwfl_core.party.transcript import DIGEST_BYTES, digest
 from wwfl_core.sharing.semantics import Group, SharingSemantics
 from wwfl_core.sharing.share import Share
 
@@ -162,7 +163,7 @@ class ShareOperations(ABC):
         """Compares all digests of joint sends since the last check point; nobody goes on unless all
         of them agree.
 
-        Two rounds, 64 bytes per ordered pair of parties (`wwfl_core.party.transcript.agree`). Free
+        Two rounds, 64 bytes per ordered pair of parties (`wwfl_core.party.check_point.agree`). Free
         for semi-honest protocols.
 
         Raises:
