@@ -1,4 +1,4 @@
-"""PendingDraw the small MNIST that ships with the package.
+"""Draw the small MNIST that ships with the package.
 
     python -m wwfl.data.make_small MNIST_FOLDER [OUTPUT_FOLDER]
 
