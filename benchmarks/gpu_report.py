@@ -46,7 +46,7 @@ GPU, `"cuda:1"` for the second, and so on. `Servers`, `Cluster` and `Group` of a
 same argument, and a configuration has the key `device`. Programs do not change.
 
 Streams and results have the same bits everywhere, so a cluster on a GPU and one on a CPU work
-together. A protocol whose shares are bound to the host (`devices = False`) refuses a device with a
+together. A protocol whose shares are bound to the host (`numpy_only = True`) refuses a device with a
 `Misuse`.
 
 ## Memory

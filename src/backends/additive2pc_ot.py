@@ -53,7 +53,7 @@ class Additive2PCOT(AdditivePair):
     """Two computing parties and nobody else."""
 
     name = "2pc-ot"
-    devices = False
+    numpy_only = True
     sharing = ADDITIVE_2PC_NO_HELPER
     # In a cluster's first run, set-up included.
     declared_costs: ClassVar[Mapping[str, DeclaredCost]] = {

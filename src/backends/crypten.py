@@ -86,7 +86,7 @@ class CrypTen(MPCBackend):
     """
 
     name = "crypten"
-    devices = False
+    numpy_only = True
     runtime = "CrypTen 0.4.1"
     sharing = SHARING
     engine: Engine

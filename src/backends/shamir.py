@@ -54,7 +54,7 @@ class Shamir(MPCBackend):
     """
 
     name = "shamir"
-    devices = False
+    numpy_only = True
     runtime = "MPyC 0.11"
     sharing = shamir(3)
     dealing = PointDealing

@@ -460,7 +460,7 @@ def _guarantees_in(args: tuple[Any, ...]) -> list[Security]:
 
 def _usable(device: str, protocol: MPCBackend) -> str:
     """The name of a device, if it is there and the protocol can use it."""
-    if named(device) is not HOST and not protocol.devices:
+    if named(device) is not HOST and protocol.numpy_only:
         raise Misuse(
             f"{protocol.name} computes on the host only; use device={HOST.name!r} for its clusters"
         )

@@ -1,5 +1,4 @@
-# pyright: basic
-# pyright: reportMissingTypeStubs=false, reportUntypedFunctionDecorator=false
+# pyright: basic, reportMissingTypeStubs=false, reportUntypedFunctionDecorator=false
 """LLVM vector code for numba: small builders shared by the kernels that need explicit SIMD.
 
 The vectors are 512 bits wide; LLVM lowers them to whatever the machine has (AVX-512, AVX2, NEON).

@@ -1,7 +1,7 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
-# reportUnknownArgumentType=false pyright: reportUntypedFunctionDecorator=false,
-# reportMissingTypeStubs=false, reportUnknownParameterType=false pyright:
-# reportMissingParameterType=false, reportCallIssue=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUntypedFunctionDecorator=false
+# pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false
+# pyright: reportMissingParameterType=false, reportCallIssue=false
 """Boolean shares: packed bits, bit planes, and words packed to fewer bits for the wire.
 
 Bit i of a packed array is bit i % 8 (little bit order) of byte i // 8. Planes are packed arrays

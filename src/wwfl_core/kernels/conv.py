@@ -1,7 +1,7 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
-# reportUnknownArgumentType=false pyright: reportUntypedFunctionDecorator=false,
-# reportMissingTypeStubs=false, reportUnknownParameterType=false pyright:
-# reportMissingParameterType=false, reportCallIssue=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUntypedFunctionDecorator=false
+# pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false
+# pyright: reportMissingParameterType=false, reportCallIssue=false
 """Unfolding images into matrix columns, and the adjoint."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
-# reportUnknownArgumentType=false pyright: reportUntypedFunctionDecorator=false,
-# reportMissingTypeStubs=false, reportUnknownParameterType=false pyright:
-# reportMissingParameterType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUntypedFunctionDecorator=false
+# pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false
+# pyright: reportMissingParameterType=false
 """Fused elementwise products modulo 2^64."""
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
-# reportUnknownArgumentType=false pyright: reportUntypedFunctionDecorator=false,
-# reportMissingTypeStubs=false, reportUnknownParameterType=false pyright:
-# reportMissingParameterType=false, reportCallIssue=false, reportUnknownLambdaType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUntypedFunctionDecorator=false
+# pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false
+# pyright: reportMissingParameterType=false, reportCallIssue=false, reportUnknownLambdaType=false
 """Matrix products modulo 2^64.
 
 A register block of up to 8 rows by 24 columns (three 8-word vectors per row) is accumulated over a

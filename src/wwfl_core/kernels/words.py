@@ -1,7 +1,7 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
-# reportUnknownArgumentType=false pyright: reportUntypedFunctionDecorator=false,
-# reportMissingTypeStubs=false, reportUnknownParameterType=false pyright:
-# reportMissingParameterType=false, reportCallIssue=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUntypedFunctionDecorator=false
+# pyright: reportMissingTypeStubs=false, reportUnknownParameterType=false
+# pyright: reportMissingParameterType=false, reportCallIssue=false
 """Words packed to fewer bits for the wire: element i occupies bits i * width .. (i + 1) * width -
 1."""
 

@@ -45,13 +45,11 @@ class MPCBackend(DerivedOperations):
     known_defects: ClassVar[Mapping[str, str]] = {}
     """Checks of the conformance kit that are known to fail, with the reason; reported as such,
     never as conforming."""
-    devices: ClassVar[bool] = True
-    """Whether shares may live on a GPU. True for what is written over the algebra and its
-    kernels."""
-    repeatable: ClassVar[bool] = True
-    """Whether an operation depends on nothing but its operands and its number, so that programs may
-    be recorded and repeated (`wwfl_core.recording`). False for protocols that keep a state of their
-    own."""
+    numpy_only: ClassVar[bool] = False
+    """Whether shares must be NumPy arrays. Code over the algebra and its kernels takes any array."""
+    keeps_state: ClassVar[bool] = False
+    """Whether an operation depends on more than its operands and its number, for example on a pool
+    of precomputed values."""
 
     def __init__(self, *, frac_bits: int = 20) -> None:
         self.format = self.number_format(frac_bits)

@@ -44,9 +44,8 @@ class Recorded(Generic[P, R]):
         update_wrapper(self, program)
 
     def __call__(self, mpc: Session, *args: P.args, **kwargs: P.kwargs) -> R:
-        if not (mpc.protocol.devices and mpc.protocol.repeatable) or isinstance(
-            mpc.party, RecordingParty
-        ):
+        protocol = mpc.protocol
+        if protocol.numpy_only or protocol.keeps_state or isinstance(mpc.party, RecordingParty):
             return self.program(mpc, *args, **kwargs)
         form, arrays = taken_apart((args, kwargs))
         arrays = [settled(mpc.party.device, array) for array in arrays]
@@ -127,7 +126,7 @@ def recorded(program: Callable[Concatenate[Session, P], R]) -> Recorded[P, R]:
 
     It must not open values or have check points, convert them to other servers, or share a party's
     own data: that belongs outside. Protocols whose shares cannot live on a device
-    (`MPCBackend.devices`), or that keep a state of their own (`repeatable`), just run the program.
+    (`MPCBackend.numpy_only`), or that keep a state of their own (`keeps_state`), just run the program.
 
     Raises:
         Misuse: for what cannot be recorded, while recording; an argument that is not hashable.

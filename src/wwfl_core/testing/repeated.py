@@ -48,9 +48,9 @@ def _runs(mpc: Session, program: Program, x: SharedTensor, y: SharedTensor) -> l
 def repeated(bench: Bench) -> str:
     """A recorded program sends, when it is repeated, the messages of an ordinary run, and computes
     the same."""
-    if not bench.protocol.repeatable:
+    if bench.protocol.keeps_state:
         raise NotPromised("it keeps a state of its own, so its programs are not recorded")
-    if not bench.protocol.devices:
+    if bench.protocol.numpy_only:
         raise NotPromised("its shares are bound to the host, so its programs are not recorded")
     g, shape = bench.samples("repeated"), (3, 5)
     x, y = g.integers(24, *shape), g.integers(24, *shape)

@@ -169,7 +169,7 @@ def test_training_repeats_its_steps_and_reaches_the_same_model(
         else:
             params, _ = train(mpc, Network(LAYERS), params, x, y, batches, SGD(0.1, 0.5))
             assert sum(known.recording is not None for known in kept.values()) == (
-                2 if mpc.protocol.devices else 0
+                0 if mpc.protocol.numpy_only else 2
             )
         return params
 
@@ -433,7 +433,7 @@ def test_arguments_that_are_not_hashable_are_named() -> None:
 class Stateful(Replicated3PC):
     """Says of itself that it must not be repeated."""
 
-    repeatable = False
+    keeps_state = True
 
 
 @pytest.mark.parametrize("protocol", [Additive2PCOT, Stateful], ids=["2pc-ot", "stateful"])

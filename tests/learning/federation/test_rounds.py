@@ -192,7 +192,7 @@ class Unreliable(Replicated3PC):
     """Does at its products what its owner says."""
 
     name = "unreliable"
-    repeatable = False  # trouble comes from outside
+    keeps_state = True  # trouble comes from outside
 
     def __init__(self, trouble: dict[str, Any]) -> None:
         super().__init__()
