@@ -18,7 +18,7 @@ from typing import Any
 from unittest.mock import patch
 
 from wwfl_core.accelerate.cuda.launch import Launcher
-from wwfl_core.channel.endpoint import Endpoint
+from wwfl_core.channel import Endpoint
 
 PACKING_SOURCE, PACKING_KERNELS = "bits.cu", ("wrap_message",)
 KINDS = ("local", "packing", "transfer")

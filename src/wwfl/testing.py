@@ -17,8 +17,7 @@ import wwfl_core.testing as kit
 from reshare.testing import conversion
 from wwfl_core.protocol.registry import Factory, backends
 from wwfl_core.tensors import Session, SharedTensor
-from wwfl_core.testing import Bench, Check, Failed, Provider, Report
-from wwfl_core.testing.checks import claim
+from wwfl_core.testing import Bench, Check, Failed, Provider, Report, claim
 
 from .data import datasets
 from .data.datasets import Dataset

@@ -11,7 +11,8 @@ from typing import Any, Self
 import numpy as np
 
 from backends import Replicated3PC
-from wwfl_core.channel.cost import Phase, Stamp
+from wwfl_core.channel.clock import Stamp
+from wwfl_core.channel.cost import Phase
 from wwfl_core.channel.frames import Tag
 from wwfl_core.numbers.arrays import Array
 from wwfl_core.party.party import Party

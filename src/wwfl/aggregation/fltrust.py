@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wwfl_core.errors import Misuse
-from wwfl_core.tensors import SharedTensor, concatenate
-from wwfl_core.tensors.ops import (
+from wwfl_core.tensors import (
     INNER,
+    SharedTensor,
+    concatenate,
     exact_product,
     product,
     relu,

@@ -10,10 +10,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
-from wwfl_core.channel.cost import NetworkModel
+from wwfl_core.channel import NetworkModel
 from wwfl_core.errors import ConfigError
 from wwfl_core.plugins import Entry, Registry, checked_options
-from wwfl_core.tensors.ops import Method
+from wwfl_core.tensors import Method
 
 from .clipping import NormClipping
 from .fedavg import FedAvg, FedAvgM

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from wwfl_core.channel.cost import NetworkModel
+from wwfl_core.channel import NetworkModel
 from wwfl_core.errors import ConfigError
 from wwfl_core.numbers.arrays import F64
 from wwfl_core.tensors import SharedTensor

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wwfl_core.errors import ConfigError
-from wwfl_core.tensors import SharedTensor, stack_tensors
-from wwfl_core.tensors.ops import By, median, sum_of_ranks_between
+from wwfl_core.tensors import By, SharedTensor, median, stack_tensors, sum_of_ranks_between
 
 from .rules import WAN, Aggregation, Inputs
 from .updates import check_width, divided, updates

@@ -13,7 +13,7 @@ from wwfl.nn import spec
 from wwfl.nn.layers import Network, Params
 from wwfl.nn.train import SGD, Velocity, train
 from wwfl.privacy import policy
-from wwfl_core.cluster import share_files as checkpoint
+from wwfl_core.cluster import load_shares, save_shares
 from wwfl_core.errors import Misuse
 from wwfl_core.tensors import Session, SharedTensor, concatenate, secret_selection, stack_tensors
 from wwfl_core.tensors.ops import argmax, one_hot_argmax
@@ -287,13 +287,13 @@ def _scores(
 
 def save(mpc: Session, folder: str, name: str, tensors: dict[str, SharedTensor], stamp: str) -> str:
     """Writes this party's shares."""
-    return checkpoint.save(mpc, folder, name, tensors, stamp)
+    return save_shares(mpc, folder, name, tensors, stamp)
 
 
 def load(mpc: Session, folder: str, name: str) -> tuple[dict[str, SharedTensor], str]:
     """Reads this party's shares; their stamp tells this server how many rounds its model went
     through."""
-    tensors, stamp = checkpoint.load(mpc, folder, name)
+    tensors, stamp = load_shares(mpc, folder, name)
     note_stamp(mpc, stamp)
     return tensors, stamp
 

@@ -25,8 +25,14 @@ import numpy as np
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.numbers.bilinear import Bilinear, Mul
 from wwfl_core.numbers.linear import SumTo
-from wwfl_core.tensors import SharedTensor, bilinear_many, concatenate, stack_tensors, weighted_sum
-from wwfl_core.tensors.ops import inv_sqrt
+from wwfl_core.tensors import (
+    SharedTensor,
+    bilinear_many,
+    concatenate,
+    inv_sqrt,
+    stack_tensors,
+    weighted_sum,
+)
 
 from . import spec
 from .layer import Layer, Params

@@ -12,8 +12,14 @@ from annotated_types import Ge, Lt
 from wwfl.bounds import NotNegative, Positive, check_bounds
 from wwfl_core.errors import Misuse
 from wwfl_core.recording import recorded
-from wwfl_core.tensors import Session, SharedTensor, concatenate, weighted_sum
-from wwfl_core.tensors.ops import one_hot_argmax, softmax
+from wwfl_core.tensors import (
+    Session,
+    SharedTensor,
+    concatenate,
+    one_hot_argmax,
+    softmax,
+    weighted_sum,
+)
 
 from .layers import Network, Params
 

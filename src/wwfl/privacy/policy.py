@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 from weakref import WeakValueDictionary
 
-from wwfl_core.cluster.client import hand_over as hand_over_components
-from wwfl_core.cluster.local import LocalCluster
+from wwfl_core.cluster import LocalCluster
+from wwfl_core.cluster import hand_over as hand_over_components
 from wwfl_core.errors import ConfigError, Misuse, Refused
 from wwfl_core.numbers.arrays import Shape
 from wwfl_core.tensors import Session, SharedBits, SharedTensor

@@ -10,22 +10,22 @@ from fractions import Fraction
 import numpy as np
 
 from wwfl.aggregation import Aggregation, FedAvg, Inputs
-from wwfl_core.channel.cost import Phase
+from wwfl_core.channel import Phase
 from wwfl_core.errors import ConfigError, Refused
 from wwfl_core.numbers.algebra import BITS
 from wwfl_core.numbers.bilinear import MatMul
 from wwfl_core.randomness.prg import KEY_BYTES
 from wwfl_core.randomness.uniform import UniformWords
-from wwfl_core.sharing.semantics import SharingSemantics
+from wwfl_core.sharing import SharingSemantics
 from wwfl_core.tensors import (
     Computation,
     SharedBits,
     SharedTensor,
     bilinear_many,
     concatenate,
+    inv_sqrt,
     stack_tensors,
 )
-from wwfl_core.tensors.ops import inv_sqrt
 
 from . import policy
 from .accountant import Budget, Guarantee, excess, gaussian_epsilon, releases_within

@@ -1,10 +1,9 @@
 """What a run cost: bytes and messages per link, communication rounds, and seconds on a modelled
 network.
 
-Rounds and seconds are not counted by protocol code. Each message carries the reading of its
-sender's virtual clock and the receiver's clock advances to it (a Lamport clock whose ticks are
-network latencies), so messages that do not wait for each other share a round, whatever the order in
-which they were programmed."""
+Here belongs the account and how accounts add up. Bytes and messages are counted where they are sent
+(`Endpoint`), rounds and seconds are read from virtual clocks (`clock.py`); protocol code counts
+nothing."""
 
 from __future__ import annotations
 
@@ -23,15 +22,18 @@ class Phase(StrEnum):
     OFFLINE = "offline"
     ONLINE = "online"
 
-    __hash__ = (
-        str.__hash__
-    )  # an Enum's is a function in Python, and every message looks up its phase several times
+    # An Enum's own is a function in Python, and every message looks up its phase several times.
+    __hash__ = str.__hash__
 
 
 @dataclass(frozen=True)
 class NetworkModel:
     """A uniform network: one-way latency, and the bandwidth of each sender's uplink in bits per
-    second."""
+    second. It delays nothing in reality; costs then tell how long the run would take on it.
+
+    >>> NetworkModel(latency_s=0.02, bandwidth_bps=1e9)
+    NetworkModel(latency_s=0.02, bandwidth_bps=1000000000.0)
+    """
 
     latency_s: float
     """one-way latency"""
@@ -60,53 +62,6 @@ class Link(NamedTuple):
     label: str
 
 
-class Stamp(NamedTuple):
-    """When a message arrives, on the virtual clocks of its phase."""
-
-    round: int
-    seconds: float
-
-
-ORIGIN = Stamp(0, 0.0)
-"""The stamp that advances no clock; unmetered control messages carry it."""
-
-
-class Clock:
-    """The virtual clocks of one endpoint in one run; the phases have independent clocks.
-
-    The round clock is a network of latency 1 and infinite bandwidth. The seconds clock follows a
-    NetworkModel (without one it stays at 0). Computation takes no time on either.
-    """
-
-    def __init__(self, network: NetworkModel | None = None) -> None:
-        self._network = network
-        self._now = {phase: ORIGIN for phase in Phase}
-        # One uplink per sender, shared by all its receivers: messages queue behind each other on
-        # it.
-        self._uplink_free = {phase: 0.0 for phase in Phase}
-
-    def send(self, phase: Phase, nbytes: int) -> Stamp:
-        """The arrival stamp of a message of `nbytes` that is sent now. Sending advances no
-        clock."""
-        now = self._now[phase]
-        if self._network is None:
-            return Stamp(now.round + 1, 0.0)
-        start = max(now.seconds, self._uplink_free[phase])
-        sent = start + nbytes * 8 / self._network.bandwidth_bps
-        self._uplink_free[phase] = sent
-        return Stamp(now.round + 1, sent + self._network.latency_s)
-
-    def receive(self, phase: Phase, stamp: Stamp) -> None:
-        """Advance the clocks of `phase` to the arrival of a message, unless they are later
-        already."""
-        now = self._now[phase]
-        self._now[phase] = Stamp(max(now.round, stamp.round), max(now.seconds, stamp.seconds))
-
-    def now(self, phase: Phase) -> Stamp:
-        """The current readings of the two clocks of `phase`."""
-        return self._now[phase]
-
-
 def _no_rounds() -> dict[Phase, int]:
     return {phase: 0 for phase in Phase}
 
@@ -125,7 +80,15 @@ class Cost:
 
     `a + b` is "first a, then b"; `a.parallel(b)` is "a and b at the same time", which is also how
     the costs that the parties of one run measured (each counts what it sent) combine into the cost
-    of the run."""
+    of the run.
+
+    >>> cost = Cost(rounds={Phase.ONLINE: 1})
+    >>> cost.record(Link("3pc/0", "3pc/2", Phase.ONLINE, "product"), nbytes=80)
+    >>> (cost + cost).bytes_sent(phase=Phase.ONLINE), (cost + cost).rounds[Phase.ONLINE]
+    (160, 2)
+    >>> cost.parallel(cost).rounds[Phase.ONLINE]
+    1
+    """
 
     links: dict[Link, tuple[int, int]] = field(default_factory=_no_links)
     rounds: dict[Phase, int] = field(default_factory=_no_rounds)

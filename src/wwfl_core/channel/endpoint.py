@@ -23,7 +23,8 @@ from wwfl_core.accelerate.device import HOST, Device
 from wwfl_core.errors import DeadlineExceeded, Desync, Misuse, PeerAborted, PeerLost
 from wwfl_core.numbers.arrays import freeze
 
-from .cost import ORIGIN, Clock, Cost, Link, NetworkModel, Phase, Stamp
+from .clock import ORIGIN, Clock, Stamp
+from .cost import Cost, Link, NetworkModel, Phase
 from .frames import Abort, Array, Frame, Tag, check_payload
 
 PATIENCE_S = 1.0

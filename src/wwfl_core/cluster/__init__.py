@@ -9,10 +9,10 @@ Here belongs where servers run (threads, processes), which commands they execute
 between commands, how clients share and receive, and shares on disk. What a program says is
 `tensors`' affair."""
 
-from . import share_files
 from .client import Revealed, hand_over
 from .local import Handle, LocalCluster, Pending
 from .server import Outcome, PerParty, Ref, map_tree
+from .share_files import load_shares, save_shares
 
 __all__ = [
     "Handle",
@@ -23,6 +23,7 @@ __all__ = [
     "Ref",
     "Revealed",
     "hand_over",
+    "load_shares",
     "map_tree",
-    "share_files",
+    "save_shares",
 ]

@@ -24,7 +24,9 @@ KIND = "share file"
 _DIGEST = 32
 
 
-def save(mpc: Session, folder: str, name: str, tensors: dict[str, SharedTensor], stamp: str) -> str:
+def save_shares(
+    mpc: Session, folder: str, name: str, tensors: dict[str, SharedTensor], stamp: str
+) -> str:
     """Writes this party's file `<name>.party<i>.share`; returns the SHA-256 that seals it, as hex.
 
     `stamp` identifies the state (for example the round): files with different stamps are never
@@ -50,7 +52,7 @@ def save(mpc: Session, folder: str, name: str, tensors: dict[str, SharedTensor],
     return write_sealed(path_of(folder, name, mpc.me), KIND, header, body, PRIVATE)
 
 
-def load(mpc: Session, folder: str, name: str) -> tuple[dict[str, SharedTensor], str]:
+def load_shares(mpc: Session, folder: str, name: str) -> tuple[dict[str, SharedTensor], str]:
     """Reads this party's file and makes sure that all parties read the same state.
 
     The run's results get no stronger guarantee than the file states.

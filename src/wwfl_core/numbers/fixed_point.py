@@ -81,8 +81,9 @@ class FixedPoint(NumberFormat):
         Small factors get more fractional bits, so that a learning rate of 0.001 is as precise as
         one of 1; trailing zero bits are dropped, so that powers of two cost no more than they must.
 
-        >>> FixedPoint().factor(0.25)
-        (array(1, dtype=uint64), 2)
+        >>> words, bits = FixedPoint(frac_bits=20).factor(0.25)
+        >>> int(words), bits
+        (1, 2)
         """
         given = np.asarray(value)
         if np.issubdtype(given.dtype, np.integer) or given.dtype == np.bool_:

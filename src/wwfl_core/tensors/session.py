@@ -25,7 +25,18 @@ class Session(Computation):
     Programs are SPMD: every party runs the same program, with the same public arguments, and calls
     the same operations in the same order. A session is what `SharedTensor.mpc` is; tensors of two
     sessions do not mix. The same class serves every protocol and the reference that computes with
-    floats: the protocol names the format of its numbers."""
+    floats: the protocol names the format of its numbers.
+
+    >>> from backends.plain import Plain
+    >>> from wwfl_core import LocalCluster
+    >>> def program(mpc, x):
+    ...     with mpc.scope("squares"):
+    ...         a = mpc.share(x, owner=0)
+    ...         return mpc.reveal((a * a).sum(), "the sum of squares")
+    >>> with LocalCluster(Plain()) as cluster:
+    ...     float(cluster.run(program, [3.0, 4.0]))
+    25.0
+    """
 
     def at(self, party: Party) -> Session:
         """The same protocol at another party object (a recorder's)."""

@@ -29,7 +29,7 @@ from wwfl.nn.models import mlp
 from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
 from wwfl_core.accelerate import HOST, named
 from wwfl_core.accelerate.cuda import ShimArray, gemm
-from wwfl_core.cluster import share_files as checkpoint
+from wwfl_core.cluster import load_shares, save_shares
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.kernels._lazy import Kernel
 from wwfl_core.numbers.algebra import BITS, RING, RING32
@@ -272,11 +272,11 @@ def test_a_federation_trains_the_same_model_wherever_its_clusters_compute() -> N
 
 
 def _save(mpc: Session, folder: str, x: SharedTensor) -> str:
-    return checkpoint.save(mpc, folder, "model", {"x": x}, "round 1")
+    return save_shares(mpc, folder, "model", {"x": x}, "round 1")
 
 
 def _load(mpc: Session, folder: str) -> SharedTensor:
-    return checkpoint.load(mpc, folder, "model")[0]["x"]
+    return load_shares(mpc, folder, "model")[0]["x"]
 
 
 def test_share_files_do_not_depend_on_the_device(

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wwfl_core.channel.cost import ORIGIN, Clock, Cost, Link, NetworkModel, Phase, Stamp
+from wwfl_core.channel.clock import ORIGIN, Clock, Stamp
+from wwfl_core.channel.cost import Cost, Link, NetworkModel, Phase
 from wwfl_core.errors import Misuse
 from wwfl_core.party.ledger import Ledger
 

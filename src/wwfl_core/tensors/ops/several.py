@@ -36,27 +36,37 @@ def stack_tensors(tensors: Sequence[T], axis: int = 0) -> T:
 
 
 def weighted_sum(terms: Sequence[tuple[T, Public]]) -> T:
-    """sum_k tensor_k * factor_k for public factors (numbers, or arrays that broadcast), in one
-    truncation."""
+    """sum_k tensor_k * factor_k for public factors (numbers, or arrays that broadcast).
+
+    All factors get one scale, so that the sum is truncated once instead of every term.
+
+    Raises:
+        Misuse: no terms, or tensors of different clusters or scales.
+    """
     first = _uniform([tensor for tensor, _ in terms], "weighted_sum")
     factors = [np.asarray(factor, np.float64) for _, factor in terms]
-    ring, bits = first.mpc.factor(np.concatenate([factor.reshape(-1) for factor in factors]))
-    parts = cut(ring, [factor.shape for factor in factors])
+    words, bits = first.mpc.factor(np.concatenate([factor.reshape(-1) for factor in factors]))
+    parts = cut(words, [factor.shape for factor in factors])
     total = reduce(
         Share.__add__,
         [times_words(tensor.data, part) for (tensor, _), part in zip(terms, parts, strict=True)],
     )
     result = first.like(total, first.frac_bits)
-    return (
-        first.like(first.mpc.protocol.truncate(result.full("sum"), bits), first.frac_bits)
-        if bits
-        else result
-    )
+    if not bits:
+        return result
+    return first.like(first.mpc.protocol.truncate(result.full("sum"), bits), first.frac_bits)
 
 
 def bilinear_many(jobs: Sequence[tuple[Bilinear, T, T]], *, shift: int = 0) -> list[T]:
-    """Independent products, each divided by 2^shift, in the rounds of one; all operands in the
-    cluster's format."""
+    """Independent products f(x, y), each divided by 2^shift, in the rounds of one.
+
+    Args:
+        jobs: (f, x, y) with operands of one cluster and one scale; results have that scale, too.
+        shift: bits to truncate beside those that the product's scale has too many, at no cost.
+
+    Raises:
+        Misuse: no jobs, or operands that do not fit.
+    """
     first = _uniform([t for _, x, y in jobs for t in (x, y)], "bilinear_many")
     for f, x, y in jobs:
         f.shape(x.shape, y.shape)
