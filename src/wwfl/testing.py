@@ -26,9 +26,9 @@ from .data.datasets import Dataset
 from .federation import torch_reference as plaintext
 from .nn.layers import Network, Params
 from .nn.models import mlp
+from .nn.sgd import SGD, count_correct, train
 from .nn.spec import Layer
-from .nn.trace import trace
-from .nn.train import SGD, count_correct, train
+from .nn.tracing import trace
 
 HIDDEN, BATCH, RATE = 16, 20, 0.1
 DIGITS, TESTED = 600, 200

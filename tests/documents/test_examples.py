@@ -28,10 +28,7 @@ from wwfl import SGD, Cluster, Federation, Schedule
 from wwfl.data.datasets import mnist
 from wwfl.experiments import operation_costs as measure
 from wwfl.federation import torch_reference as plaintext
-from wwfl.nn.layers import Network, Params
-from wwfl.nn.models import mlp
-from wwfl.nn.trace import trace
-from wwfl.nn.train import train
+from wwfl.nn import Network, Params, mlp, trace, train
 from wwfl_core import LocalCluster, MPCBackend, SharedTensor, WwflError
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import VerificationFailed

@@ -19,7 +19,7 @@ from reshare import reshare
 from wwfl import SGD, Cluster, Federation, Schedule
 from wwfl.data.datasets import mnist
 from wwfl.federation import torch_reference as plaintext
-from wwfl.nn.models import mlp
+from wwfl.nn import mlp
 from wwfl_core import LocalCluster, MPCBackend, Phase, SharedTensor
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import ConfigError, Misuse, PeerAborted, ProtocolError

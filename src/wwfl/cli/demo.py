@@ -15,10 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wwfl.data.datasets import Dataset
-from wwfl.federation.accounting import tally
-from wwfl.federation.federation import Cluster, Federation
-from wwfl.federation.guarantees import downgrades, refusal
-from wwfl.federation.torch_reference import run as run_plaintext
+from wwfl.federation import Cluster, Federation, downgrades, refusal, torch_reference
 from wwfl_core.channel.cost import Cost, Phase
 from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.errors import ConfigError
@@ -72,7 +69,7 @@ def demo(
         _fit(federation, train, test, rounds, console)
         wall_s = time.monotonic() - started
         accuracies = [r.accuracy or 0.0 for r in federation.history]
-        plaintext, _ = run_plaintext(
+        plaintext, _ = torch_reference.run(
             what.model(seed), train, test, [r.batches for r in federation.history], schedule.sgd.lr
         )
         results = figures(federation, accuracies, plaintext, wall_s, setup_s, rounds)
@@ -209,7 +206,7 @@ def figures(
             name: {p.value: cost.modelled_s.get(p, 0.0) for p in Phase}
             for name, cost in costs.items()
         },
-        "stages": tally(federation)["stages"],
+        "stages": federation.cost_book.tally()["stages"],
         "per_party": {c.name: _per_party(c, c.cost) for c in everyone},
         "security": {c.name: str(c.sharing.security) for c in everyone},
         "opened": opened,

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from wwfl.data.datasets import Dataset, mnist
-from wwfl.federation.federation import Schedule
-from wwfl.nn.models import lenet5, mlp
-from wwfl.nn.train import SGD
+from wwfl.federation import Schedule
+from wwfl.nn import SGD, lenet5, mlp
 from wwfl_core.errors import ConfigError
 from wwfl_core.plugins import resolve
 from wwfl_core.protocol.backend import MPCBackend

@@ -18,7 +18,7 @@ from wwfl.experiments.images import read_image
 from wwfl.experiments.report.plots import available, write_plots
 from wwfl.experiments.run import run, start, use
 from wwfl.experiments.run_folder import RunFolder
-from wwfl.federation.accounting import STAGE_KEYS, total
+from wwfl.federation import STAGE_KEYS, total
 from wwfl_core.errors import ConfigError
 
 from .backends import write_json

@@ -19,17 +19,15 @@ import numpy as np
 from torch import nn
 
 from wwfl import attacks
+from wwfl import federation as fl
 from wwfl.aggregation import Aggregation, registry
-from wwfl.attacks.placement import malicious_count
+from wwfl.attacks import malicious_count
 from wwfl.data import datasets, partition, readers, sampling
 from wwfl.data.datasets import Dataset
 from wwfl.data.partition import Partition
-from wwfl.federation import federation as fl
-from wwfl.federation.topology import Member
-from wwfl.nn import models
-from wwfl.nn.train import SGD
-from wwfl.privacy import Budget, Private
-from wwfl.privacy.policy import Permission, RevealPolicy
+from wwfl.federation import Member
+from wwfl.nn import SGD, models
+from wwfl.privacy import Budget, Permission, Private, RevealPolicy
 from wwfl_core.channel.cost import NetworkModel
 from wwfl_core.errors import ConfigError
 from wwfl_core.plugins import resolve
@@ -211,13 +209,13 @@ def federation(config: Config, setting: Setting, executor: Executor | None = Non
     leaves = sections.trainers_and_clusters(section.clusters)
     if (
         executor is not None
-        and section.engine != "plain"
+        and section.engine != "float"
         and not any(isinstance(m, sections.Trainers) for m in leaves)
     ):
         raise ConfigError(
             f'engine "{section.engine}" trains at its servers, not in workers: --jobs and --ray '
             "spread what is trained "
-            f'in the clear (engine "plain", trainers)'
+            f'in the clear (engine "float", trainers)'
         )
     options: dict[str, Any] = {
         "executor": executor,
@@ -312,8 +310,8 @@ def reveal_policy(config: Config) -> RevealPolicy | None:
     """What every server will refuse to open: a model at another time, or of fewer clients, than
     configured; and what a rule opens of its own, unless an option of the rule asks for it. Local
     trainers, where the topology has some, see the model in every round. There is no policy for
-    engine "plain": floats in the clear hide nothing."""
-    if config.federation.engine == "plain":
+    engine "float": floats in the clear hide nothing."""
+    if config.federation.engine == "float":
         return None
     leaves = sections.trainers_and_clusters(config.federation.clusters)
     seen = any(isinstance(leaf, sections.Trainers) for leaf in leaves)

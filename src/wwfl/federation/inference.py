@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reshare import reshare_with_report
-from wwfl.nn import spec
-from wwfl.privacy import policy
+from wwfl.nn import Model
+from wwfl.privacy import reveal_policy as policy
 from wwfl_core.channel.cost import Cost
 from wwfl_core.cluster.local import Handle, LocalCluster
 from wwfl_core.errors import ConfigError, Misuse, Refused, WwflError
@@ -34,9 +34,12 @@ _PROGRAMS = {"labels": programs.labels, "logits": programs.logits}
 class ModelSource(Protocol):
     """What a service serves; a `Federation` is one."""
 
-    layers: list[spec.Layer]
-    int_bits: int
     allow_weaker: bool
+
+    @property
+    def model(self) -> Model:
+        """What it computes."""
+        ...
 
     @property
     def current_model(self) -> Handle:
@@ -177,7 +180,7 @@ class InferenceService:
             raise Misuse(
                 f"a query is a batch of at least one input, got an array of shape {batch.shape}"
             )
-        if len(spec.output_shape(self.source.layers, batch.shape[1:])) != 1:
+        if len(self.source.model.output_shape(batch.shape[1:])) != 1:
             raise Misuse(f"the model does not classify inputs of shape {batch.shape[1:]}")
         return batch
 
@@ -229,9 +232,7 @@ class InferenceService:
         cluster = model.cluster
         shared = cluster.share(batch)
         cost = cluster.last_cost
-        result: Handle = cluster.run(
-            _PROGRAMS[returned], self.source.layers, self.source.int_bits, model, shared, BATCH
-        )
+        result: Handle = cluster.run(_PROGRAMS[returned], self.source.model, model, shared, BATCH)
         cost = cost + cluster.last_cost
         revealed = cluster.reveal_to_client(
             result, client, f"predicted {returned}", policy.hand_over
@@ -257,8 +258,7 @@ class SharedModel:
     """A flat model that lives at some cluster, without a federation around it."""
 
     current_model: Handle
-    layers: list[spec.Layer]
-    int_bits: int
+    model: Model
     allow_weaker: bool = False
 
 

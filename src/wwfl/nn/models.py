@@ -1,4 +1,4 @@
-"""Ready-made models: ordinary torch modules that `wwfl.nn.trace` understands.
+"""Ready-made models: ordinary torch modules that `wwfl.nn.tracing` understands.
 
 The initial model is public, so it comes from torch's default initialisation with a plain seed. The
 seed works on the CPU generator alone and leaves the caller's random state as it was."""

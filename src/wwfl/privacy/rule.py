@@ -26,7 +26,7 @@ from wwfl_core.tensors.tensor import (
     stack_tensors,
 )
 
-from . import policy
+from . import reveal_policy as policy
 from .accountant import Budget, Guarantee, excess, gaussian_epsilon, releases_within
 from .discrete_gaussian import Source, sample
 

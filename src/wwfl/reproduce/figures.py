@@ -23,7 +23,7 @@ from wwfl_core.errors import ConfigError
 
 from .setup import announce
 
-ENGINE = 'engine "plain": ordinary floats in the clear, no secrecy'
+ENGINE = 'engine "float": ordinary floats in the clear, no secrecy'
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _config(
         [partition]
         kind = "{size.partition}"
         [federation]
-        engine = "plain"
+        engine = "float"
         allow_weaker = true
         servers = {{ protocol = "plain" }}
         clusters = {members}

@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from wwfl.experiments import from_config as build
 from wwfl.experiments.config import Config, parse
-from wwfl.federation.federation import Federation
+from wwfl.federation import Federation
 from wwfl_core.channel.cost import Phase
 
 BATCH, EPOCHS, CLIENTS, SAMPLES = 80, 5, 10, 200

@@ -26,7 +26,7 @@ from test_kernels import words
 from torch import nn
 
 from cuda_devices import why_no_gpu
-from wwfl.nn.trace import pool_first, trace
+from wwfl.nn import pool_first, trace
 from wwfl_core import kernels as cpu
 from wwfl_core.accelerate import cuda
 

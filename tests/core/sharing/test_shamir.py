@@ -24,10 +24,7 @@ from backends.foreign.mpyc_field import WireFormat, inverse_roots
 from backends.shamir import Shamir
 from helpers import TESTS
 from reshare import reshare
-from wwfl.nn.layers import Network
-from wwfl.nn.models import mlp
-from wwfl.nn.trace import trace
-from wwfl.nn.train import SGD, train
+from wwfl.nn import SGD, Network, mlp, trace, train
 from wwfl_core import LocalCluster, MPCBackend
 from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import ConfigError, Misuse, ProtocolError

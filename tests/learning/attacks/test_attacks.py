@@ -21,6 +21,7 @@ from wwfl.attacks import (
     Placement,
     attack,
     attacks,
+    malicious_count,
     model_attack,
     model_attacks,
     place,
@@ -30,14 +31,12 @@ from wwfl.attacks import success_rate as rate_of_success
 from wwfl.attacks.backdoor import BadNets
 from wwfl.attacks.dynamic import DynamicLabelFlip
 from wwfl.attacks.labels import RandomLabelFlip, StaticLabelFlip, TargetedLabelFlip
-from wwfl.attacks.placement import malicious_count
 from wwfl.data import sampling
 from wwfl.data.dataset import Dataset, Scale
 from wwfl.data.datasets import mnist
 from wwfl.data.partition import Partition, dirichlet, iid, paper, sgd_schedule
 from wwfl.federation import torch_reference as plaintext
-from wwfl.nn.models import mlp
-from wwfl.nn.trace import load_parameters
+from wwfl.nn import load_parameters, mlp
 from wwfl_core.errors import ConfigError, Misuse
 
 PAPER = [100] * 10

@@ -29,8 +29,7 @@ from wwfl.experiments import from_config as build
 from wwfl.experiments.config import load, parse, sections
 from wwfl.experiments.images import read_image
 from wwfl.experiments.run_folder import RunFolder
-from wwfl.federation.accounting import LINK_KEYS, STAGE_KEYS, difference, total
-from wwfl.federation.federation import Federation, LocalTrainers
+from wwfl.federation import LINK_KEYS, STAGE_KEYS, Federation, LocalTrainers, difference, total
 from wwfl.privacy import gaussian_epsilon
 from wwfl_core.errors import (
     ConfigError,
@@ -334,14 +333,14 @@ def test_what_cannot_be_predicted_is_explained(done: Path, what: dict[str, Any],
 # ------------------------------------------------------------------ from a configuration to objects
 
 
-def poisoned_setting(kind: str) -> tuple[build.Setting, Dataset]:
+def poisoned_context(kind: str) -> tuple[build.Setting, Dataset]:
     """Malicious clients in one cluster, and the training set as it was. In partition `paper` others
     hold their images, too, which are therefore poisoned as copies."""
     config = load(
         SMALL,
         [
             f"partition.kind={kind}",
-            "federation.engine=plain",
+            "federation.engine=float",
             "attack.name=slf",
             "attack.placement=cluster-focused",
             "attack.rate=0.25",
@@ -357,7 +356,7 @@ def poisoned_setting(kind: str) -> tuple[build.Setting, Dataset]:
 
 @pytest.mark.parametrize("kind", ["iid", "paper"])
 def test_malicious_clients_train_on_poisoned_images_and_nobody_else_does(kind: str) -> None:
-    setting, clean = poisoned_setting(kind)
+    setting, clean = poisoned_context(kind)
     assert sum(map(len, setting.malicious)) == 2
     assert (len(setting.train) > len(clean)) == (kind == "paper")
     for bad, clients in zip(setting.malicious, setting.partition, strict=True):
@@ -390,7 +389,7 @@ def test_a_federation_is_trained_on_the_partition_of_the_poisoned_set(
         "attack.name=slf",
         "attack.placement=cluster-focused",
     )
-    go(tmp_path / "a", *attack, "attack.rate=0.25", "federation.engine=plain", "schedule.rounds=1")
+    go(tmp_path / "a", *attack, "attack.rate=0.25", "federation.engine=float", "schedule.rounds=1")
     ((size, last),) = seen
     assert size > 100 and last == size - 1
 
@@ -414,7 +413,7 @@ def test_placements_are_named_as_in_the_attacks() -> None:
 def test_some_trainers_of_plain_federated_learning_can_be_malicious() -> None:
     member = sections.Trainers(kind="trainers", clients=10, attack="sign-flip", rate=0.3)
     config = parse("").model_copy(
-        update={"federation": sections.Federation(engine="plain", clusters=[member])}
+        update={"federation": sections.Federation(engine="float", clusters=[member])}
     )
     with build.federation(config, build.setting(config)) as federation:
         (trainers,) = federation.members
@@ -455,8 +454,8 @@ def test_the_servers_refuse_to_open_a_model_that_the_configuration_keeps(engine:
 
 
 def test_engine_plain_hides_nothing_and_promises_nothing(tmp_path: Path) -> None:
-    assert build.reveal_policy(load(SMALL, ["federation.engine=plain"])) is None
-    go(tmp_path / "a", "federation.engine=plain", "reveal.when=final", "schedule.rounds=1")
+    assert build.reveal_policy(load(SMALL, ["federation.engine=float"])) is None
+    go(tmp_path / "a", "federation.engine=float", "reveal.when=final", "schedule.rounds=1")
     assert (tmp_path / "a" / "model.npz").exists()
 
 

@@ -19,7 +19,7 @@ from wwfl.aggregation import Inputs
 from wwfl.data import sampling
 from wwfl.data.datasets import Dataset, mnist
 from wwfl.federation import torch_reference as plaintext
-from wwfl.nn.models import mlp
+from wwfl.nn import mlp
 from wwfl_core import LocalCluster, MPCBackend, SharedTensor
 from wwfl_core.errors import ConfigError, DataError, Misuse, RangeError
 
@@ -298,7 +298,7 @@ def test_the_demo_command_writes_all_its_figures(tmp_path: Path) -> None:
     assert bad.exit_code == 1 and "--rounds" in bad.output
 
 
-@pytest.mark.parametrize("engine", ["plain", "simulate"])
+@pytest.mark.parametrize("engine", ["float", "simulate"])
 def test_two_test_sets_of_one_name_are_not_confused(engine: Any) -> None:
     train, test = digits()
     with Federation(

@@ -25,8 +25,7 @@ from wwfl import SGD, Cluster, Federation, Round, Schedule, TrimmedMean
 from wwfl.cli.main import app
 from wwfl.data.datasets import Dataset, mnist
 from wwfl.federation import torch_reference as plaintext
-from wwfl.nn.models import lenet5, mlp
-from wwfl.nn.trace import load_parameters
+from wwfl.nn import lenet5, load_parameters, mlp
 from wwfl_core import MPCBackend
 from wwfl_core.errors import ConfigError, DataError, Misuse
 

@@ -17,11 +17,7 @@ from helpers import REPOSITORY, rng
 from wwfl import SGD, Cluster, Federation, Schedule
 from wwfl.data.datasets import Dataset
 from wwfl.federation import torch_reference as plaintext
-from wwfl.nn import spec
-from wwfl.nn.layers import Network, Params
-from wwfl.nn.models import resnet9
-from wwfl.nn.trace import parameters, pool_first, trace
-from wwfl.nn.train import gradients, train
+from wwfl.nn import Network, Params, gradients, parameters, pool_first, resnet9, spec, trace, train
 from wwfl_core import LocalCluster, MPCBackend, Phase, SharedTensor
 from wwfl_core.errors import ConfigError, Misuse
 

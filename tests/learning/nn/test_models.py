@@ -16,7 +16,14 @@ from wwfl.data.datasets import Dataset, mnist
 from wwfl.data.partition import iid, sgd_schedule
 from wwfl.federation import torch_reference as plaintext
 from wwfl.nn import models, spec
-from wwfl.nn.trace import layer_shapes, load_parameters, output_shape, parameters, pool_first, trace
+from wwfl.nn.tracing import (
+    layer_shapes,
+    load_parameters,
+    output_shape,
+    parameters,
+    pool_first,
+    trace,
+)
 from wwfl_core.errors import ConfigError, Misuse
 
 

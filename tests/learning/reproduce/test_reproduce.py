@@ -284,7 +284,7 @@ def test_a_backdoors_success_is_measured_where_it_has_a_goal() -> None:
         pool = 2
         test = 60
         [federation]
-        engine = "plain"
+        engine = "float"
         clusters = [{ protocol = "2pc" }]
         [schedule]
         rounds = 1

@@ -6,8 +6,18 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
+
+from wwfl.federation import engine_name
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -221,10 +231,10 @@ KINDS = ("cluster", "group", "trainers")
 class Federation(Section, frozen=True):
     """Who computes, with which protocols, connected how."""
 
-    engine: Literal["mpc", "simulate", "plain"] = Field(
+    engine: Literal["mpc", "simulate", "float"] = Field(
         default="mpc",
         description=(
-            "mpc (shares), simulate (fixed point in the clear) or plain (float in the clear)"
+            "mpc (shares), simulate (fixed point in the clear) or float (floats in the clear)"
         ),
     )
     servers: Servers = Field(default=Servers(), description="the global servers")
@@ -241,6 +251,11 @@ class Federation(Section, frozen=True):
         description="derive all keys from this public seed: reproducible, and therefore insecure",
     )
     deadline_s: Positive = Field(default=120.0, description="how long a server waits for a message")
+
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _former_name(cls, given: Any) -> Any:
+        return engine_name(given) if given == "plain" else given
 
 
 class Schedule(Section, frozen=True):

@@ -12,6 +12,8 @@ from torch import nn
 from wwfl_core.errors import ConfigError
 
 from . import graph, spec
+from .layer import DEFAULT_INT_BITS
+from .model import Model
 from .modules import SUPPORTED
 from .spec import Layer, layer_shapes, output_shape, pool_first
 
@@ -19,11 +21,22 @@ __all__ = [
     "SUPPORTED",
     "layer_shapes",
     "load_parameters",
+    "model_of",
     "output_shape",
     "parameters",
     "pool_first",
     "trace",
 ]
+
+
+def model_of(module: nn.Module, int_bits: int = DEFAULT_INT_BITS) -> Model:
+    """The description of a torch module that servers compute with; `trace` says which modules.
+
+    >>> from wwfl.nn import LeNet, model_of
+    >>> model_of(LeNet()).size
+    61706
+    """
+    return Model.of(trace(module)[0], int_bits)
 
 
 def trace(module: nn.Module) -> tuple[list[Layer], dict[str, np.ndarray]]:

@@ -1,9 +1,13 @@
-"""Aggregation in the clear, on float64: the very same rule classes as on shares (engine "plain" of
-a federation)."""
+"""Aggregation in float64: the very same rule classes as on shares, without rounding.
+
+Here belongs what floats need beside the rules: updates that on shares would wrap around are
+shortened (`Aggregation.in_range`), which only numbers in the clear can show. `aggregate` runs a
+rule on arrays; the float engine of a federation runs `InRange(rule)` in the servers' program."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +20,40 @@ from wwfl_core.tensors.tensor import SharedTensor
 from .rules import Aggregation, Inputs
 
 
+def floats(x: SharedTensor) -> F64:
+    """The numbers of a tensor of `Real`, whose one party has them in the clear; no opening.
+
+    >>> from backends.real import Real
+    >>> floats(Real.alone().public_tensor([0.1, -2.0])).tolist()
+    [0.1, -2.0]
+    """
+    return np.asarray(x.data.parts[0] * 2.0**-x.frac_bits, np.float64)
+
+
+@dataclass(frozen=True)
+class InRange(Aggregation):
+    """`base` on float64: an update beyond the range of its arithmetic is replaced by one within it
+    that the rule treats alike. On shares such an update wraps around (`Aggregation.norm_limit`)."""
+
+    base: Aggregation
+
+    @property
+    def inner(self) -> Aggregation:
+        return self.base
+
+    def aggregate(self, inputs: Inputs) -> SharedTensor:
+        self.check(len(inputs.models))
+        models = [self._shortened(model, inputs.current) for model in inputs.models]
+        return self.base.aggregate(replace(inputs, models=models))
+
+    def _shortened(self, model: SharedTensor, current: SharedTensor) -> SharedTensor:
+        start = floats(current)
+        update = floats(model) - start
+        short = self.base.in_range(update, current.mpc.fixed.frac_bits)
+        # A model that is in range stays what it is, to the bit.
+        return model if short is update else current.mpc.public_tensor(start + short)
+
+
 def aggregate(
     rule: Aggregation,
     models: Sequence[npt.ArrayLike],
@@ -26,16 +64,20 @@ def aggregate(
     memory: MutableMapping[str, F64] | None = None,
     at: Real | None = None,
 ) -> F64:
-    """The next global model by `rule`, from flat models [parameters].
+    """The next global model [parameters], float64, by `rule`, from flat models [parameters].
 
     Nothing is rounded to fixed point; what a rule computes by a polynomial (norms, reciprocals) has
     a relative error of 1e-6, as on shares. `memory` is updated in place. `at` is the server that
     computes, by default a new one: a rule that counts what it released, or draws noise as servers
-    do (`wwfl.privacy`), needs the same one every time.
+    do (`wwfl.privacy`), needs the same one every time. Nothing is sent, and nothing is secret.
 
     Raises:
         ConfigError: models that are not flat arrays of one length, a rule that does not fit their
             number, a missing root model or coin.
+
+    >>> from wwfl.aggregation import TrimmedMean
+    >>> aggregate(TrimmedMean(trim=1), [[1.0], [2.0], [90.0]], [1, 1, 1], [0.0]).tolist()
+    [2.0]
     """
     given = {"current": current, **{f"models[{i}]": m for i, m in enumerate(models)}}
     if root is not None:
@@ -43,11 +85,6 @@ def aggregate(
     arrays = {name: as_float(value, name) for name, value in given.items()}
     _check(rule, arrays, len(models), weights, coin)
     mpc = at or Real.alone()
-    for name in given.keys() - {"current", "root"}:
-        update = arrays[name] - arrays["current"]
-        short = rule.in_range(update, mpc.fixed.frac_bits)
-        if short is not update:  # otherwise it stays what it is, to the bit
-            arrays[name] = arrays["current"] + short
     tensors = {name: mpc.public_tensor(a) for name, a in arrays.items()}
     kept = {} if memory is None else {k: mpc.public_tensor(v) for k, v in memory.items()}
     inputs = Inputs(
@@ -58,16 +95,11 @@ def aggregate(
         coin,
         kept,
     )
-    result = rule.aggregate(inputs)
+    result = InRange(rule).aggregate(inputs)
     if memory is not None:
         memory.clear()
-        memory.update({k: _floats(v) for k, v in inputs.memory.items()})
-    return _floats(result)
-
-
-def _floats(x: SharedTensor) -> F64:
-    """The numbers of a tensor that nobody hides."""
-    return np.asarray(x.mpc.reveal(x, "aggregation in the clear"), np.float64)
+        memory.update({k: floats(v) for k, v in inputs.memory.items()})
+    return floats(result)
 
 
 def _check(
