@@ -25,7 +25,7 @@ import torch
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from wwfl.data.datasets import mnist
 from wwfl.nn import SGD, Layer, Network, Params, gradients, lenet5, pool_first, trace
-from wwfl_core import LocalCluster, MPCBackend, Phase, SharedTensor, recorded
+from wwfl_core import LocalCluster, MPCBackend, Phase, Session, SharedTensor, recorded
 
 from .machine import describe
 
@@ -39,7 +39,7 @@ PROTOCOLS: dict[str, Callable[[], MPCBackend]] = {
 
 
 def step(
-    mpc: MPCBackend, layers: list[Layer], params: Params, x: SharedTensor, one_hot: SharedTensor
+    mpc: Session, layers: list[Layer], params: Params, x: SharedTensor, one_hot: SharedTensor
 ) -> tuple[Params, Params]:
     """Forward, backward, update: gradients (summed over the batch) and the new parameters."""
     grads = gradients(Network(layers), params, x, one_hot)

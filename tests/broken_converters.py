@@ -18,7 +18,7 @@ from reshare.modulus_change import Change
 from reshare.paths import Path
 from reshare.plan import Form, Plan, Side
 from reshare.testing.checks import open_ring
-from wwfl_core import LocalCluster, MPCBackend, SharedTensor
+from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
 from wwfl_core.cluster.local import Handle
 from wwfl_core.errors import ProtocolError
 from wwfl_core.sharing.share import Share
@@ -52,7 +52,7 @@ class AllPositive(Dealing):
     """Takes all coefficients of the source for +1 (the paper's Section 3.6.2 has the sign of
     Tetrad's lambda wrong)."""
 
-    def send(self, mpc: MPCBackend, x: Share, change: Change) -> int:
+    def send(self, mpc: Session, x: Share, change: Change) -> int:
         signs = self.source.coefficients
         parts = {c: a if signs[c] == 1 else x.algebra.neg(a) for c, a in x.parts.items()}
         return super().send(mpc, Share(x.algebra, x.shape, parts), change)
@@ -68,18 +68,18 @@ class ForgetsTheSigns(Everywhere):
 # ---------------------------------------------------------------------- reshare/linear
 
 
-def _as_integers(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def _as_integers(mpc: Session, x: SharedTensor) -> SharedTensor:
     return SharedTensor(mpc, x.data, 0)
 
 
-def _in_own_format(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
-    return SharedTensor(mpc, x.data, mpc.fixed.frac_bits)
+def _in_own_format(mpc: Session, x: SharedTensor) -> SharedTensor:
+    return SharedTensor(mpc, x.data, mpc.format.frac_bits)
 
 
 def forgets_the_format(x: Handle, to: LocalCluster) -> Handle:
     """Ring elements arrive as they were, but the target reads them with its own number of
     fractional bits."""
-    if x.ref.frac_bits != x.cluster.protocol.fixed.frac_bits:
+    if x.ref.frac_bits != x.cluster.protocol.format.frac_bits:
         return reshare(x, to, allow_weaker=True)
     return to.run(_in_own_format, reshare(x.cluster.run(_as_integers, x), to, allow_weaker=True))
 
@@ -117,7 +117,7 @@ class AllSeeds(Dealing):
     def learned(self) -> dict[str, tuple[Form, ...]]:
         return Dealing(self.here, self.there, self.vouchers).learned()
 
-    def receive(self, mpc: MPCBackend, change: Change) -> tuple[Share, tuple[str, ...]]:
+    def receive(self, mpc: Session, change: Change) -> tuple[Share, tuple[str, ...]]:
         share, outvoted = super().receive(mpc, change)
         held = mpc.sharing.held_by(mpc.me)
         return Share(share.algebra, share.shape, {c: share.parts[c] for c in held}), outvoted

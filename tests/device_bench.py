@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from wwfl.nn import SGD, Network, Params, gradients, spec
-from wwfl_core import LocalCluster, MPCBackend, SharedTensor
+from wwfl_core import LocalCluster, Session, SharedTensor
 from wwfl_core.channel.frames import Frame
 from wwfl_core.numbers.arrays import Array, on_host, to_host
 from wwfl_core.party.transcript import CHECK_LABELS
@@ -93,7 +93,7 @@ def lenet_inputs() -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
 
 
 def lenet_step(
-    mpc: MPCBackend, params: Params, images: SharedTensor, one_hot: SharedTensor
+    mpc: Session, params: Params, images: SharedTensor, one_hot: SharedTensor
 ) -> list[tuple[bool, dict[int, Array]]]:
     """Forward, softmax, backward, update. Of every gradient and new parameter, this party's
     components, and whether they were where the party works."""

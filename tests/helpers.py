@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
-from wwfl_core import LocalCluster, MPCBackend, SharedTensor
+from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
 from wwfl_core.channel.frames import Frame
 from wwfl_core.numbers.algebra import BITS, RING
 from wwfl_core.numbers.bilinear import Mul
@@ -82,47 +82,53 @@ def cluster(protocol: str, /, **kwargs: Any) -> Iterator[LocalCluster]:
 # -------------------------------------------------------------- programs (one call, at every party)
 
 
-def opened(mpc: MPCBackend, x: SharedTensor) -> np.ndarray | None:
+def opened(mpc: Session, x: SharedTensor) -> np.ndarray | None:
     """The ring elements behind a tensor."""
-    return mpc.open(x.data, "test")
+    return mpc.protocol.open(x.data, "test")
 
 
-def product(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> SharedTensor:
-    return SharedTensor(mpc, mpc.bilinear(Mul(), x.data, y.data), x.frac_bits + y.frac_bits)
+def product(mpc: Session, x: SharedTensor, y: SharedTensor) -> SharedTensor:
+    return SharedTensor(
+        mpc, mpc.protocol.bilinear(Mul(), x.data, y.data), x.frac_bits + y.frac_bits
+    )
 
 
 def apply_open(
-    mpc: MPCBackend, f: Any, x: SharedTensor, y: SharedTensor, bits: int = 0
+    mpc: Session, f: Any, x: SharedTensor, y: SharedTensor, bits: int = 0
 ) -> np.ndarray | None:
     """Opens f(x, y)."""
-    return mpc.open(mpc.bilinear(f, x.data, y.data, bits), "test")
+    return mpc.protocol.open(mpc.protocol.bilinear(f, x.data, y.data, bits), "test")
 
 
-def bits_of(mpc: MPCBackend, x: Share) -> np.ndarray | None:
+def bits_of(mpc: Session, x: Share) -> np.ndarray | None:
     """Opens packed bits."""
-    return mpc.open(x, "test")
+    return mpc.protocol.open(x, "test")
 
 
-def local_parts(mpc: MPCBackend, *shares: Share) -> list[dict[int, np.ndarray]]:
+def local_parts(mpc: Session, *shares: Share) -> list[dict[int, np.ndarray]]:
     """Copies of the components that this party holds, per share."""
     return [{c: np.array(a) for c, a in s.parts.items()} for s in shares]
 
 
-def share_bits(mpc: MPCBackend, packed: np.ndarray, owner: int) -> Share:
+def share_bits(mpc: Session, packed: np.ndarray, owner: int) -> Share:
     """Packed bits dealt by one party."""
-    return mpc.deal(packed if mpc.me == owner else None, [owner], packed.shape, BITS, name="share")
+    return mpc.protocol.deal(
+        packed if mpc.me == owner else None, [owner], packed.shape, BITS, name="share"
+    )
 
 
-def share_words(mpc: MPCBackend, ring: np.ndarray, owner: int) -> Share:
+def share_words(mpc: Session, ring: np.ndarray, owner: int) -> Share:
     """Ring elements dealt by one party."""
-    return mpc.deal(ring if mpc.me == owner else None, [owner], ring.shape, RING, name="share")
+    return mpc.protocol.deal(
+        ring if mpc.me == owner else None, [owner], ring.shape, RING, name="share"
+    )
 
 
-def add_and_reveal(mpc: MPCBackend, x: Any, y: Any) -> Any:
+def add_and_reveal(mpc: Session, x: Any, y: Any) -> Any:
     return mpc.reveal(mpc.share(x, 0) + mpc.share(y, mpc.sharing.evaluators[-1]))
 
 
-def slow_program(mpc: MPCBackend, seconds: float) -> Any:
+def slow_program(mpc: Session, seconds: float) -> Any:
     """Exchanges a message every now and then for a while."""
     total = mpc.share(np.ones(4), 0)
     until = time.monotonic() + seconds
@@ -133,7 +139,7 @@ def slow_program(mpc: MPCBackend, seconds: float) -> Any:
     return mpc.reveal(total)
 
 
-def one_party_raises(mpc: MPCBackend, who: int, error: BaseException) -> Any:
+def one_party_raises(mpc: Session, who: int, error: BaseException) -> Any:
     x = mpc.share(np.ones(4), 0)
     if mpc.me == who:
         raise error

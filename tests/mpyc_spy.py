@@ -1,4 +1,4 @@
-"""An MPyC runtime that shows what it sends in a zero test, for tests/core/sharing/test_shamir.py."""
+"""An MPyC runtime that shows what it sends in a zero test (tests/core/sharing/test_shamir.py)."""
 
 from __future__ import annotations
 

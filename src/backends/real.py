@@ -12,6 +12,7 @@ security."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -20,14 +21,14 @@ import numpy.typing as npt
 
 from wwfl_core import kernels
 from wwfl_core.channel.memory import MemoryNetwork
-from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import BITS, Algebra
-from wwfl_core.numbers.arrays import Array, Shape, as_float, numel
+from wwfl_core.numbers.arrays import F64, Array, Shape, as_float, numel
+from wwfl_core.numbers.number_format import NumberFormat
 from wwfl_core.party.party import Party
 from wwfl_core.protocol.derived import check_window
 from wwfl_core.sharing.semantics import PLAIN, SharingSemantics
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import Session
 
 from .plain import OneParty
 
@@ -75,11 +76,47 @@ class _Reals(Algebra):
 REALS: Algebra = _Reals()
 
 
+@dataclass(frozen=True)
+class Floats(NumberFormat):
+    """The word of a value v at `frac_bits` f is the float v * 2^f; nothing is rounded."""
+
+    frac_bits: int = 20
+
+    def encode(
+        self, value: npt.ArrayLike, what: str = "value", frac_bits: int | None = None
+    ) -> F64:
+        """v * 2^f.
+
+        Raises:
+            Misuse: for a dtype that is not a real number.
+        """
+        f = self.frac_bits if frac_bits is None else frac_bits
+        return np.asarray(as_float(value, what) * 2.0**f)
+
+    def decode(self, words: Array, frac_bits: int | None = None) -> F64:
+        """w * 2^-f."""
+        f = self.frac_bits if frac_bits is None else frac_bits
+        return np.asarray(words, np.float64) * 2.0**-f
+
+    def constant(self, value: npt.ArrayLike, frac_bits: int) -> F64:
+        """v * 2^f."""
+        return self.encode(value, "the public operand", frac_bits)
+
+    def factor(self, value: npt.ArrayLike) -> tuple[F64, int]:
+        """The factor itself; there is nothing to divide by."""
+        return self.constant(value, 0), 0
+
+    def from_elements(self, algebra: Algebra, elements: Array, frac_bits: int) -> Any:
+        """float64, with or without a fraction."""
+        return self.decode(elements, frac_bits)
+
+
 class Real(OneParty):
     """float64 computation in the clear."""
 
     name = "real"
     numbers = REALS
+    number_format = Floats
 
     @classmethod
     def alone(
@@ -87,13 +124,13 @@ class Real(OneParty):
         frac_bits: int = 20,
         stands_for: SharingSemantics = PLAIN,
         insecure_seed: bytes | None = None,
-    ) -> Real:
-        """A bound instance, without a cluster around it. Its party draws from a fresh key, or from
-        a public seed."""
+    ) -> Session:
+        """A session without a cluster around it. Its party draws from a fresh key, or from a public
+        seed."""
         address = "real/0"
         party = Party(0, [address], MemoryNetwork().endpoint(address))
         party.agree_on_keys(cls.sharing, insecure_seed)
-        return cls(frac_bits=frac_bits, stands_for=stands_for).at(party)
+        return Session(cls(frac_bits=frac_bits, stands_for=stands_for).at(party))
 
     def truncate(self, x: Share, bits: int) -> Share:
         """x / 2^bits."""
@@ -115,32 +152,5 @@ class Real(OneParty):
         values = kernels.expand(b.parts[0], numel(shape)).reshape(shape).astype(np.float64)
         return Share(REALS, shape, {0: values})
 
-    # ----------------------------------------------------------------- floats in and out, unrounded
 
-    def constant(self, value: npt.ArrayLike, frac_bits: int) -> Array:
-        return np.asarray(as_float(value, "the public operand") * 2.0**frac_bits)
-
-    def factor(self, value: npt.ArrayLike) -> tuple[Array, int]:
-        return self.constant(value, 0), 0
-
-    def share(
-        self, value: npt.ArrayLike | None, owner: int, *, shape: Shape | None = None
-    ) -> SharedTensor:
-        if value is None or owner:
-            raise Misuse("the only party is number 0, and gives the value")
-        return self.public_tensor(value)
-
-    def public_tensor(self, value: npt.ArrayLike) -> SharedTensor:
-        f = self.fixed.frac_bits
-        return SharedTensor(self, self.public(self.constant(value, f)), f)
-
-    def reveal(
-        self, x: SharedTensor | SharedBits, reason: str = "reveal", to: Sequence[int] | None = None
-    ) -> Any:
-        if isinstance(x, SharedBits):
-            return super().reveal(x, reason, to)
-        opened = self.open(x.data, reason, to)
-        return None if opened is None else opened * 2.0**-x.frac_bits
-
-
-__all__ = ["REALS", "Real"]
+__all__ = ["REALS", "Floats", "Real"]

@@ -107,7 +107,7 @@ def reshare_with_report(
     leaving = source.submit(send_shares, x, plan, change, run=run)
     # Integers and other deliberate scales stay as they are; a tensor in its cluster's format gets
     # the target's.
-    rescale = x.ref.frac_bits == source.protocol.fixed.frac_bits
+    rescale = x.ref.frac_bits == source.protocol.format.frac_bits
     arriving = to.submit(
         receive_shares, plan, change, x.ref.frac_bits, rescale, run=run, guarantee=x.guarantee
     )

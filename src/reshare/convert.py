@@ -24,7 +24,7 @@ from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.randomness.prg import KEY_BYTES, Prg
 from wwfl_core.sharing.semantics import Group
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 from .modulus_change import Change
 from .plan import Plan, ResharePlan
@@ -94,13 +94,13 @@ class _Dealt:
             self.link.send(receiver, value_step, value)
 
 
-def send_shares(mpc: MPCBackend, x: SharedTensor | SharedBits, plan: Plan, change: Change) -> int:
+def send_shares(mpc: Session, x: SharedTensor | SharedBits, plan: Plan, change: Change) -> int:
     """The source's program: a check point (malicious sources only), then the plan's; returns
     host-internal bytes."""
     mpc.party.invite(plan.targets)
     mpc.party.admit_move(plan.targets)
     mpc.verify()
-    return plan.send(mpc, x.data, change)
+    return plan.send(mpc.protocol, x.data, change)
 
 
 class Dealing(ResharePlan):
@@ -169,7 +169,7 @@ def _digest(seeds: U8, value: Array | None) -> U8:
 
 
 def receive_shares(
-    mpc: MPCBackend, plan: Plan, change: Change, frac_bits: int | None, rescale: bool
+    mpc: Session, plan: Plan, change: Change, frac_bits: int | None, rescale: bool
 ) -> tuple[SharedTensor | SharedBits, tuple[str, ...]]:
     """The target's program: the tensor, and who was outvoted. `rescale` brings it to the target's
     own format.
@@ -178,13 +178,13 @@ def receive_shares(
         VerificationFailed: when dealers contradict each other and nobody can be outvoted.
     """
     mpc.party.invite(plan.sources)
-    total, outvoted = plan.receive(mpc, change)
+    total, outvoted = plan.receive(mpc.protocol, change)
     if frac_bits is None:
         return SharedBits(mpc, total, change.shape), outvoted
     tensor = SharedTensor(mpc, total, frac_bits)
     return tensor.rescale(
-        mpc.fixed.frac_bits
-    ) if rescale and change.target == mpc.numbers else tensor, outvoted
+        mpc.format.frac_bits
+    ) if rescale and change.target == mpc.protocol.numbers else tensor, outvoted
 
 
 def _take_in(mpc: MPCBackend, plan: ResharePlan, change: Change) -> tuple[Share, tuple[str, ...]]:

@@ -16,8 +16,7 @@ import numpy as np
 import wwfl_core.testing as kit
 from reshare.testing.checks import conversion
 from wwfl_core.plugins import Factory, backends
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 from wwfl_core.testing import Bench, Check, Failed, Provider, Report
 from wwfl_core.testing.checks import claim
 
@@ -83,7 +82,7 @@ class _Trained(NamedTuple):
 
 
 def _program(
-    mpc: MPCBackend,
+    mpc: Session,
     layers: Sequence[Layer],
     params: Params,
     data: tuple[SharedTensor, SharedTensor],

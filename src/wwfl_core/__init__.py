@@ -9,7 +9,7 @@ from .numbers.fixed_point import FixedPoint
 from .protocol.backend import MPCBackend
 from .recording import recorded
 from .sharing.semantics import Security, SharingSemantics
-from .tensors.tensor import SharedBits, SharedTensor
+from .tensors import Session, SharedBits, SharedTensor
 
 __all__ = [
     "Bilinear",
@@ -24,6 +24,7 @@ __all__ = [
     "NetworkModel",
     "Phase",
     "Security",
+    "Session",
     "SharedBits",
     "SharedTensor",
     "SharingSemantics",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from reshare import plan_for, reshare, reshare_with_report
-from wwfl_core import LocalCluster, MPCBackend, Phase, SharedTensor
+from wwfl_core import LocalCluster, Phase, Session, SharedTensor
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import Misuse, ProtocolError, VerificationFailed
 
@@ -38,11 +38,11 @@ def clusters() -> Iterator[dict[str, dict[str, LocalCluster]]]:
             cluster.close()
 
 
-def ring(mpc: MPCBackend, x: SharedTensor) -> np.ndarray | None:
-    return mpc.open(x.data, "test")
+def ring(mpc: Session, x: SharedTensor) -> np.ndarray | None:
+    return mpc.protocol.open(x.data, "test")
 
 
-def parts(mpc: MPCBackend, x: SharedTensor) -> dict[int, np.ndarray]:
+def parts(mpc: Session, x: SharedTensor) -> dict[int, np.ndarray]:
     return {c: np.array(a) for c, a in x.data.parts.items()}
 
 
@@ -151,11 +151,11 @@ def test_shares_of_bits_are_converted_too(clusters: dict[str, dict[str, LocalClu
     assert np.array_equal(b.run(reveal_bits, reshare(bits, b)), x < 0)
 
 
-def negative(mpc: MPCBackend, x: SharedTensor) -> object:
+def negative(mpc: Session, x: SharedTensor) -> object:
     return x.negative()
 
 
-def reveal_bits(mpc: MPCBackend, x: SharedTensor) -> object:
+def reveal_bits(mpc: Session, x: SharedTensor) -> object:
     return mpc.reveal(x)
 
 

@@ -17,14 +17,14 @@ from test_field import Points
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from reshare import plan_for, reshare, reshare_with_report
 from reshare.security import openers
-from wwfl_core import LocalCluster, MPCBackend
+from wwfl_core import LocalCluster, Session
 from wwfl_core.errors import InsecureNotAllowed, Misuse
 from wwfl_core.numbers.algebra import RING, RING32
 from wwfl_core.numbers.bilinear import Bilinear
 from wwfl_core.numbers.field import PrimeField
 from wwfl_core.sharing.shamir import lagrange
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import SharedBits, SharedTensor
 
 
 class Multiplying(Points):
@@ -60,13 +60,15 @@ def clusters() -> Any:
         cluster.close()
 
 
-def _bits(mpc: MPCBackend, packed: Any, n: int) -> SharedBits:
-    dealt = mpc.deal(packed if mpc.me == 0 else None, [0], packed.shape, mpc.bits.algebra)
+def _bits(mpc: Session, packed: Any, n: int) -> SharedBits:
+    dealt = mpc.protocol.deal(
+        packed if mpc.me == 0 else None, [0], packed.shape, mpc.protocol.bits.algebra
+    )
     return SharedBits(mpc, dealt, (n,))
 
 
-def _opened(mpc: MPCBackend, x: SharedTensor) -> Any:
-    return mpc.numbers.to_words(mpc.open(x.data, "test"))
+def _opened(mpc: Session, x: SharedTensor) -> Any:
+    return mpc.protocol.numbers.to_words(mpc.protocol.open(x.data, "test"))
 
 
 CASES = [
@@ -126,11 +128,11 @@ def test_bits_keep_their_value(clusters: Any, source: str, target: str) -> None:
         assert np.array_equal(b.reveal(moved), bits)
 
 
-def _narrowed(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def _narrowed(mpc: Session, x: SharedTensor) -> SharedTensor:
     return x.narrow()
 
 
-def _widened(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def _widened(mpc: Session, x: SharedTensor) -> SharedTensor:
     return x.widen()
 
 
@@ -174,19 +176,19 @@ def test_narrow_tensors_refuse_what_needs_the_whole_ring(clusters: Any) -> None:
             a.run(program, x)
 
 
-def _compare(mpc: MPCBackend, x: SharedTensor) -> None:
+def _compare(mpc: Session, x: SharedTensor) -> None:
     x.narrow().relu()
 
 
-def _truncate(mpc: MPCBackend, x: SharedTensor) -> None:
+def _truncate(mpc: Session, x: SharedTensor) -> None:
     x.narrow() * 0.3
 
 
-def _product(mpc: MPCBackend, x: SharedTensor) -> None:
+def _product(mpc: Session, x: SharedTensor) -> None:
     x.narrow() * x.narrow()
 
 
-def _mixed(mpc: MPCBackend, x: SharedTensor) -> None:
+def _mixed(mpc: Session, x: SharedTensor) -> None:
     x.narrow() + x
 
 

@@ -19,7 +19,7 @@ from wwfl import Cluster, Federation, Schedule, Servers
 from wwfl.data.datasets import mnist
 from wwfl.federation import server_programs as programs
 from wwfl.nn import mlp
-from wwfl_core import Handle, LocalCluster, MPCBackend, Security, SharedTensor
+from wwfl_core import Handle, LocalCluster, MPCBackend, Security, Session, SharedTensor
 from wwfl_core.errors import ConfigError, DataError, InsecureNotAllowed
 from wwfl_core.sharing.semantics import weaker_of
 
@@ -68,15 +68,15 @@ def test_the_order_is_the_expected_one() -> None:
 # ---------------------------------------------------------------------- what handles carry
 
 
-def add(mpc: MPCBackend, x: SharedTensor, y: Any = None) -> SharedTensor:
+def add(mpc: Session, x: SharedTensor, y: Any = None) -> SharedTensor:
     return x + x if y is None else x + y[0]["y"]
 
 
-def two(mpc: MPCBackend, x: SharedTensor) -> tuple[SharedTensor, list[SharedTensor]]:
+def two(mpc: Session, x: SharedTensor) -> tuple[SharedTensor, list[SharedTensor]]:
     return x, [x + x]
 
 
-def fresh(mpc: MPCBackend) -> SharedTensor:
+def fresh(mpc: Session) -> SharedTensor:
     return mpc.share(np.ones(3), 0)
 
 
@@ -238,7 +238,7 @@ def test_a_federation_tells_its_guarantee_and_a_checkpoint_keeps_it(tmp_path: Pa
         assert f.guarantee == f.current_model.guarantee == PASSIVE
     with federation(Tetrad4PC(), *members, allow_weaker=True) as g:
         assert g.restore(str(tmp_path)).current_model.guarantee == PASSIVE
-        assert g._setting.shelves[0].shares["0"][0].guarantee == ACTIVE  # Tetrad's clients' data
+        assert g._setting.leaf_data[0].shares["0"][0].guarantee == ACTIVE  # Tetrad's clients' data
     with federation(Tetrad4PC(), Tetrad4PC()) as h:
         h.fit(train[:40], rounds=1)
         assert h.guarantee == ACTIVE

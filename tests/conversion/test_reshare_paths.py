@@ -13,7 +13,7 @@ import pytest
 from helpers import EVERY, opened
 from reshare import Plan, Side, plan_for, register, reshare, reshare_with_report
 from reshare.paths import PATHS, Generic
-from wwfl_core import LocalCluster, MPCBackend
+from wwfl_core import LocalCluster, Session
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import Misuse, ProtocolError, VerificationFailed
 from wwfl_core.party.transcript import CHECK_LABELS
@@ -272,7 +272,7 @@ ROUTES = [
 ]
 
 
-def nothing(mpc: MPCBackend) -> None:
+def nothing(mpc: Session) -> None:
     return
 
 

@@ -24,7 +24,7 @@ from reshare import Side, reshare
 from reshare.modulus_change import bits as bits_
 from reshare.modulus_change import numbers as numbers_
 from reshare.paths import PATHS
-from wwfl_core import Handle, LocalCluster, MPCBackend, SharedBits, SharedTensor
+from wwfl_core import Handle, LocalCluster, Session, SharedBits, SharedTensor
 from wwfl_core.kernels import expand
 from wwfl_core.numbers.algebra import BITS
 from wwfl_core.numbers.arrays import numel
@@ -79,13 +79,15 @@ class Case:
         )
         return (words.view(np.int64) >> np.int64(2)).view(np.uint64) if self.bounded else words
 
-    def elements(self, mpc: MPCBackend) -> np.ndarray:
+    def elements(self, mpc: Session) -> np.ndarray:
         """The array where the protocol shares numbers and bits."""
         if self.frac_bits is not None:
-            return mpc.numbers.from_words(self.array())
-        if mpc.bits.algebra == BITS:
+            return mpc.protocol.numbers.from_words(self.array())
+        if mpc.protocol.bits.algebra == BITS:
             return self.array()
-        return mpc.bits.from_bools(expand(self.array(), numel(self.shape)).astype(np.bool_))
+        return mpc.protocol.bits.from_bools(
+            expand(self.array(), numel(self.shape)).astype(np.bool_)
+        )
 
     def arrived(self, found: np.ndarray) -> bool:
         """Whether what was opened (words; a word or a packed bit per bit) is this array."""
@@ -120,7 +122,7 @@ def batches(draw: st.DrawFn) -> tuple[Case, ...]:
 # ----------------------------------------------------------- programs: all cases of a batch at once
 
 
-def deal_all(mpc: MPCBackend, wanted: tuple[Case, ...]) -> list[SharedTensor | SharedBits]:
+def deal_all(mpc: Session, wanted: tuple[Case, ...]) -> list[SharedTensor | SharedBits]:
     """The first party that holds shares deals all arrays: one deal of ring elements, one of
     bits."""
     dealer = mpc.sharing.evaluators[0]
@@ -132,7 +134,9 @@ def deal_all(mpc: MPCBackend, wanted: tuple[Case, ...]) -> list[SharedTensor | S
         arrays = [case.elements(mpc) for case in mine]
         flat = np.concatenate([a.reshape(-1) for a in arrays])
         value = flat if mpc.me == dealer else None
-        dealt = mpc.deal(value, [dealer], flat.shape, mpc.bits.algebra if bits else mpc.numbers)
+        dealt = mpc.protocol.deal(
+            value, [dealer], flat.shape, mpc.protocol.bits.algebra if bits else mpc.protocol.numbers
+        )
         for case, share in zip(mine, split(dealt, [a.shape for a in arrays]), strict=True):
             if case.frac_bits is None:
                 found[case] = SharedBits(mpc, share, case.shape)
@@ -141,7 +145,7 @@ def deal_all(mpc: MPCBackend, wanted: tuple[Case, ...]) -> list[SharedTensor | S
     return [found[case] for case in wanted]
 
 
-def open_all(mpc: MPCBackend, tensors: list[SharedTensor | SharedBits]) -> list[np.ndarray | None]:
+def open_all(mpc: Session, tensors: list[SharedTensor | SharedBits]) -> list[np.ndarray | None]:
     """Everything in two opens, in order."""
     results: dict[int, np.ndarray] = {}
     for kind in (SharedTensor, SharedBits):
@@ -149,7 +153,7 @@ def open_all(mpc: MPCBackend, tensors: list[SharedTensor | SharedBits]) -> list[
         if not mine:
             continue
         flat: Share = concat([share.map(np.ravel) for _, share in mine])
-        elements = mpc.open(flat, "test")
+        elements = mpc.protocol.open(flat, "test")
         opened = None if elements is None else flat.algebra.to_words(elements)
         at = 0
         for i, share in mine:
@@ -295,11 +299,11 @@ def test_what_arrives_is_what_was_sent_many_times(
 # -------------------------------------------------- the runner can fail, and tells how to repeat it
 
 
-def plus_one(mpc: MPCBackend, x: SharedTensor | SharedBits) -> SharedTensor | SharedBits:
+def plus_one(mpc: Session, x: SharedTensor | SharedBits) -> SharedTensor | SharedBits:
     """The first element or bit is altered."""
     one = np.zeros(x.data.shape, x.data.algebra.dtype)
     one.reshape(-1)[0] = 1
-    spoiled = mpc.add_public(x.data, one)
+    spoiled = mpc.protocol.add_public(x.data, one)
     if isinstance(x, SharedBits):
         return SharedBits(mpc, spoiled, x.shape)
     return SharedTensor(mpc, spoiled, x.frac_bits)

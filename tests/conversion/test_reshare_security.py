@@ -20,7 +20,7 @@ from reshare.convert import Dealing, expand
 from reshare.paths import PATHS, Detect, Generic, Path, Small, Together
 from reshare.plan import Form, component
 from reshare.security import coalitions, openers, reveals, servers
-from wwfl_core import LocalCluster, MPCBackend, SharedTensor, SharingSemantics
+from wwfl_core import LocalCluster, Session, SharedTensor, SharingSemantics
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import InsecureNotAllowed, Misuse
 from wwfl_core.numbers.algebra import RING, Algebra
@@ -138,11 +138,11 @@ def test_a_plan_without_fresh_masks_is_refused(source: str, target: str) -> None
 class HandOver(Plan):
     """As SecretFlow does: server i of the target gets the components of server i as they are."""
 
-    def send(self, mpc: MPCBackend, x: Share) -> int:
+    def send(self, mpc: Session, x: Share) -> int:
         raise AssertionError("a refused plan must not run")
 
     def receive(
-        self, mpc: MPCBackend, algebra: Algebra, shape: Shape
+        self, mpc: Session, algebra: Algebra, shape: Shape
     ) -> tuple[Share, tuple[str, ...]]:
         raise AssertionError("a refused plan must not run")
 
@@ -267,7 +267,7 @@ def views(a: LocalCluster, b: LocalCluster, x: np.ndarray, path: Path) -> dict[s
     }
 
 
-def components(mpc: MPCBackend, x: SharedTensor) -> list[dict[int, np.ndarray]]:
+def components(mpc: Session, x: SharedTensor) -> list[dict[int, np.ndarray]]:
     return local_parts(mpc, x.data)
 
 

@@ -20,7 +20,7 @@ from wwfl import SGD, Cluster, Federation, Schedule
 from wwfl.data.datasets import mnist
 from wwfl.federation import torch_reference as plaintext
 from wwfl.nn import mlp
-from wwfl_core import LocalCluster, MPCBackend, Phase, SharedTensor
+from wwfl_core import LocalCluster, Phase, Session, SharedTensor
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import ConfigError, Misuse, PeerAborted, ProtocolError
 from wwfl_core.kernels import expand
@@ -79,10 +79,12 @@ def test_every_bilinear_map_goes_through_the_beaver_formula(
     assert c.last_cost.rounds[Phase.ONLINE] == 2
 
 
-def conjunctions(mpc: MPCBackend, x: np.ndarray, y: np.ndarray) -> list[Any]:
+def conjunctions(mpc: Session, x: np.ndarray, y: np.ndarray) -> list[Any]:
     a, b = share_bits(mpc, x, 0), share_bits(mpc, y, 1)
-    both = mpc.bilinear_many([(Mul(), a, b), (Mul(), b, a[:1])])
-    return [mpc.open(z, "test") for z in (*both, mpc.bilinear(Mul(), a, a), a + b)]
+    both = mpc.protocol.bilinear_many([(Mul(), a, b), (Mul(), b, a[:1])])
+    return [
+        mpc.protocol.open(z, "test") for z in (*both, mpc.protocol.bilinear(Mul(), a, a), a + b)
+    ]
 
 
 @installed
@@ -95,9 +97,9 @@ def test_bits_are_multiplied_in_words_of_64(c: LocalCluster) -> None:
         c.run(bad_bits, x)
 
 
-def bad_bits(mpc: MPCBackend, x: np.ndarray) -> None:
+def bad_bits(mpc: Session, x: np.ndarray) -> None:
     a = share_bits(mpc, x, 0)
-    mpc.bilinear(MatMul(False, True), a, a)
+    mpc.protocol.bilinear(MatMul(False, True), a, a)
 
 
 # ---------------------------------------------------------------------- truncation
@@ -106,7 +108,7 @@ def bad_bits(mpc: MPCBackend, x: np.ndarray) -> None:
 def cut(mpc: Any, x: SharedTensor, bits: int, local: bool) -> Any:
     mpc.local_truncation = local
     try:
-        return mpc.open(mpc.truncate(x.data, bits), "test")
+        return mpc.protocol.open(mpc.protocol.truncate(x.data, bits), "test")
     finally:
         del mpc.local_truncation
 
@@ -150,10 +152,15 @@ def test_defects_are_declared_by_the_names_of_the_kits_checks() -> None:
 # ---------------------------------------------------------------------- comparison and conversion
 
 
-def compared(mpc: MPCBackend, x: SharedTensor, bits: int) -> list[Any]:
-    s = mpc.sign(x.data, bits)
-    results = (s, mpc.is_zero(x.data, bits), mpc.bit_to_ring(s, x.shape), mpc.inject(s, x.data))
-    return [mpc.open(r, "test") for r in results]
+def compared(mpc: Session, x: SharedTensor, bits: int) -> list[Any]:
+    s = mpc.protocol.sign(x.data, bits)
+    results = (
+        s,
+        mpc.protocol.is_zero(x.data, bits),
+        mpc.protocol.bit_to_ring(s, x.shape),
+        mpc.protocol.inject(s, x.data),
+    )
+    return [mpc.protocol.open(r, "test") for r in results]
 
 
 @installed
@@ -178,8 +185,8 @@ def test_comparisons_and_conversions_are_exact_in_every_window(
     assert np.array_equal(product, (x < 0) * ring)
 
 
-def zeros_to_ring(mpc: MPCBackend, n: int) -> None:
-    mpc.bit_to_ring(share_bits(mpc, np.zeros(n // 8, np.uint8), 0), (n,))
+def zeros_to_ring(mpc: Session, n: int) -> None:
+    mpc.protocol.bit_to_ring(share_bits(mpc, np.zeros(n // 8, np.uint8), 0), (n,))
 
 
 @installed
@@ -202,7 +209,7 @@ def test_opened_bits_are_words_of_one_uniform_bit(c: LocalCluster) -> None:
         assert abs(payload.mean() - 0.5) < 5 * 0.5 / np.sqrt(n)
 
 
-def relu_and_product(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> list[Any]:
+def relu_and_product(mpc: Session, x: SharedTensor, y: SharedTensor) -> list[Any]:
     return [mpc.reveal(v) for v in (x.relu(), x * y, x @ y.T, x.softmax())]
 
 
@@ -227,11 +234,13 @@ def counting(mpc: Any, operation: str, x: SharedTensor) -> tuple[int, int]:
     counted = lambda: mpc.engine.call(mpc.party.op("counted"), "counted")  # noqa: E731
     before = counted()
     if operation == "sign":
-        mpc.sign(x.data)
+        mpc.protocol.sign(x.data)
     elif operation == "product":
-        mpc.bilinear(Mul(), x.data, x.data)
+        mpc.protocol.bilinear(Mul(), x.data, x.data)
     else:
-        mpc.bit_to_ring(mpc.public(np.zeros(x.size // 8, np.uint8), BITS), x.shape)
+        mpc.protocol.bit_to_ring(
+            mpc.protocol.public(np.zeros(x.size // 8, np.uint8), BITS), x.shape
+        )
     after = counted()
     return after["rounds"] - before["rounds"], after["bytes"] - before["bytes"]
 
@@ -268,7 +277,7 @@ def test_values_move_from_3pc_through_crypten_to_4pc(c: LocalCluster) -> None:
         assert np.array_equal(b.run(opened, reshare(there, b)), x)
 
 
-def squares(mpc: MPCBackend, x: SharedTensor) -> list[Any]:
+def squares(mpc: Session, x: SharedTensor) -> list[Any]:
     y = x * x
     return [mpc.reveal(y), mpc.reveal(y < 1.0)]
 

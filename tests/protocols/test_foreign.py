@@ -11,7 +11,7 @@ import pytest
 from backends import Replicated3PC
 from backends.foreign.engine import Engine, EngineFailed
 from helpers import TESTS
-from wwfl_core import LocalCluster, MPCBackend
+from wwfl_core import LocalCluster, Session
 from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import ConfigError, ProtocolError
 
@@ -32,7 +32,7 @@ class Talking(Replicated3PC):
         self.engine.close()  # type: ignore[attr-defined]
 
 
-def call(mpc: MPCBackend, method: str, *args: Any, only: int | None = None) -> Any:
+def call(mpc: Session, method: str, *args: Any, only: int | None = None) -> Any:
     op = mpc.party.op(method)
     if only is not None and mpc.me != only:
         return op.recv(only, np.uint8, (1,))

@@ -19,7 +19,7 @@ from backends.correlated.ot import Take, _hash, _permutation, _permute
 from helpers import EDGES, Wiretap, apply_open, opened, rng, words
 from reshare import reshare
 from wwfl.nn import SGD, Network, mlp, trace, train
-from wwfl_core import LocalCluster, MPCBackend, Phase, SharedTensor
+from wwfl_core import LocalCluster, MPCBackend, Phase, Session, SharedTensor
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import Misuse, ProtocolError
 from wwfl_core.kernels import pack
@@ -61,7 +61,7 @@ def _ladder(k: int, u: int) -> tuple[int, int]:
     return x2, z2
 
 
-def run_base_ot(mpc: MPCBackend) -> Any:
+def run_base_ot(mpc: Session) -> Any:
     """Party 0 receives, party 1 sends."""
     op = mpc.party.op("base")
     if mpc.me == 0:
@@ -129,7 +129,7 @@ def session_of(mpc: Any) -> Any:
     return mpc.supply._ot
 
 
-def rows_of(mpc: MPCBackend, choices: Array, n: int) -> Any:
+def rows_of(mpc: Session, choices: Array, n: int) -> Any:
     """Rows of the extension: party 0 has choice bits, party 1 delta."""
     session = session_of(mpc)._ready()
     op = mpc.party.op("rows")
@@ -199,7 +199,7 @@ def test_the_hash_is_the_tmmo_construction_with_tweaks_that_differ() -> None:
 
 
 def transfer(
-    mpc: MPCBackend, rows: int, choices: Array, length: int, vectors: Array, widths: Any
+    mpc: Session, rows: int, choices: Array, length: int, vectors: Array, widths: Any
 ) -> Any:
     """Party 0 takes, party 1 gives."""
     ot = session_of(mpc)
@@ -371,7 +371,7 @@ def test_a_party_that_dies_in_the_base_transfers_leaves_nothing_half_done(
         assert len(ot_messages(tap)) == 4
 
 
-def forget_set_up(mpc: MPCBackend, who: int) -> None:
+def forget_set_up(mpc: Session, who: int) -> None:
     if mpc.me == who:
         ot = session_of(mpc)
         ot._session, ot._serial = None, 0
@@ -395,7 +395,7 @@ def test_parties_that_disagree_about_the_set_up_start_over_together(who: int) ->
 
 def test_without_a_helper_there_are_two_parties_under_another_name() -> None:
     made = Additive2PC(helper=False, frac_bits=16)
-    assert type(made) is Additive2PCOT and made.fixed.frac_bits == 16
+    assert type(made) is Additive2PCOT and made.format.frac_bits == 16
     assert (made.name, made.sharing.parties, made.sharing.evaluators) == ("2pc-ot", 2, (0, 1))
     assert type(copy.copy(made)) is Additive2PCOT
     assert type(Additive2PC()) is Additive2PC and Additive2PC().sharing.parties == 3
@@ -414,7 +414,7 @@ def test_values_travel_to_and_from_other_sharings_exactly(
         assert np.array_equal(c.run(opened, reshare(away, c)), x)
 
 
-def step(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> Any:
+def step(mpc: Session, x: SharedTensor, y: SharedTensor) -> Any:
     z = x * y
     return mpc.reveal((~z.negative()).times(z))
 
@@ -427,7 +427,7 @@ def test_server_processes_compute_the_same() -> None:
 
 
 def sgd_steps(
-    mpc: MPCBackend, layers: Any, params: Any, x: SharedTensor, y: SharedTensor, batches: Any
+    mpc: Session, layers: Any, params: Any, x: SharedTensor, y: SharedTensor, batches: Any
 ) -> Any:
     return train(mpc, Network(layers), params, x, y, batches, SGD(0.1))[0]
 
@@ -456,7 +456,7 @@ def test_two_training_steps_follow_pytorch() -> None:
             assert np.abs(made.reveal(found[key]) - p.detach().numpy()).max() < 1e-4, key
 
 
-def ands(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> Any:
+def ands(mpc: Session, x: SharedTensor, y: SharedTensor) -> Any:
     return mpc.reveal(x.negative() & y.negative())
 
 

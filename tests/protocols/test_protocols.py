@@ -25,7 +25,7 @@ from helpers import (
     signed,
     words,
 )
-from wwfl_core import Bilinear, Conv2d, LocalCluster, MatMul, MPCBackend, Mul, SharedTensor, kernels
+from wwfl_core import Bilinear, Conv2d, LocalCluster, MatMul, Mul, Session, SharedTensor, kernels
 from wwfl_core.numbers.algebra import RING
 from wwfl_core.protocol import derived
 from wwfl_core.sharing.share import Share
@@ -63,9 +63,9 @@ def test_share_then_reveal_is_the_identity_at_the_edges_of_the_ring(c: LocalClus
 
 
 def deal_and_open(
-    mpc: MPCBackend, ring: np.ndarray, packed: np.ndarray, owner: int
+    mpc: Session, ring: np.ndarray, packed: np.ndarray, owner: int
 ) -> tuple[Any, Any]:
-    return mpc.open(share_words(mpc, ring, owner), "test"), mpc.open(
+    return mpc.protocol.open(share_words(mpc, ring, owner), "test"), mpc.protocol.open(
         share_bits(mpc, packed, owner), "test"
     )
 
@@ -78,7 +78,7 @@ def test_every_party_can_share(c: LocalCluster) -> None:
         assert (got == ring).all() and (bits == packed).all()
 
 
-def linear(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, k: np.ndarray) -> Any:
+def linear(mpc: Session, x: SharedTensor, y: SharedTensor, k: np.ndarray) -> Any:
     tensors = (
         x + y,
         x - y,
@@ -92,7 +92,7 @@ def linear(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, k: np.ndarray) -> 
         x.reshape(-1),
         (x + y)[::2, ::-1],
     )
-    return [mpc.open(t.data, "test") for t in tensors]
+    return [mpc.protocol.open(t.data, "test") for t in tensors]
 
 
 def test_linear_operations_are_exact(c: LocalCluster) -> None:
@@ -118,10 +118,10 @@ def test_linear_operations_are_exact(c: LocalCluster) -> None:
 # ---------------------------------------------------------------------- products
 
 
-def apply_strided(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, f: Bilinear, cut: Any) -> Any:
+def apply_strided(mpc: Session, x: SharedTensor, y: SharedTensor, f: Bilinear, cut: Any) -> Any:
     if cut is not None:
         x = x[cut]
-    return mpc.open(mpc.bilinear(f, x.data, y.data), "test")
+    return mpc.protocol.open(mpc.protocol.bilinear(f, x.data, y.data), "test")
 
 
 def check_map(c: LocalCluster, f: Bilinear, x: np.ndarray, y: np.ndarray, cut: Any = None) -> None:
@@ -221,7 +221,7 @@ def test_products_of_strided_operands_equal_numpy(c: LocalCluster) -> None:
     check_map(c, MatMul(), words(g, 8, 9), words(g, 3, 2), np.s_[::2, ::-3])
 
 
-def zero_dimensional(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, row: SharedTensor) -> Any:
+def zero_dimensional(mpc: Session, x: SharedTensor, y: SharedTensor, row: SharedTensor) -> Any:
     s = x.negative()
     results = [
         x * y,
@@ -233,7 +233,7 @@ def zero_dimensional(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, row: Sha
         row.sum() * 0.5,
         x.reshape(1) * y,
     ]
-    return [mpc.open(r.data, "test") for r in results]
+    return [mpc.protocol.open(r.data, "test") for r in results]
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -256,13 +256,11 @@ def test_tensors_without_dimensions_work(name: str) -> None:
         assert a.shape == b.shape and np.isin(signed(a) - b, (0, 1)).all()
 
 
-def many(
-    mpc: MPCBackend, tensors: list[SharedTensor], jobs: list[tuple[Bilinear, int, int]]
-) -> Any:
+def many(mpc: Session, tensors: list[SharedTensor], jobs: list[tuple[Bilinear, int, int]]) -> Any:
     picked = [(f, tensors[i].data, tensors[j].data) for f, i, j in jobs]
-    together = mpc.bilinear_many(picked)
+    together = mpc.protocol.bilinear_many(picked)
     return [
-        (mpc.open(a, "t"), mpc.open(mpc.bilinear(*job), "t"))
+        (mpc.protocol.open(a, "t"), mpc.protocol.open(mpc.protocol.bilinear(*job), "t"))
         for a, job in zip(together, picked, strict=True)
     ]
 
@@ -284,10 +282,12 @@ def test_products_together_equal_products_apart(c: LocalCluster) -> None:
         assert (together == want).all() and (apart == want).all() and together.shape == want.shape
 
 
-def truncated_many(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> Any:
+def truncated_many(mpc: Session, x: SharedTensor, y: SharedTensor) -> Any:
     return [
-        mpc.open(z, "t")
-        for z in mpc.bilinear_many([(Mul(), x.data, y.data), (MatMul(), x.data, y.data)], 20)
+        mpc.protocol.open(z, "t")
+        for z in mpc.protocol.bilinear_many(
+            [(Mul(), x.data, y.data), (MatMul(), x.data, y.data)], 20
+        )
     ]
 
 
@@ -302,13 +302,18 @@ def test_products_together_are_truncated_each(c: LocalCluster) -> None:
 # ---------------------------------------------------------------------- bits
 
 
-def boolean(mpc: MPCBackend, x: np.ndarray, y: np.ndarray, owners: tuple[int, int]) -> Any:
+def boolean(mpc: Session, x: np.ndarray, y: np.ndarray, owners: tuple[int, int]) -> Any:
     a, b = share_bits(mpc, x, owners[0]), share_bits(mpc, y, owners[1])
-    both = mpc.bilinear(Mul(), a, b)
+    both = mpc.protocol.bilinear(Mul(), a, b)
     ones = np.full(x.shape, 255, np.uint8)
     return [
-        mpc.open(s, "test")
-        for s in (both, a + b, mpc.add_public(a, ones), mpc.bilinear(Mul(), both, a + b))
+        mpc.protocol.open(s, "test")
+        for s in (
+            both,
+            a + b,
+            mpc.protocol.add_public(a, ones),
+            mpc.protocol.bilinear(Mul(), both, a + b),
+        )
     ]
 
 
@@ -324,8 +329,11 @@ def test_and_xor_not_on_bits(c: LocalCluster) -> None:
             assert (a == b).all()
 
 
-def signs(mpc: MPCBackend, x: SharedTensor, bits: int, generic: bool) -> Any:
-    return bits_of(mpc, derived.sign(mpc, x.data, bits) if generic else mpc.sign(x.data, bits))
+def signs(mpc: Session, x: SharedTensor, bits: int, generic: bool) -> Any:
+    return bits_of(
+        mpc,
+        derived.sign(mpc.protocol, x.data, bits) if generic else mpc.protocol.sign(x.data, bits),
+    )
 
 
 @pytest.mark.parametrize("bits", [2, 3, 6, 17, 32, 63, 64])
@@ -342,8 +350,8 @@ def test_sign_is_right_on_edges_and_on_random_words_of_every_window(
         assert (unpack(got, x.size) == (x < 0)).all(), f"generic={generic}"
 
 
-def zeros(mpc: MPCBackend, x: SharedTensor, bits: int) -> Any:
-    return bits_of(mpc, mpc.is_zero(x.data, bits))
+def zeros(mpc: Session, x: SharedTensor, bits: int) -> Any:
+    return bits_of(mpc, mpc.protocol.is_zero(x.data, bits))
 
 
 @pytest.mark.parametrize("bits", [1, 7, 64])
@@ -356,14 +364,16 @@ def test_is_zero_is_exact_in_every_window(c: LocalCluster, bits: int) -> None:
     assert (unpack(got, x.size) == (x << np.uint64(64 - bits) == 0)).all()
 
 
-def converted(mpc: MPCBackend, packed: np.ndarray, x: SharedTensor, generic: bool) -> Any:
+def converted(mpc: Session, packed: np.ndarray, x: SharedTensor, generic: bool) -> Any:
     b = share_bits(mpc, packed, mpc.sharing.evaluators[-1])
+    protocol = mpc.protocol
     as_ring, times = (
         (derived.bit_to_ring, derived.inject)
         if generic
-        else (type(mpc).bit_to_ring, type(mpc).inject)
+        else (type(protocol).bit_to_ring, type(protocol).inject)
     )
-    return mpc.open(as_ring(mpc, b, x.shape), "test"), mpc.open(times(mpc, b, x.data), "test")
+    opened = [as_ring(protocol, b, x.shape), times(protocol, b, x.data)]
+    return tuple(protocol.open(share, "test") for share in opened)
 
 
 @pytest.mark.parametrize("shape", [(40,), (3, 7), (0,), (1,)])
@@ -380,9 +390,9 @@ def test_bits_become_ring_elements_and_gate_words(c: LocalCluster, shape: tuple[
         assert (ring == b).all() and (gated == b * x).all(), f"generic={generic}"
 
 
-def truncations(mpc: MPCBackend, x: SharedTensor, bits: int) -> Any:
-    return mpc.open(mpc.truncate(x.data, bits), "t"), mpc.open(
-        derived.truncate(mpc, x.data, bits), "t"
+def truncations(mpc: Session, x: SharedTensor, bits: int) -> Any:
+    return mpc.protocol.open(mpc.protocol.truncate(x.data, bits), "t"), mpc.protocol.open(
+        derived.truncate(mpc.protocol, x.data, bits), "t"
     )
 
 
@@ -396,9 +406,9 @@ def test_the_generic_truncation_agrees_with_the_protocols_own(name: str) -> None
                 assert np.isin(signed(got) - (x >> bits), (0, 1)).all()
 
 
-def zero_by_generic(mpc: MPCBackend, x: SharedTensor) -> Any:
-    return bits_of(mpc, derived.is_zero(mpc, x.data, 64)), mpc.open(
-        derived.carry_inputs(mpc, x.data, 5)[0], "test"
+def zero_by_generic(mpc: Session, x: SharedTensor) -> Any:
+    return bits_of(mpc, derived.is_zero(mpc.protocol, x.data, 64)), mpc.protocol.open(
+        derived.carry_inputs(mpc.protocol, x.data, 5)[0], "test"
     )
 
 
@@ -412,9 +422,9 @@ def test_the_generic_comparisons_run_in_every_protocol(name: str) -> None:
 # ---------------------------------------------------------------------- consistency of copies
 
 
-def all_operations(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, ring: np.ndarray) -> Any:
+def all_operations(mpc: Session, x: SharedTensor, y: SharedTensor, ring: np.ndarray) -> Any:
     """Every operation once; returns this party's components of all results."""
-    s = mpc.sign(x.data)
+    s = mpc.protocol.sign(x.data)
     shares: list[Share] = [
         x.data,
         share_words(mpc, ring, 0),
@@ -422,26 +432,26 @@ def all_operations(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, ring: np.n
         s,
     ]
     shares += [
-        mpc.bilinear(Mul(), x.data, y.data),
-        mpc.bilinear(Mul(), x.data, y.data, 20),
-        mpc.truncate(x.data, 7),
+        mpc.protocol.bilinear(Mul(), x.data, y.data),
+        mpc.protocol.bilinear(Mul(), x.data, y.data, 20),
+        mpc.protocol.truncate(x.data, 7),
     ]
     shares += [
-        mpc.bilinear(Mul(), s, s),
-        mpc.is_zero(x.data),
-        mpc.sign(y.data, 33),
-        *mpc.carry_inputs(x.data, 64),
+        mpc.protocol.bilinear(Mul(), s, s),
+        mpc.protocol.is_zero(x.data),
+        mpc.protocol.sign(y.data, 33),
+        *mpc.protocol.carry_inputs(x.data, 64),
     ]
     shares += [
-        mpc.bit_to_ring(s, x.shape),
-        mpc.inject(s, y.data),
-        mpc.add_public(x.data, ring),
-        mpc.public(ring),
+        mpc.protocol.bit_to_ring(s, x.shape),
+        mpc.protocol.inject(s, y.data),
+        mpc.protocol.add_public(x.data, ring),
+        mpc.protocol.public(ring),
     ]
     shares += [
-        derived.truncate(mpc, x.data, 9),
-        derived.sign(mpc, x.data, 64),
-        derived.inject(mpc, s, x.data),
+        derived.truncate(mpc.protocol, x.data, 9),
+        derived.sign(mpc.protocol, x.data, 64),
+        derived.inject(mpc.protocol, s, x.data),
     ]
     return local_parts(mpc, *shares)
 

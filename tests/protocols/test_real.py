@@ -9,7 +9,7 @@ import pytest
 
 from backends.real import Real
 from helpers import EVERY, cluster, rng
-from wwfl_core import MPCBackend, Phase, SharedTensor
+from wwfl_core import Phase, Session, SharedTensor
 from wwfl_core.errors import Misuse
 from wwfl_core.tensors import ops
 from wwfl_core.tensors.ops.wide import wide_inv_sqrt, wide_reciprocal
@@ -38,17 +38,19 @@ def test_real_computes_as_numpy_does_without_rounding() -> None:
 
 
 def test_real_has_one_party() -> None:
-    with pytest.raises(Misuse, match="only party"):
+    with pytest.raises(Misuse, match="party 0 shares a value"):
         Real.alone().share(None, 0, shape=(2,))
+    with pytest.raises(Misuse, match="owner=1 is not a party"):
+        Real.alone().share(np.ones(2), 1)
 
 
-def words(mpc: MPCBackend, values: np.ndarray) -> SharedTensor:
+def words(mpc: Session, values: np.ndarray) -> SharedTensor:
     owner = mpc.sharing.evaluators[0]
-    mine = mpc.numbers.from_words(values.view(np.uint64)) if mpc.me == owner else None
-    return SharedTensor(mpc, mpc.deal(mine, [owner], values.shape, name="share"), 0)
+    mine = mpc.protocol.numbers.from_words(values.view(np.uint64)) if mpc.me == owner else None
+    return SharedTensor(mpc, mpc.protocol.deal(mine, [owner], values.shape, name="share"), 0)
 
 
-def normalised(mpc: MPCBackend, values: np.ndarray) -> Any:
+def normalised(mpc: Session, values: np.ndarray) -> Any:
     u = words(mpc, values)
     return [[mpc.reveal(t) for t in normal] for normal in (wide_inv_sqrt(u), wide_reciprocal(u))]
 

@@ -24,10 +24,9 @@ from wwfl_core.channel.frames import Frame
 from wwfl_core.cluster.local import Handle, LocalCluster, Pending
 from wwfl_core.numbers.algebra import RING
 from wwfl_core.numbers.arrays import U64, Array, Shape, numel
-from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.protocol.derived import packed
 from wwfl_core.randomness.prg import KEY_BYTES
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import Session, SharedBits, SharedTensor
 from wwfl_core.testing import Bench, Check, Failed, NotPromised, Provider, Samples, programs
 from wwfl_core.testing.bench import Factory, expect_equal, succeeded
 from wwfl_core.testing.checks import claim
@@ -161,28 +160,28 @@ class Tap:
 # ---------------------------------------------------------------------- programs
 
 
-def open_ring(mpc: MPCBackend, x: SharedTensor) -> Array | None:
+def open_ring(mpc: Session, x: SharedTensor) -> Array | None:
     """Opens the ring elements behind a tensor."""
     return programs.open_words(mpc, x.data)
 
 
-def _transposed(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def _transposed(mpc: Session, x: SharedTensor) -> SharedTensor:
     return x.T
 
 
-def _shared_bits(mpc: MPCBackend, bits: Array, shape: Shape) -> SharedBits:
+def _shared_bits(mpc: Session, bits: Array, shape: Shape) -> SharedBits:
     return SharedBits(mpc, programs.deal_bits(mpc, bits, mpc.sharing.evaluators[0], shape), shape)
 
 
-def _reveal(mpc: MPCBackend, x: Any) -> Any:
+def _reveal(mpc: Session, x: Any) -> Any:
     return mpc.reveal(x, "test")
 
 
-def _parts(mpc: MPCBackend, x: SharedTensor) -> Any:
+def _parts(mpc: Session, x: SharedTensor) -> Any:
     return programs.parts_of([x.data])[0]
 
 
-def _mixed(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> SharedTensor:
+def _mixed(mpc: Session, x: SharedTensor, y: SharedTensor) -> SharedTensor:
     return 3 * x - y + 1.5
 
 
@@ -257,7 +256,7 @@ def linear(pairs: Pairs) -> str:
     for pair in pairs:
         g = pairs.bench.samples(f"reshare/linear/{pair.name}")
         with pair.clusters() as (a, b):
-            here, there = a.protocol.fixed.frac_bits, b.protocol.fixed.frac_bits
+            here, there = a.protocol.format.frac_bits, b.protocol.format.frac_bits
             x, y = (g.integers(12, 5, 3).view(np.int64) / 16.0 for _ in range(2))
             first, second = a.share(x), a.share(y)
             before = b.reveal(pairs.convert(a.run(_mixed, first, second), b))

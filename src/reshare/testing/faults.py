@@ -16,7 +16,7 @@ from wwfl_core.cluster.local import Handle
 from wwfl_core.cluster.server import Outcome
 from wwfl_core.errors import ProtocolError, WwflError
 from wwfl_core.numbers.arrays import U64
-from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.tensors import Session
 from wwfl_core.testing import Failed, NotPromised
 from wwfl_core.testing.bench import succeeded
 from wwfl_core.testing.tamper import SEED, SLOWEST_S, Attack, Frames, altering, attacks, patience
@@ -145,7 +145,7 @@ class _Killed(RuntimeError):
     """The death of a party, inside it."""
 
 
-def _leave(mpc: MPCBackend, who: int) -> None:
+def _leave(mpc: Session, who: int) -> None:
     if mpc.me == who:
         mpc.party.endpoint.close()
 

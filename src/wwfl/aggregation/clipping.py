@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 
 from wwfl_core.errors import ConfigError
-from wwfl_core.tensors.ops.approx import INNER
-from wwfl_core.tensors.ops.wide import exact_product, wide_inv_sqrt
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import SharedTensor
+from wwfl_core.tensors.ops import INNER, exact_product, wide_inv_sqrt
 
 from .rules import Inputs
 from .updates import NORM_BITS, NormBounded, diagonal, gram, mixture, scaled, updates

@@ -12,7 +12,7 @@ import numpy as np
 
 from wwfl_core.errors import ConfigError
 from wwfl_core.numbers.arrays import F64
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import SharedTensor
 
 from .rules import Aggregation, Inputs
 from .updates import SHARE_BITS, at_scale

@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wwfl_core.errors import Misuse
-from wwfl_core.tensors.ops import relu
-from wwfl_core.tensors.ops.approx import INNER
-from wwfl_core.tensors.ops.wide import exact_product, product, wide_inv_sqrt, wide_reciprocal
-from wwfl_core.tensors.tensor import SharedTensor, concatenate
+from wwfl_core.tensors import SharedTensor, concatenate
+from wwfl_core.tensors.ops import (
+    INNER,
+    exact_product,
+    product,
+    relu,
+    wide_inv_sqrt,
+    wide_reciprocal,
+)
 
 from .rules import Inputs
 from .updates import NORM_BITS, NormBounded, at_scale, diagonal, gram, mixture, updates

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from backends.real import Real
 from wwfl_core.errors import ConfigError
 from wwfl_core.numbers.arrays import F64, as_float
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 from .rules import Aggregation, Inputs
 
@@ -49,7 +49,7 @@ class InRange(Aggregation):
     def _shortened(self, model: SharedTensor, current: SharedTensor) -> SharedTensor:
         start = floats(current)
         update = floats(model) - start
-        short = self.base.in_range(update, current.mpc.fixed.frac_bits)
+        short = self.base.in_range(update, current.mpc.format.frac_bits)
         # A model that is in range stays what it is, to the bit.
         return model if short is update else current.mpc.public_tensor(start + short)
 
@@ -62,7 +62,7 @@ def aggregate(
     root: npt.ArrayLike | None = None,
     coin: bytes | None = None,
     memory: MutableMapping[str, F64] | None = None,
-    at: Real | None = None,
+    at: Session | None = None,
 ) -> F64:
     """The next global model [parameters], float64, by `rule`, from flat models [parameters].
 

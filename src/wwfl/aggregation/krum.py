@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from wwfl_core.errors import ConfigError
+from wwfl_core.tensors import SharedTensor
 from wwfl_core.tensors.ops import sum_of_ranks_between, top_k_mask
-from wwfl_core.tensors.tensor import SharedTensor
 
 from .rules import Aggregation, Inputs
 from .updates import (

@@ -15,7 +15,7 @@ from wwfl.options import check_option, options_of
 from wwfl_core.channel.cost import NetworkModel
 from wwfl_core.errors import ConfigError
 from wwfl_core.plugins import Entry, Registry
-from wwfl_core.tensors.ops.exchange import Method
+from wwfl_core.tensors.ops import Method
 
 from .clipping import NormClipping
 from .fedavg import FedAvg, FedAvgM

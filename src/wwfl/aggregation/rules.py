@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from wwfl_core.channel.cost import NetworkModel
 from wwfl_core.errors import ConfigError
 from wwfl_core.numbers.arrays import F64
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import SharedTensor
 
 WAN = NetworkModel(latency_s=0.1, bandwidth_bps=100e6)
 """Between global servers, as WW-FL assumes it: rules that may order values in two ways choose for

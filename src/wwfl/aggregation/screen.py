@@ -22,8 +22,8 @@ from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.numbers.arrays import U64, Array, beside
 from wwfl_core.randomness.keystream import chacha20
 from wwfl_core.randomness.prg import derive_key
-from wwfl_core.tensors.ops.select import all_of
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor, concatenate
+from wwfl_core.tensors import SharedBits, SharedTensor, concatenate
+from wwfl_core.tensors.ops import all_of
 
 from .krum import Krum
 from .rules import Aggregation, Inputs

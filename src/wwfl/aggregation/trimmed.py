@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from wwfl_core.errors import ConfigError
-from wwfl_core.tensors.ops import median, sum_of_ranks_between
-from wwfl_core.tensors.ops.exchange import By
-from wwfl_core.tensors.tensor import SharedTensor, stack_tensors
+from wwfl_core.tensors import SharedTensor, stack_tensors
+from wwfl_core.tensors.ops import By, median, sum_of_ranks_between
 
 from .rules import WAN, Aggregation, Inputs
 from .updates import check_width, divided, updates

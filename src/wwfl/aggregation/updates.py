@@ -14,7 +14,7 @@ import numpy as np
 from wwfl_core.errors import ConfigError
 from wwfl_core.numbers.arrays import F64, contiguous
 from wwfl_core.numbers.bilinear import MatMul
-from wwfl_core.tensors.tensor import SharedTensor, stack_tensors
+from wwfl_core.tensors import SharedTensor, stack_tensors
 
 from .rules import Aggregation
 
@@ -90,7 +90,7 @@ class NormBounded(Aggregation):
 
 def gram(matrix: SharedTensor) -> SharedTensor:
     """[n, n] inner products of the rows, exact: not truncated, twice the scale. One round."""
-    products = matrix.mpc.bilinear(MatMul(ty=True), matrix.data, matrix.data)
+    products = matrix.mpc.protocol.bilinear(MatMul(ty=True), matrix.data, matrix.data)
     return SharedTensor(matrix.mpc, products, 2 * matrix.frac_bits)
 
 
@@ -101,8 +101,10 @@ def mixture(
     format)."""
     mpc, row = matrix.mpc, weights.reshape(1, weights.size)
     scale = row.frac_bits + matrix.frac_bits
-    drop = max(0, scale - mpc.fixed.frac_bits) if drop_bits is None else drop_bits
-    total = SharedTensor(mpc, mpc.bilinear(MatMul(), row.data, matrix.data, drop), scale - drop)
+    drop = max(0, scale - mpc.format.frac_bits) if drop_bits is None else drop_bits
+    total = SharedTensor(
+        mpc, mpc.protocol.bilinear(MatMul(), row.data, matrix.data, drop), scale - drop
+    )
     return total.reshape(matrix.shape[1])
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from wwfl.data.sampling import distinct
 from wwfl_core.errors import ConfigError, Misuse
+from wwfl_core.tensors import SharedTensor, stack_tensors
 from wwfl_core.tensors.ops import ranks, top_k_mask
-from wwfl_core.tensors.tensor import SharedTensor, stack_tensors
 
 from .rules import Aggregation, Inputs
 from .updates import SHARE_BITS, check_width, divided, mixture, scaled, updates

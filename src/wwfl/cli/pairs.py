@@ -18,7 +18,7 @@ from wwfl_core.numbers.fixed_point import HEADROOM_BITS
 from wwfl_core.plugins import Entry, Factory
 from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.protocol.bit_format import Bools
-from wwfl_core.tensors.tensor import SharedBits
+from wwfl_core.tensors import Session, SharedBits
 
 ELEMENTS = 1000
 DEADLINE_S = 120.0  # engines that are child processes first start
@@ -130,7 +130,7 @@ def _measure(here: LocalCluster, there: LocalCluster) -> Row:
             row |= {"shared_bytes": together.cost.bytes_sent(), "shared_path": together.path}
             error = max(error, error_together)
     # A target with fewer fractional bits rounds to its own format; all else is exact.
-    mine, its = here.protocol.fixed.frac_bits, there.protocol.fixed.frac_bits
+    mine, its = here.protocol.format.frac_bits, there.protocol.format.frac_bits
     unit = 2.0**-its if its < mine else 0.0
     problem = None if error <= unit else f"the value is wrong by up to {error:g}"
     problem = problem or _wrong_bits(here, there)
@@ -151,15 +151,15 @@ def _convert(here: LocalCluster, there: LocalCluster, values: F64) -> tuple[Any,
 def numbers_for(here: MPCBackend, there: MPCBackend) -> F64:
     """Multiples of the coarser unit, up to the largest that both protocols hold, and many small
     ones."""
-    frac_bits = min(here.fixed.frac_bits, there.fixed.frac_bits)
+    frac_bits = min(here.format.frac_bits, there.format.frac_bits)
     limit = min(
         min(2**HEADROOM_BITS, p.numbers.modulus // 4)
-        / 2.0**p.fixed.frac_bits  # where conversion is exact
+        / 2.0**p.format.frac_bits  # where conversion is exact
         for p in (here, there)
     )
     edge = limit - max(2.0**-frac_bits, float(np.spacing(limit)))
-    small = here.fixed.decode(
-        here.fixed.encode(np.linspace(-1, 1, ELEMENTS - 2) * min(1000.0, edge))
+    small = here.format.decode(
+        here.format.encode(np.linspace(-1, 1, ELEMENTS - 2) * min(1000.0, edge))
     )
     return np.concatenate([small, [-edge, edge]])
 
@@ -171,11 +171,13 @@ def _wrong_bits(here: LocalCluster, there: LocalCluster) -> str | None:
     return f"{wrong} of {ELEMENTS} bits are wrong" if wrong else None
 
 
-def deal_bits(mpc: MPCBackend, bits: Bools) -> SharedBits:
+def deal_bits(mpc: Session, bits: Bools) -> SharedBits:
     """A program: the first evaluator deals bits."""
     dealer = mpc.sharing.evaluators[0]
-    mine = mpc.bits.from_bools(bits) if mpc.me == dealer else None
-    dealt = mpc.deal(mine, [dealer], mpc.bits.shape(bits.shape), mpc.bits.algebra, name="bits")
+    mine = mpc.protocol.bits.from_bools(bits) if mpc.me == dealer else None
+    dealt = mpc.protocol.deal(
+        mine, [dealer], mpc.protocol.bits.shape(bits.shape), mpc.protocol.bits.algebra, name="bits"
+    )
     return SharedBits(mpc, dealt, bits.shape)
 
 

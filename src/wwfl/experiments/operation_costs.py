@@ -12,62 +12,62 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core import LocalCluster, MPCBackend, Mul, Phase, SharedBits, SharedTensor
+from wwfl_core import LocalCluster, MPCBackend, Mul, Phase, Session, SharedBits, SharedTensor
 from wwfl_core.party.transcript import CHECK_LABELS
-from wwfl_core.tensors.ops.nonlinear import relu
+from wwfl_core.tensors.ops import relu
 
 N = 4096
 N_OBJECTS = 512  # elements that are Python integers are slow
 DEADLINE_S = 120.0
 
-Operation = Callable[[MPCBackend, SharedTensor, SharedTensor, SharedBits], Any]
+Operation = Callable[[Session, SharedTensor, SharedTensor, SharedBits], Any]
 
 
-def product(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
-    return SharedTensor(mpc, mpc.bilinear(Mul(), x.data, y.data), 40)
+def product(mpc: Session, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+    return SharedTensor(mpc, mpc.protocol.bilinear(Mul(), x.data, y.data), 40)
 
 
-def product_truncated(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+def product_truncated(mpc: Session, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
     return x * y
 
 
-def truncation(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+def truncation(mpc: Session, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
     return x.truncate(20)
 
 
-def sign(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+def sign(mpc: Session, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
     return x.negative()
 
 
-def sign32(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+def sign32(mpc: Session, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
     return x.negative(32)
 
 
-def relu64(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+def relu64(mpc: Session, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
     return relu(x)
 
 
-def relu32(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+def relu32(mpc: Session, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
     return relu(x, 32)
 
 
-def bit_to_ring(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+def bit_to_ring(mpc: Session, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
     return b.to_integers()
 
 
-def injection(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+def injection(mpc: Session, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
     return b.times(x)
 
 
-def equality(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+def equality(mpc: Session, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
     return x.equals(y)
 
 
-def sharing(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+def sharing(mpc: Session, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
     return mpc.share(np.ones(x.shape), owner=mpc.sharing.evaluators[0])
 
 
-def reveal(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
+def reveal(mpc: Session, x: SharedTensor, y: SharedTensor, b: SharedBits) -> Any:
     mpc.reveal(x)
 
 
@@ -132,12 +132,16 @@ def measure_at(
     return rows
 
 
-def deal_bits(mpc: MPCBackend, n: int) -> SharedBits:
+def deal_bits(mpc: Session, n: int) -> SharedBits:
     """Bits that one party knows, all ones."""
     dealer = mpc.sharing.evaluators[0]
-    mine = mpc.bits.from_bools(np.ones(n, np.bool_)) if mpc.me == dealer else None
+    mine = mpc.protocol.bits.from_bools(np.ones(n, np.bool_)) if mpc.me == dealer else None
     return SharedBits(
-        mpc, mpc.deal(mine, [dealer], mpc.bits.shape((n,)), mpc.bits.algebra, name="bits"), (n,)
+        mpc,
+        mpc.protocol.deal(
+            mine, [dealer], mpc.protocol.bits.shape((n,)), mpc.protocol.bits.algebra, name="bits"
+        ),
+        (n,),
     )
 
 

@@ -245,7 +245,7 @@ def _format(place: Place) -> list[Any]:
     if isinstance(place.spec, LocalTrainers):
         return ["local trainers"]
     protocol = place.spec.protocol
-    return [protocol.name, protocol.sharing.name, protocol.numbers.name, protocol.fixed.frac_bits]
+    return [protocol.name, protocol.sharing.name, protocol.numbers.name, protocol.format.frac_bits]
 
 
 def _files_of(place: Place) -> str:

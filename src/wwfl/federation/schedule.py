@@ -30,7 +30,7 @@ class Schedule:
 
     `sampling` is "public" (a joint coin says who takes part) or "hidden": every client shares its
     data once, the servers of a cluster select the data of `clients_per_round` clients in MPC,
-    uniformly, and nobody learns whose (`wwfl_core.tensors.ops.secret_selection`). All clients of a
+    uniformly, and nobody learns whose (`wwfl_core.tensors.secret_selection`). All clients of a
     cluster then have equally many rows, and there are no local trainers, who see the model in every
     round and submit theirs by name. A pool of several rounds ("accumulate", "window:k") is that of
     their samples, one after the other: a client that was drawn twice is in it twice, since how many

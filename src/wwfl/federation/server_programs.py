@@ -15,40 +15,39 @@ from wwfl.nn import SGD, Model, Momentum
 from wwfl.privacy import reveal_policy as policy
 from wwfl_core.cluster import share_files
 from wwfl_core.errors import Misuse
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.tensors.ops import argmax, one_hot_argmax, secret_selection
-from wwfl_core.tensors.tensor import SharedTensor, concatenate, stack_tensors
+from wwfl_core.tensors import Session, SharedTensor, concatenate, secret_selection, stack_tensors
+from wwfl_core.tensors.ops import argmax, one_hot_argmax
 
 Rows = tuple[SharedTensor, SharedTensor]  # images [n, ...], one-hot labels [n, classes]
 
 
-def ready(mpc: MPCBackend) -> None:
+def ready(mpc: Session) -> None:
     """Nothing: shows that the servers are there, and sets the number of their next command."""
 
 
-def toss(mpc: MPCBackend, reason: str) -> bytes:
+def toss(mpc: Session, reason: str) -> bytes:
     """Sample: a joint coin of the cluster's servers."""
     with mpc.scope("sample"):
         return mpc.coin(reason)
 
 
-def stack(mpc: MPCBackend, models: Sequence[SharedTensor]) -> SharedTensor:
+def stack(mpc: Session, models: Sequence[SharedTensor]) -> SharedTensor:
     """Models of an ensemble [parameters] as [models, parameters]."""
     return stack_tensors(list(models))
 
 
-def part(mpc: MPCBackend, stacked: SharedTensor, index: int, size: int) -> SharedTensor:
+def part(mpc: Session, stacked: SharedTensor, index: int, size: int) -> SharedTensor:
     """One model of an ensemble, [parameters]; `size` is their number."""
     return stacked[index, :size]
 
 
-def members(mpc: MPCBackend, stacked: SharedTensor, size: int) -> SharedTensor:
+def members(mpc: Session, stacked: SharedTensor, size: int) -> SharedTensor:
     """All models of an ensemble [models, parameters], without what else is kept of them."""
     return stacked[:, :size]
 
 
 def validate(
-    mpc: MPCBackend,
+    mpc: Session,
     model: Model,
     models: Sequence[SharedTensor],
     images: SharedTensor,
@@ -69,12 +68,12 @@ def validate(
         return concatenate([stack_tensors(list(models)), voices.reshape(len(models), 1)], axis=1)
 
 
-def pool(mpc: MPCBackend, clients: Sequence[Rows]) -> Rows:
+def pool(mpc: Session, clients: Sequence[Rows]) -> Rows:
     """The pooled training set of this round."""
     return concatenate([c[0] for c in clients]), concatenate([c[1] for c in clients])
 
 
-def select(mpc: MPCBackend, clients: Sequence[Rows], count: int) -> Rows:
+def select(mpc: Session, clients: Sequence[Rows], count: int) -> Rows:
     """Hidden sampling: the rows of `count` of these clients, drawn uniformly by nobody, in random
     order.
 
@@ -98,7 +97,7 @@ def select(mpc: MPCBackend, clients: Sequence[Rows], count: int) -> Rows:
 
 
 def train_batch(
-    mpc: MPCBackend,
+    mpc: Session,
     model: Model,
     flat: SharedTensor,
     images: SharedTensor,
@@ -115,7 +114,7 @@ def train_batch(
 
 
 def aggregate(
-    mpc: MPCBackend,
+    mpc: Session,
     rule: Aggregation,
     models: Sequence[SharedTensor],
     weights: Sequence[float],
@@ -136,7 +135,7 @@ def aggregate(
         model = rule.aggregate(inputs)  # perhaps with more fractional bits than the format has
         for kept in inputs.memory.values():  # a restored run has no cached masks either
             kept.data.cache.clear()
-        return model.rescale(mpc.fixed.frac_bits), inputs.memory
+        return model.rescale(mpc.format.frac_bits), inputs.memory
 
 
 Voters = tuple[list[SharedTensor], SharedTensor | None]
@@ -196,7 +195,7 @@ def _hits(
 
 
 def evaluate(
-    mpc: MPCBackend,
+    mpc: Session,
     model: Model,
     flat: SharedTensor,
     images: SharedTensor,
@@ -220,7 +219,7 @@ def evaluate(
 
 
 def logits(
-    mpc: MPCBackend, model: Model, flat: SharedTensor, images: SharedTensor, batch: int
+    mpc: Session, model: Model, flat: SharedTensor, images: SharedTensor, batch: int
 ) -> SharedTensor:
     """The model's outputs, or an ensemble's votes [n, classes]; nothing is opened."""
     with mpc.scope("predict"):
@@ -228,7 +227,7 @@ def logits(
 
 
 def labels(
-    mpc: MPCBackend, model: Model, flat: SharedTensor, images: SharedTensor, batch: int
+    mpc: Session, model: Model, flat: SharedTensor, images: SharedTensor, batch: int
 ) -> SharedTensor:
     """The classes [n] of the images, as shared integers; nothing is opened."""
     with mpc.scope("predict"):
@@ -244,14 +243,12 @@ def _scores(
     return concatenate([scores for scores, _ in found]), found[0][1]
 
 
-def save(
-    mpc: MPCBackend, folder: str, name: str, tensors: dict[str, SharedTensor], stamp: str
-) -> str:
+def save(mpc: Session, folder: str, name: str, tensors: dict[str, SharedTensor], stamp: str) -> str:
     """Writes this party's shares."""
     return share_files.save(mpc, folder, name, tensors, stamp)
 
 
-def load(mpc: MPCBackend, folder: str, name: str) -> tuple[dict[str, SharedTensor], str]:
+def load(mpc: Session, folder: str, name: str) -> tuple[dict[str, SharedTensor], str]:
     """Reads this party's shares; their stamp tells this server how many rounds its model went
     through."""
     tensors, stamp = share_files.load(mpc, folder, name)
@@ -259,7 +256,7 @@ def load(mpc: MPCBackend, folder: str, name: str) -> tuple[dict[str, SharedTenso
     return tensors, stamp
 
 
-def note_stamp(mpc: MPCBackend, stamp: str) -> None:
+def note_stamp(mpc: Session, stamp: str) -> None:
     """A server continues from files with this stamp."""
     if found := re.match(r"round-(\d+)-", stamp):
         policy.note_restored(mpc, int(found[1]))

@@ -20,8 +20,7 @@ from wwfl_core.channel.cost import NetworkModel
 from wwfl_core.errors import ConfigError
 from wwfl_core.protocol.backend import MPCBackend, checked_protocol
 from wwfl_core.sharing.semantics import Security
-from wwfl_core.tensors.ops import permuters
-from wwfl_core.tensors.tensor import SharedTensor, stack_tensors
+from wwfl_core.tensors import SharedTensor, permuters, stack_tensors
 
 from .schedule import Schedule
 

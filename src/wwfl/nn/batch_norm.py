@@ -25,14 +25,8 @@ import numpy as np
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.numbers.bilinear import Bilinear, Mul
 from wwfl_core.numbers.linear import SumTo
+from wwfl_core.tensors import SharedTensor, bilinear_many, concatenate, stack_tensors, weighted_sum
 from wwfl_core.tensors.ops import inv_sqrt
-from wwfl_core.tensors.tensor import (
-    SharedTensor,
-    bilinear_many,
-    concatenate,
-    stack_tensors,
-    weighted_sum,
-)
 
 from . import spec
 from .layer import Layer, Params
@@ -78,7 +72,7 @@ class BatchNormLayer(Layer):
         d, f = self._centred, self._centred.frac_bits
         pixels = self._count // self._images
         shift, images = pixels.bit_length() - 1, (self._images - 1).bit_length()
-        per_image = d.mpc.bilinear(_dot(d), d.data, d.data, f - MORE_BITS + shift)
+        per_image = d.mpc.protocol.bilinear(_dot(d), d.data, d.data, f - MORE_BITS + shift)
         total = SharedTensor(d.mpc, per_image, f + MORE_BITS).sum(axis=(0, 2, 3))
         self.spread = SharedTensor(d.mpc, total.data, f + MORE_BITS + images)
         self.factor = 2.0 ** (shift + images) / (
@@ -204,7 +198,7 @@ def _frozen_names(norm: spec.BatchNorm2d) -> tuple[str, str]:
 
 
 def _check_eps(norm: spec.BatchNorm2d, x: SharedTensor) -> None:
-    f = x.mpc.fixed.frac_bits
+    f = x.mpc.format.frac_bits
     if norm.eps < 2.0 ** (3 - f):
         raise ConfigError(
             f"{norm.title} with eps={norm.eps:g} needs at least {2.0 ** (3 - f):.1e} with {f} "

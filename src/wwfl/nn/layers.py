@@ -13,8 +13,8 @@ from typing import ClassVar
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.numbers.bilinear import Bilinear, Conv2d, MatMul
 from wwfl_core.numbers.linear import SumPool2d
-from wwfl_core.tensors.ops.nonlinear import PoolTree, relu_with_bits
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor, bilinear_many
+from wwfl_core.tensors import SharedBits, SharedTensor, bilinear_many
+from wwfl_core.tensors.ops import PoolTree, relu_with_bits
 
 from . import batch_norm, spec
 from .batch_norm import BatchNormLayer, FrozenBatchNormLayer

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wwfl_core.errors import ConfigError
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.tensors.tensor import SharedTensor, concatenate
+from wwfl_core.tensors import Session, SharedTensor, concatenate
 
 from . import spec
 from .layer import DEFAULT_INT_BITS, Params
@@ -120,7 +119,7 @@ class Model:
 
     def train(
         self,
-        mpc: MPCBackend,
+        mpc: Session,
         flat: SharedTensor,
         images: SharedTensor,
         one_hot: SharedTensor,

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from wwfl_core.errors import ConfigError, Misuse
-from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.recording import recorded
+from wwfl_core.tensors import Session, SharedTensor, concatenate, weighted_sum
 from wwfl_core.tensors.ops import one_hot_argmax, softmax
-from wwfl_core.tensors.tensor import SharedTensor, concatenate, weighted_sum
 
 from .layers import Network, Params
 
@@ -125,7 +124,7 @@ def _learn(
 
 
 def train(
-    mpc: MPCBackend,
+    mpc: Session,
     network: Network,
     params: Params,
     images: SharedTensor,
@@ -150,7 +149,7 @@ def train(
 
 @recorded
 def sgd_step(
-    mpc: MPCBackend,
+    mpc: Session,
     network: Network,
     sgd: SGD,
     params: Params,

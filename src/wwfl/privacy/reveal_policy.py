@@ -23,8 +23,7 @@ from wwfl_core.cluster.client import hand_over as hand_over_components
 from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.errors import ConfigError, Misuse, Refused
 from wwfl_core.numbers.arrays import Shape
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 Kind = Literal["model", "trainers", "accuracy", "predictions", "other"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -281,15 +280,13 @@ class PolicyGuard:
 # ---------------------------------------------------------------------- programs, and their parts
 
 
-def _guard(mpc: MPCBackend) -> PolicyGuard | None:
+def _guard(mpc: Session) -> PolicyGuard | None:
     """The policy at this server, if there is one."""
     guard = mpc.party.guard
     return guard if isinstance(guard, PolicyGuard) else None
 
 
-def install(
-    mpc: MPCBackend, policy: RevealPolicy, servers: Sequence[str], top: bool = True
-) -> None:
+def install(mpc: Session, policy: RevealPolicy, servers: Sequence[str], top: bool = True) -> None:
     """Makes a policy this server's guard, for good; `top` as in `PolicyGuard`.
 
     Raises:
@@ -304,14 +301,14 @@ def install(
         mpc.party.guard = PolicyGuard(policy, servers, top)
 
 
-def report(mpc: MPCBackend, facts: Facts) -> None:
+def report(mpc: Session, facts: Facts) -> None:
     """The coordinator's report of a round."""
     if guard := _guard(mpc):
         guard.told(facts)
 
 
 @contextmanager
-def aggregation(mpc: MPCBackend, models: int) -> Generator[None]:
+def aggregation(mpc: Session, models: int) -> Generator[None]:
     """Counts a round at a server that aggregates, unless it fails there; refuses one too many."""
     notes, guard = mpc.party.notes, _guard(mpc)
     rounds = notes.get(ROUNDS, 0) + 1
@@ -320,7 +317,7 @@ def aggregation(mpc: MPCBackend, models: int) -> Generator[None]:
     notes[ROUNDS] = rounds
 
 
-def note_restored(mpc: MPCBackend, rounds: int) -> None:
+def note_restored(mpc: Session, rounds: int) -> None:
     """A server continues from share files of its own that were written after so many rounds."""
     notes = mpc.party.notes
     for name in (ROUNDS, RELEASES):
@@ -330,39 +327,39 @@ def note_restored(mpc: MPCBackend, rounds: int) -> None:
 
 
 @contextmanager
-def purpose(mpc: MPCBackend, kind: Kind, who: str) -> Generator[None]:
+def purpose(mpc: Session, kind: Kind, who: str) -> Generator[None]:
     """Openings inside have this purpose; without a policy it makes no difference."""
     guard = _guard(mpc)
     with nullcontext() if guard is None else guard.purpose(kind, who):
         yield
 
 
-def consent(mpc: MPCBackend, kind: Kind, who: str) -> None:
+def consent(mpc: Session, kind: Kind, who: str) -> None:
     """Refuses at the start of a program what would be refused at its end."""
     if guard := _guard(mpc):
         guard.policy.decide(kind, who, guard.facts)
 
 
-def predicted(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def predicted(mpc: Session, x: SharedTensor) -> SharedTensor:
     """The same tensor, which from now on `hand_over` knows as predictions."""
     if guard := _guard(mpc):
         guard.predicted(x)
     return x
 
 
-def open_model(mpc: MPCBackend, flat: SharedTensor, who: str, reason: str) -> object:
+def open_model(mpc: Session, flat: SharedTensor, who: str, reason: str) -> object:
     """The model in clear, at every server and the caller."""
     with purpose(mpc, "model", who):
         return mpc.reveal(flat, reason)
 
 
-def open_for_trainers(mpc: MPCBackend, flat: SharedTensor, who: str, reason: str) -> object:
+def open_for_trainers(mpc: Session, flat: SharedTensor, who: str, reason: str) -> object:
     """The model in clear, for clients who train on their own; every server sees it, too."""
     with purpose(mpc, "trainers", who):
         return mpc.reveal(flat, reason)
 
 
-def hand_over(mpc: MPCBackend, x: SharedTensor | SharedBits, client: str, reason: str) -> object:
+def hand_over(mpc: Session, x: SharedTensor | SharedBits, client: str, reason: str) -> object:
     """Predictions for a client (`wwfl_core.cluster.client`)."""
     if guard := _guard(mpc):
         guard.admit_prediction(x, client)

@@ -14,17 +14,17 @@ from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import ConfigError, Refused
 from wwfl_core.numbers.algebra import BITS
 from wwfl_core.numbers.bilinear import MatMul
-from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.randomness.prg import KEY_BYTES
 from wwfl_core.sharing.semantics import SharingSemantics
-from wwfl_core.tensors.ops.approx import inv_sqrt
-from wwfl_core.tensors.tensor import (
+from wwfl_core.tensors import (
+    Computation,
     SharedBits,
     SharedTensor,
     bilinear_many,
     concatenate,
     stack_tensors,
 )
+from wwfl_core.tensors.ops import inv_sqrt
 
 from . import reveal_policy as policy
 from .accountant import Budget, Guarantee, excess, gaussian_epsilon, releases_within
@@ -105,7 +105,7 @@ class Private(Aggregation):
         self.check(n)
         releases = mpc.party.notes.get(policy.RELEASES, 0) + 1
         self.affords(releases)
-        updates = (stack_tensors(models) - current.reshape(1, size)).rescale(mpc.fixed.frac_bits)
+        updates = (stack_tensors(models) - current.reshape(1, size)).rescale(mpc.format.frac_bits)
         released = self._released(clip_rows(updates, self.clip))
         mpc.party.notes[policy.RELEASES] = releases
         # What is not released is no input: the rule sees functions of noisy values and of public
@@ -123,7 +123,9 @@ class Private(Aggregation):
         the noise does not hide."""
         mpc, (n, size) = rows.mpc, rows.shape
         sigma2 = server_sigma2(
-            mpc.stands_for, self.noise_multiplier * self.clip * 2.0**mpc.fixed.frac_bits, size
+            mpc.protocol.stands_for,
+            self.noise_multiplier * self.clip * 2.0**mpc.format.frac_bits,
+            size,
         )
         with mpc.scope("noise"):
             if type(self.rule) is FedAvg:
@@ -151,22 +153,22 @@ def server_sigma2(sharing: SharingSemantics, sigma_units: float, size: int) -> F
     return share
 
 
-def joint_noise(mpc: MPCBackend, sigma2: Fraction, shape: tuple[int, ...]) -> SharedTensor:
+def joint_noise(mpc: Computation, sigma2: Fraction, shape: tuple[int, ...]) -> SharedTensor:
     """The sum of one sample per server, each dealt by the server that drew it from a key of its
     own; in a simulation the single party draws for every server that it stands for. Offline, one
     round (and bytes of one dealing per server)."""
     op = mpc.party.op("sample")
     drawn = np.zeros(shape, np.int64)
-    for k in range(mpc.stands_for.parties // mpc.sharing.parties):
+    for k in range(mpc.protocol.stands_for.parties // mpc.sharing.parties):
         key = op.random([mpc.me], f"dg{k}", BITS, (KEY_BYTES,)).tobytes()
         drawn += sample(Source(key), sigma2, math.prod(shape)).reshape(shape)
-    mine = mpc.numbers.from_words(drawn.view(np.uint64))
+    mine = mpc.protocol.numbers.from_words(drawn.view(np.uint64))
     jobs = [(mine if p == mpc.me else None, [p]) for p in range(mpc.sharing.parties)]
-    dealt = mpc.deal_many(jobs, shape, phase=Phase.OFFLINE, name="noise")
+    dealt = mpc.protocol.deal_many(jobs, shape, phase=Phase.OFFLINE, name="noise")
     total = dealt[0]
     for share in dealt[1:]:
         total = total + share
-    return SharedTensor(mpc, total, mpc.fixed.frac_bits)
+    return SharedTensor(mpc, total, mpc.format.frac_bits)
 
 
 # ---------------------------------------------------------------------- clipping
@@ -190,7 +192,7 @@ def clip_rows(updates: SharedTensor, clip: float) -> SharedTensor:
         ConfigError: a clip that is too small for the number format.
     """
     mpc, (n, size) = updates.mpc, updates.shape
-    f = mpc.fixed.frac_bits
+    f = mpc.format.frac_bits
     bound = coordinate_bound(size, f)
     target = clip_target(clip, size, f)
     with mpc.scope("clip"):

@@ -19,8 +19,7 @@ from wwfl.nn import SGD
 from wwfl_core.channel.frames import Frame
 from wwfl_core.cluster.local import Handle, LocalCluster
 from wwfl_core.numbers.arrays import Array
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 from ._differencing_net import CLASSES, Net
 
@@ -41,7 +40,7 @@ class View:
     arrays: list[Array] = field(default_factory=list)
 
 
-def components(mpc: MPCBackend, *tensors: SharedTensor) -> list[dict[int, Array]]:
+def components(mpc: Session, *tensors: SharedTensor) -> list[dict[int, Array]]:
     """The components that this party holds, per tensor: an experiment looks at its own servers'
     secrets."""
     return [dict(t.data.parts) for t in tensors]
@@ -104,7 +103,7 @@ class TwoClusters:
             before, after, *_ = shown[party]
             moved = [after[c] - before[c] for c in before]
             total = np.asarray(np.sum(moved, axis=0, dtype=np.uint64)).view(np.int64)
-            difference = np.asarray(total * 2.0**-cluster.protocol.fixed.frac_bits, np.float64)
+            difference = np.asarray(total * 2.0**-cluster.protocol.format.frac_bits, np.float64)
             arrays = [a for parts in shown[party][1:] for a in parts.values()] if record else []
             address = cluster.addresses[party]
             views.append(View(address, difference, _large([*arrays, *self._received[address]])))

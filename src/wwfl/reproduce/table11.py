@@ -43,7 +43,7 @@ from wwfl_core.errors import ConfigError
 from wwfl_core.numbers.arrays import F64
 from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.randomness.prg import chacha20, derive_key
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 DESCRIPTION = "cost of one secure aggregation by every rule, 2PC with helper and 3PC (Table 11)"
 INPUTS, TRIM = 10, 2
@@ -164,7 +164,7 @@ def _some(known: Mapping[str, Any], wanted: Sequence[str] | None, what: str) -> 
 
 
 def aggregate(
-    mpc: MPCBackend,
+    mpc: Session,
     rule: Aggregation,
     models: Sequence[SharedTensor],
     current: SharedTensor,
@@ -177,7 +177,7 @@ def aggregate(
     model = rule.aggregate(
         Inputs(models, [1.0] * len(models), current, root if rule.needs_root else None, coin)
     )
-    return model.rescale(mpc.fixed.frac_bits) if stored else model, coin
+    return model.rescale(mpc.format.frac_bits) if stored else model, coin
 
 
 def aggregations(
@@ -187,7 +187,7 @@ def aggregations(
     takes."""
     current, models, root = inputs_of(parameters)
     shared = [[cluster.share(m) for m in models], cluster.share(current), cluster.share(root)]
-    decode = cluster.protocol.fixed
+    decode = cluster.protocol.format
     known = tuple(
         decode.decode(decode.encode(a)) for a in (models, current, root)
     )  # as the servers hold them
@@ -225,7 +225,7 @@ def _fresh(cluster: LocalCluster, shared: Sequence[Any]) -> list[Any]:
 
 
 def _copies(
-    mpc: MPCBackend, models: list[SharedTensor], current: SharedTensor, root: SharedTensor
+    mpc: Session, models: list[SharedTensor], current: SharedTensor, root: SharedTensor
 ) -> list[Any]:
     return [[m + 0 for m in models], current + 0, root + 0]
 

@@ -30,11 +30,10 @@ from wwfl_core.errors import Misuse, VerificationFailed
 from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape, to_host
 from wwfl_core.party.transcript import DIGEST_BYTES, digest
-from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.randomness.prg import KEY_BYTES, Prg, derive_key
 from wwfl_core.sharing.semantics import SharingSemantics
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 Piece = Array | bytes
 """A component in full, or its digest."""
@@ -79,7 +78,7 @@ def expand_seed(seed: bytes, algebra: Algebra, shape: Shape, device: Device = HO
 
 
 def accept(
-    mpc: MPCBackend, parts: dict[int, Array | bytes], shape: Shape, frac_bits: int
+    mpc: Session, parts: dict[int, Array | bytes], shape: Shape, frac_bits: int
 ) -> SharedTensor:
     """A server takes its components from a client; holders of one component vouch for it to each
     other.
@@ -87,7 +86,7 @@ def accept(
     Raises:
         Misuse: components that are not this server's, or are not elements of this shape.
     """
-    algebra, device = mpc.numbers, mpc.party.device
+    algebra, device = mpc.protocol.numbers, mpc.party.device
     _refuse_others(mpc, parts, shape)
     expanded = {
         c: expand_seed(m, algebra, shape, device)
@@ -104,7 +103,7 @@ def accept(
     return SharedTensor(mpc, Share(algebra, shape, expanded), frac_bits)
 
 
-def _refuse_others(mpc: MPCBackend, parts: Any, shape: Shape) -> None:
+def _refuse_others(mpc: Session, parts: Any, shape: Shape) -> None:
     """Clients may send anything."""
     sharing, held = mpc.sharing, mpc.sharing.held_by(mpc.me)
     if not isinstance(parts, dict) or set(parts) != set(held):  # pyright: ignore[reportUnknownArgumentType]
@@ -115,11 +114,11 @@ def _refuse_others(mpc: MPCBackend, parts: Any, shape: Shape) -> None:
     for c in held:
         piece: Any = parts[c]  # pyright: ignore[reportUnknownVariableType]
         seed = isinstance(piece, bytes) and len(piece) == KEY_BYTES and c in sharing.seeded
-        if not seed and not _are_elements(piece, mpc.numbers, shape):
+        if not seed and not _are_elements(piece, mpc.protocol.numbers, shape):
             raise Misuse(
                 f"a client sent {mpc.party.addresses[mpc.me]} as component {c} neither a seed of "
                 f"{KEY_BYTES} bytes nor "
-                f"elements of {mpc.numbers} of shape {shape}; nothing was shared"
+                f"elements of {mpc.protocol.numbers} of shape {shape}; nothing was shared"
             )
 
 
@@ -136,7 +135,7 @@ def _are_elements(piece: Any, algebra: Algebra, shape: Shape) -> bool:
 # -------------------------------------------------------------------- a value is opened to a client
 
 
-def zero_sharing(mpc: MPCBackend, algebra: Algebra, shape: Shape) -> Share:
+def zero_sharing(mpc: Session, algebra: Algebra, shape: Shape) -> Share:
     """This party's part of a uniform sharing of zero that all parties with components know.
     Free."""
     op, sharing = mpc.party.op("zero"), mpc.sharing
@@ -152,7 +151,7 @@ def zero_sharing(mpc: MPCBackend, algebra: Algebra, shape: Shape) -> Share:
 
 
 def hand_over(
-    mpc: MPCBackend, x: SharedTensor | SharedBits, client: str, reason: str
+    mpc: Session, x: SharedTensor | SharedBits, client: str, reason: str
 ) -> dict[int, Piece]:
     """What this server gives to the client, after a check point. Recorded in the ledger as an
     opening to the client.

@@ -33,7 +33,7 @@ from wwfl_core.party.ledger import Ledger
 from wwfl_core.protocol.backend import MPCBackend, checked_protocol
 from wwfl_core.randomness.prg import derive_key, fresh_key
 from wwfl_core.sharing.semantics import Security, SharingSemantics, weaker_of
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor, decoded
 
 from .client import Revealed, accept, client_shares, combine, hand_over, links_to_client
 from .handle import Handle, PerParty, checked_hosts, guarantees_in
@@ -307,8 +307,8 @@ class LocalCluster:
 
         The servers verify that they got the same (malicious-secure sharings). Raises RangeError or
         Misuse before anything is sent."""
-        bits = self.protocol.fixed.frac_bits if frac_bits is None else frac_bits
-        return self.share_ring(self.protocol.fixed.encode(value, "the shared value", bits), bits)
+        bits = self.protocol.format.frac_bits if frac_bits is None else frac_bits
+        return self.share_ring(self.protocol.format.encode(value, "the shared value", bits), bits)
 
     def share_ring(self, ring: Array, frac_bits: int) -> Handle:
         """Shares words (two's complement) as they are."""
@@ -364,7 +364,7 @@ class LocalCluster:
         links = Cost(links_to_client(self.sharing, self.addresses, algebra, shape))
         self.last_cost, self.cost = self.last_cost + links, self.cost + links
         opened, liars = combine(self.sharing, algebra, shape, handed)
-        value = self.protocol.decode(opened, algebra, handle.shape, handle.ref.frac_bits)
+        value = decoded(self.protocol, opened, algebra, handle.shape, handle.ref.frac_bits)
         return Revealed(value, tuple(self.addresses[p] for p in liars))
 
     def connect(self, other: LocalCluster) -> None:
@@ -448,10 +448,10 @@ def _rank(error: BaseException | None) -> tuple[int, int]:
     return 0, 0
 
 
-def _reveal(mpc: MPCBackend, tensor: SharedTensor, reason: str) -> Any:
+def _reveal(mpc: Session, tensor: SharedTensor, reason: str) -> Any:
     return mpc.reveal(tensor, reason)
 
 
-def _agree_on_keys(mpc: MPCBackend, seed: bytes | None) -> None:
+def _agree_on_keys(mpc: Session, seed: bytes | None) -> None:
     mpc.party.agree_on_keys(mpc.sharing, seed)
     mpc.verify()

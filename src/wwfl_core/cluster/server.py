@@ -26,7 +26,7 @@ from wwfl_core.party.ledger import Opening
 from wwfl_core.party.party import Party
 from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.sharing.semantics import Security
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Server:
         device: Device = HOST,
     ) -> None:
         endpoint.device = device
-        self.mpc = protocol.at(Party(index, addresses, endpoint))
+        self.mpc = Session(protocol.at(Party(index, addresses, endpoint)))
         self._store: dict[str, SharedTensor | SharedBits] = {}
 
     def execute(self, command: Command) -> Outcome:
@@ -139,7 +139,7 @@ class Server:
             # their difference.
             party.ops = command.run << 32
             if command.after_failure:
-                self.mpc.reset()
+                self.mpc.protocol.reset()
                 for kept in self._store.values():
                     kept.data.cache.clear()
             for name in command.drop:
@@ -168,7 +168,7 @@ class Server:
 
     def close(self) -> None:
         """Stops the protocol's end here."""
-        self.mpc.close()
+        self.mpc.protocol.close()
 
     def _resolve(self, leaf: Any) -> Any:
         if not isinstance(leaf, Ref):

@@ -17,19 +17,16 @@ import numpy as np
 from wwfl_core.errors import DataError
 from wwfl_core.files import PRIVATE, write_whole
 from wwfl_core.numbers.arrays import Array, from_wire, numel, to_host, to_wire, wire_form
-from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.sharing.semantics import Security, weaker_of
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 MAGIC = b"WWFLSHR1"
 _LENGTH = 8
 _DIGEST = 32
 
 
-def save(
-    mpc: MPCBackend, folder: str, name: str, tensors: dict[str, SharedTensor], stamp: str
-) -> str:
+def save(mpc: Session, folder: str, name: str, tensors: dict[str, SharedTensor], stamp: str) -> str:
     """Writes this party's file `<name>.party<i>.share`; returns the SHA-256 of the file as hex.
 
     `stamp` identifies the state (for example the round): files with different stamps are never
@@ -54,7 +51,7 @@ def save(
     return _write(path_of(folder, name, mpc.me), body)
 
 
-def load(mpc: MPCBackend, folder: str, name: str) -> tuple[dict[str, SharedTensor], str]:
+def load(mpc: Session, folder: str, name: str) -> tuple[dict[str, SharedTensor], str]:
     """Reads this party's file and makes sure that all parties read the same state.
 
     The run's results get no stronger guarantee than the file states.
@@ -100,7 +97,7 @@ def _write(path: Path, body: list[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _read(mpc: MPCBackend, path: Path) -> tuple[dict[str, SharedTensor], str, bytes, Security]:
+def _read(mpc: Session, path: Path) -> tuple[dict[str, SharedTensor], str, bytes, Security]:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -128,13 +125,13 @@ def _read(mpc: MPCBackend, path: Path) -> tuple[dict[str, SharedTensor], str, by
     for entry in header["tensors"]:
         shape = tuple(entry["shape"])
         parts: dict[int, Array] = {}
-        dtype, wire_shape = wire_form(mpc.numbers.dtype, shape)
+        dtype, wire_shape = wire_form(mpc.protocol.numbers.dtype, shape)
         for component in mpc.sharing.held_by(mpc.me):
             words = np.frombuffer(body, dtype, numel(wire_shape), at).reshape(wire_shape)
-            parts[component] = mpc.party.device.put(from_wire(words, mpc.numbers.dtype))
+            parts[component] = mpc.party.device.put(from_wire(words, mpc.protocol.numbers.dtype))
             at += words.nbytes
         tensors[entry["name"]] = SharedTensor(
-            mpc, Share(mpc.numbers, shape, parts), entry["frac_bits"]
+            mpc, Share(mpc.protocol.numbers, shape, parts), entry["frac_bits"]
         )
     header.pop("party")
     return (
@@ -161,7 +158,7 @@ def _guarantee(path: Path, header: dict[str, Any]) -> Security:
         ) from None
 
 
-def _vouch(mpc: MPCBackend, tensors: dict[str, SharedTensor]) -> None:
+def _vouch(mpc: Session, tensors: dict[str, SharedTensor]) -> None:
     """Holders vouch for restored components to each other, since a corrupt party may bring any
     file."""
     op = mpc.party.op("restore")

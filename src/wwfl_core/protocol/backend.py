@@ -9,24 +9,22 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from wwfl_core.accelerate.device import Hiding
 from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import Misuse, VerificationFailed
 from wwfl_core.numbers.algebra import RING, Algebra
-from wwfl_core.numbers.arrays import Array, Shape, as_float, as_ring, to_host
+from wwfl_core.numbers.arrays import Array, Shape
 from wwfl_core.numbers.bilinear import Bilinear, DirectSum
 from wwfl_core.numbers.fixed_point import FixedPoint
+from wwfl_core.numbers.number_format import NumberFormat
 from wwfl_core.party.party import ONLINE, Op, Party
 from wwfl_core.party.transcript import DIGEST_BYTES, agree, digest
 from wwfl_core.sharing.semantics import SharingSemantics
 from wwfl_core.sharing.share import Share, concat, split
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
 
 from . import derived
 from .bit_format import PACKED, BitFormat
@@ -47,6 +45,8 @@ class MPCBackend(ABC):
     name: ClassVar[str]
     sharing: SharingSemantics
     numbers: Algebra = RING  # where number tensors are shared
+    number_format: ClassVar[type[NumberFormat]] = FixedPoint
+    """How programs' numbers become words of `numbers`, given `frac_bits`."""
     bits: BitFormat = PACKED  # how secret bits are shared
     dealing: type[Dealing] = TableDealing  # how a party's value is shared
     declared_costs: ClassVar[Mapping[str, DeclaredCost]] = {}
@@ -67,7 +67,7 @@ class MPCBackend(ABC):
     party: Party
 
     def __init__(self, *, frac_bits: int = 20) -> None:
-        self.fixed = FixedPoint(frac_bits)
+        self.format = self.number_format(frac_bits)
 
     def at(self, party: Party) -> Self:
         """This protocol as seen by one party."""
@@ -324,109 +324,6 @@ class MPCBackend(ABC):
                     "holders confirm"
                 )
         return value
-
-    # ------------------------------------------------------------------ what programs call
-
-    def share(
-        self, value: npt.ArrayLike | None, owner: int, *, shape: Shape | None = None
-    ) -> SharedTensor:
-        """Shares a float array known to party `owner` (other parties may pass None and the shape).
-
-        Raises:
-            Misuse: wrong owner, dtype or shape, before anything is sent.
-            RangeError: a value outside the fixed-point range, before anything is sent.
-        """
-        if not isinstance(owner, int) or owner not in self.sharing.evaluators:  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise Misuse(
-                f"owner={owner!r} is not a party that holds shares; choose one of "
-                f"{self.sharing.evaluators}"
-            )
-        if value is None and (shape is None or self.me == owner):
-            raise Misuse(
-                f"party {owner} shares a value: it must be given there, and its shape everywhere"
-            )
-        encoded = None if value is None else self.fixed.encode(value, "the shared value")
-        known = encoded.shape if encoded is not None else tuple(shape or ())
-        if shape is not None and known != tuple(shape):
-            raise Misuse(f"the shared value has shape {known}, declared was {tuple(shape)}")
-        mine = None if encoded is None or self.me != owner else self.numbers.from_words(encoded)
-        dealt = self.deal(mine, [owner], known, name="share")
-        return SharedTensor(self, dealt, self.fixed.frac_bits)
-
-    def public_tensor(self, value: npt.ArrayLike) -> SharedTensor:
-        """A public float array as a shared tensor (nothing is hidden, nothing is sent)."""
-        return SharedTensor(
-            self, self.public(self.fixed.encode(value, "the public value")), self.fixed.frac_bits
-        )
-
-    def reveal(
-        self, x: SharedTensor | SharedBits, reason: str = "reveal", to: Sequence[int] | None = None
-    ) -> Any:
-        """Opens a tensor (float64; integers for tensors without fraction; bool for bits) at `to`,
-        None elsewhere."""
-        if x.mpc is not self:
-            raise Misuse("this tensor belongs to another cluster or party; reshare it first")
-        opened = self.open(x.data, reason, to)
-        if opened is None:
-            return None
-        return self.decode(
-            to_host(opened),
-            x.data.algebra,
-            x.shape,
-            None if isinstance(x, SharedBits) else x.frac_bits,
-        )
-
-    def decode(self, opened: Array, algebra: Algebra, shape: Shape, frac_bits: int | None) -> Any:
-        """Opened elements as float64, as integers (no fraction), or as bools (`frac_bits` is None:
-        bits)."""
-        if frac_bits is None:
-            return self.bits.to_bools(opened, shape)
-        words = algebra.to_words(opened)
-        return words.view(np.int64) if frac_bits == 0 else self.fixed.decode(words, frac_bits)
-
-    def scope(self, label: str) -> AbstractContextManager[None]:
-        """`with mpc.scope("conv1"):` reports costs and openings inside under that label."""
-        return self.party.scope(label)
-
-    def coin(self, reason: str) -> bytes:
-        """32 bytes of public randomness that no party controls: everyone commits, then everyone
-        opens.
-
-        Three rounds (commit; confirm what was received; open). One honest party suffices for
-        uniformity; a party can only abort. Not an opening of a secret.
-
-        Raises:
-            VerificationFailed: when an opening does not match its commitment, or parties saw
-            different commitments.
-        """
-        return derived.coin(self, reason)
-
-    def constant(self, value: npt.ArrayLike, frac_bits: int) -> Array:
-        """A public array as words of the given scale (integers for frac_bits=0)."""
-        if frac_bits == 0:
-            return as_ring(value, "the public operand")
-        return self.fixed.encode(
-            as_float(value, "the public operand"), "the public operand", frac_bits
-        )
-
-    def factor(self, value: npt.ArrayLike) -> tuple[Array, int]:
-        """A public factor as (words, bits) with value = words / 2^bits, about frac_bits significant
-        bits.
-
-        Small factors get more fractional bits, so that a learning rate of 0.001 is as precise as
-        one of 1; trailing zero bits are dropped, so that powers of two cost no more than they must.
-        """
-        given = np.asarray(value)
-        if np.issubdtype(given.dtype, np.integer) or given.dtype == np.bool_:
-            return self.constant(given, 0), 0
-        real = np.asarray(given, np.float64)
-        largest = float(np.max(np.abs(real), initial=0.0))
-        small = max(0, -int(np.floor(np.log2(largest)))) if 0 < largest < 1 else 0
-        bits = min(self.fixed.frac_bits + small, 44)
-        ring = self.fixed.encode(real, "the public factor", bits)
-        used = int(np.bitwise_or.reduce(ring, axis=None)) if ring.size else 0
-        spare = min(bits, (used & -used).bit_length() - 1) if used else bits
-        return (ring.view(np.int64) >> np.int64(spare)).view(np.uint64), bits - spare
 
 
 def checked_protocol(given: object) -> MPCBackend:

@@ -6,7 +6,6 @@ these where they have something cheaper."""
 
 from __future__ import annotations
 
-import hashlib
 import operator
 from collections.abc import Sequence
 from functools import reduce
@@ -16,31 +15,21 @@ import numpy as np
 
 from wwfl_core import kernels
 from wwfl_core.accelerate.fused import Components, Mask, one_pass
-from wwfl_core.errors import Misuse, VerificationFailed
+from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import BITS, RING
-from wwfl_core.numbers.arrays import U8, U64, Array, Shape, numel, to_host
+from wwfl_core.numbers.arrays import U8, U64, Array, Shape, numel
 from wwfl_core.numbers.bilinear import Mul
-from wwfl_core.sharing.semantics import Group
 from wwfl_core.sharing.share import Share, concat, together
 
 from . import modulus, truncation
+from .modulus import Words, words
 
 if TYPE_CHECKING:
     from .backend import MPCBackend
 
-Words = list[tuple[Group, Array | None]]
 AND = Mul()
 MUL = Mul()
-COIN_BYTES = 32
 CARRY_BITS = 12
-
-
-def words(mpc: MPCBackend, x: Share) -> Words:
-    """x as a sum of words, each with the parties who know it (the word itself at those parties)."""
-    security = mpc.sharing.security
-    vouchers = security.corruptions + 1 if security.malicious else 1
-    groups = mpc.sharing.groups(vouchers)
-    return [(g, mpc.partial(x, g.components) if mpc.me in g.dealers else None) for g in groups]
 
 
 def truncate(mpc: MPCBackend, x: Share, bits: int) -> Share:
@@ -217,7 +206,7 @@ def check_window(bits: int) -> None:
 def sign(mpc: MPCBackend, x: Share, bits: int) -> Share:
     """Bit `bits - 1` of the sum of the words: the top propagate bit plus the carry into it."""
     check_window(bits)
-    with mpc.scope("sign"):
+    with mpc.party.scope("sign"):
         g, p = mpc.carry_inputs(x, bits)
         return p[bits - 1] + carry_out(mpc, g, p[1 : bits - 1])
 
@@ -234,7 +223,7 @@ def and_all(mpc: MPCBackend, x: Share) -> Share:
 def is_zero(mpc: MPCBackend, x: Share, bits: int) -> Share:
     """A + B = 0 exactly when A and -B agree in every bit; more words are added to two numbers
     first."""
-    with mpc.scope("is_zero"):
+    with mpc.party.scope("is_zero"):
         found = words(mpc, x)
         if len(found) != 2:
             return _sum_is_zero(mpc, *_two_numbers(mpc, found, x.shape, bits))
@@ -288,42 +277,3 @@ def lifted(b: Components, n: int, mask: Mask, x: Components | None = None) -> U6
 def inject(mpc: MPCBackend, b: Share, x: Share) -> Share:
     """The bit as a ring element, then one product."""
     return mpc.bilinear(MUL, mpc.bit_to_ring(b, x.shape), x)
-
-
-def coin(mpc: MPCBackend, reason: str) -> bytes:
-    """Blum's coin for n parties: commit to r_i, confirm the commitments, open, hash everything."""
-    party = mpc.party
-    commit, confirm, reveal = party.op("coin"), party.op("coin.ok"), party.op("coin.r")
-    others = [p for p in range(party.size) if p != mpc.me]
-    drawn = commit.random(
-        [mpc.me], "coin", BITS, (2 * COIN_BYTES,)
-    )  # the value and the commitment's blinding
-    secret = to_host(drawn).tobytes()
-    context = f"{party.run}|{commit.number}|{reason}".encode()
-
-    def commitment(who: int, value: bytes) -> bytes:
-        return hashlib.sha256(b"wwfl-coin|%d|" % who + context + value).digest()
-
-    own = commitment(mpc.me, secret)
-    for other in others:
-        commit.send(other, np.frombuffer(own, np.uint8))
-    seen = {other: commit.recv_bytes(other, COIN_BYTES) for other in others}
-    seen[mpc.me] = own
-    board = hashlib.sha256(b"".join(seen[p] for p in sorted(seen))).digest()
-    for other in others:
-        confirm.send(other, np.frombuffer(board, np.uint8))
-    for other in others:
-        if confirm.recv_bytes(other, COIN_BYTES) != board:
-            raise VerificationFailed(
-                f"coin ({reason}): party {other} saw other commitments than party {mpc.me}"
-            )
-    for other in others:
-        reveal.send(other, np.frombuffer(secret, np.uint8))
-    values = {mpc.me: secret}
-    for other in others:
-        values[other] = reveal.recv_bytes(other, 2 * COIN_BYTES)
-        if commitment(other, values[other]) != seen[other]:
-            raise VerificationFailed(
-                f"coin ({reason}): party {other} opened something else than it committed to"
-            )
-    return hashlib.sha256(context + b"".join(values[p] for p in sorted(values))).digest()

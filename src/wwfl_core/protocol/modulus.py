@@ -24,15 +24,24 @@ import numpy as np
 
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import RING, RING32, Algebra
-from wwfl_core.numbers.arrays import Array
+from wwfl_core.numbers.arrays import Array, array_of
 from wwfl_core.numbers.bilinear import Mul
+from wwfl_core.sharing.semantics import Group
 from wwfl_core.sharing.share import Share, stack
-from wwfl_core.tensors.tensor import SharedTensor
 
 if TYPE_CHECKING:
     from .backend import MPCBackend
 
+Words = list[tuple[Group, Array | None]]
 EXACT = Mul()
+
+
+def words(mpc: MPCBackend, x: Share) -> Words:
+    """x as a sum of words, each with the parties who know it (the word itself at those parties)."""
+    security = mpc.sharing.security
+    vouchers = security.corruptions + 1 if security.malicious else 1
+    groups = mpc.sharing.groups(vouchers)
+    return [(g, mpc.partial(x, g.components) if mpc.me in g.dealers else None) for g in groups]
 
 
 def divides(target: Algebra, source: Algebra) -> bool:
@@ -94,7 +103,7 @@ def combine(mpc: MPCBackend, dealt: Sequence[Share], source: Algebra, target: Al
     total, marks = _sum([d[0] for d in dealt]), [d[1] for d in dealt]
     if len(marks) == 1:
         return total
-    with mpc.scope("wraps"):
+    with mpc.party.scope("wraps"):
         wraps = (
             mpc.bilinear(EXACT, marks[0], marks[1])
             if len(marks) == 2
@@ -120,15 +129,23 @@ def count_above(mpc: MPCBackend, sums: Sequence[tuple[Share, int, int, int]]) ->
     levels: list[Share] = []
     width = max((n << s).bit_length() for _, _, s, n in sums) + 2
     for x, offset, s, n in sums:
-        tensor = SharedTensor(mpc, x, 0) + offset
-        levels += [(tensor - (j << s)).data for j in range(1, n + 1)]
-    below = SharedTensor(mpc, stack(levels), 0).negative(bits=width).to_integers()
+        shifted = mpc.add_public(x, _word(offset))
+        levels += [mpc.add_public(shifted, _word(-(j << s))) for j in range(1, n + 1)]
+    candidates = stack(levels)
+    below = mpc.bit_to_ring(mpc.sign(candidates, width), candidates.shape)
+
     found: list[Share] = []
     at = 0
     for _, _, _, n in sums:
-        found.append((n - below[at : at + n].sum(0)).data)
+        missed = below[at : at + n].map(lambda a: array_of(np.sum(a, axis=0, dtype=a.dtype)))
+        found.append(mpc.add_public(-missed, _word(n)))
         at += n
     return found
+
+
+def _word(value: int) -> Array:
+    """A public integer as a word, in two's complement."""
+    return np.asarray(value % 2**64, np.uint64)
 
 
 def _sum(shares: Sequence[Share]) -> Share:
@@ -139,12 +156,6 @@ def _sum(shares: Sequence[Share]) -> Share:
 
 
 # ---------------------------------------------------------------------- within one cluster
-
-
-def narrow(x: SharedTensor) -> SharedTensor:
-    """The same numbers in Z_2^32, for |x| * 2^frac_bits < 2^30: half the bytes for sums, products, opening and
-    conversion. Truncation and comparison need `widen` first. Local."""
-    return SharedTensor(x.mpc, reduce(x.data, RING32), x.frac_bits)
 
 
 def reduce(x: Share, target: Algebra) -> Share:
@@ -164,14 +175,16 @@ def reduce(x: Share, target: Algebra) -> Share:
     return Share(target, shape, found)
 
 
-def widen(x: SharedTensor) -> SharedTensor:
-    """A number of Z_2^32, |x| * 2^frac_bits < 2^30, in Z_2^64 again: one dealing and one product."""
-    from .derived import words
+def widen(mpc: MPCBackend, x: Share) -> Share:
+    """A number |x| < 2^30 of Z_2^32 in Z_2^64 again: one dealing and one product.
 
-    mpc, source = x.mpc, x.data.algebra
+    Raises:
+        Misuse: for a share of another algebra.
+    """
+    source = x.algebra
     if source != RING32:
         raise Misuse(f"widen: this tensor is shared in {source}, not in {RING32}")
-    known = words(mpc, x.data)
+    known = words(mpc, x)
     dealt = mpc.deal_many(
         [
             (None if w is None else parts(w, i, len(known), RING32, RING), g.dealers)
@@ -181,7 +194,7 @@ def widen(x: SharedTensor) -> SharedTensor:
         RING,
         name="widen",
     )
-    return SharedTensor(mpc, combine(mpc, dealt, RING32, RING), x.frac_bits)
+    return combine(mpc, dealt, RING32, RING)
 
 
-__all__ = ["combine", "divides", "narrow", "parts", "reduce", "widen", "wrap_count"]
+__all__ = ["combine", "count_above", "divides", "parts", "reduce", "widen", "wrap_count"]

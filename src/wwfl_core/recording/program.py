@@ -13,7 +13,7 @@ from functools import update_wrapper
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from wwfl_core.errors import Misuse
-from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.tensors import Session
 
 from .replay import Recording
 from .stand_ins import RecordingParty, settled
@@ -29,7 +29,7 @@ KEPT = 32
 class _Known:
     """What a party knows of a program for arguments of one form."""
 
-    mpc: MPCBackend  # kept, since it is known by its id
+    mpc: Session  # kept, since it is known by its id
     run_before: bool = False
     recording: Recording | None = None
     returned: Form | None = None
@@ -39,12 +39,14 @@ class _Known:
 class Recorded(Generic[P, R]):
     """A program as `recorded` makes it."""
 
-    def __init__(self, program: Callable[Concatenate[MPCBackend, P], R]) -> None:
+    def __init__(self, program: Callable[Concatenate[Session, P], R]) -> None:
         self.program = program
         update_wrapper(self, program)
 
-    def __call__(self, mpc: MPCBackend, *args: P.args, **kwargs: P.kwargs) -> R:
-        if not (mpc.devices and mpc.repeatable) or isinstance(mpc.party, RecordingParty):
+    def __call__(self, mpc: Session, *args: P.args, **kwargs: P.kwargs) -> R:
+        if not (mpc.protocol.devices and mpc.protocol.repeatable) or isinstance(
+            mpc.party, RecordingParty
+        ):
             return self.program(mpc, *args, **kwargs)
         form, arrays = taken_apart((args, kwargs))
         arrays = [settled(mpc.party.device, array) for array in arrays]
@@ -56,15 +58,15 @@ class Recorded(Generic[P, R]):
         known.run_before = True  # many programs run once, and recording takes longer than running
         return self.program(mpc, *args, **kwargs)
 
-    def recording(self, mpc: MPCBackend, *args: P.args, **kwargs: P.kwargs) -> Recording | None:
+    def recording(self, mpc: Session, *args: P.args, **kwargs: P.kwargs) -> Recording | None:
         """What this party does for such arguments; None before it was recorded."""
         known = mpc.party.recordings.get(self._key(mpc, taken_apart((args, kwargs))[0]))
         return None if known is None else known.recording
 
-    def _key(self, mpc: MPCBackend, form: Form) -> tuple[Any, ...]:
+    def _key(self, mpc: Session, form: Form) -> tuple[Any, ...]:
         return self.program, id(mpc), mpc.party.label(""), form
 
-    def _known(self, mpc: MPCBackend, form: Form) -> _Known:
+    def _known(self, mpc: Session, form: Form) -> _Known:
         kept: dict[Any, _Known] = mpc.party.recordings
         key = self._key(mpc, form)
         try:
@@ -80,7 +82,7 @@ class Recorded(Generic[P, R]):
             del kept[next(iter(kept))]
         return known
 
-    def _record(self, mpc: MPCBackend, form: Form, arrays: list[Any], known: _Known) -> R:
+    def _record(self, mpc: Session, form: Form, arrays: list[Any], known: _Known) -> R:
         """Runs the program and writes it down. A second time, too: one that then does something
         else is refused."""
         party = RecordingParty(mpc.party)
@@ -112,7 +114,7 @@ class Recorded(Generic[P, R]):
         return returned.build(mpc, [output.value for output in outputs])
 
 
-def recorded(program: Callable[Concatenate[MPCBackend, P], R]) -> Recorded[P, R]:
+def recorded(program: Callable[Concatenate[Session, P], R]) -> Recorded[P, R]:
     """A program (mpc, *args) -> result that is recorded at each party and repeated.
 
     Arguments and results are shared tensors and bits, and hashable public values, in tuples, lists

@@ -9,9 +9,8 @@ from typing import Any, cast
 
 from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape
-from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Form:
     tree: Any
     shares: tuple[_Held, ...]
 
-    def build(self, mpc: MPCBackend, arrays: Sequence[Array]) -> Any:
+    def build(self, mpc: Session, arrays: Sequence[Array]) -> Any:
         """The tree with these arrays, shared by the parties of `mpc`."""
         left = iter(arrays)
         shares = [

@@ -119,7 +119,7 @@ class Bench:
 
     @property
     def frac_bits(self) -> int:
-        return self.protocol.fixed.frac_bits
+        return self.protocol.format.frac_bits
 
     def cluster(
         self, *, name: str | None = None, insecure_seed: int | None = None, deadline_s: float = 30.0

@@ -11,9 +11,8 @@ from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.numbers.algebra import RING
 from wwfl_core.numbers.arrays import Array, Shape
 from wwfl_core.numbers.bilinear import Bilinear, Conv2d, MatMul, Mul
-from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs
 from .bench import EDGES, Bench, expect_close, expect_equal, succeeded, unpack
@@ -22,7 +21,7 @@ from .verdict import Failed
 # -------------------------------------------------------------------- sharing and linear operations
 
 
-def _dealt(mpc: MPCBackend, ring: Array, packed: Array, owner: int) -> list[Array | None]:
+def _dealt(mpc: Session, ring: Array, packed: Array, owner: int) -> list[Array | None]:
     return programs.open_all(
         mpc, [programs.deal_words(mpc, ring, owner), programs.deal_bits(mpc, packed, owner)]
     )
@@ -49,7 +48,7 @@ def share(bench: Bench) -> str:
     return f"clients and {len(bench.sharing.evaluators)} parties, words and bits"
 
 
-def _linear(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, k: Array) -> list[Array | None]:
+def _linear(mpc: Session, x: SharedTensor, y: SharedTensor, k: Array) -> list[Array | None]:
     tensors = (
         x + y,
         x - y,
@@ -63,7 +62,7 @@ def _linear(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, k: Array) -> list
         x.reshape(-1),
         (x + y)[::2, ::-1],
     )
-    return programs.open_tensors(mpc, *tensors, SharedTensor(mpc, mpc.public(k), 0))
+    return programs.open_tensors(mpc, *tensors, SharedTensor(mpc, mpc.protocol.public(k), 0))
 
 
 def linear(bench: Bench) -> str:
@@ -95,15 +94,15 @@ def linear(bench: Bench) -> str:
 
 
 def _apply(
-    mpc: MPCBackend, f: Bilinear, x: SharedTensor, y: SharedTensor, cut: Any = None
+    mpc: Session, f: Bilinear, x: SharedTensor, y: SharedTensor, cut: Any = None
 ) -> Array | None:
     operand = x if cut is None else x[cut]
-    product = mpc.bilinear(f, operand.data, y.data)
+    product = mpc.protocol.bilinear(f, operand.data, y.data)
     _expect_share(mpc, product, f.shape(operand.shape, y.shape), f.name)
     return programs.open_words(mpc, product)
 
 
-def _expect_share(mpc: MPCBackend, product: Any, shape: Shape, name: str) -> None:
+def _expect_share(mpc: Session, product: Any, shape: Shape, name: str) -> None:
     """At every party, before a product that is none is opened, and fails far from its cause."""
     held = list(mpc.sharing.held_by(mpc.me))
     if not isinstance(product, Share):
@@ -128,12 +127,17 @@ def _product_of(c: LocalCluster, f: Bilinear, x: Array, y: Array, cut: Any = Non
     return c.run(_apply, f, c.share_ring(x, 0), c.share_ring(y, 0), cut)
 
 
-def _from_parties(mpc: MPCBackend, ring: Array, other: Array) -> list[Array | None]:
+def _from_parties(mpc: Session, ring: Array, other: Array) -> list[Array | None]:
     """Operands dealt by parties, in case a protocol treats them unlike a client's."""
     first, last = mpc.sharing.evaluators[0], mpc.sharing.evaluators[-1]
     a, b = programs.deal_words(mpc, ring, first), programs.deal_words(mpc, other, last)
     return programs.open_all(
-        mpc, [mpc.bilinear(Mul(), a, b), mpc.bilinear(Mul(), a, a), mpc.bilinear(Mul(), b, a)]
+        mpc,
+        [
+            mpc.protocol.bilinear(Mul(), a, b),
+            mpc.protocol.bilinear(Mul(), a, a),
+            mpc.protocol.bilinear(Mul(), b, a),
+        ],
     )
 
 
@@ -187,9 +191,14 @@ def shapes(bench: Bench) -> str:
     return f"{len(pairs)} pairs of shapes"
 
 
-def _nonlinear(mpc: MPCBackend, x: SharedTensor) -> list[Array | None]:
-    s = mpc.sign(x.data, 44)
-    results = [s, mpc.bit_to_ring(s, x.shape), mpc.inject(s, x.data), mpc.truncate(x.data, 5)]
+def _nonlinear(mpc: Session, x: SharedTensor) -> list[Array | None]:
+    s = mpc.protocol.sign(x.data, 44)
+    results = [
+        s,
+        mpc.protocol.bit_to_ring(s, x.shape),
+        mpc.protocol.inject(s, x.data),
+        mpc.protocol.truncate(x.data, 5),
+    ]
     return programs.open_all(mpc, results)
 
 
@@ -264,10 +273,10 @@ def conv2d(bench: Bench) -> str:
 
 
 def _many(
-    mpc: MPCBackend, tensors: list[SharedTensor], jobs: list[tuple[Bilinear, int, int]], bits: int
+    mpc: Session, tensors: list[SharedTensor], jobs: list[tuple[Bilinear, int, int]], bits: int
 ) -> Any:
     picked = [(f, tensors[i].data, tensors[j].data) for f, i, j in jobs]
-    return programs.open_all(mpc, mpc.bilinear_many(picked, bits))
+    return programs.open_all(mpc, mpc.protocol.bilinear_many(picked, bits))
 
 
 def bilinear_many(bench: Bench) -> str:
@@ -295,12 +304,14 @@ def bilinear_many(bench: Bench) -> str:
 # ---------------------------------------------------------------------- bits
 
 
-def _boolean(mpc: MPCBackend, x: Array, y: Array) -> list[Array | None]:
+def _boolean(mpc: Session, x: Array, y: Array) -> list[Array | None]:
     a = programs.deal_bits(mpc, x, mpc.sharing.evaluators[0])
     b = programs.deal_bits(mpc, y, mpc.sharing.evaluators[-1])
-    both, different = mpc.bilinear(Mul(), a, b), mpc.bits.xor(mpc, a, b)
-    inverted = mpc.bits.flip(mpc, a, np.ones(8 * x.size, np.bool_))
-    return programs.open_all(mpc, [both, different, inverted, mpc.bilinear(Mul(), both, different)])
+    both, different = mpc.protocol.bilinear(Mul(), a, b), mpc.protocol.bits.xor(mpc.protocol, a, b)
+    inverted = mpc.protocol.bits.flip(mpc.protocol, a, np.ones(8 * x.size, np.bool_))
+    return programs.open_all(
+        mpc, [both, different, inverted, mpc.protocol.bilinear(Mul(), both, different)]
+    )
 
 
 def bits(bench: Bench) -> str:
@@ -316,8 +327,10 @@ def bits(bench: Bench) -> str:
     return "520 bits each"
 
 
-def _opened_bits(mpc: MPCBackend, x: SharedTensor, bits: int, zero: bool) -> Array | None:
-    return programs.open_words(mpc, mpc.is_zero(x.data, bits) if zero else mpc.sign(x.data, bits))
+def _opened_bits(mpc: Session, x: SharedTensor, bits: int, zero: bool) -> Array | None:
+    return programs.open_words(
+        mpc, mpc.protocol.is_zero(x.data, bits) if zero else mpc.protocol.sign(x.data, bits)
+    )
 
 
 def sign(bench: Bench) -> str:
@@ -356,9 +369,11 @@ def is_zero(bench: Bench) -> str:
     return "windows of 1, 7, 64 bits"
 
 
-def _converted(mpc: MPCBackend, packed: Array, x: SharedTensor) -> list[Array | None]:
+def _converted(mpc: Session, packed: Array, x: SharedTensor) -> list[Array | None]:
     b = programs.deal_bits(mpc, packed, mpc.sharing.evaluators[-1], x.shape)
-    return programs.open_all(mpc, [mpc.bit_to_ring(b, x.shape), mpc.inject(b, x.data)])
+    return programs.open_all(
+        mpc, [mpc.protocol.bit_to_ring(b, x.shape), mpc.protocol.inject(b, x.data)]
+    )
 
 
 def _conversion(bench: Bench, which: int, what: str) -> str:
@@ -386,7 +401,7 @@ def inject(bench: Bench) -> str:
 # ---------------------------------------------------------------------- what training needs
 
 
-def _relu(mpc: MPCBackend, x: SharedTensor) -> Any:
+def _relu(mpc: Session, x: SharedTensor) -> Any:
     return mpc.reveal(x.relu())
 
 
@@ -398,7 +413,7 @@ def relu(bench: Bench) -> str:
     return f"{x.size} values"
 
 
-def _softmax(mpc: MPCBackend, x: SharedTensor) -> Any:
+def _softmax(mpc: Session, x: SharedTensor) -> Any:
     return mpc.reveal(x.softmax())
 
 
@@ -421,10 +436,14 @@ def softmax(bench: Bench) -> str:
 # ---------------------------------------------------------------------- copies
 
 
-def _all_parts(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> list[dict[int, Array]]:
+def _all_parts(mpc: Session, x: SharedTensor, y: SharedTensor) -> list[dict[int, Array]]:
     shares: list[Share] = [x.data, y.data, *programs.everything(mpc, x.data, y.data)]
     return programs.parts_of(
-        [*shares, mpc.add_public(x.data, np.arange(x.size, dtype=np.uint64)), x.data + y.data]
+        [
+            *shares,
+            mpc.protocol.add_public(x.data, np.arange(x.size, dtype=np.uint64)),
+            x.data + y.data,
+        ]
     )
 
 

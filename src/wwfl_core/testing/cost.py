@@ -11,9 +11,8 @@ import numpy as np
 from wwfl_core.channel.cost import Cost, Phase
 from wwfl_core.numbers.arrays import U64, Array
 from wwfl_core.party.transcript import CHECK_LABELS
-from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.protocol.declared_cost import DeclaredCost, Sizes, bits_of
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs
 from .bench import Bench
@@ -50,51 +49,51 @@ def measured(cost: Cost) -> Measured:
 # ---------------------------------------------------------------------- the operations
 
 
-def _raw(operation: programs.Operation) -> Callable[[MPCBackend, SharedTensor, SharedTensor], Any]:
-    def program(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> None:
+def _raw(operation: programs.Operation) -> Callable[[Session, SharedTensor, SharedTensor], Any]:
+    def program(mpc: Session, x: SharedTensor, y: SharedTensor) -> None:
         operation(mpc, x.data, y.data)
 
     return program
 
 
-def _share(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> None:
+def _share(mpc: Session, x: SharedTensor, y: SharedTensor) -> None:
     programs.deal_words(mpc, np.zeros(x.shape, np.uint64), mpc.sharing.evaluators[0])
 
 
-def _reveal(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> None:
+def _reveal(mpc: Session, x: SharedTensor, y: SharedTensor) -> None:
     """Opens without the check point, whose two rounds are counted apart."""
-    mpc.verify = lambda: None
+    mpc.protocol.verify = lambda: None
     try:
-        mpc.open(x.data, "test")
+        mpc.protocol.open(x.data, "test")
     finally:
-        del mpc.verify
+        del mpc.protocol.verify
 
 
-def _relu(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> None:
+def _relu(mpc: Session, x: SharedTensor, y: SharedTensor) -> None:
     (~x.negative()).times(x)
 
 
-def _bit(mpc: MPCBackend, x: SharedTensor) -> Any:
+def _bit(mpc: Session, x: SharedTensor) -> Any:
     return x.negative()
 
 
-def _to_ring(mpc: MPCBackend, b: Any, x: SharedTensor) -> None:
+def _to_ring(mpc: Session, b: Any, x: SharedTensor) -> None:
     b.to_integers()
 
 
-def _inject(mpc: MPCBackend, b: Any, x: SharedTensor) -> None:
+def _inject(mpc: Session, b: Any, x: SharedTensor) -> None:
     b.times(x)
 
 
 PLAIN_PROGRAMS: dict[str, Callable[..., Any]] = {
     "share": _share,
     "reveal": _reveal,
-    "product": _raw(lambda mpc, x, y: [mpc.bilinear(programs.Mul(), x, y)]),
+    "product": _raw(lambda mpc, x, y: [mpc.protocol.bilinear(programs.Mul(), x, y)]),
     "product+truncation": _raw(programs.OPERATIONS["product+truncation"]),
     "matmul": _raw(programs.matmul),
     "truncation": _raw(programs.OPERATIONS["truncation"]),
-    "sign": _raw(lambda mpc, x, y: [mpc.sign(x, 64)]),
-    "sign32": _raw(lambda mpc, x, y: [mpc.sign(x, 32)]),
+    "sign": _raw(lambda mpc, x, y: [mpc.protocol.sign(x, 64)]),
+    "sign32": _raw(lambda mpc, x, y: [mpc.protocol.sign(x, 32)]),
     "relu": _relu,
 }
 BIT_PROGRAMS: dict[str, Callable[..., Any]] = {"bit_to_ring": _to_ring, "inject": _inject}

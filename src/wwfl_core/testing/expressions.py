@@ -13,8 +13,7 @@ import numpy as np
 
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.arrays import U64
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 UNARY, BINARY, WITH_PUBLIC = (
     ("neg",),
@@ -102,7 +101,7 @@ class Expression:
         return f"{self.op}({', '.join(inner)})"
 
 
-def evaluate(mpc: MPCBackend, expression: Expression, *tensors: SharedTensor) -> Any:
+def evaluate(mpc: Session, expression: Expression, *tensors: SharedTensor) -> Any:
     """A program for `cluster.run`: opens the ring elements of an expression over shared integers.
 
     Raises:
@@ -118,4 +117,4 @@ def evaluate(mpc: MPCBackend, expression: Expression, *tensors: SharedTensor) ->
             f"evaluate: {expression} has {expression.operands()} operands, {len(tensors)} tensors "
             "were given"
         )
-    return mpc.open(expression.on_shares(tensors).data, "expression")
+    return mpc.protocol.open(expression.on_shares(tensors).data, "expression")

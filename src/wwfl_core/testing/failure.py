@@ -13,7 +13,7 @@ from wwfl_core.cluster.server import Outcome
 from wwfl_core.errors import DeadlineExceeded, Desync, PeerAborted, PeerLost, WwflError
 from wwfl_core.numbers.arrays import Array
 from wwfl_core.numbers.bilinear import Mul
-from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.tensors import Session
 
 from . import programs
 from .bench import Bench, Wiretap, succeeded
@@ -23,12 +23,12 @@ DEADLINE_S = 0.4
 BOUND_S = 10.0
 
 
-def _program(mpc: MPCBackend, x: Array, y: Array) -> list[Array | None]:
+def _program(mpc: Session, x: Array, y: Array) -> list[Array | None]:
     a = programs.deal_words(mpc, x, mpc.sharing.evaluators[0])
     b = programs.deal_words(mpc, y, mpc.sharing.evaluators[-1])
-    z = mpc.bilinear(Mul(), a, b, mpc.fixed.frac_bits)
-    s = mpc.sign(z, 40)
-    return programs.open_all(mpc, [mpc.inject(s, a), z])
+    z = mpc.protocol.bilinear(Mul(), a, b, mpc.format.frac_bits)
+    s = mpc.protocol.sign(z, 40)
+    return programs.open_all(mpc, [mpc.protocol.inject(s, a), z])
 
 
 def _messages(bench: Bench, secrets: tuple[Array, Array]) -> tuple[list[Any], dict[int, list[int]]]:
@@ -168,7 +168,7 @@ def stalled(bench: Bench) -> str:
     )
 
 
-def _diverging(mpc: MPCBackend, x: Array, who: int, how: str) -> Any:
+def _diverging(mpc: Session, x: Array, who: int, how: str) -> Any:
     odd = mpc.me == who
     if how == "shape":
         x = x[:-1] if odd else x
@@ -177,10 +177,12 @@ def _diverging(mpc: MPCBackend, x: Array, who: int, how: str) -> Any:
     for other in shares[1:]:
         total = total + other
     if how == "extra operation" and odd:
-        total = mpc.bilinear(Mul(), total, total)
+        total = mpc.protocol.bilinear(Mul(), total, total)
     if how == "other operation":
-        total = mpc.truncate(total, 3) if odd else mpc.bilinear(Mul(), total, total)
-    return mpc.open(total, "test")
+        total = (
+            mpc.protocol.truncate(total, 3) if odd else mpc.protocol.bilinear(Mul(), total, total)
+        )
+    return mpc.protocol.open(total, "test")
 
 
 def diverged(bench: Bench) -> str:

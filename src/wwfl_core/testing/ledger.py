@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs
 from .bench import Bench, Wiretap, succeeded
@@ -24,10 +24,10 @@ def _declared(protocol: MPCBackend, n: int) -> list[tuple[str, str, tuple[int, .
     ]
 
 
-def _program(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> Any:
+def _program(mpc: Session, x: SharedTensor, y: SharedTensor) -> Any:
     """Every operation, with three openings."""
     results = programs.everything(mpc, x.data, y.data)
-    f = mpc.fixed.frac_bits
+    f = mpc.format.frac_bits
     first = mpc.reveal(SharedTensor(mpc, results[len(mpc.sharing.evaluators)], 2 * f), "first")
     relu = x.relu()
     mpc.reveal(relu, "second", to=[mpc.sharing.evaluators[0]])

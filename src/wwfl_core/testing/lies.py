@@ -7,23 +7,25 @@ from collections.abc import Callable, Mapping
 
 from wwfl_core.numbers.arrays import Array
 from wwfl_core.numbers.bilinear import Mul
-from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.sharing.share import Share
+from wwfl_core.tensors import Session
 
 from . import programs
 from .bench import Bench, succeeded
 from .tamper import SEED, SLOWEST_S, Attack, accepted_wrong, operands, promised
 
-Gate = Callable[[MPCBackend, Share, Share, Share], list[Share]]
+Gate = Callable[[Session, Share, Share, Share], list[Share]]
 GATES: Mapping[str, Gate] = {
     "opening": lambda mpc, a, b, s: [a],
-    "product": lambda mpc, a, b, s: [mpc.bilinear(Mul(), a, b)],
-    "truncated product": lambda mpc, a, b, s: [mpc.bilinear(Mul(), a, b, mpc.fixed.frac_bits)],
-    "truncation": lambda mpc, a, b, s: [mpc.truncate(a, 5)],
-    "comparison": lambda mpc, a, b, s: [mpc.sign(a, 26)],
-    "and": lambda mpc, a, b, s: [mpc.bilinear(Mul(), s, mpc.sign(b, 27))],
-    "bit to ring": lambda mpc, a, b, s: [mpc.bit_to_ring(s, a.shape)],
-    "injection": lambda mpc, a, b, s: [mpc.inject(s, a)],
+    "product": lambda mpc, a, b, s: [mpc.protocol.bilinear(Mul(), a, b)],
+    "truncated product": lambda mpc, a, b, s: [
+        mpc.protocol.bilinear(Mul(), a, b, mpc.format.frac_bits)
+    ],
+    "truncation": lambda mpc, a, b, s: [mpc.protocol.truncate(a, 5)],
+    "comparison": lambda mpc, a, b, s: [mpc.protocol.sign(a, 26)],
+    "and": lambda mpc, a, b, s: [mpc.protocol.bilinear(Mul(), s, mpc.protocol.sign(b, 27))],
+    "bit to ring": lambda mpc, a, b, s: [mpc.protocol.bit_to_ring(s, a.shape)],
+    "injection": lambda mpc, a, b, s: [mpc.protocol.inject(s, a)],
 }
 
 
@@ -34,12 +36,12 @@ def _lie(share: Share, component: int) -> Share:
 
 
 def _liar(
-    mpc: MPCBackend, x: Array, y: Array, gate: str, liar: int, component: int
+    mpc: Session, x: Array, y: Array, gate: str, liar: int, component: int
 ) -> list[Array | None]:
     """One gate; from its start, `liar` computes with wrong copies of one component of the
     operands."""
     a, b = operands(mpc, x, y)
-    s = mpc.sign(b, 30)
+    s = mpc.protocol.sign(b, 30)
     mpc.verify()
     if mpc.me == liar:
         a, s = _lie(a, component), _lie(s, component)

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from wwfl_core.numbers.bilinear import MatMul
-from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.recording import recorded
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs
 from .bench import Bench, Wiretap, expect_equal, succeeded
@@ -20,10 +19,10 @@ from .verdict import Failed, NotPromised
 RUNS = 4
 """An ordinary run, two that are recorded, a repetition."""
 SEED = 7
-Program = Callable[[MPCBackend, SharedTensor, SharedTensor], list[SharedTensor]]
+Program = Callable[[Session, SharedTensor, SharedTensor], list[SharedTensor]]
 
 
-def _program(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> list[SharedTensor]:
+def _program(mpc: Session, x: SharedTensor, y: SharedTensor) -> list[SharedTensor]:
     """Products with truncation of both kinds, comparisons, bits as numbers, selections."""
     chosen = x.relu()
     return [
@@ -35,7 +34,7 @@ def _program(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> list[SharedTe
     ]
 
 
-def _runs(mpc: MPCBackend, program: Program, x: SharedTensor, y: SharedTensor) -> list[Any]:
+def _runs(mpc: Session, program: Program, x: SharedTensor, y: SharedTensor) -> list[Any]:
     """What the last of RUNS gives. Of what a protocol has kept with an operand (a mask), a
     repetition knows nothing."""
     results: list[SharedTensor] = []

@@ -16,8 +16,8 @@ import numpy as np
 from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.errors import Misuse, ProtocolError
 from wwfl_core.numbers.arrays import F64, U8, U64, Array, Shape
-from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.sharing.semantics import Security, SharingSemantics
+from wwfl_core.tensors import Session
 
 from .bench import EDGES, MASK, Factory
 from .expressions import BINARY, UNARY, WITH_PUBLIC, Expression, evaluate
@@ -369,5 +369,5 @@ class ClusterPool:
         return started
 
 
-def _nothing(mpc: MPCBackend) -> None:
+def _nothing(mpc: Session) -> None:
     """A run that asks whether the servers still answer."""

@@ -12,10 +12,9 @@ import numpy as np
 from wwfl_core.accelerate.device import HOST, Device
 from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape, to_wire
-from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.randomness.prg import Prg
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs
 from .bench import Bench, Wiretap
@@ -65,7 +64,7 @@ class _Tapped:
         return value
 
 
-def recorded(mpc: MPCBackend, recorder: Recorder) -> None:
+def recorded(mpc: Session, recorder: Recorder) -> None:
     """A program that makes every party of this cluster (and no other) report its draws from now
     on."""
     party, original = mpc.party, mpc.party.prg
@@ -79,12 +78,12 @@ def recorded(mpc: MPCBackend, recorder: Recorder) -> None:
     party.prg = prg  # on this instance only; it ends with the cluster
 
 
-def _everything(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> list[Array | None]:
+def _everything(mpc: Session, x: SharedTensor, y: SharedTensor) -> list[Array | None]:
     results: list[Share] = programs.everything(mpc, x.data, y.data)
     return programs.open_all(mpc, results[-3:])
 
 
-def _fails_at_last(mpc: MPCBackend) -> None:
+def _fails_at_last(mpc: Session) -> None:
     programs.deal_words(mpc, np.zeros(4, np.uint64), mpc.sharing.evaluators[0])
     if mpc.me == mpc.sharing.evaluators[-1]:
         raise RuntimeError("on purpose, to see that no stream is repeated after a failure")

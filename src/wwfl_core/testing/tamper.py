@@ -26,14 +26,14 @@ from wwfl_core.numbers.algebra import RING
 from wwfl_core.numbers.arrays import Array
 from wwfl_core.numbers.bilinear import MatMul, Mul
 from wwfl_core.party.transcript import CHECK_LABELS
-from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.sharing.share import Share
+from wwfl_core.tensors import Session
 
 from . import programs
 from .bench import Bench, Samples, Wiretap, succeeded
 from .verdict import Failed, NotPromised
 
-Program = Callable[[MPCBackend, Array, Array], list[Array | None]]
+Program = Callable[[Session, Array, Array], list[Array | None]]
 Frames = list[tuple[int, int, int, Frame]]
 SEED = 7
 BOUNDED = 40
@@ -43,57 +43,57 @@ SLOWEST_S = 10.0
 # ---------------------------------------------------------------------- programs
 
 
-def operands(mpc: MPCBackend, x: Array, y: Array) -> tuple[Share, Share]:
+def operands(mpc: Session, x: Array, y: Array) -> tuple[Share, Share]:
     """One value of the first and one of the last party that holds shares."""
     first, last = mpc.sharing.evaluators[0], mpc.sharing.evaluators[-1]
     return programs.deal_words(mpc, x, first), programs.deal_words(mpc, y, last)
 
 
-def _on_two(operation: Callable[[MPCBackend, Share, Share], list[Share]]) -> Program:
-    def program(mpc: MPCBackend, x: Array, y: Array) -> list[Array | None]:
+def _on_two(operation: Callable[[Session, Share, Share], list[Share]]) -> Program:
+    def program(mpc: Session, x: Array, y: Array) -> list[Array | None]:
         return programs.open_together(mpc, operation(mpc, *operands(mpc, x, y)))
 
     return program
 
 
-def _share(mpc: MPCBackend, x: Array, y: Array) -> list[Array | None]:
+def _share(mpc: Session, x: Array, y: Array) -> list[Array | None]:
     """Every party shares."""
     return programs.open_all(mpc, [programs.deal_words(mpc, x, p) for p in mpc.sharing.evaluators])
 
 
-def _products(mpc: MPCBackend, x: Share, y: Share) -> list[Share]:
-    f = mpc.fixed.frac_bits
+def _products(mpc: Session, x: Share, y: Share) -> list[Share]:
+    f = mpc.format.frac_bits
     matrices = x.reshape(2, 2), y.reshape(2, 2)
     return [
-        mpc.bilinear(Mul(), x, y),
-        mpc.bilinear(Mul(), x, y, f),
-        mpc.bilinear(MatMul(), *matrices),
+        mpc.protocol.bilinear(Mul(), x, y),
+        mpc.protocol.bilinear(Mul(), x, y, f),
+        mpc.protocol.bilinear(MatMul(), *matrices),
     ]
 
 
-def _signs(mpc: MPCBackend, x: Share, y: Share) -> list[Share]:
-    s = mpc.sign(x, 30)
-    return [s, mpc.bilinear(Mul(), s, mpc.sign(y, 27))]
+def _signs(mpc: Session, x: Share, y: Share) -> list[Share]:
+    s = mpc.protocol.sign(x, 30)
+    return [s, mpc.protocol.bilinear(Mul(), s, mpc.protocol.sign(y, 27))]
 
 
-def _injections(mpc: MPCBackend, x: Share, y: Share) -> list[Share]:
-    s = mpc.sign(x, 30)
-    return [mpc.bit_to_ring(s, x.shape), mpc.inject(s, y)]
+def _injections(mpc: Session, x: Share, y: Share) -> list[Share]:
+    s = mpc.protocol.sign(x, 30)
+    return [mpc.protocol.bit_to_ring(s, x.shape), mpc.protocol.inject(s, y)]
 
 
-def _relu(mpc: MPCBackend, x: Share, y: Share) -> list[Share]:
-    s = mpc.sign(x, 30)
-    return [mpc.inject(mpc.add_public(s, np.full(s.shape, 255, np.uint8)), x)]
+def _relu(mpc: Session, x: Share, y: Share) -> list[Share]:
+    s = mpc.protocol.sign(x, 30)
+    return [mpc.protocol.inject(mpc.protocol.add_public(s, np.full(s.shape, 255, np.uint8)), x)]
 
 
-def _reveal(mpc: MPCBackend, x: Array, y: Array) -> list[Array | None]:
+def _reveal(mpc: Session, x: Array, y: Array) -> list[Array | None]:
     """Openings to everybody, to one and to two parties, one after the other."""
     a, b = operands(mpc, x, y)
     evaluators = mpc.sharing.evaluators
     return [
-        mpc.open(a, "all"),
-        mpc.open(b, "one", [evaluators[0]]),
-        mpc.open(a + b, "two", list(evaluators[-2:])),
+        mpc.protocol.open(a, "all"),
+        mpc.protocol.open(b, "one", [evaluators[0]]),
+        mpc.protocol.open(a + b, "two", list(evaluators[-2:])),
     ]
 
 
@@ -101,7 +101,10 @@ PROGRAMS: Mapping[str, Program] = {
     "share": _share,
     "product": _on_two(_products),
     "truncation": _on_two(
-        lambda mpc, x, y: [mpc.truncate(x, 5), mpc.truncate(y, mpc.fixed.frac_bits)]
+        lambda mpc, x, y: [
+            mpc.protocol.truncate(x, 5),
+            mpc.protocol.truncate(y, mpc.format.frac_bits),
+        ]
     ),
     "sign": _on_two(_signs),
     "inject": _on_two(_injections),
@@ -321,10 +324,10 @@ def check(bench: Bench, name: str) -> str:
     )
 
 
-def _everything(mpc: MPCBackend, x: Array, y: Array) -> list[Array | None]:
+def _everything(mpc: Session, x: Array, y: Array) -> list[Array | None]:
     a, b = operands(mpc, x, y)
     return programs.open_together(
-        mpc, [*_products(mpc, a, b), *_injections(mpc, a, b), mpc.truncate(a, 5)]
+        mpc, [*_products(mpc, a, b), *_injections(mpc, a, b), mpc.protocol.truncate(a, 5)]
     )
 
 

@@ -11,8 +11,7 @@ import numpy as np
 from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.numbers.arrays import U64
 from wwfl_core.numbers.bilinear import Mul
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs
 from .bench import Bench
@@ -24,12 +23,12 @@ PROBE = 500
 BUDGET_S = 5.0  # for each of half a dozen kinds
 
 
-def _truncated(mpc: MPCBackend, x: SharedTensor, bits: int) -> Any:
-    return programs.open_words(mpc, mpc.truncate(x.data, bits))
+def _truncated(mpc: Session, x: SharedTensor, bits: int) -> Any:
+    return programs.open_words(mpc, mpc.protocol.truncate(x.data, bits))
 
 
-def _product(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, bits: int) -> Any:
-    return programs.open_words(mpc, mpc.bilinear(Mul(), x.data, y.data, bits))
+def _product(mpc: Session, x: SharedTensor, y: SharedTensor, bits: int) -> Any:
+    return programs.open_words(mpc, mpc.protocol.bilinear(Mul(), x.data, y.data, bits))
 
 
 def _roundings(bench: Bench, n: int) -> list[tuple[str, int, U64, U64]]:

@@ -19,8 +19,7 @@ import numpy as np
 
 from wwfl_core.channel.cost import Phase
 from wwfl_core.numbers.arrays import U64, Array
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs
 from .bench import Bench, Wiretap, succeeded
@@ -344,7 +343,7 @@ def _offline(bench: Bench, x: U64, y: U64) -> dict[tuple[int, int], list[bytes]]
     return found
 
 
-def _all(mpc: MPCBackend, x: U64, y: U64, a: SharedTensor, b: SharedTensor) -> None:
+def _all(mpc: Session, x: U64, y: U64, a: SharedTensor, b: SharedTensor) -> None:
     """Every operation on what a client shared and on what each party shared."""
     programs.everything(mpc, a.data, b.data)
     for owner in mpc.sharing.evaluators:

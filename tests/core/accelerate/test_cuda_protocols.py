@@ -125,7 +125,7 @@ def test_the_product_of_3pc(where: str, seed: int, n: int, me: int, algebra: Alg
     put, party = device(where).put, LoneParty(me)
     x, y = (shared(seed + s, algebra, n, (me, (me + 1) % 3)) for s in (0, 50))
     mpc = Replicated3PC().at(party)  # type: ignore[arg-type]
-    mpc.bilinear(Mul(), x, y)
+    mpc.protocol.bilinear(Mul(), x, y)
     masks = [stream(mpc.sharing.holders[c], 0, "zero") for c in (me, (me + 1) % 3)]
     parts = [tuple(put(s.parts[c]) for c in (me, (me + 1) % 3)) for s in (x, y)]
     same(replicated.product(parts[0], parts[1], masks[0], masks[1]), party.sent[0], where)
@@ -149,7 +149,7 @@ def test_the_carry_tree_of_3pc(where: str, seed: int, n: int, me: int, positions
         for s, k in ((0, positions), (50, positions - 1))
     )
     mpc = ByProducts().at(party)  # type: ignore[arg-type]
-    result = derived.carry_out(mpc, g, p)
+    result = derived.carry_out(mpc.protocol, g, p)
     stepwise = LoneParty(me)
     again = derived.carry_out(Replicated3PC().at(stepwise), g, p)  # type: ignore[arg-type]
     for want, got in zip(

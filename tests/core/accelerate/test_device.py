@@ -24,7 +24,7 @@ from reshare import reshare
 from wwfl import Cluster, Federation, Schedule
 from wwfl.data.datasets import mnist
 from wwfl.nn import mlp
-from wwfl_core import LocalCluster, MPCBackend, SharedTensor
+from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
 from wwfl_core.accelerate import fused
 from wwfl_core.accelerate.cuda import ShimArray, gemm
 from wwfl_core.accelerate.device import HOST, named
@@ -226,7 +226,7 @@ def _converted(
         return [parts, b.reveal(there)]
 
 
-def _parts(mpc: MPCBackend, x: SharedTensor) -> dict[int, np.ndarray]:
+def _parts(mpc: Session, x: SharedTensor) -> dict[int, np.ndarray]:
     assert all(on_host(a) == (mpc.party.device is HOST) for a in x.data.parts.values())
     return dict(x.data.parts)
 
@@ -270,11 +270,11 @@ def test_a_federation_trains_the_same_model_wherever_its_clusters_compute() -> N
         np.testing.assert_array_equal(here, there)
 
 
-def _save(mpc: MPCBackend, folder: str, x: SharedTensor) -> str:
+def _save(mpc: Session, folder: str, x: SharedTensor) -> str:
     return checkpoint.save(mpc, folder, "model", {"x": x}, "round 1")
 
 
-def _load(mpc: MPCBackend, folder: str) -> SharedTensor:
+def _load(mpc: Session, folder: str) -> SharedTensor:
     return checkpoint.load(mpc, folder, "model")[0]["x"]
 
 
@@ -293,7 +293,7 @@ def test_share_files_do_not_depend_on_the_device(
         np.testing.assert_array_equal(c.reveal(restored), value)
 
 
-def _sum(mpc: MPCBackend, x: SharedTensor) -> Any:
+def _sum(mpc: Session, x: SharedTensor) -> Any:
     return mpc.reveal(x * x)
 
 

@@ -27,6 +27,7 @@ from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.protocol.derived import carry_ands, packed
 from wwfl_core.randomness.prg import Prg, derive_key, subset_name
 from wwfl_core.sharing.share import Share
+from wwfl_core.tensors import Session
 
 PROTOCOLS = {"3pc": Replicated3PC, "4pc": Tetrad4PC}
 seeds, sizes = (
@@ -69,7 +70,7 @@ class LoneParty:
     expect = vouch
 
 
-def _share(mpc: MPCBackend, algebra: Algebra, shape: tuple[int, ...], seed: int) -> Share:
+def _share(mpc: Session, algebra: Algebra, shape: tuple[int, ...], seed: int) -> Share:
     """A party's components of something."""
 
     def part(c: int) -> Array:
@@ -83,29 +84,29 @@ def _share(mpc: MPCBackend, algebra: Algebra, shape: tuple[int, ...], seed: int)
 
 
 def _product(
-    mpc: MPCBackend, seed: int, n: int, f: int, algebra: Algebra = RING, truncate: int = 0
+    mpc: Session, seed: int, n: int, f: int, algebra: Algebra = RING, truncate: int = 0
 ) -> list[Share]:
     x, y = (_share(mpc, algebra, (n,), seed + s) for s in (0, 50))
-    return [mpc.bilinear(Mul(), x, y, truncate)]
+    return [mpc.protocol.bilinear(Mul(), x, y, truncate)]
 
 
-def _ands(mpc: MPCBackend, seed: int, n: int, f: int) -> list[Share]:
+def _ands(mpc: Session, seed: int, n: int, f: int) -> list[Share]:
     return _product(mpc, seed, n, f, BITS)
 
 
-def _truncated_product(mpc: MPCBackend, seed: int, n: int, f: int) -> list[Share]:
+def _truncated_product(mpc: Session, seed: int, n: int, f: int) -> list[Share]:
     return _product(mpc, seed, n, f, truncate=f)
 
 
-def _truncation(mpc: MPCBackend, seed: int, n: int, f: int) -> list[Share]:
-    return [mpc.truncate(_share(mpc, RING, (n,), seed), f)]
+def _truncation(mpc: Session, seed: int, n: int, f: int) -> list[Share]:
+    return [mpc.protocol.truncate(_share(mpc, RING, (n,), seed), f)]
 
 
-def _carry_inputs(mpc: MPCBackend, seed: int, n: int, f: int) -> list[Share]:
-    return list(mpc.carry_inputs(_share(mpc, RING, (n,), seed), f + 2))
+def _carry_inputs(mpc: Session, seed: int, n: int, f: int) -> list[Share]:
+    return list(mpc.protocol.carry_inputs(_share(mpc, RING, (n,), seed), f + 2))
 
 
-def _carry_level(mpc: MPCBackend, seed: int, n: int, f: int) -> list[Share]:
+def _carry_level(mpc: Session, seed: int, n: int, f: int) -> list[Share]:
     """The first of a tree, one in its middle, and its root."""
     found: list[Share] = []
     for positions, taking in ((f + 1, False), (f + 1, True), (2, True)):
@@ -115,17 +116,21 @@ def _carry_level(mpc: MPCBackend, seed: int, n: int, f: int) -> list[Share]:
             *([carry_ands(positions)] if taking and positions > 1 else []),
         ]
         state = [_share(mpc, BITS, (k, packed(n)), seed + 9 * i) for i, k in enumerate(rows)]
-        after = mpc.carry_level(*state, *[None] * (3 - len(state)))
+        after = mpc.protocol.carry_level(*state, *[None] * (3 - len(state)))
         found += [share for share in after if share is not None]
     return found
 
 
-def _bit_to_ring(mpc: MPCBackend, seed: int, n: int, f: int) -> list[Share]:
-    return [mpc.bit_to_ring(_share(mpc, BITS, (packed(n),), seed), (n,))]
+def _bit_to_ring(mpc: Session, seed: int, n: int, f: int) -> list[Share]:
+    return [mpc.protocol.bit_to_ring(_share(mpc, BITS, (packed(n),), seed), (n,))]
 
 
-def _inject(mpc: MPCBackend, seed: int, n: int, f: int) -> list[Share]:
-    return [mpc.inject(_share(mpc, BITS, (packed(n),), seed), _share(mpc, RING, (n,), seed + 9))]
+def _inject(mpc: Session, seed: int, n: int, f: int) -> list[Share]:
+    return [
+        mpc.protocol.inject(
+            _share(mpc, BITS, (packed(n),), seed), _share(mpc, RING, (n,), seed + 9)
+        )
+    ]
 
 
 STEPS = [

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from backends import Additive2PC, Additive2PCOT, Plain, Replicated3PC, Tetrad4PC
 from backends.shamir import Shamir
 from helpers import Wiretap, rng, words
-from wwfl_core import LocalCluster, MPCBackend, SharedTensor
+from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
 from wwfl_core.channel.cost import Phase
 from wwfl_core.cluster.client import (
     _are_elements,
@@ -55,7 +55,7 @@ BYTES = {
 }
 
 
-def product(mpc: MPCBackend, x: SharedTensor) -> dict[str, Any]:
+def product(mpc: Session, x: SharedTensor) -> dict[str, Any]:
     return {"number": x * x, "bits": x < 0.0, "integer": (x < 0.0).to_integers()}
 
 
@@ -153,7 +153,7 @@ def test_two_lying_servers_of_tetrad_are_not_believed() -> None:
             c.reveal_to_client(handle, "alice", "a test")
 
 
-def pass_checkpoint(mpc: MPCBackend) -> None:
+def pass_checkpoint(mpc: Session) -> None:
     mpc.verify()
 
 
@@ -203,7 +203,7 @@ def test_every_required_component_is_handed_over_and_each_by_a_holder(
     )
 
 
-def zeros_of(mpc: MPCBackend, n: int) -> dict[int, Any]:
+def zeros_of(mpc: Session, n: int) -> dict[int, Any]:
     """What this party hands over of a constant, which is no secret and shared without any mask."""
     return hand_over(mpc, mpc.public_tensor(np.ones(n)), "alice", "a test")
 
@@ -245,7 +245,7 @@ class Never:
         raise Refused("values stay here", "never")
 
 
-def install(mpc: MPCBackend) -> None:
+def install(mpc: Session) -> None:
     mpc.party.guard = Never()
 
 

@@ -11,12 +11,12 @@ import pytest
 
 from backends import Replicated3PC, Tetrad4PC
 from wwfl import Cluster, Group, Servers
-from wwfl_core import LocalCluster, MPCBackend, NetworkModel, Phase, SharedTensor
+from wwfl_core import LocalCluster, MPCBackend, NetworkModel, Phase, Session, SharedTensor
 from wwfl_core.cluster.local import PerParty
 from wwfl_core.errors import Misuse, VerificationFailed
 
 
-def local_parts(mpc: MPCBackend, x: SharedTensor) -> dict[int, bytes]:
+def local_parts(mpc: Session, x: SharedTensor) -> dict[int, bytes]:
     return {c: np.array(a).tobytes() for c, a in x.data.parts.items()}
 
 
@@ -24,15 +24,15 @@ def parts_of(cluster: LocalCluster, x: Any) -> list[dict[int, bytes]]:
     return [o.value for o in cluster.submit(local_parts, x).outcomes()]
 
 
-def square(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def square(mpc: Session, x: SharedTensor) -> SharedTensor:
     return x * x
 
 
-def report(mpc: MPCBackend, values: int) -> int:
+def report(mpc: Session, values: int) -> int:
     return values
 
 
-def tree(mpc: MPCBackend, x: SharedTensor) -> dict[str, Any]:
+def tree(mpc: Session, x: SharedTensor) -> dict[str, Any]:
     return {"twice": x + x, "list": [x, 7], "tuple": (x > 0, "text")}
 
 

@@ -22,7 +22,7 @@ from helpers import (
     one_party_raises,
     slow_program,
 )
-from wwfl_core import LocalCluster, MPCBackend, SharedTensor
+from wwfl_core import LocalCluster, Session, SharedTensor
 from wwfl_core.errors import (
     DeadlineExceeded,
     Desync,
@@ -212,7 +212,7 @@ def test_the_first_cause_is_raised_and_the_reactions_are_its_notes(name: str) ->
             assert works(c)
 
 
-def shares_too_large_a_number(mpc: MPCBackend) -> None:
+def shares_too_large_a_number(mpc: Session) -> None:
     mpc.share(np.array([1.0, 123456789e30]) if mpc.me == 0 else None, 0, shape=(2,))
     mpc.verify()
 
@@ -230,7 +230,7 @@ def test_the_other_servers_are_not_told_a_number_that_was_refused(name: str) -> 
 @pytest.mark.parametrize("name", ["2pc", "3pc"])
 @pytest.mark.parametrize("who", [0, 1, 2])
 def test_after_one_party_failed_the_tensors_of_before_still_work(name: str, who: int) -> None:
-    def fails(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> Any:
+    def fails(mpc: Session, x: SharedTensor, y: SharedTensor) -> Any:
         if mpc.me == who:
             raise RuntimeError("once")
         return mpc.reveal(x * y)
@@ -253,7 +253,7 @@ def test_a_refused_command_between_a_failure_and_a_retry_changes_nothing() -> No
         assert works(c)
 
 
-def diverge(mpc: MPCBackend) -> Any:
+def diverge(mpc: Session) -> Any:
     x = mpc.share(np.ones(2), 0)
     return mpc.reveal(x * x if mpc.me == 0 else x)
 
@@ -269,7 +269,7 @@ def test_parties_that_run_different_programs_find_out_and_both_are_named(name: s
         assert "operation" in message and "expected" in message
 
 
-def shapes_differ(mpc: MPCBackend) -> Any:
+def shapes_differ(mpc: Session) -> Any:
     return mpc.reveal(mpc.share(np.ones(2 if mpc.me else 3), 0))
 
 
@@ -280,7 +280,7 @@ def test_parties_whose_shapes_differ_find_out() -> None:
 
 @pytest.mark.parametrize("name", SECURE)
 def test_a_party_that_stalls_is_named_when_the_deadline_passes(name: str) -> None:
-    def stall(mpc: MPCBackend) -> Any:
+    def stall(mpc: Session) -> Any:
         if mpc.me == 1:
             time.sleep(1.2)
         return mpc.reveal(mpc.share(np.ones(2), 1))

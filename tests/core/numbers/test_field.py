@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends import Replicated3PC
-from wwfl_core import LocalCluster, MPCBackend
+from wwfl_core import LocalCluster, MPCBackend, Session
 from wwfl_core.errors import Misuse, RangeError
 from wwfl_core.numbers.algebra import BITS, RING, RING32
 from wwfl_core.numbers.arrays import Array, from_wire, to_wire, wire_form
@@ -21,7 +21,7 @@ from wwfl_core.protocol.bit_format import PACKED, FieldBits
 from wwfl_core.protocol.dealing import PointDealing
 from wwfl_core.sharing.shamir import lagrange, shamir
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import SharedTensor
 
 F = PrimeField()
 P = MERSENNE_127
@@ -117,7 +117,7 @@ def test_lagrange_reconstructs_from_any_enough_points(
     assert sum(w * v for w, v in zip(lagrange(points, 0, P), values, strict=True)) % P == secret % P
 
 
-def _points(mpc: MPCBackend, x: SharedTensor, own: Array, owner: int) -> list[Any]:
+def _points(mpc: Session, x: SharedTensor, own: Array, owner: int) -> list[Any]:
     y = mpc.share(own, owner)
     total = x * 2 - y + 1.5
     return [mpc.reveal(total), mpc.reveal(x.sum(0)), int(total.data.parts[mpc.me].size)]
@@ -146,9 +146,9 @@ def test_dealing_sends_to_those_without_a_mask_only() -> None:
         assert c.last_cost.bytes_sent() == 0
 
 
-def _deal(mpc: MPCBackend, dealers: Any) -> None:
+def _deal(mpc: Session, dealers: Any) -> None:
     value = F.from_words(np.arange(7, dtype=np.uint64))
-    dealt = mpc.deal(value if mpc.me in dealers else None, dealers, (7,))
+    dealt = mpc.protocol.deal(value if mpc.me in dealers else None, dealers, (7,))
     assert dealt.parts.keys() == {mpc.me}
 
 
@@ -179,9 +179,9 @@ def test_what_the_permitted_coalition_sees_does_not_depend_on_the_value() -> Non
     assert sharing.reveals((0, 1, 4)) and not sharing.reveals((0, 4))
 
 
-def _narrow(mpc: MPCBackend, ring: Array) -> Any:
-    x = mpc.deal(RING32.from_words(ring) if mpc.me == 0 else None, [0], ring.shape, RING32)
-    return mpc.open(mpc.bilinear(Mul(), x, x) + x, "test")
+def _narrow(mpc: Session, ring: Array) -> Any:
+    x = mpc.protocol.deal(RING32.from_words(ring) if mpc.me == 0 else None, [0], ring.shape, RING32)
+    return mpc.protocol.open(mpc.protocol.bilinear(Mul(), x, x) + x, "test")
 
 
 @settings(max_examples=5)

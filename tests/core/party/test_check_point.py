@@ -18,7 +18,7 @@ from blake3 import blake3
 
 from backends import Tetrad4PC
 from helpers import Wiretap, product
-from wwfl_core import LocalCluster, MPCBackend
+from wwfl_core import LocalCluster, Session
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import PeerAborted, VerificationFailed
 from wwfl_core.party.transcript import CHECK_LABELS
@@ -77,7 +77,7 @@ def sums(values: Iterable[bytes]) -> set[bytes]:
     return {xor(chosen) for chosen in sets}
 
 
-def poisoned(mpc: MPCBackend, x: np.ndarray, y: np.ndarray) -> Any:
+def poisoned(mpc: Session, x: np.ndarray, y: np.ndarray) -> Any:
     """x of CS3 times y of CS2, who keeps a record."""
     if mpc.me == CS2:
         transcript = mpc.party.transcript
@@ -159,7 +159,7 @@ def test_without_a_lie_all_that_a_check_point_shows_follows_from_what_a_party_kn
     assert told(shown) == list(CANDIDATES)  # which do not matter then
 
 
-def checked(mpc: MPCBackend) -> None:
+def checked(mpc: Session) -> None:
     mpc.share(np.zeros(2) if mpc.me == CS1 else None, CS1, shape=(2,))
     mpc.verify()
 

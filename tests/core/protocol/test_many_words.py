@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from broken_protocols.deals_for_one_corruption import Replicated5PC as Product5PC
-from wwfl_core import LocalCluster, MPCBackend
+from wwfl_core import LocalCluster, Session
 from wwfl_core.numbers.bilinear import Bilinear
-from wwfl_core.protocol import modulus
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import SharedBits, SharedTensor
 from wwfl_core.testing import conformance
 
 
@@ -42,8 +41,8 @@ def test_a_product_is_all_that_five_parties_need(checks: str) -> None:
     assert report.verdicts and report.ok, str(report)
 
 
-def _truncated(mpc: MPCBackend, x: SharedTensor, bits: int) -> Any:
-    return mpc.open(mpc.truncate(x.data, bits), "test")
+def _truncated(mpc: Session, x: SharedTensor, bits: int) -> Any:
+    return mpc.protocol.open(mpc.protocol.truncate(x.data, bits), "test")
 
 
 @pytest.mark.parametrize("bits", [1, 4, 12, 13, 20, 31, 40])
@@ -69,8 +68,8 @@ def test_truncation_rounds_to_a_neighbour_at_the_edges(bits: int) -> None:
     assert set((got - (x >> bits)).tolist()) <= {0, 1}
 
 
-def _zeros(mpc: MPCBackend, x: SharedTensor, bits: int) -> Any:
-    return mpc.reveal(SharedBits(mpc, mpc.is_zero(x.data, bits), x.shape))
+def _zeros(mpc: Session, x: SharedTensor, bits: int) -> Any:
+    return mpc.reveal(SharedBits(mpc, mpc.protocol.is_zero(x.data, bits), x.shape))
 
 
 def test_zero_is_found_in_every_window() -> None:
@@ -83,8 +82,8 @@ def test_zero_is_found_in_every_window() -> None:
             assert np.array_equal(c.run(_zeros, c.share_ring(x, 0), bits), want)
 
 
-def _widened(mpc: MPCBackend, x: SharedTensor) -> Any:
-    return mpc.open(modulus.widen(modulus.narrow(x)).data, "test")
+def _widened(mpc: Session, x: SharedTensor) -> Any:
+    return mpc.protocol.open(x.narrow().widen().data, "test")
 
 
 def test_widening_counts_the_wraps_of_three_words() -> None:

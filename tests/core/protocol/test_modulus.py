@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
-from wwfl_core import LocalCluster, MPCBackend
+from wwfl_core import LocalCluster, Session
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import BITS, RING, RING32, Algebra
 from wwfl_core.numbers.arrays import Array
 from wwfl_core.numbers.field import PrimeField
 from wwfl_core.protocol import modulus
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import SharedTensor
 
 F = PrimeField()
 SMALL = PrimeField(2**89 - 1)
@@ -78,13 +78,13 @@ class Words(Plain):
         self.numbers = numbers
 
 
-def _combined(mpc: MPCBackend, words: list[Array], source: Algebra, target: Algebra) -> Any:
+def _combined(mpc: Session, words: list[Array], source: Algebra, target: Algebra) -> Any:
     count = len(words)
     dealt = [
         Share(target, p.shape, {0: p})
         for p in (modulus.parts(w, i, count, source, target) for i, w in enumerate(words))
     ]
-    return mpc.open(modulus.combine(mpc, dealt, source, target), "test")
+    return mpc.protocol.open(modulus.combine(mpc.protocol, dealt, source, target), "test")
 
 
 @settings(max_examples=25, deadline=None)
@@ -103,14 +103,14 @@ def test_any_number_of_words(data: st.DataObject, source: Algebra, count: int) -
     assert integers(RING, got) == [r[-1] % 2**64 for r in rows]
 
 
-def _round_trip(mpc: MPCBackend, x: SharedTensor) -> list[Any]:
-    low = modulus.narrow(x)
-    again = modulus.widen(low)
+def _round_trip(mpc: Session, x: SharedTensor) -> list[Any]:
+    low = x.narrow()
+    again = low.widen()
     return [
-        mpc.open(low.data, "test"),
-        mpc.open(again.data, "test"),
+        mpc.protocol.open(low.data, "test"),
+        mpc.protocol.open(again.data, "test"),
         mpc.reveal(again),
-        mpc.reveal(modulus.widen(low + low)),
+        mpc.reveal((low + low).widen()),
     ]
 
 
@@ -128,8 +128,8 @@ def test_narrow_and_widen_are_exact_below_2_to_the_30(protocol: Any) -> None:
             assert np.array_equal(doubled[half], 2 * values[half] / 2.0**20)
 
 
-def _packed(mpc: MPCBackend, x: SharedTensor) -> Any:
-    return mpc.open(modulus.reduce(x.data, BITS), "test")
+def _packed(mpc: Session, x: SharedTensor) -> Any:
+    return mpc.protocol.open(modulus.reduce(x.data, BITS), "test")
 
 
 def test_the_low_bits_of_ring_shares_are_shares_of_the_low_bits() -> None:
@@ -148,9 +148,9 @@ def test_what_cannot_be_reduced_is_refused() -> None:
             c.run(_widened, c.share_ring(np.arange(3, dtype=np.uint64), 0))
 
 
-def _reduced(mpc: MPCBackend, x: SharedTensor) -> None:
+def _reduced(mpc: Session, x: SharedTensor) -> None:
     modulus.reduce(x.data, F)
 
 
-def _widened(mpc: MPCBackend, x: SharedTensor) -> None:
-    modulus.widen(x)
+def _widened(mpc: Session, x: SharedTensor) -> None:
+    x.widen()

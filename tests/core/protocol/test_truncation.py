@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from helpers import EVERY, SECURE, cluster, rng, signed, words
-from wwfl_core import LocalCluster, MPCBackend, Mul, SharedTensor
+from wwfl_core import LocalCluster, Mul, Session, SharedTensor
 from wwfl_core.protocol import derived, truncation
 
 F = 20
@@ -103,14 +103,17 @@ def test_the_64_bit_halves_satisfy_lemma_w_at_all_edges() -> None:
 # ---------------------------------------------------------------------- in the protocols
 
 
-def truncated(mpc: MPCBackend, x: SharedTensor, bits: int, generic: bool) -> Any:
-    return mpc.open(
-        derived.truncate(mpc, x.data, bits) if generic else mpc.truncate(x.data, bits), "test"
+def truncated(mpc: Session, x: SharedTensor, bits: int, generic: bool) -> Any:
+    return mpc.protocol.open(
+        derived.truncate(mpc.protocol, x.data, bits)
+        if generic
+        else mpc.protocol.truncate(x.data, bits),
+        "test",
     )
 
 
-def product_truncated(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, bits: int) -> Any:
-    return mpc.open(mpc.bilinear(Mul(), x.data, y.data, bits), "test")
+def product_truncated(mpc: Session, x: SharedTensor, y: SharedTensor, bits: int) -> Any:
+    return mpc.protocol.open(mpc.protocol.bilinear(Mul(), x.data, y.data, bits), "test")
 
 
 def check(result: np.ndarray, exact: np.ndarray, bits: int) -> None:

@@ -17,14 +17,14 @@ from cuda_devices import everywhere
 from device_bench import LAYERS, DeviceBench, lenet_inputs
 from helpers import REPOSITORY, rng
 from wwfl.nn import SGD, Network, sgd_step, train
-from wwfl_core import LocalCluster, MPCBackend, SharedTensor
+from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import Misuse, PeerAborted, VerificationFailed
 from wwfl_core.numbers.bilinear import Conv2d, MatMul
 from wwfl_core.randomness.prg import fresh_key
 from wwfl_core.recording import recorded
+from wwfl_core.tensors import bilinear_many, concatenate
 from wwfl_core.tensors.ops import softmax
-from wwfl_core.tensors.tensor import bilinear_many, concatenate
 from wwfl_core.testing import streams
 
 PROTOCOLS: dict[str, Callable[[], MPCBackend]] = {
@@ -46,7 +46,7 @@ def _raised(outcomes: Sequence[Any]) -> list[BaseException]:
     return [o.error for o in outcomes if o.error is not None]
 
 
-def product(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> SharedTensor:
+def product(mpc: Session, x: SharedTensor, y: SharedTensor) -> SharedTensor:
     return x * y
 
 
@@ -57,7 +57,7 @@ again = recorded(product)
 
 
 def _steps(
-    mpc: MPCBackend, step: Any, network: Network, params: Any, x: SharedTensor, y: SharedTensor
+    mpc: Session, step: Any, network: Network, params: Any, x: SharedTensor, y: SharedTensor
 ) -> Any:
     """RUNS steps of training from one model, each on its own: of masks that 2PC has kept with an
     argument, a repetition knows nothing."""
@@ -134,7 +134,7 @@ def test_programs_of_any_operations_compute_the_same(
 ) -> None:
     """On other arguments than those that were recorded."""
 
-    def program(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> SharedTensor:
+    def program(mpc: Session, x: SharedTensor, y: SharedTensor) -> SharedTensor:
         for name in names:
             x = OPERATIONS[name](x, y)
         return x
@@ -156,7 +156,7 @@ def test_training_repeats_its_steps_and_reaches_the_same_model(
     batches = [list(map(int, g.permutation(13)[: 3 if i % 2 else 2])) for i in range(10)]
     found = []
 
-    def program(mpc: MPCBackend, fresh: bool, params: Any, x: SharedTensor, y: SharedTensor) -> Any:
+    def program(mpc: Session, fresh: bool, params: Any, x: SharedTensor, y: SharedTensor) -> Any:
         kept = mpc.party.recordings
         if fresh:  # nothing is remembered from step to step
             network = Network(LAYERS)
@@ -168,7 +168,7 @@ def test_training_repeats_its_steps_and_reaches_the_same_model(
         else:
             params, _ = train(mpc, Network(LAYERS), params, x, y, batches, SGD(0.1, 0.5))
             assert sum(known.recording is not None for known in kept.values()) == (
-                2 if mpc.devices else 0
+                2 if mpc.protocol.devices else 0
             )
         return params
 
@@ -214,7 +214,7 @@ def test_every_repetition_of_one_program_on_one_value_looks_different(which: str
 def test_after_a_run_that_failed_repetitions_go_on_with_fresh_masks(which: str) -> None:
     tap, x = streams.Recorder(), rng().normal(size=(2, 3))
 
-    def fails(mpc: MPCBackend, a: SharedTensor) -> SharedTensor:
+    def fails(mpc: Session, a: SharedTensor) -> SharedTensor:
         b = again(mpc, a, a)
         if mpc.me == 1:
             raise RuntimeError("on purpose")
@@ -269,48 +269,51 @@ def test_what_a_repetition_received_is_verified_before_anything_is_opened() -> N
     assert caught == len(count) > 8
 
 
-def opens(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
-    mpc.open(x.data, "in a recorded program")
+def opens(mpc: Session, x: SharedTensor) -> SharedTensor:
+    mpc.protocol.open(x.data, "in a recorded program")
     return x
 
 
-def shares(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def shares(mpc: Session, x: SharedTensor) -> SharedTensor:
     return x + mpc.share(np.ones(3), 0, shape=(3,))
 
 
-def draws_noise(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def draws_noise(mpc: Session, x: SharedTensor) -> SharedTensor:
     noise = np.frombuffer(fresh_key(), np.uint64)[:3] >> np.uint64(40)
-    return SharedTensor(mpc, mpc.deal(noise if mpc.me == 0 else None, [0], (3,)), x.frac_bits) + x
+    return (
+        SharedTensor(mpc, mpc.protocol.deal(noise if mpc.me == 0 else None, [0], (3,)), x.frac_bits)
+        + x
+    )
 
 
-def branches(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def branches(mpc: Session, x: SharedTensor) -> SharedTensor:
     for part in x.data.parts.values():
         if part[0] > 7:
             return x * 2
     return x
 
 
-def hashes(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def hashes(mpc: Session, x: SharedTensor) -> SharedTensor:
     for part in x.data.parts.values():
         np.asarray(part).tobytes()
     return x
 
 
-def counts(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def counts(mpc: Session, x: SharedTensor) -> SharedTensor:
     return x * 2 if any(np.count_nonzero(part) > 3 for part in x.data.parts.values()) else x
 
 
-def compares(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def compares(mpc: Session, x: SharedTensor) -> SharedTensor:
     return x * 2 if any(np.array_equal(part, part + part) for part in x.data.parts.values()) else x
 
 
-def checks(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def checks(mpc: Session, x: SharedTensor) -> SharedTensor:
     y = x * x
     mpc.verify()
     return y
 
 
-def keeps(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def keeps(mpc: Session, x: SharedTensor) -> SharedTensor:
     mpc.party.notes["x"] = x
     return x
 
@@ -345,15 +348,15 @@ class Outside:
     value = 1
 
 
-def depends(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def depends(mpc: Session, x: SharedTensor) -> SharedTensor:
     return x * float(Outside.value)
 
 
-def depends_on_array(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def depends_on_array(mpc: Session, x: SharedTensor) -> SharedTensor:
     return x + np.full(3, Outside.value, np.float64)
 
 
-def depends_in_length(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def depends_in_length(mpc: Session, x: SharedTensor) -> SharedTensor:
     for _ in range(Outside.value):
         x = x + x
     return x
@@ -378,7 +381,7 @@ def test_a_program_that_depends_on_more_than_its_arguments_is_found_out(program:
 
 
 def scaled(
-    mpc: MPCBackend, x: dict[str, Any], by: tuple[float, ...], names: Any = None
+    mpc: Session, x: dict[str, Any], by: tuple[float, ...], names: Any = None
 ) -> dict[str, Any]:
     return {
         "list": [x["x"] * b for b in by],
@@ -438,7 +441,7 @@ class Stateful(Replicated3PC):
 def test_protocols_that_keep_a_state_of_their_own_just_run(
     protocol: Callable[[], MPCBackend],
 ) -> None:
-    def program(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+    def program(mpc: Session, x: SharedTensor) -> SharedTensor:
         z = again(mpc, x, x)
         assert not mpc.party.recordings
         return z
@@ -461,7 +464,7 @@ def test_a_recording_can_be_read() -> None:
     """Every message of a product with truncation is a line, with its peer, operation and label; the
     documentation's example is one."""
 
-    def source(mpc: MPCBackend, x: SharedTensor) -> tuple[str, int]:
+    def source(mpc: Session, x: SharedTensor) -> tuple[str, int]:
         found = again.recording(mpc, x, x)
         assert found is not None
         return found.source, found.operations
@@ -485,7 +488,7 @@ def test_on_a_device_the_lines_start_kernels() -> None:
     """Not their wrappers: allocations and launches, with the words of a stream that is reserved in
     every run."""
 
-    def source(mpc: MPCBackend, x: SharedTensor) -> str:
+    def source(mpc: Session, x: SharedTensor) -> str:
         found = again.recording(mpc, x, x)
         assert found is not None
         return found.source
@@ -505,7 +508,7 @@ def test_arrays_at_odd_addresses_are_settled_before_kernels_read_them() -> None:
     """What a recording decided by an address holds for every argument: views into the middle of 16
     bytes, too."""
 
-    def pieces(mpc: MPCBackend, x: SharedTensor) -> list[SharedTensor]:
+    def pieces(mpc: Session, x: SharedTensor) -> list[SharedTensor]:
         return [again(mpc, x[i : i + 4], x[i : i + 4]) for i in (0, 1, 2, 3, 4, 5)]
 
     value = rng().normal(size=9)

@@ -25,7 +25,7 @@ from backends.shamir import Shamir
 from helpers import TESTS
 from reshare import reshare
 from wwfl.nn import SGD, Network, mlp, trace, train
-from wwfl_core import LocalCluster, MPCBackend
+from wwfl_core import LocalCluster, Session
 from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import ConfigError, Misuse, ProtocolError
 from wwfl_core.numbers.algebra import RING
@@ -34,7 +34,7 @@ from wwfl_core.numbers.bilinear import Conv2d, MatMul, Mul
 from wwfl_core.numbers.field import MERSENNE_127 as P
 from wwfl_core.sharing.shamir import lagrange
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import SharedTensor
 
 if find_spec("mpyc") is None:  # not importorskip: importing MPyC parses the arguments of pytest
     pytest.skip("MPyC is not installed (pip install mpyc==0.11)", allow_module_level=True)
@@ -55,36 +55,36 @@ def c(request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
         yield cluster
 
 
-def warm(mpc: MPCBackend) -> None:
+def warm(mpc: Session) -> None:
     """Starts the engines."""
-    one = mpc.public(np.ones(1, np.uint64))
-    mpc.bilinear(Mul(), one, one)
+    one = mpc.protocol.public(np.ones(1, np.uint64))
+    mpc.protocol.bilinear(Mul(), one, one)
 
 
-def integers(mpc: MPCBackend, values: Any, owner: int = 0) -> Share:
+def integers(mpc: Session, values: Any, owner: int = 0) -> Share:
     words = np.asarray(values, np.int64).view(np.uint64)
-    return mpc.deal(
-        mpc.numbers.from_words(words) if mpc.me == owner else None, [owner], words.shape
+    return mpc.protocol.deal(
+        mpc.protocol.numbers.from_words(words) if mpc.me == owner else None, [owner], words.shape
     )
 
 
-def compute(mpc: MPCBackend, x: Share, what: str, *args: Any) -> Share:
-    return getattr(mpc, what)(x, *args)
+def compute(mpc: Session, x: Share, what: str, *args: Any) -> Share:
+    return getattr(mpc.protocol, what)(x, *args)
 
 
-def stored(mpc: MPCBackend, values: Any) -> SharedTensor:
+def stored(mpc: Session, values: Any) -> SharedTensor:
     return SharedTensor(mpc, integers(mpc, values), 0)
 
 
-def operate(mpc: MPCBackend, x: SharedTensor, what: str, *args: Any) -> SharedTensor:
+def operate(mpc: Session, x: SharedTensor, what: str, *args: Any) -> SharedTensor:
     return SharedTensor(mpc, compute(mpc, x.data, what, *args), 0)
 
 
-def times(mpc: MPCBackend, f: Any, x: SharedTensor, y: SharedTensor, bits: int = 0) -> SharedTensor:
-    return SharedTensor(mpc, mpc.bilinear(f, x.data, y.data, bits), 0)
+def times(mpc: Session, f: Any, x: SharedTensor, y: SharedTensor, bits: int = 0) -> SharedTensor:
+    return SharedTensor(mpc, mpc.protocol.bilinear(f, x.data, y.data, bits), 0)
 
 
-def points(mpc: MPCBackend, x: SharedTensor) -> list[Any]:
+def points(mpc: Session, x: SharedTensor) -> list[Any]:
     return [mpc.me, x.data.parts[mpc.me]]
 
 
@@ -163,7 +163,7 @@ def test_comparisons_at_the_edges_of_the_window(c: LocalCluster, bits: int) -> N
     )
 
 
-def logic(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> Any:
+def logic(mpc: Session, x: SharedTensor, y: SharedTensor) -> Any:
     low, high = x < y, x > 2
     return [mpc.reveal(b) for b in (low & high, low | high, low ^ high, ~low, low[1:])] + [
         mpc.reveal(low.times(y)),
@@ -189,12 +189,12 @@ def test_bits_and_tensors_behave_as_in_every_other_protocol(c: LocalCluster) -> 
     assert np.array_equal(relu, np.maximum(x, 0)) and np.array_equal(same, x == y)
 
 
-def empty(mpc: MPCBackend) -> Any:
-    none = mpc.public(np.zeros((0, 3), np.uint64))
+def empty(mpc: Session) -> Any:
+    none = mpc.protocol.public(np.zeros((0, 3), np.uint64))
     return [
-        mpc.bilinear(Mul(), none, none, 20).shape,
-        mpc.sign(none, 8).shape,
-        mpc.truncate(none, 3).shape,
+        mpc.protocol.bilinear(Mul(), none, none, 20).shape,
+        mpc.protocol.sign(none, 8).shape,
+        mpc.protocol.truncate(none, 3).shape,
     ]
 
 
@@ -289,13 +289,13 @@ def test_a_killed_engine_ends_the_run_everywhere_and_the_next_run_works() -> Non
         assert np.allclose(c.reveal(c.run(square, x)), [2.25, 4.0], atol=2**-18)
 
 
-def square(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def square(mpc: Session, x: SharedTensor) -> SharedTensor:
     return x * x
 
 
-def diverge(mpc: MPCBackend) -> Any:
-    x = mpc.public(np.ones(3 + (mpc.me == 2), np.uint64))
-    return mpc.open(mpc.bilinear(Mul(), x, x), "test")
+def diverge(mpc: Session) -> Any:
+    x = mpc.protocol.public(np.ones(3 + (mpc.me == 2), np.uint64))
+    return mpc.protocol.open(mpc.protocol.bilinear(Mul(), x, x), "test")
 
 
 def test_parties_with_different_shapes_fail_together() -> None:
@@ -318,7 +318,7 @@ def test_in_processes_over_tls() -> None:
         assert np.allclose(c.reveal(c.run(square, x)), [[2.25, 4.0], [0.25, 9.0]], atol=2**-18)
 
 
-def rounding(mpc: MPCBackend, x: SharedTensor) -> Any:
+def rounding(mpc: Session, x: SharedTensor) -> Any:
     return mpc.reveal(x * x)
 
 
@@ -333,9 +333,7 @@ def test_runs_under_an_insecure_seed_compute_the_same_values() -> None:
 # ------------------------------------------------------------------- with the rest of the framework
 
 
-def sgd_step(
-    mpc: MPCBackend, layers: Any, params: Any, x: SharedTensor, one_hot: SharedTensor
-) -> Any:
+def sgd_step(mpc: Session, layers: Any, params: Any, x: SharedTensor, one_hot: SharedTensor) -> Any:
     return train(mpc, Network(layers), params, x, one_hot, [list(range(len(x)))], SGD(0.1))[0]
 
 

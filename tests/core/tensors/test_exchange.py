@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from backends import Additive2PC, Plain, Replicated3PC
 from helpers import EVERY, SECURE
-from wwfl_core import LocalCluster, MPCBackend, NetworkModel, Phase
+from wwfl_core import LocalCluster, NetworkModel, Phase, Session
 from wwfl_core.errors import Misuse
 from wwfl_core.party.transcript import CHECK_LABELS
 from wwfl_core.tensors import ops
@@ -74,7 +74,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
         yield made
 
 
-def ordered(mpc: MPCBackend, x: Any, low: int, high: int, bits: int, by: By) -> Any:
+def ordered(mpc: Session, x: Any, low: int, high: int, bits: int, by: By) -> Any:
     total = ops.sum_of_ranks_between(x, low, high, bits=bits, by=by)
     method = by if isinstance(by, str) else "pairs"
     middle = ops.median(x, 0, bits=bits, by=by)
@@ -114,7 +114,7 @@ def test_an_unknown_method_is_misuse(cluster: LocalCluster) -> None:
 # ---------------------------------------------------------------------- the choice
 
 
-def total(mpc: MPCBackend, x: Any, bits: int, by: By) -> None:
+def total(mpc: Session, x: Any, bits: int, by: By) -> None:
     ops.sum_of_ranks_between(x, 2, 8, bits=bits, by=by)
 
 

@@ -17,8 +17,7 @@ from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import BITS
 from wwfl_core.numbers.fixed_point import FixedPoint
-from wwfl_core.tensors import ops
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import SharedBits, SharedTensor, ops
 
 Fn = Callable[..., Any]
 BACKENDS = [Plain, Additive2PC, Replicated3PC, Tetrad4PC]
@@ -55,12 +54,12 @@ def compute(c: LocalCluster, fn: Fn, *values: np.ndarray) -> np.ndarray:
 def rounded(c: LocalCluster, x: np.ndarray) -> np.ndarray:
     """x as the cluster's format represents it: bounds are about the operation, not about its
     input's rounding."""
-    fixed: FixedPoint = c.protocol.fixed
+    fixed: FixedPoint = c.protocol.format
     return fixed.decode(fixed.encode(x))
 
 
 def ulp(c: LocalCluster) -> float:
-    return 2.0**-c.protocol.fixed.frac_bits
+    return 2.0**-c.protocol.format.frac_bits
 
 
 def worst(got: np.ndarray, want: np.ndarray, bound: Any) -> float:
@@ -187,7 +186,7 @@ def test_softmax_keeps_its_bound_where_the_errors_of_all_exponentials_agree(
 
 def test_softmax_of_80_by_10_takes_the_documented_rounds(cluster: LocalCluster) -> None:
     compute(cluster, ops.softmax, np.zeros((80, 10)))
-    if cluster.protocol.fixed.frac_bits == 20:
+    if cluster.protocol.format.frac_bits == 20:
         most = {"plain": 0, "2pc": 37, "3pc": 53, "4pc": 48}[
             cluster.protocol.name
         ]  # sharing and revealing included
@@ -253,7 +252,7 @@ def test_elementwise_selection_is_exact(exact: LocalCluster, seed: int) -> None:
 def test_comparisons_of_declared_width_suffice(exact: LocalCluster) -> None:
     x = np.random.default_rng(0).uniform(-3, 3, (9, 20))
     x = rounded(exact, x)
-    bits = exact.protocol.fixed.frac_bits + 4
+    bits = exact.protocol.format.frac_bits + 4
     assert np.array_equal(compute(exact, lambda t: ops.max(t, 0, bits=bits), x), x.max(0))
     assert np.array_equal(compute(exact, lambda t: ops.argmax(t, 0, bits=bits), x), x.argmax(0))
     assert np.array_equal(
@@ -332,7 +331,7 @@ def test_order_statistics_accept_empty_tensors(exact: LocalCluster) -> None:
 
 
 def ones(x: SharedTensor) -> SharedBits:
-    packed = x.mpc.public(np.full((x.size + 7) // 8, 255, np.uint8), BITS)
+    packed = x.mpc.protocol.public(np.full((x.size + 7) // 8, 255, np.uint8), BITS)
     return SharedBits(x.mpc, packed, x.shape)
 
 

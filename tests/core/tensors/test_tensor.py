@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
-from wwfl_core import LocalCluster, MPCBackend, SharedTensor
+from wwfl_core import LocalCluster, Session, SharedTensor
 from wwfl_core.errors import Misuse
-from wwfl_core.tensors.tensor import concatenate, stack_tensors
+from wwfl_core.tensors import concatenate, stack_tensors
 
 KINDS = {"plain": Plain, "2pc": Additive2PC, "3pc": Replicated3PC, "4pc": Tetrad4PC}
 ULP = 2.0**-20
@@ -51,7 +51,7 @@ APPROXIMATE: dict[str, tuple[Expression, float]] = {
 }
 
 
-def evaluate(mpc: MPCBackend, expression: Expression, x: SharedTensor, y: SharedTensor) -> Any:
+def evaluate(mpc: Session, expression: Expression, x: SharedTensor, y: SharedTensor) -> Any:
     return mpc.reveal(expression(x, y))
 
 
@@ -110,7 +110,7 @@ METHODS: dict[str, tuple[Callable[[Any], Any], Callable[[np.ndarray], np.ndarray
 }
 
 
-def method(mpc: MPCBackend, name: str, x: SharedTensor) -> Any:
+def method(mpc: Session, name: str, x: SharedTensor) -> Any:
     return mpc.reveal(METHODS[name][0](x))
 
 
@@ -123,7 +123,7 @@ def test_methods_are_the_operations_of_numpy(cluster: LocalCluster, name: str) -
     assert np.abs(found - expected).max() <= METHODS[name][2]
 
 
-def logic(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> Any:
+def logic(mpc: Session, x: SharedTensor, y: SharedTensor) -> Any:
     less, same = x < y, x.equals(x)
     return [
         mpc.reveal(bits)
@@ -152,7 +152,7 @@ def test_comparisons_and_logic_on_bits(cluster: LocalCluster) -> None:
         assert np.array_equal(found, wanted)
 
 
-def joined(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> Any:
+def joined(mpc: Session, x: SharedTensor, y: SharedTensor) -> Any:
     return mpc.reveal(concatenate([x, y], axis=1)), mpc.reveal(stack_tensors([x, y], axis=2))
 
 
@@ -163,7 +163,7 @@ def test_concatenate_and_stack(cluster: LocalCluster) -> None:
     assert np.array_equal(b, np.stack([x, y], axis=2))
 
 
-def scales(mpc: MPCBackend, x: SharedTensor) -> Any:
+def scales(mpc: Session, x: SharedTensor) -> Any:
     return mpc.reveal(x.rescale(8)), mpc.reveal(x.rescale(24)), mpc.reveal(x.rescale(24) + x)
 
 

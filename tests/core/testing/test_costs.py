@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from helpers import SECURE, cluster, product
-from wwfl_core import LocalCluster, MatMul, MPCBackend, Phase, SharedBits, SharedTensor
+from wwfl_core import LocalCluster, MatMul, Phase, Session, SharedBits, SharedTensor
 from wwfl_core.party.transcript import CHECK_LABELS
 
 N, F = 4096, 20
@@ -39,52 +39,52 @@ def spent(c: LocalCluster, elements: int = N) -> Bits:
     return Bits(cost.bytes_sent(phase=OFF) * 8 / elements, online * 8 / elements, cost.rounds[ON])
 
 
-def sign(mpc: MPCBackend, x: SharedTensor, bits: int) -> SharedBits:
+def sign(mpc: Session, x: SharedTensor, bits: int) -> SharedBits:
     return x.negative(bits)
 
 
-def multiply(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> SharedTensor:
+def multiply(mpc: Session, x: SharedTensor, y: SharedTensor) -> SharedTensor:
     return x * y
 
 
-def truncate(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def truncate(mpc: Session, x: SharedTensor) -> SharedTensor:
     return x.truncate(F)
 
 
-def to_ring(mpc: MPCBackend, b: SharedBits) -> SharedTensor:
+def to_ring(mpc: Session, b: SharedBits) -> SharedTensor:
     return b.to_integers()
 
 
-def inject(mpc: MPCBackend, b: SharedBits, x: SharedTensor) -> SharedTensor:
+def inject(mpc: Session, b: SharedBits, x: SharedTensor) -> SharedTensor:
     return b.times(x)
 
 
-def relu(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def relu(mpc: Session, x: SharedTensor) -> SharedTensor:
     return (~x.negative()).times(x)
 
 
-def reveal(mpc: MPCBackend, x: SharedTensor) -> Any:
+def reveal(mpc: Session, x: SharedTensor) -> Any:
     return mpc.reveal(x)
 
 
-def open_unchecked(mpc: MPCBackend, x: SharedTensor) -> Any:
+def open_unchecked(mpc: Session, x: SharedTensor) -> Any:
     """Opens without the check point, whose two rounds are counted apart."""
-    mpc.verify = lambda: None  # type: ignore[method-assign]
+    mpc.protocol.verify = lambda: None  # type: ignore[method-assign]
     try:
-        return mpc.open(x.data, "test")
+        return mpc.protocol.open(x.data, "test")
     finally:
-        del mpc.verify
+        del mpc.protocol.verify
 
 
-def share_by(mpc: MPCBackend, x: np.ndarray, owner: int) -> SharedTensor:
+def share_by(mpc: Session, x: np.ndarray, owner: int) -> SharedTensor:
     return mpc.share(x, owner)
 
 
-def matmul_raw(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> SharedTensor:
-    return SharedTensor(mpc, mpc.bilinear(MatMul(), x.data, y.data), 2 * F)
+def matmul_raw(mpc: Session, x: SharedTensor, y: SharedTensor) -> SharedTensor:
+    return SharedTensor(mpc, mpc.protocol.bilinear(MatMul(), x.data, y.data), 2 * F)
 
 
-def chain(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, length: int) -> SharedTensor:
+def chain(mpc: Session, x: SharedTensor, y: SharedTensor, length: int) -> SharedTensor:
     for _ in range(length):
         x = SharedTensor(mpc, product(mpc, x, y).data, F)
     return x
@@ -284,7 +284,7 @@ def test_a_dependent_product_costs_one_more_round(c: LocalCluster) -> None:
     assert rounds == [1 + lag, 2 + lag, 3 + lag]
 
 
-def everything(mpc: MPCBackend, x: SharedTensor, y: SharedTensor) -> Any:
+def everything(mpc: Session, x: SharedTensor, y: SharedTensor) -> Any:
     s = x.negative()
     return mpc.reveal(
         s.times(x * y) + s.to_integers() + (x @ y).truncate(3).rescale(F)

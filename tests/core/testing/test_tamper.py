@@ -16,7 +16,7 @@ import pytest
 
 from backends import Replicated3PC, Tetrad4PC
 from helpers import Wiretap, product, rng
-from wwfl_core import LocalCluster, MatMul, MPCBackend, SharedTensor, WwflError
+from wwfl_core import LocalCluster, MatMul, MPCBackend, Session, SharedTensor, WwflError
 from wwfl_core.channel.frames import Frame
 from wwfl_core.cluster.client import accept, client_shares
 from wwfl_core.cluster.local import PerParty
@@ -35,14 +35,14 @@ SECRETS = (np.array([[3.5, -2.0], [0.25, 1.0]]), np.array([[-1.5, 4.0], [2.0, -0
 OTHER_SECRETS = (np.array([[-7.0, 8.5], [0.0, -1.0]]), np.array([[0.5, -6.0], [-3.0, 9.75]]))
 
 
-def program(mpc: MPCBackend, x: np.ndarray, y: np.ndarray) -> list[np.ndarray | None]:
+def program(mpc: Session, x: np.ndarray, y: np.ndarray) -> list[np.ndarray | None]:
     """Every gate and every owner; returns what this party sees opened."""
     a, b = mpc.share(x, 0), mpc.share(y, 3)
     a2, b2 = mpc.share(x, 1), mpc.share(y, 2)
     gates = [
         product(mpc, a, b),
         a * b2,
-        SharedTensor(mpc, mpc.bilinear(MatMul(), a.data, b.data), 40),
+        SharedTensor(mpc, mpc.protocol.bilinear(MatMul(), a.data, b.data), 40),
         a.truncate(5),
     ]
     first = [mpc.reveal(g) for g in (*gates, a, b, a2, b2)]
@@ -264,7 +264,7 @@ def test_a_party_that_alters_many_messages_at_once_is_no_stronger(honest: Any, p
 
 
 def one_gate(
-    mpc: MPCBackend, x: np.ndarray, y: np.ndarray, gate: str, liar: int, component: int
+    mpc: Session, x: np.ndarray, y: np.ndarray, gate: str, liar: int, component: int
 ) -> Any:
     """One gate and its opening; `liar` computes with a wrong copy of one component from the
     start."""
@@ -357,7 +357,7 @@ def test_a_failed_verification_names_nobody_and_ends_the_cluster(honest: Any) ->
                 c.run(program, *SECRETS)
 
 
-def share_and_open(mpc: MPCBackend, x: np.ndarray, owner: int) -> Any:
+def share_and_open(mpc: Session, x: np.ndarray, owner: int) -> Any:
     return mpc.reveal(mpc.share(x, owner))
 
 
@@ -415,8 +415,8 @@ def test_a_leader_that_hands_out_different_keys_is_noticed() -> None:
 # ------------------------------------------------------------------- what the others do not promise
 
 
-def multiply(mpc: MPCBackend, x: np.ndarray, y: np.ndarray) -> Any:
-    return mpc.open(product(mpc, mpc.share(x, 0), mpc.share(y, 1)).data, "test")
+def multiply(mpc: Session, x: np.ndarray, y: np.ndarray) -> Any:
+    return mpc.protocol.open(product(mpc, mpc.share(x, 0), mpc.share(y, 1)).data, "test")
 
 
 def test_a_semi_honest_protocol_does_not_notice_an_additive_attack() -> None:

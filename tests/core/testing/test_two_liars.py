@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wwfl_core import LocalCluster, MPCBackend
+from wwfl_core import LocalCluster, MPCBackend, Session
 from wwfl_core.errors import VerificationFailed
 from wwfl_core.numbers.bilinear import Bilinear
 from wwfl_core.protocol.derived import words
@@ -31,7 +31,7 @@ class Five(MPCBackend):
         raise NotImplementedError("sums only")
 
 
-def opened(mpc: MPCBackend, lie: bool) -> Any:
+def opened(mpc: Session, lie: bool) -> Any:
     """Two holders show the same wrong copy of a component to those who lack it."""
     x = mpc.share(np.ones(2) if mpc.me == 0 else None, 0, shape=(2,))
     mpc.verify()
@@ -55,6 +55,6 @@ def test_words_have_more_vouchers_than_there_are_liars() -> None:
         assert c.run(_fewest_dealers) == 3
 
 
-def _fewest_dealers(mpc: MPCBackend) -> int:
+def _fewest_dealers(mpc: Session) -> int:
     x = mpc.share(np.ones(2) if mpc.me == 0 else None, 0, shape=(2,))
     return min(len(group.dealers) for group, _ in words(mpc, x.data))

@@ -18,7 +18,7 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 from helpers import EVERY, SECURE, Wiretap, cluster, product, rng, share_words, words
-from wwfl_core import LocalCluster, MPCBackend, Mul, SharedTensor, kernels
+from wwfl_core import LocalCluster, MPCBackend, Mul, Session, SharedTensor, kernels
 from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import BITS, RING
@@ -33,28 +33,30 @@ F = 20
 View = dict[int, list[tuple[str, np.ndarray]]]
 
 
-def operations(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, what: str) -> list[Any]:
+def operations(mpc: Session, x: SharedTensor, y: SharedTensor, what: str) -> list[Any]:
     """One operation; returns this party's components of the operands and of the result."""
-    s = mpc.sign(x.data, 9) if what in ("bit to ring", "injection") else None
+    s = mpc.protocol.sign(x.data, 9) if what in ("bit to ring", "injection") else None
     results = {
         "share": lambda: [],
         "product": lambda: [
-            mpc.bilinear(Mul(), x.data, y.data),
-            mpc.bilinear(Mul(), x.data, x.data),
+            mpc.protocol.bilinear(Mul(), x.data, y.data),
+            mpc.protocol.bilinear(Mul(), x.data, x.data),
         ],
-        "truncated product": lambda: [mpc.bilinear(Mul(), x.data, y.data, F)],
+        "truncated product": lambda: [mpc.protocol.bilinear(Mul(), x.data, y.data, F)],
         "two steps": lambda: [
-            mpc.bilinear(Mul(), mpc.bilinear(Mul(), x.data, y.data, F), y.data, F)
+            mpc.protocol.bilinear(Mul(), mpc.protocol.bilinear(Mul(), x.data, y.data, F), y.data, F)
         ],
-        "truncation": lambda: [mpc.truncate(x.data, F)],
-        "sign": lambda: [mpc.sign(x.data, 17)],
-        "is zero": lambda: [mpc.is_zero(x.data, 6)],
-        "bit to ring": lambda: [s, mpc.bit_to_ring(s, x.shape)],
-        "injection": lambda: [s, mpc.inject(s, y.data)],
-        "generic truncation": lambda: [derived.truncate(mpc, x.data, F)],
-        "generic sign": lambda: [derived.sign(mpc, x.data, 9)],
-        "generic injection": lambda: [derived.inject(mpc, mpc.sign(x.data, 5), y.data)],
-        "together": lambda: mpc.bilinear_many(
+        "truncation": lambda: [mpc.protocol.truncate(x.data, F)],
+        "sign": lambda: [mpc.protocol.sign(x.data, 17)],
+        "is zero": lambda: [mpc.protocol.is_zero(x.data, 6)],
+        "bit to ring": lambda: [s, mpc.protocol.bit_to_ring(s, x.shape)],
+        "injection": lambda: [s, mpc.protocol.inject(s, y.data)],
+        "generic truncation": lambda: [derived.truncate(mpc.protocol, x.data, F)],
+        "generic sign": lambda: [derived.sign(mpc.protocol, x.data, 9)],
+        "generic injection": lambda: [
+            derived.inject(mpc.protocol, mpc.protocol.sign(x.data, 5), y.data)
+        ],
+        "together": lambda: mpc.protocol.bilinear_many(
             [(Mul(), x.data, y.data), (Mul(), y.data, y.data)], F
         ),
     }[what]()
@@ -228,7 +230,7 @@ def test_a_mask_that_is_used_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def _deal_with_one_mask(
-    mpc: MPCBackend, value: Any, dealers: Any, shape: Any, *args: Any, **kwargs: Any
+    mpc: Session, value: Any, dealers: Any, shape: Any, *args: Any, **kwargs: Any
 ) -> Any:
     mask = chacha_mask(shape)
     parts = {0: value - mask if value is not None else None, 1: mask, 2: np.zeros(shape, np.uint64)}
@@ -244,14 +246,14 @@ def chacha_mask(shape: tuple[int, ...]) -> np.ndarray:
     return Prg(b"k" * 32).draw(1, "m", RING, shape)
 
 
-def share_two(mpc: MPCBackend, x: np.ndarray, y: np.ndarray) -> Any:
+def share_two(mpc: Session, x: np.ndarray, y: np.ndarray) -> Any:
     return [dict(share_words(mpc, v, 0).parts) for v in (x, y)]
 
 
 # ---------------------------------------------------------- coupling: equal keys, different secrets
 
 
-def shared_by(mpc: MPCBackend, ring: np.ndarray, owner: int) -> Any:
+def shared_by(mpc: Session, ring: np.ndarray, owner: int) -> Any:
     return {c: np.array(a) for c, a in share_words(mpc, ring, owner).parts.items()}
 
 
@@ -277,7 +279,7 @@ def test_under_equal_keys_only_the_correction_depends_on_a_shared_secret(name: s
                     assert first.tobytes() == second.tobytes(), (owner, party, component)
 
 
-def all_gates(mpc: MPCBackend, x: np.ndarray, y: np.ndarray, owner: int) -> None:
+def all_gates(mpc: Session, x: np.ndarray, y: np.ndarray, owner: int) -> None:
     a, b = mpc.share(x, owner), mpc.share(y, owner)
     s = a.negative(12)
     _ = (
@@ -292,7 +294,7 @@ def all_gates(mpc: MPCBackend, x: np.ndarray, y: np.ndarray, owner: int) -> None
     )
 
 
-def of_clients(mpc: MPCBackend, a: SharedTensor, b: SharedTensor) -> None:
+def of_clients(mpc: Session, a: SharedTensor, b: SharedTensor) -> None:
     s = a.negative(12)
     _ = (
         a * b,
@@ -345,13 +347,13 @@ def test_offline_messages_do_not_depend_on_the_inputs(name: str, owner: int | No
 # ---------------------------------------------------------------------- masks after a failure
 
 
-def third_party_shares(mpc: MPCBackend, ring: np.ndarray) -> None:
+def third_party_shares(mpc: Session, ring: np.ndarray) -> None:
     if mpc.me == 1:
         raise RuntimeError("before anything was drawn")
     share_words(mpc, ring, 2)
 
 
-def second_party_shares(mpc: MPCBackend, ring: np.ndarray) -> None:
+def second_party_shares(mpc: Session, ring: np.ndarray) -> None:
     share_words(mpc, ring, 1)
 
 
@@ -417,7 +419,7 @@ def test_streams_of_different_keys_operations_and_labels_differ() -> None:
 
 
 def test_a_party_cannot_draw_from_a_key_that_it_does_not_hold() -> None:
-    def steal(mpc: MPCBackend) -> None:
+    def steal(mpc: Session) -> None:
         if mpc.me == 2:
             mpc.party.op("steal").random((0, 1), "x", RING, (1,))
 

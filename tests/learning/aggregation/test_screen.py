@@ -23,7 +23,7 @@ from wwfl.aggregation import (
     in_floats,
 )
 from wwfl.aggregation.screen import FAR, NEAR, PIECE, coefficients, short
-from wwfl_core import LocalCluster, MPCBackend, SharedTensor
+from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
 from wwfl_core.errors import ConfigError, Misuse
 
 COIN = bytes(range(32))
@@ -33,7 +33,7 @@ ONE = 1 << F
 MARGIN = 16.4  # how much shorter than the limit an update must be to pass for sure
 
 
-def verdicts(mpc: MPCBackend, words: np.ndarray, limit: float) -> Any:
+def verdicts(mpc: Session, words: np.ndarray, limit: float) -> Any:
     owner = mpc.sharing.evaluators[0]
     gaps = SharedTensor(mpc, share_words(mpc, words, owner), F)
     return mpc.reveal(short(gaps, COIN, limit), "verdicts")
@@ -153,7 +153,7 @@ def test_other_coins_and_other_pieces_give_other_coefficients() -> None:
 
 
 def aggregated(
-    mpc: MPCBackend, rule: Any, models: list[SharedTensor], current: SharedTensor
+    mpc: Session, rule: Any, models: list[SharedTensor], current: SharedTensor
 ) -> SharedTensor:
     return rule.aggregate(Inputs(models, [1.0] * len(models), current, coin=COIN))
 

@@ -145,7 +145,7 @@ def test_broken_plugins_are_reported_and_disturb_nobody(
     ):
         registry.get("my-raises")
     made = registry.get("mine")()
-    assert made.fixed.frac_bits == 13
+    assert made.format.frac_bits == 13
     rows = json.loads(call("matrix", "--json", "-").stdout)
     converted = {row["source"] for row in rows}
     assert converted >= {*QUICK, "mine", "my-fails"}  # converting needs no product

@@ -20,7 +20,7 @@ from wwfl.data import sampling
 from wwfl.data.datasets import Dataset, mnist
 from wwfl.federation import torch_reference as plaintext
 from wwfl.nn import mlp
-from wwfl_core import LocalCluster, MPCBackend, SharedTensor
+from wwfl_core import LocalCluster, Session, SharedTensor
 from wwfl_core.errors import ConfigError, DataError, Misuse, RangeError
 
 SMALL = Schedule(samples_per_client=20, clients_per_round=2, epochs=2, batch=20, sgd=SGD(0.1))
@@ -138,7 +138,7 @@ def test_fedavg_weights_its_inputs() -> None:
 
 
 def aggregate(
-    mpc: MPCBackend, rule: Any, models: list[SharedTensor], weights: list[float]
+    mpc: Session, rule: Any, models: list[SharedTensor], weights: list[float]
 ) -> SharedTensor:
     return rule.aggregate(Inputs(models, weights, models[0]))
 

@@ -18,7 +18,7 @@ from wwfl import SGD, Cluster, Federation, Schedule
 from wwfl.data.datasets import Dataset
 from wwfl.federation import torch_reference as plaintext
 from wwfl.nn import Network, Params, gradients, parameters, pool_first, resnet9, spec, trace, train
-from wwfl_core import LocalCluster, MPCBackend, Phase, SharedTensor
+from wwfl_core import LocalCluster, Phase, Session, SharedTensor
 from wwfl_core.errors import ConfigError, Misuse
 
 KINDS = {"plain": Plain, "2pc": Additive2PC, "3pc": Replicated3PC, "4pc": Tetrad4PC}
@@ -42,7 +42,7 @@ def module(channels: int, momentum: float = 0.1) -> nn.BatchNorm2d:
 
 
 def both_ways(
-    mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor, gradient: SharedTensor
+    mpc: Session, layers: Any, params: Params, x: SharedTensor, gradient: SharedTensor
 ) -> dict[str, SharedTensor]:
     """Output, gradients of parameters and (through a product with a constant weight) of x, and new
     statistics."""
@@ -145,11 +145,11 @@ def test_a_dead_channel_gives_its_bias_and_moves_the_statistics() -> None:
 # ---- evaluation
 
 
-def evaluated(mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor) -> Any:
+def evaluated(mpc: Session, layers: Any, params: Params, x: SharedTensor) -> Any:
     return mpc.reveal(Network(layers).forward(x, params)[0])
 
 
-def frozen(mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor, batches: int) -> Any:
+def frozen(mpc: Session, layers: Any, params: Params, x: SharedTensor, batches: int) -> Any:
     network = Network(layers)
     ready = network.freeze(params)
     assert network.freeze(ready) is ready
@@ -207,16 +207,16 @@ def test_only_two_products_have_the_size_of_the_activations() -> None:
     assert sent[2] - sent[1] == 2 * 2 * 3 * (64 - 16) * 194 / 8
 
 
-def forward_only(mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor) -> None:
+def forward_only(mpc: Session, layers: Any, params: Params, x: SharedTensor) -> None:
     Network(layers).training_forward(x, params)
 
 
-def forward_and_back(mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor) -> None:
+def forward_and_back(mpc: Session, layers: Any, params: Params, x: SharedTensor) -> None:
     _, tape = Network(layers).training_forward(x, params)
     tape.layers[0].backward(x, params, {}, first=False)
 
 
-def evaluate_only(mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor) -> None:
+def evaluate_only(mpc: Session, layers: Any, params: Params, x: SharedTensor) -> None:
     Network(layers).forward(x, params)
 
 
@@ -232,9 +232,7 @@ def test_rounds_are_those_of_the_documentation() -> None:
         assert f"| {kind} | {rounds[0]} | {rounds[1] - rounds[0]} | {rounds[2]} |" in page, rounds
 
 
-def backward_after_evaluation(
-    mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor
-) -> None:
+def backward_after_evaluation(mpc: Session, layers: Any, params: Params, x: SharedTensor) -> None:
     network = Network(layers)
     y, tape = network.forward(x, params)
     network.backward(y, params, tape)
@@ -262,13 +260,13 @@ def test_errors_say_what_to_do() -> None:
 
 
 def step(
-    mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor, one_hot: SharedTensor, sgd: SGD
+    mpc: Session, layers: Any, params: Params, x: SharedTensor, one_hot: SharedTensor, sgd: SGD
 ) -> Any:
     return train(mpc, Network(layers), params, x, one_hot, [list(range(len(x)))], sgd)[0]
 
 
 def grads_program(
-    mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor, one_hot: SharedTensor
+    mpc: Session, layers: Any, params: Params, x: SharedTensor, one_hot: SharedTensor
 ) -> Params:
     return gradients(Network(layers), params, x, one_hot)
 

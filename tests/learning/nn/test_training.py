@@ -26,7 +26,7 @@ from wwfl.nn import (
     trace,
     train,
 )
-from wwfl_core import LocalCluster, MPCBackend, Phase, SharedTensor
+from wwfl_core import LocalCluster, Phase, Session, SharedTensor
 from wwfl_core.errors import ConfigError, Misuse
 
 KINDS = {"plain": Plain, "2pc": Additive2PC, "3pc": Replicated3PC, "4pc": Tetrad4PC}
@@ -111,7 +111,7 @@ def torch_gradients(model: nn.Module, x: np.ndarray, y: np.ndarray) -> dict[str,
 
 
 def grads_program(
-    mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor, one_hot: SharedTensor
+    mpc: Session, layers: Any, params: Params, x: SharedTensor, one_hot: SharedTensor
 ) -> Params:
     return gradients(Network(layers), params, x, one_hot)
 
@@ -133,7 +133,7 @@ def test_the_gradient_of_every_layer_is_that_of_float64(cluster: LocalCluster, n
 
 
 def sgd_program(
-    mpc: MPCBackend,
+    mpc: Session,
     layers: Any,
     params: Params,
     x: SharedTensor,
@@ -195,7 +195,7 @@ def test_regularisers_cost_nothing(cluster: LocalCluster) -> None:
 
 
 def unanchored(
-    mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor, one_hot: SharedTensor
+    mpc: Session, layers: Any, params: Params, x: SharedTensor, one_hot: SharedTensor
 ) -> Params:
     return train(mpc, Network(layers), params, x, one_hot, [[0]], SGD(0.1, prox=0.1))[0]
 
@@ -227,13 +227,13 @@ def test_average_pooling_after_a_convolution_sends_only_the_pooled_output() -> N
         assert sent == pooled_outputs * 194 / 8
 
 
-def conv_program(mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor) -> None:
+def conv_program(mpc: Session, layers: Any, params: Params, x: SharedTensor) -> None:
     _, tape = Network(layers).training_forward(x, params)
     assert [type(layer) for layer in tape.layers] == [PooledConvLayer]
 
 
 def correct_program(
-    mpc: MPCBackend, layers: Any, params: Params, x: SharedTensor, one_hot: SharedTensor
+    mpc: Session, layers: Any, params: Params, x: SharedTensor, one_hot: SharedTensor
 ) -> Any:
     return mpc.reveal(count_correct(Network(layers), params, x, one_hot), "hits")
 

@@ -25,13 +25,12 @@ from wwfl.experiments import from_config as build
 from wwfl.experiments.config import parse
 from wwfl.federation import server_programs as programs
 from wwfl.privacy import Permission, RevealPolicy
-from wwfl_core import LocalCluster, MPCBackend, SharedTensor
+from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
 from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import ConfigError, Misuse, Refused, VerificationFailed
 from wwfl_core.sharing.semantics import ADDITIVE_2PC_NO_HELPER, REPLICATED_3PC, Security
 from wwfl_core.sharing.shamir import shamir
-from wwfl_core.tensors.ops import permuters, secret_selection
-from wwfl_core.tensors.tensor import concatenate
+from wwfl_core.tensors import concatenate, permuters, secret_selection
 
 SIDE = 64
 """Of a square matrix with as many entries as `test_views.py` has bits in a row."""
@@ -96,7 +95,7 @@ def test_other_protocols_select_as_well(protocol: type[MPCBackend], needs: str) 
     ]
 
 
-def many_selections(mpc: MPCBackend, draws: int, n: int, k: int) -> Any:
+def many_selections(mpc: Session, draws: int, n: int, k: int) -> Any:
     """The order [draws, k] of many selections, opened together."""
     chosen = [secret_selection(mpc, n, k).data for _ in range(draws)]
     index = [SharedTensor(mpc, s, 0) * np.arange(n) for s in chosen]
@@ -144,7 +143,7 @@ def test_every_coalition_lacks_the_key_of_a_permuter() -> None:
         permuters(two)
 
 
-def own_permutation(mpc: MPCBackend) -> list[bool]:
+def own_permutation(mpc: Session) -> list[bool]:
     """Which permutations of a selection this party can make; PRG keys that it does not hold refuse
     it."""
     op, found = mpc.party.op("test"), []
@@ -165,7 +164,7 @@ def test_no_server_holds_the_keys_of_all_permuters(name: str) -> None:
     assert all(any(column) for column in zip(*held, strict=True))  # but somebody holds each
 
 
-def selection(mpc: MPCBackend, data: SharedTensor, k: int) -> SharedTensor:
+def selection(mpc: Session, data: SharedTensor, k: int) -> SharedTensor:
     return secret_selection(mpc, data.shape[0], k) @ data
 
 
@@ -182,7 +181,7 @@ def test_every_message_of_a_selection_is_uniform(name: str) -> None:
     assert all(abs(chi_square(payload)) < 9 for payload in words)
 
 
-def selected_components(mpc: MPCBackend, x: SharedTensor, y: SharedTensor, what: str) -> list[Any]:
+def selected_components(mpc: Session, x: SharedTensor, y: SharedTensor, what: str) -> list[Any]:
     """This party's components of a secret permutation matrix, which has moved the rows of x."""
     matrix = secret_selection(mpc, SIDE, SIDE)
     _ = matrix @ SharedTensor(mpc, x.data.reshape(SIDE, SIDE), 0)

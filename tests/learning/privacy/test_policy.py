@@ -22,7 +22,7 @@ from wwfl.federation import server_programs as programs
 from wwfl.nn import mlp
 from wwfl.privacy import reveal_policy as policy
 from wwfl.privacy.reveal_policy import Facts, Permission, PolicyGuard, RevealPolicy
-from wwfl_core import LocalCluster, MPCBackend, SharedTensor
+from wwfl_core import LocalCluster, Session, SharedTensor
 from wwfl_core.errors import ConfigError, Desync, Misuse, Refused
 
 SMALL = Schedule(samples_per_client=5, clients_per_round=2, epochs=1, batch=10, sgd=SGD(0.1))
@@ -106,7 +106,7 @@ def test_a_policy_is_enforced_by_the_global_servers(servers: Any) -> None:
         refused("last_round", lambda: f.fit(train, rounds=3))
 
 
-def open_anyway(mpc: MPCBackend, x: SharedTensor) -> Any:
+def open_anyway(mpc: Session, x: SharedTensor) -> Any:
     return mpc.reveal(x, "a program of the coordinator's")
 
 
@@ -161,7 +161,7 @@ def test_an_aggregation_that_failed_was_no_round() -> None:
         f.reveal()
 
 
-def plus_nothing(mpc: MPCBackend, x: SharedTensor) -> SharedTensor:
+def plus_nothing(mpc: Session, x: SharedTensor) -> SharedTensor:
     return x + 0
 
 
@@ -220,7 +220,7 @@ def test_a_run_measures_its_accuracy_in_the_rounds_in_which_it_may(servers: Any)
         )  # refused before anything was sent
 
 
-def rounds_of(mpc: MPCBackend) -> tuple[int, int]:
+def rounds_of(mpc: Session) -> tuple[int, int]:
     return mpc.party.notes.get(policy.ROUNDS, 0), mpc.party.notes.get(policy.RELEASES, 0)
 
 

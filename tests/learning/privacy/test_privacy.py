@@ -29,7 +29,7 @@ from wwfl.privacy import reveal_policy as policy
 from wwfl.privacy.accountant import delta_of, epsilon_of, excess
 from wwfl.privacy.discrete_gaussian import Source, bernoulli, exp_bernoulli, sample
 from wwfl.privacy.rule import clip_rows, clip_target, coordinate_bound, joint_noise, server_sigma2
-from wwfl_core import LocalCluster, MPCBackend, SharedTensor
+from wwfl_core import LocalCluster, Session, SharedTensor
 from wwfl_core.errors import ConfigError, Refused
 from wwfl_core.sharing.semantics import TETRAD_4PC, SharingSemantics
 
@@ -165,7 +165,7 @@ def test_dealing_noise_is_offline_and_costs_what_dealing_costs() -> None:
 # ---------------------------------------------------------------------- clipping
 
 
-def clipped_rows(mpc: MPCBackend, x: SharedTensor, clip: float) -> SharedTensor:
+def clipped_rows(mpc: Session, x: SharedTensor, clip: float) -> SharedTensor:
     return clip_rows(x, clip)
 
 
@@ -284,7 +284,7 @@ def test_the_wrapped_rule_sees_clipped_updates_and_the_stated_noise(
 
 
 def words_of_mean(
-    mpc: MPCBackend, rule: Private, models: list[SharedTensor], current: SharedTensor
+    mpc: Session, rule: Private, models: list[SharedTensor], current: SharedTensor
 ) -> np.ndarray:
     """What the rule gives before the mean is brought back to the format, minus the current
     model."""

@@ -33,7 +33,7 @@ from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.randomness.prg import derive_key
 from wwfl_core.sharing.semantics import Security
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 from ..topology import Servers
 from ..torch_model import Job, TorchModel, train_all
@@ -43,12 +43,12 @@ UNPROTECTED = Security(corruptions=0)
 INFERENCE_BATCH = 100
 
 
-def held(mpc: MPCBackend, value: npt.ArrayLike) -> SharedTensor:
+def held(mpc: Session, value: npt.ArrayLike) -> SharedTensor:
     """An array as a tensor of a session of `Real`: its `public_tensor`, with one pass over the
     memory instead of four, since all data of a grid goes this way in every round."""
-    frac_bits = mpc.fixed.frac_bits
+    frac_bits = mpc.format.frac_bits
     words = np.multiply(value, 2.0**frac_bits, dtype=np.float64)
-    return SharedTensor(mpc, Share(mpc.numbers, words.shape, {0: words}), frac_bits)
+    return SharedTensor(mpc, Share(mpc.protocol.numbers, words.shape, {0: words}), frac_bits)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -61,7 +61,7 @@ class FloatModel(Model):
 
     def train(
         self,
-        mpc: MPCBackend,
+        mpc: Session,
         flat: SharedTensor,
         images: SharedTensor,
         one_hot: SharedTensor,
@@ -119,7 +119,7 @@ class FloatNode:
     def __init__(self, name: str, protocol: MPCBackend, insecure_seed: int | None = None) -> None:
         self.name = name
         seed = None if insecure_seed is None else derive_key(b"wwfl", name, str(insecure_seed))
-        self.session = Real.alone(protocol.fixed.frac_bits, protocol.sharing, seed)
+        self.session = Real.alone(protocol.format.frac_bits, protocol.sharing, seed)
         self.ledger = self.session.party.ledger
         self.cost = Cost()
         self.last_cost = Cost()
@@ -133,7 +133,7 @@ class FloatNode:
     def take(self, x: FloatHandle) -> FloatHandle:
         """A number tensor of another node, in this node's format."""
         assert isinstance(x.tensor, SharedTensor)
-        frac_bits = self.session.fixed.frac_bits
+        frac_bits = self.session.format.frac_bits
         scale = 2.0 ** (frac_bits - x.tensor.frac_bits)
         data = x.tensor.data.map(lambda a: a * scale)
         return FloatHandle(self, SharedTensor(self.session, data, frac_bits))

@@ -56,7 +56,7 @@ class SimulationEngine(MPCEngine):
 
     def open(self, servers: Servers, name: str) -> LocalCluster:
         protocol = servers.protocol
-        simulated = Plain(frac_bits=protocol.fixed.frac_bits, stands_for=protocol.sharing)
+        simulated = Plain(frac_bits=protocol.format.frac_bits, stands_for=protocol.sharing)
         return super().open(Servers(simulated, servers.network), name)
 
     def workers(self, leaves: int) -> int:

@@ -20,7 +20,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, Generic, ParamSpec
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +28,10 @@ import numpy.typing as npt
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.bilinear import Mul
 from wwfl_core.sharing.share import stack
-from wwfl_core.tensors.tensor import SharedTensor, stack_tensors
+from wwfl_core.tensors.arithmetic import T, times_words
 
 from . import select
+from .several import stack_tensors
 
 F64 = npt.NDArray[np.float64]
 Scalar = Callable[[F64], F64]
@@ -48,18 +49,18 @@ AND levels."""
 LOWEST = -128.0
 
 
-def _empty(x: SharedTensor) -> SharedTensor:
-    return SharedTensor(x.mpc, x.data, x.mpc.fixed.frac_bits)
+def _empty(x: T) -> T:
+    return x.like(x.data, x.mpc.format.frac_bits)
 
 
 def _elementwise(
-    op: Callable[Concatenate[SharedTensor, P], SharedTensor],
-) -> Callable[Concatenate[SharedTensor, P], SharedTensor]:
+    op: Callable[Concatenate[T, P], T],
+) -> Callable[Concatenate[T, P], T]:
     """An operation for tensors that have an axis and entries, as one for all tensors: kernels take
     no 0-d arrays."""
 
     @wraps(op)
-    def total(x: SharedTensor, *args: P.args, **options: P.kwargs) -> SharedTensor:
+    def total(x: T, *args: P.args, **options: P.kwargs) -> T:
         if not x.ndim:
             return total(x.reshape(1), *args, **options).reshape(())
         return op(x, *args, **options) if x.size else _empty(x)
@@ -67,23 +68,23 @@ def _elementwise(
     return total
 
 
-def _product(a: SharedTensor, b: SharedTensor, to: int) -> SharedTensor:
+def _product(a: T, b: T, to: int) -> T:
     """a * b, truncated to `to` fractional bits at once. Pass one object twice to square: 2PC then
     opens it once."""
     extra = a.frac_bits + b.frac_bits - to
-    return SharedTensor(a.mpc, a.mpc.bilinear(Mul(), a.data, b.data, extra), to)
+    return a.like(a.mpc.protocol.bilinear(Mul(), a.data, b.data, extra), to)
 
 
-def _scaled(x: SharedTensor, factor: float, to: int) -> SharedTensor:
+def _scaled(x: T, factor: float, to: int) -> T:
     """x times a public factor that is rounded to `to` - x.frac_bits fractional bits; local, since
     the scale grows."""
     ring = np.asarray(np.uint64(round(factor * 2.0 ** (to - x.frac_bits)) % 2**64))
-    return SharedTensor(x.mpc, x.data.map(lambda a: x.data.algebra.times(a, ring)), to)
+    return x.like(times_words(x.data, ring), to)
 
 
-def _times_power_of_two(x: SharedTensor, exponent: int) -> SharedTensor:
+def _times_power_of_two(x: T, exponent: int) -> T:
     """x * 2^exponent: the same words under another scale."""
-    return SharedTensor(x.mpc, x.data, x.frac_bits - exponent)
+    return x.like(x.data, x.frac_bits - exponent)
 
 
 # ---------------------------------------------------------------------- exp
@@ -122,15 +123,15 @@ HIGHEST = 8.0
 
 
 @_elementwise
-def exp(x: SharedTensor, *, high: float = HIGHEST) -> SharedTensor:
+def exp(x: T, *, high: float = HIGHEST) -> T:
     """e^x for x in [-128, high], high at most 8. Error at most 1e-6 max(1, e^x) + 1.5 ulp.
 
     8 M for high > 0, 7 M for high <= 0.
     """
-    return _exp(x, high, x.mpc.fixed.frac_bits)
+    return _exp(x, high, x.mpc.format.frac_bits)
 
 
-def _exp(x: SharedTensor, high: float, to: int) -> SharedTensor:
+def _exp(x: T, high: float, to: int) -> T:
     if not high <= HIGHEST:
         raise Misuse(
             f"exp: high={high} is above {HIGHEST:g}; scale the argument or take exp(x - c) * e^c"
@@ -139,13 +140,11 @@ def _exp(x: SharedTensor, high: float, to: int) -> SharedTensor:
     y = _times_power_of_two(x, -form.k)
     y = y.rescale(form.arg_bits)
     wide = 2 * form.arg_bits + form.gain_bits
-    square = (
-        SharedTensor(y.mpc, y.mpc.bilinear(Mul(), y.data, y.data), 2 * form.arg_bits) * form.gain
-    )
+    square = y.like(y.mpc.protocol.bilinear(Mul(), y.data, y.data), 2 * form.arg_bits) * form.gain
     inner = (
         _times_power_of_two(square, -form.gain_bits) + _scaled(y, form.a, wide) + form.b
     ).truncate(wide - INNER)
-    outer = SharedTensor(y.mpc, y.mpc.bilinear(Mul(), inner.data, inner.data), 2 * INNER)
+    outer = y.like(y.mpc.protocol.bilinear(Mul(), inner.data, inner.data), 2 * INNER)
     power = (outer + _scaled(y, form.d, 2 * INNER) + form.e).truncate(INNER)
     for left in reversed(range(form.k)):
         # The square of this step is at most e^(high / 2^left); the next one must fit as well.
@@ -189,16 +188,14 @@ def _factors(phi: Scalar, radius: float) -> _Factors:
     return _Factors(stretch, -single.real, tuple((-(u + v).real, (u * v).real) for u, v in twos))
 
 
-class _Segments:
+class _Segments(Generic[T]):
     """[low, high] in geometric segments, and the secret segment of every entry of x.
 
     The constructor checks the domain before anything is sent; `offset` compares, unless `steps` ([x
     < threshold] as integers, one row per threshold) are known already."""
 
-    def __init__(
-        self, x: SharedTensor, low: float, high: float, what: str, ratio: float = RATIO
-    ) -> None:
-        f = max(x.frac_bits, x.mpc.fixed.frac_bits)
+    def __init__(self, x: T, low: float, high: float, what: str, ratio: float = RATIO) -> None:
+        f = max(x.frac_bits, x.mpc.format.frac_bits)
         if not 0 < low < high < 2.0 ** (60 - f):
             raise Misuse(
                 f"{what}: the domain [{low}, {high}] is not inside (0, 2^{60 - f}) with low < high"
@@ -215,13 +212,13 @@ class _Segments:
         self.centres: F64 = (edges[1:] + edges[:-1]) / 2
         # Thresholds are rounded to units of x, which matters where segments are a few units long.
         self.radius = float(np.max(edges[1:] / self.centres)) - 1 + 2.0**-12 + 2.0 ** (-f - 1) / low
-        self.steps: SharedTensor | None = None
+        self.steps: T | None = None
 
     def _per_segment(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Values along a new first axis, ahead of the axes of x."""
         return values.reshape(-1, *[1] * self.x.ndim)
 
-    def offset(self, stretch: float) -> SharedTensor:
+    def offset(self, stretch: float) -> T:
         """stretch (1 - x / centre) at INNER bits: S + I + M, or one truncation if there is a single
         segment.
 
@@ -239,24 +236,24 @@ class _Segments:
             self.steps = gaps.negative(self.width).to_integers()
         return stretch - _product(self.x, self.lookup(inverse, bits), INNER)
 
-    def lookup(self, table: F64, frac_bits: int) -> SharedTensor:
+    def lookup(self, table: F64, frac_bits: int) -> T:
         """table[segment of x]; local: the last entry plus the steps back over all thresholds that x
         is below."""
         ring = np.rint(table * 2.0**frac_bits).astype(np.int64)
         if self.steps is None:
-            total = SharedTensor(self.x.mpc, self.x.data, 0) * 0
+            total = self.x.like(self.x.data, 0) * 0
         else:
             total = (self.steps * self._per_segment(ring[:-1] - ring[1:])).sum(0)
         total = total + ring[-1]
-        return SharedTensor(total.mpc, total.data, frac_bits)
+        return total.like(total.data, frac_bits)
 
 
-def _evaluate(e: SharedTensor, front: SharedTensor | None, form: _Factors, to: int) -> SharedTensor:
+def _evaluate(e: T, front: T | None, form: _Factors, to: int) -> T:
     """front * phi from stretched offsets e: 3 M. front is at INNER bits."""
-    mpc, raw = e.mpc, 2 * INNER
+    raw = 2 * INNER
     operands = [e.data] if front is None else [e.data, front.data]
-    jobs = SharedTensor(mpc, stack(operands), INNER)
-    squares = SharedTensor(mpc, mpc.bilinear(Mul(), jobs.data, e.data), raw)
+    jobs = stack(operands)
+    squares = e.like(e.mpc.protocol.bilinear(Mul(), jobs, e.data), raw)
     parts = [squares[0] + _scaled(e, p, raw) + q for p, q in form.quadratics]
     if front is not None:
         parts.append(squares[1] + _scaled(front, form.root, raw))
@@ -268,13 +265,13 @@ def _evaluate(e: SharedTensor, front: SharedTensor | None, form: _Factors, to: i
 
 
 def _power_function(
-    x: SharedTensor, f: Scalar, to: int, segments: _Segments, what: str, gain: float = 1.0
-) -> SharedTensor:
+    x: T, f: Scalar, to: int, segments: _Segments[T], what: str, gain: float = 1.0
+) -> T:
     """gain f(x) = gain f(x0) f(1 - e) for a power f: S + I + 4 M, 6 products of x's size."""
     form = _factors(lambda t: f(1 - t), segments.radius)
     top = math.ceil(math.log2(1.4 * gain * float(np.max(f(segments.centres)))))
     scale = min(INNER, ROOM - INNER - top)
-    if scale < x.mpc.fixed.frac_bits:
+    if scale < x.mpc.format.frac_bits:
         raise Misuse(
             f"{what}: results up to 2^{top} leave fewer than frac_bits of precision; narrow the "
             "domain"
@@ -286,9 +283,7 @@ def _power_function(
     return _times_power_of_two(_evaluate(e, front, form, to + INNER - scale), INNER - scale)
 
 
-def power_from_steps(
-    x: SharedTensor, low: float, high: float, steps: SharedTensor, f: Scalar, frac_bits: int
-) -> SharedTensor:
+def power_from_steps(x: T, low: float, high: float, steps: T, f: Scalar, frac_bits: int) -> T:
     """A power f of x in [low, high] whose segment is known: `steps` are [x < threshold] as
     integers, one row each.
 
@@ -308,67 +303,63 @@ def inverse_root(v: F64) -> F64:
 
 
 @_elementwise
-def reciprocal(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -> SharedTensor:
+def reciprocal(x: T, *, low: float = 2.0**-6, high: float = 2.0**6) -> T:
     """1 / x for x in [low, high]. Error at most 1e-6 / x + 2 ulp.
 
     S + I + 4 M with log(high / low) / log 1.7 comparisons; without S and I for high <= 1.7 low. low
     must be at least 2^(frac_bits - 32), or 2^-12 at 20 bits."""
     what = "reciprocal"
     return _power_function(
-        x, reciprocal_of, x.mpc.fixed.frac_bits, _Segments(x, low, high, what), what
+        x, reciprocal_of, x.mpc.format.frac_bits, _Segments(x, low, high, what), what
     )
 
 
-def divide(
-    a: SharedTensor, b: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6
-) -> SharedTensor:
+def divide(a: T, b: T, *, low: float = 2.0**-6, high: float = 2.0**6) -> T:
     """a / b for b in [low, high] and |a / b| < 2^(58 - 2 frac_bits), with broadcasting.
 
     Error at most 1e-6 |a / b| + (|a| / 4 + 1) ulp. S + I + 5 M: what `reciprocal` costs and one product.
     """
     if not b.size:
-        return a.rescale(a.mpc.fixed.frac_bits) * _empty(b)
-    f = b.mpc.fixed.frac_bits
+        return a.rescale(a.mpc.format.frac_bits) * _empty(b)
+    f = b.mpc.format.frac_bits
     inverse = _power_function(b, reciprocal_of, f + 4, _Segments(b, low, high, "divide"), "divide")
     return _product(a.rescale(f), inverse, f)
 
 
 @_elementwise
-def inv_sqrt(
-    x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6, gain: float = 1.0
-) -> SharedTensor:
+def inv_sqrt(x: T, *, low: float = 2.0**-6, high: float = 2.0**6, gain: float = 1.0) -> T:
     """gain / sqrt(x) for x in [low, high] and a public gain > 0, in the cluster's format.
 
     Error at most 1e-6 gain / sqrt(x) + 2 ulp. S + I + 4 M, as `reciprocal`.
     """
     what = "inv_sqrt"
     return _power_function(
-        x, inverse_root, x.mpc.fixed.frac_bits, _Segments(x, low, high, what), what, gain
+        x, inverse_root, x.mpc.format.frac_bits, _Segments(x, low, high, what), what, gain
     )
 
 
 @_elementwise
-def sqrt(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -> SharedTensor:
+def sqrt(x: T, *, low: float = 2.0**-6, high: float = 2.0**6) -> T:
     """sqrt(x) for x in [low, high] (not 0). Error at most 1e-6 sqrt(x) + 2 ulp. S + I + 4 M, as
     `reciprocal`."""
     return _power_function(
-        x, np.sqrt, x.mpc.fixed.frac_bits, _Segments(x, low, high, "sqrt"), "sqrt"
+        x, np.sqrt, x.mpc.format.frac_bits, _Segments(x, low, high, "sqrt"), "sqrt"
     )
 
 
 @_elementwise
-def log(x: SharedTensor, *, low: float = 2.0**-6, high: float = 2.0**6) -> SharedTensor:
+def log(x: T, *, low: float = 2.0**-6, high: float = 2.0**6) -> T:
     """The natural logarithm of x in [low, high]. Error at most 1e-6 + 2 ulp. S + I + 4 M, 5
     products."""
     segments = _Segments(x, low, high, "log")
     form = _factors(lambda t: np.log1p(-t), segments.radius)
-    f = x.mpc.fixed.frac_bits
+    f = x.mpc.format.frac_bits
     rest = _evaluate(segments.offset(form.stretch), None, form, f)
     return rest + segments.lookup(np.log(segments.centres), f)
 
 
 @_elementwise
-def sigmoid(x: SharedTensor, *, bits: int = 64) -> SharedTensor:
+def sigmoid(x: T, *, bits: int = 64) -> T:
     """1 / (1 + e^-x) for |x| <= 128. Error at most 2e-6 + 2 ulp.
 
     S + 2 I + 11 M. With t = e^-|x| in [0, 1], 1 / (1 + t) needs no comparison of its own (one segment of ratio 2).
@@ -376,11 +367,11 @@ def sigmoid(x: SharedTensor, *, bits: int = 64) -> SharedTensor:
     negative = x.negative(bits)
     t = _exp(negative.times(x) * 2 - x, 0.0, INNER)
     segments = _Segments(t + 1.0, 1.0, 2.0, "sigmoid", ratio=2.0)
-    large = _power_function(segments.x, reciprocal_of, x.mpc.fixed.frac_bits, segments, "sigmoid")
+    large = _power_function(segments.x, reciprocal_of, x.mpc.format.frac_bits, segments, "sigmoid")
     return large + negative.times(1.0 - large * 2)
 
 
-def softmax(x: SharedTensor, axis: int = -1, *, fanin: int = 16) -> SharedTensor:
+def softmax(x: T, axis: int = -1, *, fanin: int = 16) -> T:
     """softmax along an axis of n entries that differ by at most 128. Error at most 5e-7 (n + 1) +
     1.5 ulp.
 
@@ -394,9 +385,9 @@ def softmax(x: SharedTensor, axis: int = -1, *, fanin: int = 16) -> SharedTensor
     if not x.size:
         return _empty(x)
     mpc, n = x.mpc, x.shape[axis]
-    f = mpc.fixed.frac_bits
+    f = mpc.format.frac_bits
     if n == 1:
-        return SharedTensor(mpc, mpc.public(mpc.constant(np.ones(x.shape), f)), f)
+        return x.like(mpc.protocol.public(mpc.constant(np.ones(x.shape), f)), f)
     ahead = select.axis_first(x, axis)
     spread = min(64, x.frac_bits + int(math.log2(-LOWEST)) + 2)
     parts = _exp(ahead - select.max(ahead, 0, bits=spread, fanin=fanin), 0.0, SUM_BITS)

@@ -13,14 +13,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from wwfl_core.channel.cost import NetworkModel
 from wwfl_core.errors import Misuse
 from wwfl_core.protocol.declared_cost import DeclaredCost, Sizes
-from wwfl_core.tensors.tensor import SharedTensor, concatenate
+from wwfl_core.tensors.arithmetic import Arithmetic, T
+
+from .several import concatenate
 
 Layers = Sequence[Sequence[tuple[int, int]]]
 Method = Literal["pairs", "exchange"]
@@ -62,7 +64,7 @@ def pruned(layers: Layers, n: int, low: int, high: int) -> list[list[tuple[int, 
     return kept
 
 
-def exchange(x: SharedTensor, layers: Layers, bits: int) -> SharedTensor:
+def exchange(x: T, layers: Layers, bits: int) -> T:
     """x after the comparators of all layers along axis 0: S + I per layer, one comparison per
     comparator and entry."""
     for layer in layers:
@@ -165,13 +167,15 @@ def choose(
     return "pairs" if slower else "exchange"
 
 
-def method(x: SharedTensor, by: By, *, low: int, high: int, bits: int) -> Method:
+def method(x: Arithmetic[Any], by: By, *, low: int, high: int, bits: int) -> Method:
     """`by`, or what `choose` says for the network that it is. Entries lie along axis 0."""
     if isinstance(by, NetworkModel):
         n, mpc = x.shape[0], x.mpc
         columns = math.prod(x.shape[1:])
         parties = len(mpc.sharing.evaluators)
-        return choose(mpc.declared_costs, parties, by, n, columns, low=low, high=high, bits=bits)
+        return choose(
+            mpc.protocol.declared_costs, parties, by, n, columns, low=low, high=high, bits=bits
+        )
     if by not in ("pairs", "exchange"):
         raise Misuse(
             f"by={by!r}: order entries by 'pairs', by 'exchange', or give a NetworkModel to "

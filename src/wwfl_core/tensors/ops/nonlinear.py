@@ -3,20 +3,24 @@ injection per level."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.arrays import Array, contiguous
 from wwfl_core.numbers.linear import SumPool2d
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor, concatenate, stack_tensors
+from wwfl_core.tensors.arithmetic import Logic, T
+
+from .several import concatenate, stack_tensors
 
 
-def relu(x: SharedTensor, bits: int = 64) -> SharedTensor:
+def relu(x: T, bits: int = 64) -> T:
     """max(x, 0), given |x| * 2^frac_bits < 2^(bits - 1). Exact."""
     return relu_with_bits(x, bits)[0]
 
 
-def relu_with_bits(x: SharedTensor, bits: int = 64) -> tuple[SharedTensor, SharedBits]:
+def relu_with_bits(x: T, bits: int = 64) -> tuple[T, Any]:
     """max(x, 0) and the bits [x >= 0], which are its derivative."""
     positive = ~x.negative(bits)
     return positive.times(x), positive
@@ -36,10 +40,10 @@ class PoolTree:
         self.k = k
         self.bits = bits
         self._pool = SumPool2d(k, stride)
-        self._levels: list[tuple[SharedBits, int]] = []
+        self._levels: list[tuple[Logic[Any], int]] = []
         self._image: tuple[int, ...] = ()
 
-    def forward(self, x: SharedTensor) -> SharedTensor:
+    def forward(self, x: T) -> T:
         """[b, c, h, w] -> [b, c, (h - k) // stride + 1, ...]; a remainder at the far edges is
         dropped, as in torch."""
         self._image = x.shape
@@ -60,7 +64,7 @@ class PoolTree:
             values = _join(best, values[even:]) if n % 2 else best
         return values[0]
 
-    def backward(self, gradient: SharedTensor) -> SharedTensor:
+    def backward(self, gradient: T) -> T:
         """[b, c, oh, ow] -> [b, c, h, w]: every gradient goes to the selected element of its
         window."""
         values = stack_tensors([gradient])
@@ -87,11 +91,11 @@ class PoolTree:
         return out
 
 
-def _join(a: SharedTensor, b: SharedTensor) -> SharedTensor:
+def _join(a: T, b: T) -> T:
     return concatenate([a, b])
 
 
-def _interleave(a: SharedTensor, b: SharedTensor) -> SharedTensor:
+def _interleave(a: T, b: T) -> T:
     """a0, b0, a1, b1, ... along the first axis."""
     paired = stack_tensors([a, b], axis=1)
     return paired.reshape(2 * a.shape[0], *a.shape[1:])

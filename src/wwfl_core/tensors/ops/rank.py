@@ -17,19 +17,19 @@ from wwfl_core.errors import Misuse
 from wwfl_core.numbers.arrays import beside
 from wwfl_core.numbers.bilinear import Mul
 from wwfl_core.numbers.linear import SumTo
-from wwfl_core.tensors.tensor import SharedBits, SharedTensor
+from wwfl_core.tensors.arithmetic import Arithmetic, B, T
 
 from .exchange import By, Method, exchange, merge_exchange, method, pruned
 from .select import axis_back, axis_first, entries, normal_axis, pairs, pairwise_less
 
 
-def _ranks(x: SharedTensor, bits: int) -> SharedTensor:
+def _ranks(x: T, bits: int) -> T:
     """Ranks along axis 0: pair i < j gives a point to i if x_j < x_i, else to j."""
     n = x.shape[0]
     if n < 2 or not x.size:
-        return SharedTensor(x.mpc, x.data, 0) * 0
+        return x.like(x.data, 0) * 0
     i, j = pairs(n)
-    above = pairwise_less(-x, bits).to_integers()
+    above: T = pairwise_less(-x, bits).to_integers()
     weights = np.zeros((n, len(i)), np.int64)
     weights[i, np.arange(len(i))] = 1
     weights[j, np.arange(len(j))] = -1
@@ -43,12 +43,12 @@ def _ranks(x: SharedTensor, bits: int) -> SharedTensor:
     return won + np.arange(n).reshape(-1, *[1] * (x.ndim - 1))
 
 
-def _below(ranks: SharedTensor, limit: int) -> SharedBits:
+def _below(ranks: Arithmetic[B], limit: int) -> B:
     """[rank < limit], with as few bits as ranks along axis 0 need."""
     return (ranks - limit).negative(ranks.shape[0].bit_length() + 1)
 
 
-def ranks(x: SharedTensor, axis: int = 0, *, bits: int = 64) -> SharedTensor:
+def ranks(x: T, axis: int = 0, *, bits: int = 64) -> T:
     """The rank (0 for the smallest) of every entry along an axis, as integers; of equals the
     smaller index is lower.
 
@@ -59,8 +59,8 @@ def ranks(x: SharedTensor, axis: int = 0, *, bits: int = 64) -> SharedTensor:
 
 
 def sum_of_ranks_between(
-    x: SharedTensor, low: int, high: int, axis: int = 0, *, bits: int = 64, by: By = "pairs"
-) -> SharedTensor:
+    x: T, low: int, high: int, axis: int = 0, *, bits: int = 64, by: By = "pairs"
+) -> T:
     """The sum of the entries with ranks low <= rank < high along an axis, exact: a trimmed mean
     before its division.
 
@@ -92,7 +92,7 @@ def sum_of_ranks_between(
     return kept.times(ahead).sum(0)
 
 
-def median(x: SharedTensor, axis: int = 0, *, bits: int = 64, by: By = "pairs") -> SharedTensor:
+def median(x: T, axis: int = 0, *, bits: int = 64, by: By = "pairs") -> T:
     """The median along an axis; for an even count the mean of the middle two, rounded to a
     neighbour.
 
@@ -104,7 +104,7 @@ def median(x: SharedTensor, axis: int = 0, *, bits: int = 64, by: By = "pairs") 
     return middle if n % 2 else middle.rescale(max(1, middle.frac_bits)) * 0.5
 
 
-def top_k_mask(x: SharedTensor, k: int, axis: int = -1, *, bits: int = 64) -> SharedTensor:
+def top_k_mask(x: T, k: int, axis: int = -1, *, bits: int = 64) -> T:
     """1 at the k largest entries along an axis (of equals the smaller index first), 0 elsewhere, as
     integers.
 
@@ -115,18 +115,18 @@ def top_k_mask(x: SharedTensor, k: int, axis: int = -1, *, bits: int = 64) -> Sh
     if not 0 <= k <= n:
         raise Misuse(f"top_k_mask: k={k} is outside 0..{n} (axis {axis} of shape {x.shape})")
     if k in (0, n) or not x.size:
-        return SharedTensor(x.mpc, x.data, 0) * 0 + int(k == n)
+        return x.like(x.data, 0) * 0 + int(k == n)
     return axis_back(_below(_ranks(axis_first(-x, axis), bits), k).to_integers(), axis)
 
 
 def sort(
-    x: SharedTensor,
+    x: T,
     axis: int = -1,
     *,
     descending: bool = False,
     bits: int = 64,
     by: Method = "pairs",
-) -> SharedTensor:
+) -> T:
     """The entries along an axis in ascending (or descending) order, exact.
 
     By exchange: S + I per layer of the network. By pairs, through ranks: bits [rank_i = k] (a test
@@ -142,11 +142,11 @@ def sort(
         return axis_back(ordered[np.arange(n)[:: -1 if descending else 1]], axis)
     place = np.arange(n)[:: -1 if descending else 1].reshape(n, *[1] * ahead.ndim)
     distance = _ranks(ahead, bits).reshape(1, *ahead.shape) - place
-    equal = SharedBits(x.mpc, x.mpc.is_zero(distance.data, (n - 1).bit_length()), distance.shape)
+    equal = x.bits_like(x.mpc.protocol.is_zero(distance.data, (n - 1).bit_length()), distance.shape)
     matrix = equal.to_integers()
     move = Mul().then(SumTo((n, 1, *ahead.shape[1:])))
-    moved = x.mpc.bilinear(move, matrix.data, ahead.reshape(1, *ahead.shape).data)
-    return axis_back(SharedTensor(x.mpc, moved, x.frac_bits).reshape(ahead.shape), axis)
+    moved = x.mpc.protocol.bilinear(move, matrix.data, ahead.reshape(1, *ahead.shape).data)
+    return axis_back(x.like(moved, x.frac_bits).reshape(ahead.shape), axis)
 
 
 __all__ = ["median", "ranks", "sort", "sum_of_ranks_between", "top_k_mask"]

@@ -16,10 +16,11 @@ from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import BITS
 from wwfl_core.numbers.arrays import to_host
-from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.randomness.uniform import permutation
 from wwfl_core.sharing.semantics import SharingSemantics
-from wwfl_core.tensors.tensor import SharedTensor
+
+from .session import Session
+from .tensor import SharedTensor
 
 SEED_BYTES = 32
 
@@ -53,7 +54,7 @@ def permuters(sharing: SharingSemantics) -> tuple[tuple[int, ...], ...]:
     )
 
 
-def secret_selection(mpc: MPCBackend, n: int, k: int) -> SharedTensor:
+def secret_selection(mpc: Session, n: int, k: int) -> SharedTensor:
     """A matrix [k, n] of secret integers 0 and 1: k different unit vectors, uniform among all
     ordered choices.
 
@@ -81,14 +82,14 @@ def secret_selection(mpc: MPCBackend, n: int, k: int) -> SharedTensor:
         return chosen
 
 
-def _dealt(mpc: MPCBackend, dealers: tuple[int, ...], k: int, n: int) -> SharedTensor:
+def _dealt(mpc: Session, dealers: tuple[int, ...], k: int, n: int) -> SharedTensor:
     """The first k rows of the matrix of a permutation of range(n) that exactly `dealers` know."""
     op, matrix = mpc.party.op("permute"), None
     if mpc.me in dealers:
         seed = op.random(dealers, "seed", BITS, (SEED_BYTES,))
         words = np.zeros((k, n), np.uint64)
         words[np.arange(k), permutation(to_host(seed).tobytes(), n)[:k]] = 1
-        matrix = mpc.numbers.from_words(words)
+        matrix = mpc.protocol.numbers.from_words(words)
     return SharedTensor(
-        mpc, mpc.deal(matrix, dealers, (k, n), phase=Phase.OFFLINE, name="permute"), 0
+        mpc, mpc.protocol.deal(matrix, dealers, (k, n), phase=Phase.OFFLINE, name="permute"), 0
     )
