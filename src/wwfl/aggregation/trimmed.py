@@ -21,8 +21,8 @@ class TrimmedMean(Aggregation):
     the comparison width: values must differ by less than 2^(bits - 1 - f), f the cluster's
     fractional bits. 64 holds for whatever is shared; a smaller one is cheaper, but only for inputs
     that are known to lie in that range, since a value outside of it can wrap around and be kept.
-    `by` is "pairs" (fewest rounds), "exchange" (fewest comparisons), or the network for which the faster
-    of both is chosen.
+    `by` is "pairs" (fewest rounds), "exchange" (fewest comparisons), or the network for which the
+    faster of both is chosen.
 
     >>> from wwfl.aggregation import TrimmedMean, in_floats
     >>> in_floats.aggregate(TrimmedMean(1), [[1.0], [2.0], [4.0], [99.0]], [1] * 4, [0.0]).tolist()

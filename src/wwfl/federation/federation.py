@@ -54,28 +54,50 @@ _log = logging.getLogger("wwfl.federation.federation")
 class Federation:
     """Clusters that run different protocols train one model for global servers; nobody opens it.
 
-    `model` is an ordinary torch module of supported layers. Members are `Cluster`s, `Group`s of
-    members, and `LocalTrainers`. `global_servers` are a protocol, or `Servers` that also say who
-    operates them and on which device they compute; clusters may share hosts with them. `engine`
-    says what carries the federation out: "mpc" (the protocols), "simulate" (their fixed-point
-    arithmetic, without secrecy) or "float" (floats, in torch). `insecure_seed` makes the whole run
-    reproducible, and therefore insecure (all keys are derived from it), and makes all engines draw
-    the same batches and (public) clients; leave it None for fresh keys. `processes=True` runs every
-    server as its own process over mutual TLS. Use as a context manager, or call `close`.
+    `model` is an ordinary torch module of supported layers (`wwfl.nn.SUPPORTED`). Members are
+    `Cluster`s, `Group`s of members, and `LocalTrainers`. `global_servers` are a protocol, or
+    `Servers` that also say who operates them and on which device they compute; clusters may share
+    hosts with them. `aggregation` is the global servers' rule, by default `FedAvg`. Use a
+    federation as a context manager, or call `close`.
+
+    `engine` says what carries the federation out: "mpc" (the protocols), "simulate" (their
+    fixed-point arithmetic, without secrecy) or "float" (float64, and a model's layers in torch;
+    no secrecy either). `processes=True` runs every server as its own process over mutual TLS; a
+    command that takes longer than `deadline_s` seconds fails. `executor` trains what is trained in
+    the clear (all of engine "float", and `LocalTrainers`) in its workers, perhaps on other machines
+    (`wwfl.experiments.executors`), with the same result; data and models go there with every round.
+
+    `insecure_seed` makes the whole run reproducible, and therefore insecure (all keys are derived
+    from it), and makes all engines draw the same batches and (public) clients; leave it None for
+    fresh keys.
+
+    `int_bits` declares the range of activations: they must stay below 2^(int_bits - 1) in
+    magnitude, or comparisons are wrong.
 
     `root` is the servers' own data set, for rules that need one; it is trained by `root_trainer`:
-    the global servers, a cluster of its own, or leaf number k. Without a `reveal_policy`, whoever
-    holds this object may open the model; with one, every server decides (`RevealPolicy`).
-    `executor` trains what is trained in the clear (all of engine "float", and `LocalTrainers`) in
-    its workers, perhaps on other machines (`wwfl.experiments.executors`), with the same result;
-    data and models go there with every round.
+    the global servers, a cluster of its own, or leaf number k.
 
-    The model has the guarantee of the weakest cluster that it passes through (`guarantee`). A
-    transfer that takes away protection is refused unless `allow_weaker=True`.
+    Security: the model has the guarantee of the weakest cluster that it passes through
+    (`guarantee`). A transfer that takes away protection is refused unless `allow_weaker=True`.
+    Without a `reveal_policy`, whoever holds this object may open the model; with one, every server
+    decides (`RevealPolicy`).
 
     Raises:
         ConfigError: an unsupported layer, no clusters, an aggregation rule that does not fit,
             transfers to clusters that protect the model less than the global servers do.
+
+    >>> from wwfl import Cluster, Federation, LogisticRegression, Replicated3PC, Schedule, datasets
+    >>> train, test = datasets.mnist(pad=0)
+    >>> schedule = Schedule(samples_per_client=20, clients_per_round=2, epochs=1)
+    >>> members = [Cluster(Replicated3PC(), clients=4), Cluster(Replicated3PC(), clients=4)]
+    >>> with Federation(
+    ...     LogisticRegression(28 * 28, 10), Replicated3PC(), members, schedule=schedule
+    ... ) as fed:
+    ...     history = fed.fit(train, test[:50], rounds=1)
+    ...     print(fed.guarantee)
+    semi-honest, 1 corrupt party
+    >>> [len(people) for people in history[0].participants]
+    [2, 2]
     """
 
     def __init__(
@@ -192,18 +214,27 @@ class Federation:
         the history.
 
         Every client's data is shared with its cluster once, when it is first sampled (with hidden
-        sampling: first there). With `test`, the global servers classify the (secret-shared) test
-        set after every round and open only the number of hits, where the reveal policy lets them.
-        With `checkpoint`, every party writes its shares to that folder after every round, and after
-        that `on_round` is called. `partition[k][client]` are the rows of `train` that a client of
-        leaf k (in the order of the tree) holds, by default `samples_per_client` random ones.
-        `available` says who is there in a round.
+        sampling: first there).
+
+        Args:
+            train: all clients' data; images [n, ...] and labels in 0..classes-1.
+            test: the global servers classify it, secret-shared, after every round, and open only
+                the number of hits, where the reveal policy lets them.
+            rounds: the number of the last round.
+            partition: `partition[k][client]` are the rows of `train` that a client of leaf k (in
+                the order of the tree) holds; by default `samples_per_client` random ones, drawn
+                from `partition_seed`.
+            checkpoint: a folder to which every party writes its shares after every round.
+            available: who is there in a round; it must not change its mind about one.
+            progress: called with (cluster, stage, done, total), from several threads.
+            on_round: called after every round, when its checkpoint is written.
 
         Raises:
             ConfigError: data that does not fit the model, the partition, or the checkpoint that was
-            restored. ProtocolError: a round cannot be finished; the model is that of the round
-            before, and fit() can be called
-                again.
+                restored.
+            ProtocolError: a round cannot be finished; the model is that of the round before, and
+                fit() can be called again.
+            Refused: by the reveal policy, or a rule whose privacy budget is spent.
         """
         self._context.check(train)
         self._take_data(train, partition, partition_seed)
@@ -224,8 +255,8 @@ class Federation:
         a restart.
 
         Raises:
-            Misuse: no such leaf or client, or no training set yet. ConfigError: data that does not
-            fit the model.
+            Misuse: no such leaf or client, or no training set yet.
+            ConfigError: data that does not fit the model, or hidden sampling.
         """
         place = self._context.leaf(leaf)
         assert place.leaf is not None and not isinstance(place.spec, Group)
@@ -393,8 +424,15 @@ class Federation:
     def evaluate(
         self, test: Dataset, reason: str = "hits on the test set", progress: Progress = silent
     ) -> float:
-        """Share of the test images that the model classifies right. Opens only the number of
-        hits."""
+        """Share (0 to 1) of the test images that the model classifies right. Opens only the number
+        of hits; the ledger gives `reason`.
+
+        The servers get the test set once, as shares, and compute on 100 images at a time.
+
+        Raises:
+            ConfigError: data that does not fit the model.
+            Refused: by the reveal policy.
+        """
         servers = self.global_servers
         progress(servers.name, "evaluate", 0, 1)
         tests = self._context.share_test(test)
@@ -407,11 +445,12 @@ class Federation:
     def predict(
         self, images: npt.ArrayLike, *, client: str = "coordinator"
     ) -> npt.NDArray[np.int64]:
-        """Labels [n] of images [n, c, h, w], by private inference at the global servers. Only the
-        client, whom the caller acts as, learns them; `InferenceService` limits and counts what a
-        client asks.
+        """Labels int64 [n] of images [n, c, h, w], by private inference at the global servers. Only
+        the client, whom the caller acts as, learns them; `InferenceService` limits and counts what
+        a client asks.
 
         Raises:
+            Misuse: images that are no batch of the model's inputs.
             Refused: by the reveal policy.
         """
         begun = time.monotonic()
@@ -440,7 +479,14 @@ class Federation:
 
     def save(self, folder: str) -> None:
         """Every party writes its shares (model, clients' data); the coordinator writes the public
-        state."""
+        state.
+
+        A crash while it writes leaves the old checkpoint whole.
+
+        Raises:
+            ProtocolError: the global servers cannot write. Others that cannot are left out, with a
+                warning in the log.
+        """
         self._checkpoints.save(
             folder, Snapshot(self.current_model, self.history, self._fingerprint, self._next_row)
         )

@@ -105,6 +105,21 @@ class InferenceService:
     model is reshared there once per version).
 
     `clock` gives seconds that never go back; tests inject one. Without `limits` nobody is limited.
+    Servers learn how many images of which shape are asked about, and nothing of the answer.
+
+    >>> import numpy as np
+    >>> from backends import Replicated3PC
+    >>> from wwfl.federation import InferenceService, SharedModel
+    >>> from wwfl.nn import Model, spec
+    >>> from wwfl_core import LocalCluster
+    >>> with LocalCluster(Replicated3PC()) as cluster:
+    ...     flat = cluster.share([1.0, 0.0, 0.0, 1.0])
+    ...     service = InferenceService(
+    ...         SharedModel(flat, Model.of([spec.Linear("", (2, 2), bias=False)]))
+    ...     )
+    ...     answer = service.ask("alice", np.array([[0.3, 0.1], [0.1, 0.3]]))
+    >>> answer.values.tolist(), service.totals()["alice"]["images"]
+    ([0, 1], 2)
     """
 
     def __init__(
@@ -130,11 +145,14 @@ class InferenceService:
     def ask(self, client: str, images: npt.ArrayLike, returned: Returned = "labels") -> Answer:
         """Classifies images [n, c, h, w] for `client`, whom the caller acts as.
 
+        `returned` is "labels" (int64 [n]) or "logits" (float64 [n, classes]; of an ensemble its
+        votes). One query is computed at a time, 100 images in the rounds of one.
+
         Raises:
             Misuse, ConfigError, RangeError: images that are no batch of the model's inputs; before
-            anything is sent. Refused: over the client's rate limit (rule "rate limit"), before
-            anything is sent; or by the servers'
-                reveal policy.
+                anything is sent.
+            Refused: over the client's rate limit (rule "rate limit"), before anything is sent; or
+                by the servers' reveal policy.
             VerificationFailed: servers that contradict each other.
         """
         batch = self._checked(images, returned)
@@ -255,7 +273,10 @@ class InferenceService:
 
 @dataclass(frozen=True)
 class SharedModel:
-    """A flat model that lives at some cluster, without a federation around it."""
+    """A flat model that lives at some cluster, without a federation around it.
+
+    `current_model` is the handle of its parameters [model.size]. `allow_weaker` permits serving it
+    at a cluster that protects it less."""
 
     current_model: Handle
     model: Model

@@ -50,8 +50,8 @@ class Private(Aggregation):
     With a `budget`, servers refuse the release that would exceed it. Releases are counted by the
     servers.
 
-    Security: the noise of honest servers suffices, so the promise holds against the corruptions that
-    the sharing withstands; see docs/privacy.md for what is promised to whom (`Guarantee.unit`).
+    Security: the noise of honest servers suffices, so the promise holds against the corruptions
+    that the sharing withstands; docs/privacy.md says what is promised to whom (`Guarantee.unit`).
     Source of the sampler and of the accounting: Canonne, Kamath, Steinke, NeurIPS'20.
 
     Raises:
