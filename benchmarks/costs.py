@@ -1,18 +1,23 @@
 """What every operation costs in every protocol, measured on the wire.
 
     python -m benchmarks.costs --json -          rows
-    python -m benchmarks.costs --markdown FILE   the table of docs/costs.md
+    python -m benchmarks.costs --markdown FILE   the table of docs/reference/costs.md
     python -m benchmarks.costs 2pc 3pc           only these protocols
 
-Bits per 64-bit element, all directed links together, payload only; check points of malicious-secure
-protocols (64 bytes per channel and check point) are left out, but for those that accompany a
-reveal. Costs depend on shapes only, not on the machine. `rounds` are measured along the message
-dependencies at the slowest party: Tetrad's CS1 lags one message behind its evaluators. What a
-cluster sends once (keys; base transfers of 2pc-ot) is in the last row.
+Every cell gives bits offline / bits online / rounds online.
 
-`crypten` and `shamir` run on other people's engines (CrypTen, MPyC), which are optional packages;
-shamir's bytes are those of field elements of 128 bits, with 160 bits of framing per message of
-MPyC's."""
+Bits are per 64-bit element, over all directed links together, payload only. Check points of
+malicious-secure protocols (64 bytes per channel and check point) are left out, except for those
+that accompany a reveal. Costs depend on shapes only, not on the machine.
+
+Rounds are measured along the message dependencies, at the slowest party: Tetrad's CS1 lags one
+message behind its evaluators. The last row is what a cluster sends once (keys; base transfers of
+2pc-ot).
+
+`crypten` and `shamir` run on other people's engines (CrypTen, MPyC), which are optional packages.
+The bytes of shamir are those of field elements of 128 bits, with 160 bits of framing per message of
+MPyC.
+"""
 
 from __future__ import annotations
 
@@ -54,9 +59,8 @@ def main(argv: list[str] | None = None) -> None:
         text = (__doc__ or "").split("\n\n", 2)[2]
         Path(args.markdown).write_text(
             "# What operations cost\n\nMade by `python -m benchmarks.costs --markdown "
-            "docs/costs.md`.\n\n"
-            f"{text.strip()}\n\nEvery cell: bits offline / bits online / rounds "
-            f"online.\n\n{markdown(rows)}"
+            "docs/reference/costs.md`.\n\n"
+            f"{text.strip()}\n\n{markdown(rows)}"
         )
     if args.json == "-":
         print(json.dumps(rows, indent=1))

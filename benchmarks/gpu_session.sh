@@ -1,5 +1,5 @@
 #!/bin/sh
-# One call on a lent GPU machine (docs/gpu.md): installs the carried wheels, runs the tests that need a GPU, measures.
+# One call on a lent GPU machine (docs/how-to/gpu.md): installs the carried wheels, runs the tests that need a GPU, measures.
 #
 #     sh benchmarks/gpu_session.sh [seconds]
 #

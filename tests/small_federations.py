@@ -108,7 +108,7 @@ def train_until_killed(kind: str, engine: str, folder: str, rounds: int, delay_s
 
     train, test = digits()
     with make(kind, engine) as fed:
-        if (Path(folder) / "state.json").exists():
+        if (Path(folder) / "federation.state").exists():
             fed.restore(folder)
         threading.Thread(target=die, daemon=True).start()
         fed.fit(train, test, rounds=rounds, checkpoint=folder)

@@ -9,7 +9,8 @@ numbers are as with a helper. A comparison is not: products of many masks are de
 carries are formed in a radix-2 tree of ANDs, in which a propagate bit is opened once for both of
 its products and one transfer serves both.
 
-Bits per 64-bit element, offline / online / rounds (tests/protocols/test_ot.py asserts them). A transfer costs
+Bits per 64-bit element, offline / online / rounds (tests/protocols/test_ot.py asserts them). A
+transfer costs
 32 bits (SoftSpoken, K = 4) and its payload: product 8256 / 256 / 1, two cross terms of 64 (32) +
 2080 bits; any bilinear map: 4096 per element of the smaller operand and 4160 per scalar product,
 truncation 32 + f / 2 / 1, sign 6283 / 486 / 7, bit to ring 96 / 2 / 1, injection 256 / 130 / 1,

@@ -46,7 +46,7 @@ def plan_for(
     Raises:
         Misuse: when the clusters share server names, or a named path is unknown or does not apply.
         InsecureNotAllowed: when hosts that both clusters permit to be corrupt could together learn
-        the value.
+            the value.
     """
     algebras = source.protocol.numbers, target.protocol.numbers
     return _choose(source, target, algebras, value_bytes, path)[1]
@@ -72,16 +72,15 @@ def reshare(
             path of your own; by default the one that sends fewest bytes over the network.
         allow_weaker: accept that `to` protects the value less than it was protected so far.
         algebra: where the numbers are to live at `to`: `RING` or `RING32` at protocols over rings.
-        By default where its
-            protocol computes; tensors of Z_2^32 stay there if it is a ring. Changing the modulus is
-            exact for numbers below a quarter of the smaller modulus, and costs one product at the
-            target (`wwfl_core.protocol.modulus`).
+            By default where its protocol computes; tensors of Z_2^32 stay there if it is a ring.
+            Changing the modulus is exact for numbers below a quarter of the smaller modulus, and
+            costs one product at the target (`wwfl_core.protocol.modulus`).
 
     Raises:
         Misuse: clusters that are not connectable, a path that is unknown or does not apply; before
-        anything is sent. InsecureNotAllowed: a weaker target without `allow_weaker`, or hosts that
-        could together learn x; before
             anything is sent.
+        InsecureNotAllowed: a weaker target without `allow_weaker`, or hosts that could together
+            learn x; before anything is sent.
         VerificationFailed: a malicious source without an honest majority per component.
         ProtocolError: a party is lost; nothing is half-converted.
     """

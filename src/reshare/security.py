@@ -4,8 +4,8 @@ could open alone?
 The adversary corrupts any set K of hosts with at most t of the source's hosts and at most t' of the
 target's, where t and t' are what the two sharings withstand; a corrupt host brings all its servers.
 Everything that a server sees in a conversion is a linear form in independent uniform variables
-(source components and fresh masks), so the question is one of linear algebra (docs/security.md,
-"Conversions").
+(source components and fresh masks), so the question is one of linear algebra
+(docs/explanation/security.md, "Conversions").
 
 Over a finite field, K knows nothing about the secret s exactly when s is not in the span of K's
 forms. Z_2^64 is no field: K could know 2^j s and with it the low bits of s. Over R = Z_p^k, K's

@@ -150,7 +150,7 @@ def checked(found: object, where: str) -> Factory:
 
     Raises:
         ConfigError: when it is not a protocol class (or a function without arguments that makes
-        one).
+            one).
     """
     if inspect.isclass(found):
         if not issubclass(found, MPCBackend):

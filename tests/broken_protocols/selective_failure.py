@@ -1,5 +1,5 @@
 """A check value in which a corrupt party's error is multiplied by something secret
-(docs/add-a-protocol.md, stage 7).
+(docs/tutorial/first-protocol.md, stage 7).
 
 CS4's word enters the check value times a bit of the masked operand m. CS4 knows all lambdas: abort
 or no abort tells it the lowest bit of x = m - lambdas. No honest party ever opens a wrong value:

@@ -17,7 +17,7 @@ from wwfl.cli.conformance import built_in, every_check
 from wwfl.testing import conformance
 from wwfl_core.testing import conformance as kit
 
-PAGE = REPOSITORY / "docs" / "conformance.md"
+PAGE = REPOSITORY / "docs" / "reference" / "conformance.md"
 
 
 @pytest.mark.parametrize("name", EVERY)

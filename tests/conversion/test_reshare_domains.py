@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_field import Points
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
+from points import Points
 from reshare import plan_for, reshare, reshare_with_report
 from reshare.security import openers
 from wwfl_core import LocalCluster, Session

@@ -3,7 +3,6 @@ for."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -184,21 +183,15 @@ def test_a_checkpoint_keeps_the_guarantee(tmp_path: Path) -> None:
 
 
 def test_a_file_that_does_not_tell_its_guarantee_is_refused(tmp_path: Path) -> None:
-    import hashlib
-
-    from wwfl_core.cluster import share_files as checkpoint
+    from wwfl_core.cluster import share_files
+    from wwfl_core.files import read_sealed, write_sealed
 
     with cluster("plain") as c:
         c.run(programs.save, str(tmp_path), "file", {"x": c.share(np.ones(3))}, "stamp")
-        path = checkpoint.path_of(str(tmp_path), "file", 0)
-        data = path.read_bytes()[:-32]
-        start = len(checkpoint.MAGIC) + 8
-        length = int.from_bytes(data[start - 8 : start], "little")
-        header = json.loads(data[start : start + length])
+        path = share_files.path_of(str(tmp_path), "file", 0)
+        header, body = read_sealed(path, share_files.KIND)
         header.pop("guarantee")
-        new = json.dumps(header).encode()
-        body = checkpoint.MAGIC + len(new).to_bytes(8, "little") + new + data[start + length :]
-        path.write_bytes(body + hashlib.sha256(body).digest())
+        write_sealed(path, share_files.KIND, header, [bytes(body)])
         with pytest.raises(DataError, match="does not say what its values are protected against"):
             c.run(programs.load, str(tmp_path), "file")
 

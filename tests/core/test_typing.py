@@ -47,7 +47,9 @@ def test_what_ci_checks_is_all_of_the_sources_and_examples() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not find_spec("pyright"), reason="pyright is not installed")
-@pytest.mark.parametrize("page", ["README.md", "docs/add-a-protocol.md", "docs/models.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/tutorial/first-protocol.md", "docs/how-to/models.md"]
+)
 def test_what_documents_show_has_the_types_that_it_should(page: str, tmp_path: Path) -> None:
     """One after another, as a reader has them in one file; in pyright's basic mode."""
     code = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)

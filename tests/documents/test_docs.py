@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,9 @@ import pytest
 from benchmarks import costs
 
 from helpers import REPOSITORY
-from wwfl.experiments.config import parse
+from pages import blocks
 
 ROOT = REPOSITORY
-
-
-def blocks(name: str) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
 
 
 def test_the_readme_computes_on_shares(capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,20 +41,10 @@ def test_the_readme_trains_together() -> None:
     assert space["labels"].shape == (100,)
 
 
-def test_the_readme_attacks_and_its_configuration_is_one() -> None:
-    space: dict[str, Any] = {}
-    exec(blocks("README.md")[2], space)
-    assert len(space["attacked"]) == 1 and sum(map(len, space["bad"].malicious)) == 12
-    (text,) = re.findall(
-        r"^```toml\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
-    )
-    assert parse(text).attack.placement == "cluster-focused"
-
-
 def test_the_readmes_protocol_passes_the_kit() -> None:
     from wwfl_core.testing import conformance
 
-    code = blocks("README.md")[3]
+    code = blocks("README.md")[2]
     space: dict[str, Any] = {}
     exec(code.replace("print(conformance(Mine))", "pass"), space)
     report = conformance(space["Mine"])
@@ -68,7 +53,7 @@ def test_the_readmes_protocol_passes_the_kit() -> None:
 
 def test_the_example_of_the_page_of_models_runs() -> None:
     space: dict[str, Any] = {}
-    for code in blocks("docs/models.md"):
+    for code in blocks("docs/how-to/models.md"):
         exec(code, space)
     assert space["kinds"] == [
         "Conv2d",
@@ -102,7 +87,7 @@ def columns(page: str) -> dict[str, list[str]]:
 def test_the_table_of_costs_is_current(tmp_path: Path, protocols: list[str]) -> None:
     made = tmp_path / "costs.md"
     costs.main([*protocols, "--markdown", str(made)])
-    page, found = (ROOT / "docs" / "costs.md").read_text(), columns(made.read_text())
+    page, found = (ROOT / "docs" / "reference" / "costs.md").read_text(), columns(made.read_text())
     assert page.split("\n|")[0] == made.read_text().split("\n|")[0]
     assert list(columns(page)) == ["operation", "2pc", "2pc-ot", "3pc", "4pc", "crypten", "shamir"]
     missing = {
@@ -113,31 +98,3 @@ def test_the_table_of_costs_is_current(tmp_path: Path, protocols: list[str]) -> 
     assert found == {
         k: v for k, v in columns(page).items() if k in {"operation", *protocols} - missing
     }
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "README.md",
-        "docs/architecture.md",
-        "docs/costs.md",
-        "docs/security.md",
-        "docs/matrix.md",
-        "docs/topologies.md",
-        "docs/models.md",
-        "docs/add-a-protocol.md",
-        "docs/privacy.md",
-        "docs/aggregation.md",
-        "docs/command-line.md",
-        "docs/reproduce.md",
-    ],
-)
-def test_links_between_documents_exist(name: str) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text()):
-        if "://" not in target:
-            assert ((ROOT / name).parent / target).exists(), target
-
-
-def test_no_placeholder_is_left() -> None:
-    for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        assert not re.search(r"@[A-Z]+@|TODO|FIXME", path.read_text()), path

@@ -1,5 +1,5 @@
-"""docs/add-a-protocol.md is true: all its Python blocks run in order, and its commands do what it
-says."""
+"""docs/tutorial/first-protocol.md is true: all its Python blocks run in order, and its commands do
+what it says."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from helpers import REPOSITORY
 
 ROOT = REPOSITORY
-PAGE = ROOT / "docs" / "add-a-protocol.md"
+PAGE = ROOT / "docs" / "tutorial" / "first-protocol.md"
 
 
 def blocks() -> list[tuple[int, str]]:

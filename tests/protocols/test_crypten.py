@@ -11,15 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends import Additive2PC, Replicated3PC, Tetrad4PC
+from backends import Replicated3PC, Tetrad4PC
 from backends.crypten import CrypTen, CrypTenLocal
 from backends.foreign.engine import EngineFailed
 from helpers import Wiretap, apply_open, opened, rng, share_bits, words
 from reshare import reshare
-from wwfl import SGD, Cluster, Federation, Schedule
-from wwfl.data.datasets import mnist
-from wwfl.federation import torch_reference as plaintext
-from wwfl.nn import mlp
+from server_programs import squares
 from wwfl_core import LocalCluster, Phase, Session, SharedTensor
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import ConfigError, Misuse, PeerAborted, ProtocolError
@@ -277,11 +274,6 @@ def test_values_move_from_3pc_through_crypten_to_4pc(c: LocalCluster) -> None:
         assert np.array_equal(b.run(opened, reshare(there, b)), x)
 
 
-def squares(mpc: Session, x: SharedTensor) -> list[Any]:
-    y = x * x
-    return [mpc.reveal(y), mpc.reveal(y < 1.0)]
-
-
 @installed
 def test_processes_give_the_results_and_costs_of_threads(c: LocalCluster) -> None:
     x = np.linspace(-2, 2, 50)
@@ -341,32 +333,3 @@ def test_a_missing_installation_is_a_configuration_error_with_the_line_that_help
     )
     with pytest.raises(ConfigError, match=r"crypten not installed; .*--no-deps crypten==0\.4\.1"):
         CrypTen()
-
-
-# ---------------------------------------------------------------------- the federation
-
-
-@installed
-def test_a_federation_with_crypten_at_the_top_trains_the_model_that_plaintext_trains() -> None:
-    data, test = mnist()
-    data, test = data[:500], test[:60]
-    schedule = Schedule(
-        samples_per_client=20, clients_per_round=2, epochs=1, batch=20, sgd=SGD(0.1)
-    )
-    members = [
-        Cluster(p, clients=3) for p in (Additive2PC(helper=True), Replicated3PC(), Tetrad4PC())
-    ]
-    model = mlp(1024, [16], 10, seed=1)
-    with Federation(
-        model, CrypTen(), members, schedule=schedule, deadline_s=60, insecure_seed=3
-    ) as f:
-        history = f.fit(data, test, rounds=1)
-        reasons = set(f.global_servers.ledger.summary())
-        revealed = {n: p.detach().numpy().copy() for n, p in f.reveal().named_parameters()}
-    hits, params = plaintext.run(
-        mlp(1024, [16], 10, seed=1), data, test, [r.batches for r in history], schedule.sgd.lr
-    )
-    assert history[0].accuracy == pytest.approx(hits[0], abs=0.04)
-    for name, value in params.items():
-        assert np.abs(revealed[name] - value).max() < 2e-3, name
-    assert reasons == {"hits on the test set after round 1"}

@@ -18,6 +18,7 @@ from backends.correlated import base_ot, softspoken
 from backends.correlated.ot import Take, _hash, _permutation, _permute
 from helpers import EDGES, Wiretap, apply_open, opened, rng, words
 from reshare import reshare
+from server_programs import relu_of_product
 from wwfl.nn import SGD, Network, mlp, trace, train
 from wwfl_core import LocalCluster, MPCBackend, Phase, Session, SharedTensor
 from wwfl_core.channel.frames import Frame
@@ -414,15 +415,10 @@ def test_values_travel_to_and_from_other_sharings_exactly(
         assert np.array_equal(c.run(opened, reshare(away, c)), x)
 
 
-def step(mpc: Session, x: SharedTensor, y: SharedTensor) -> Any:
-    z = x * y
-    return mpc.reveal((~z.negative()).times(z))
-
-
 def test_server_processes_compute_the_same() -> None:
     x, y = np.linspace(-3, 3, 12), np.linspace(2, -5, 12)
     with LocalCluster(Additive2PC(helper=False), processes=True, deadline_s=60) as remote:
-        got = remote.run(step, remote.share(x), remote.share(y))
+        got = remote.run(relu_of_product, remote.share(x), remote.share(y))
     assert np.abs(got - np.maximum(x * y, 0)).max() < 2.0**-17
 
 

@@ -62,7 +62,7 @@ class Engine:
             EngineFailed: the runtime raised or died, or computed for longer than the deadline.
             ConfigError: the runtime cannot be started, for example because it is not installed.
             ProtocolError: a message did not arrive; see `Op.recv`. The child is stopped then, since
-            it waits for it.
+                it waits for it.
         """
         try:
             self._start()

@@ -159,7 +159,7 @@ def _import(loop: QuietLoop, index: int, parties: int, threshold: int) -> Any:
 
     Raises:
         ImportError: MPyC is missing or has another version than the one whose internals are used
-        here.
+            here.
     """
     import asyncio
     from importlib.metadata import PackageNotFoundError, version

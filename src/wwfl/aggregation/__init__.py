@@ -3,7 +3,7 @@
 Here belongs what combines flat models on shares, and the very same rules on floats (`in_floats`).
 Which members there are and what happens to the result is the federation's; noise and its
 accounting are `wwfl.privacy`'s. `rule(name)` makes a rule by name, `registry` knows all of them
-(docs/aggregation.md).
+(docs/how-to/aggregation.md).
 
 >>> from wwfl.aggregation import rule
 >>> rule("trimmed-mean", trim=2)
@@ -14,7 +14,7 @@ from . import in_floats, registry
 from .clipping import NormClipping
 from .fedavg import FedAvg, FedAvgM
 from .fltrust import FLTrust
-from .in_floats import InRange, floats
+from .in_floats import InRange, floats, held
 from .krum import Krum, MultiKrum
 from .registry import rule
 from .rules import WAN, Aggregation, Inputs
@@ -38,6 +38,7 @@ __all__ = [
     "TrimmedMean",
     "TrimmedMeanVariant",
     "floats",
+    "held",
     "in_floats",
     "registry",
     "rule",

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from backends.real import Real
 from wwfl_core.errors import ConfigError
 from wwfl_core.numbers.arrays import F64, as_float
-from wwfl_core.tensors import Session, SharedTensor
+from wwfl_core.sharing.share import Share
+from wwfl_core.tensors import Computation, Session, SharedTensor
 
 from .rules import Aggregation, Inputs
 
@@ -28,6 +29,15 @@ def floats(x: SharedTensor) -> F64:
     [0.1, -2.0]
     """
     return np.asarray(x.data.parts[0] * 2.0**-x.frac_bits, np.float64)
+
+
+def held(mpc: Computation, value: npt.ArrayLike) -> SharedTensor:
+    """An array as a tensor of a session of `Real`, the inverse of `floats`. It gives what
+    `public_tensor` gives, with one pass over the memory instead of four: all data of a grid goes
+    this way in every round."""
+    frac_bits = mpc.format.frac_bits
+    words = np.multiply(value, 2.0**frac_bits, dtype=np.float64)
+    return SharedTensor(mpc, Share(mpc.protocol.numbers, words.shape, {0: words}), frac_bits)
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,7 @@ class InRange(Aggregation):
         update = floats(model) - start
         short = self.base.in_range(update, current.mpc.format.frac_bits)
         # A model that is in range stays what it is, to the bit.
-        return model if short is update else current.mpc.public_tensor(start + short)
+        return model if short is update else held(current.mpc, start + short)
 
 
 def aggregate(

@@ -76,7 +76,7 @@ def rule(name: str, **options: Any) -> Aggregation:
 
     Raises:
         ConfigError: an unknown rule or option, each with the nearest known one, or values that the
-        rule refuses.
+            rule refuses.
     """
     make = RULES.resolve(name)
     known = options_of(make)

@@ -49,7 +49,7 @@ def place(
 
     Raises:
         ConfigError: an unknown placement, a rate that makes no sense, more malicious clients than
-        the placement admits.
+            the placement admits.
     """
     try:
         rule = Placement(placement)

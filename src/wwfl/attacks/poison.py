@@ -52,7 +52,8 @@ def poison(
 
     Raises:
         ConfigError: a rate or a placement that does not fit these clusters, an attack that does not
-        fit the data. Misuse: the partition holds indices that are not in `train`.
+            fit the data.
+        Misuse: the partition holds indices that are not in `train`.
     """
     clusters = [[_indices(train, client) for client in cluster] for cluster in partition]
     malicious = place([len(cluster) for cluster in clusters], rate, placement, seed)

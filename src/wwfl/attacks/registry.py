@@ -72,7 +72,7 @@ def attack(name: str, **options: Any) -> DataAttack:
 
     Raises:
         ConfigError: an unknown name or option (with the nearest known one), or a plug-in that
-        cannot be loaded.
+            cannot be loaded.
     """
     return _make(attacks(), name, options)
 

@@ -100,7 +100,7 @@ class ALittleIsEnough(_Colluding):
 
         Raises:
             ConfigError: the malicious ones are a majority themselves, or too few to move away from
-            the mean at all.
+                the mean at all.
         """
         supporters = clients // 2 + 1 - malicious
         honest = clients - malicious

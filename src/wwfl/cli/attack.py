@@ -4,58 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from wwfl.experiments import executors as spread
-from wwfl.experiments import from_config as build
-from wwfl.experiments import sweep as grid
-from wwfl.experiments.config import load
-from wwfl.experiments.report.plots import grouped_bars, require
+from wwfl.experiments import executors, load, read_data, sweep
+from wwfl.experiments.report import grouped_bars, require
 
-from .backends import write_json
+from .options import Jobs, Json, Plot, Ray, Set, console_beside, write_json
 
 KEYS = ("attack", "placement", "rate", "rule")
 
 
 def attack(
-    *,
-    config_path: str,
-    overrides: Sequence[str],
-    plot_path: str | None,
-    json_path: str | None,
-    console: Console,
-    jobs: int | None = None,
-    ray: str | None = None,
-) -> list[dict[str, Any]]:
-    """Runs the grid of a configuration; prints mean and deviation over seeds and returns one row
-    per run."""
-    config = load(config_path, overrides)
-    if plot_path is not None:
+    config: Annotated[
+        str, typer.Argument(help="A TOML file whose section [grid] says what to combine.")
+    ],
+    set_: Set = None,
+    plot: Plot = None,
+    json: Json = None,
+    jobs: Jobs = None,
+    ray: Ray = None,
+) -> None:
+    """Run attacks x placements x rates x rules x seeds of one configuration."""
+    console = console_beside(json)
+    told = load(config, set_ or ())
+    if plot is not None:
         require("matplotlib")
-    train, test = build.data(config.data)
+    train, test = read_data(told.data)
     for line in (train.describe(), test.describe()):
         console.print(escape(line), highlight=False)
-    count = len(grid.cells(config))
-    console.print(
-        f"{count} runs of {config.schedule.rounds} rounds, engine {config.federation.engine}"
-    )
-    with spread.chosen(jobs, ray) as executor, Progress(console=console, transient=True) as bars:
+    count = len(sweep.cells(told))
+    console.print(f"{count} runs of {told.schedule.rounds} rounds, engine {told.federation.engine}")
+
+    with executors.chosen(jobs, ray) as executor, Progress(console=console, transient=True) as bars:
         task = bars.add_task("runs", total=count)
-        rows = grid.run(config, executor=executor, on_row=lambda _: bars.advance(task))
-    found = grid.summary(rows, KEYS)
+        rows = sweep.run(told, executor=executor, on_row=lambda _: bars.advance(task))
+
+    found = sweep.summary(rows, KEYS)
     console.print(table(found))
-    if plot_path is not None:
-        Path(plot_path).write_text(plot(found))
-    write_json(
-        {"data": [train.describe(), test.describe()], "rows": rows, "summary": found}, json_path
-    )
-    return rows
+    if plot is not None:
+        Path(plot).write_text(bars_of(found))
+    write_json({"data": [train.describe(), test.describe()], "rows": rows, "summary": found}, json)
 
 
 def table(found: Sequence[dict[str, Any]]) -> Table:
@@ -83,7 +77,7 @@ def table(found: Sequence[dict[str, Any]]) -> Table:
     return made
 
 
-def plot(found: Sequence[dict[str, Any]]) -> str:
+def bars_of(found: Sequence[dict[str, Any]]) -> str:
     """One group per attack, placement and rate, one bar per rule, error bars of one standard
     deviation."""
     groups = list(dict.fromkeys(_group(row) for row in found))

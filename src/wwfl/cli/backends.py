@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -14,10 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from wwfl.experiments import search_current_folder
 from wwfl.experiments.operation_costs import DEADLINE_S, OPERATIONS, cell, measure_at, set_up
 from wwfl_core.cluster.local import LocalCluster
-from wwfl_core.plugins import Entry, backends, resolve
+from wwfl_core.plugins import Entry, resolve
+from wwfl_core.plugins import backends as registered
 from wwfl_core.sharing.semantics import SharingSemantics
+
+from .options import Json, Protocols, console_beside, write_json
 
 SHOWN = {
     "share": "share (by a party)",
@@ -34,11 +34,10 @@ def chosen(names: Sequence[str]) -> list[Entry]:
     Raises:
         ConfigError: when there is no such protocol, or one that is not registered cannot be loaded.
     """
-    known = backends()
+    known = registered()
     if not names:
         return list(known.values())
-    if any(":" in name for name in names) and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    search_current_folder(*names)
     found: dict[str, Entry] = {}
     for name in names:
         if name in known:  # also a plug-in that cannot be loaded: its entry says why
@@ -51,14 +50,13 @@ def chosen(names: Sequence[str]) -> list[Entry]:
     return list(found.values())
 
 
-def list_backends(
-    *, json_path: str | None, console: Console, protocols: Sequence[str] = ()
-) -> list[dict[str, Any]]:
-    """Prints and returns one row per protocol (of `chosen`); one that does not work has `error`
-    set."""
+def backends(protocols: Protocols = None, json: Json = None) -> None:
+    """Built-in and third-party protocols: security model, parties, who holds what, measured
+    costs."""
+    console = console_beside(json)
     rows: list[dict[str, Any]] = []
     with Console(stderr=True).status("measuring") as status:
-        for entry in chosen(protocols):
+        for entry in chosen(protocols or ()):
             status.update(f"measuring {entry.name}")
             rows.append(describe(entry))
     working = [row for row in rows if row["error"] is None]
@@ -85,8 +83,7 @@ def list_backends(
                 f"[yellow]{escape(row['name'])} ({row['from']}) does not work:[/yellow] "
                 f"{escape(row['error'])}"
             )
-    write_json(rows, json_path)
-    return rows
+    write_json(rows, json)
 
 
 def describe(entry: Entry) -> dict[str, Any]:
@@ -177,14 +174,3 @@ def _costs(rows: list[dict[str, Any]]) -> Table:
         cells = [cell(row["costs"][short]) for short in SHOWN]
         table.add_row(escape(row["name"]), *cells, f"{row['setup_bytes']:,}")
     return table
-
-
-def write_json(data: Any, path: str | None) -> None:
-    """Writes JSON to a file, or to standard output for '-'; nothing for None."""
-    if path is None:
-        return
-    text = json.dumps(data, indent=1) + "\n"
-    if path == "-":
-        sys.stdout.write(text)
-    else:
-        Path(path).write_text(text)

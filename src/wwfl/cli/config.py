@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from typing import Annotated
 
-from wwfl.experiments import from_config as build
-from wwfl.experiments.config import Config, load, to_toml
-from wwfl.experiments.config import example as example_text
+import typer
+
+from wwfl import experiments
+
+from .options import Set
 
 
-def show(*, example: bool, schema: bool, check: str | None, overrides: Sequence[str]) -> bool:
-    """Prints the one thing that was asked for; False if it was not exactly one."""
+def config(
+    example: Annotated[
+        bool, typer.Option("--example", help="A commented TOML file with every default.")
+    ] = False,
+    schema: Annotated[bool, typer.Option("--schema", help="The JSON schema.")] = False,
+    check: Annotated[
+        str | None, typer.Option(help="Check this TOML file and print what it is resolved to.")
+    ] = None,
+    set_: Set = None,
+) -> None:
+    """Print an example of a configuration, its schema, or what a file is resolved to."""
     if [example, schema, check is not None].count(True) != 1:
-        return False
+        raise typer.BadParameter("say one of --example, --schema and --check FILE")
     if example:
-        sys.stdout.write(example_text())
+        sys.stdout.write(experiments.example())
     elif schema:
-        sys.stdout.write(json.dumps(Config.model_json_schema(), indent=1) + "\n")
+        sys.stdout.write(json.dumps(experiments.schema(), indent=1) + "\n")
     else:
-        config = load(str(check), overrides)
-        build.names(config)
-        sys.stdout.write(to_toml(config))
-    return True
+        resolved = experiments.load(str(check), set_ or ())
+        experiments.check_names(resolved)
+        sys.stdout.write(experiments.to_toml(resolved))

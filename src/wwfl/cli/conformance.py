@@ -1,50 +1,55 @@
 """`wwfl conformance`: one protocol, judged by the conformance kit; and the page that shows the
 built-in ones.
 
-The page is made by `python -m wwfl.cli.conformance docs/conformance.md`.
+The page is made by `python -m wwfl.cli.conformance docs/reference/conformance.md`.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 
+from wwfl.experiments import search_current_folder
+from wwfl.testing import conformance as judged
+from wwfl.testing import providers
 from wwfl_core.plugins import Factory, backends, resolve
 from wwfl_core.sharing.semantics import Security
 from wwfl_core.testing import Check, Report, Verdict, check_backend
 
-from .backends import write_json
+from .options import Json, console_beside, write_json
 
-COMMAND = "python -m wwfl.cli.conformance docs/conformance.md"
+COMMAND = "python -m wwfl.cli.conformance docs/reference/conformance.md"
 
 
-def judge(what: str, *, thorough: bool, only: str, json_path: str | None, console: Console) -> bool:
-    """Runs all checks on a registered protocol or `package.module:Class`; whether none failed.
-
-    Modules are also found in the current folder, so that a protocol need not be installed to be
-    judged.
-
-    Raises:
-        ConfigError: there is no such protocol.
-        Misuse: no check has a name that starts with `only`; names the nearest ones.
-    """
-    if ":" in what and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    factory = resolve(what)
-    from wwfl.testing import conformance  # here: it brings torch
+def conformance(
+    protocol: Annotated[str, typer.Argument(help="A registered name, or package.module:Class.")],
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="More cases per check; takes longer.")
+    ] = False,
+    only: Annotated[
+        str, typer.Option(help="Run only the checks whose names start like this.")
+    ] = "",
+    json: Json = None,
+) -> None:
+    """Is this protocol correct, private, as cheap as declared, and safe against tampering if it
+    claims to be?"""
+    console = console_beside(json)
 
     def say(line: str) -> None:
         console.print(escape(line), highlight=False, soft_wrap=True)
 
-    report = conformance(factory, thorough, only=only, progress=say)
+    search_current_folder(protocol)  # a protocol need not be installed to be judged
+    report = judged(resolve(protocol), thorough, only=only, progress=say)
     say(report.summary())
-    write_json(report.to_json(), json_path)
-    return report.ok
+    write_json(report.to_json(), json)
+    if not report.ok:
+        raise typer.Exit(1)
 
 
 # ---------------------------------------------------------------------- the page
@@ -53,13 +58,17 @@ INTRODUCTION = f"""# Conformance of the built-in protocols
 
 Made by `{COMMAND}`.
 
-Every protocol is judged by the same checks (`wwfl conformance NAME`): is it correct, does it cost exactly what it
-declares, does it leak nothing that tests see, does it abort under tampering, does it convert to and from every other
-protocol, does it train? "n –" counts checks of what a protocol does not promise; the reasons are below. The kit finds
-what it is made to find; it does not prove a protocol secure. This is the bounded form; `--thorough` enumerates what it
-samples. Protocols that another runtime executes (crypten, shamir) are not on this page: every check would start its
-processes anew, which takes ten minutes and more; `wwfl conformance NAME` judges them, `wwfl backends` lists their known
-defects.
+The same checks judge every protocol (`wwfl conformance NAME`). Is it correct? Does it cost exactly
+what it declares? Does it leak nothing that tests see? Does it abort under tampering? Does it
+convert to and from every other protocol? Does it train? "n –" counts checks of what a protocol does
+not promise; the reasons are below.
+
+The kit finds what it is made to find; it does not prove a protocol secure. This is the bounded
+form; `--thorough` enumerates what it samples.
+
+Protocols that another runtime executes (crypten, shamir) are not on this page, because every check
+would start their processes anew, which takes ten minutes and more. `wwfl conformance NAME` judges
+them, and `wwfl backends` lists their known defects.
 """
 
 
@@ -75,19 +84,15 @@ def built_in() -> dict[str, Factory]:
 
 def every_check(factory: Factory, others: Mapping[str, Factory]) -> list[Check]:
     """The kit's checks, then conversion and training."""
-    from wwfl.testing import providers
-
     return list(check_backend(factory, extra=providers(others)))
 
 
 def page(path: str, console: Console) -> bool:
     """Judges all built-in protocols and writes the page; whether none failed."""
-    from wwfl.testing import conformance
-
     protocols = built_in()
     reports: list[Report] = []
     for factory in protocols.values():
-        reports.append(conformance(factory))
+        reports.append(judged(factory))
         console.print(escape(reports[-1].summary()), highlight=False, soft_wrap=True)
         for failure in reports[-1].failures:
             console.print(escape(str(failure)), highlight=False, soft_wrap=True)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from typing import Annotated
+
+import typer
 from rich.markup import escape
 
-from wwfl.data.describe import folder as describe_folder
+from wwfl.data import describe_folder
 
-from .backends import write_json
+from .options import Json, console_beside, write_json
 
 
-def describe(folder: str, *, json_path: str | None, console: Console) -> None:
-    """Prints what `wwfl.data.describe` finds in a folder."""
+def data(
+    folder: Annotated[str, typer.Argument(help="A folder with a data set.")],
+    json: Json = None,
+) -> None:
+    """Describe the data set in a folder."""
+    console = console_beside(json)
     rows = describe_folder(folder)
     for row in rows:
         for key, value in row.items():
             console.print(f"{escape(str(key)):<14} {escape(str(value))}", highlight=False)
         console.print()
-    write_json(rows, json_path)
+    write_json(rows, json)

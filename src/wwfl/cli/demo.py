@@ -1,90 +1,155 @@
 """`wwfl demo`: clusters with different protocols train a model together on real digits; nobody ever
-sees it."""
+sees it.
+
+The demo is a configuration of this package (demo.toml, demo_small.toml), which `wwfl train` could
+run, too. What is here is what the demo shows of it."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
+from importlib import resources
+from typing import Annotated, Any
 
+import typer
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from wwfl.data.datasets import Dataset
-from wwfl.federation import Cluster, Federation, downgrades, refusal, torch_reference
+from wwfl.data import Dataset
+from wwfl.experiments import (
+    Config,
+    ExperimentData,
+    did_you_mean,
+    initial_model,
+    parse,
+    prepare_data,
+    protocol,
+    start_federation,
+    to_toml,
+)
+from wwfl.federation import (
+    Cluster,
+    Federation,
+    Servers,
+    downgrades,
+    leaves,
+    refusal,
+    torch_reference,
+)
 from wwfl_core.channel.cost import Cost, Phase
 from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.errors import ConfigError
 from wwfl_core.protocol.backend import MPCBackend
 
+from .options import Json, console_beside, write_json
 from .progress import Bars
-from .scenario import Scenario, protocol, scenario
+
+MODELS = {
+    "lenet": ("demo.toml", "LeNet-5, 61,706 parameters"),
+    "small": ("demo_small.toml", "an MLP 64-32-10 on 8x8 digits, 2,410 parameters"),
+}
+"""The configuration of each model, and the model in words."""
 
 
 def demo(
-    *,
-    rounds: int,
-    processes: bool,
-    json_path: str | None,
-    seed: int,
-    test_digits: int,
-    reveal: bool,
-    servers: str,
-    clusters: Sequence[str],
-    model: str,
-    allow_weaker: bool,
-    console: Console,
-) -> dict[str, Any]:
-    """Runs the demo and returns all its figures.
-
-    Raises:
-        ConfigError: an option with a bad value, an unknown protocol or model, or protocols among
-            which the model would lose protection, without `allow_weaker`.
-    """
+    rounds: Annotated[int, typer.Option(help="Rounds of federated training.")] = 10,
+    processes: Annotated[
+        bool, typer.Option("--processes", help="Every server as its own process, over TLS.")
+    ] = False,
+    json: Json = None,
+    seed: Annotated[
+        int, typer.Option(help="Public seed of the model, the sampling and (insecurely) all keys.")
+    ] = 0,
+    test_digits: Annotated[
+        int, typer.Option(help="How many test digits to classify after each round.")
+    ] = 2000,
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help="Open the final model and add it to the JSON.")
+    ] = False,
+    servers: Annotated[
+        str, typer.Option(help="Protocol of the global servers (as for `conformance`).")
+    ] = "2pc",
+    clusters: Annotated[
+        str, typer.Option(help="Protocols of the clusters, with commas in between.")
+    ] = "2pc,3pc,4pc",
+    model: Annotated[
+        str,
+        typer.Option(help="lenet, or small (an MLP 64-32-10 on 8x8 digits, for slow protocols)."),
+    ] = "lenet",
+    allow_weaker: Annotated[
+        bool,
+        typer.Option("--allow-weaker", help="Let the model pass clusters that protect it less."),
+    ] = False,
+    show_config: Annotated[
+        bool,
+        typer.Option(
+            "--show-config", help="Print the configuration, which `wwfl train` can run, and stop."
+        ),
+    ] = False,
+) -> None:
+    """Clusters with different protocols train one model on real MNIST digits for global servers."""
     if rounds < 1:
         raise ConfigError(f"--rounds must be at least 1, got {rounds}")
-    what = scenario(model)
-    top, members = _protocols(servers, clusters, allow_weaker)
-    train, test = what.data()
-    if not 1 <= test_digits <= len(test):
-        raise ConfigError(f"--test-digits must be in 1..{len(test)}, got {test_digits}")
-    test = test[:test_digits]
-    schedule = what.schedule
-    _announce(console, train, test, top, members, what, rounds, processes, seed)
+    config = packaged(model)
+    names = [name.strip() for name in clusters.split(",")]
+    config = replace(
+        config,
+        data=replace(config.data, test=test_digits),
+        federation=replace(
+            config.federation,
+            servers=Servers(servers.strip()),
+            clusters=tuple(Cluster(name) for name in names),
+            processes=processes,
+            insecure_seed=seed,
+            allow_weaker=allow_weaker,
+        ),
+        schedule=replace(config.schedule, rounds=rounds),
+        run=replace(config.run, seed=seed),
+    )
+    if reveal:
+        reason = "the final model, because --reveal was given"
+        config = replace(config, reveal=replace(config.reveal, when="final", reason=reason))
+    if show_config:
+        sys.stdout.write(to_toml(config))
+        return
+
+    console = console_beside(json)
+    top, members = _protocols(servers, names, allow_weaker)
+    if test_digits < 1:
+        raise ConfigError(f"--test-digits must be at least 1, got {test_digits}")
+    held = prepare_data(config)
+    _announce(console, config, held.train, held.test, top, members, MODELS[model][1])
     started = time.monotonic()
-    with Federation(
-        what.model(seed),
-        top,
-        members,
-        schedule=schedule,
-        processes=processes,
-        insecure_seed=seed,
-        allow_weaker=allow_weaker,
-    ) as federation:
+    with start_federation(config, held) as federation:
         setup_s = time.monotonic() - started
-        _fit(federation, train, test, rounds, console)
+        _fit(federation, config, held, console)
         wall_s = time.monotonic() - started
-        accuracies = [r.accuracy or 0.0 for r in federation.history]
+        accuracies = [record.accuracy or 0.0 for record in federation.history]
+        batches = [record.batches for record in federation.history]
         plaintext, _ = torch_reference.run(
-            what.model(seed), train, test, [r.batches for r in federation.history], schedule.sgd.lr
+            initial_model(config, held.train),
+            held.train,
+            held.test,
+            batches,
+            config.schedule.sgd.lr,
         )
         results = figures(federation, accuracies, plaintext, wall_s, setup_s, rounds)
         results |= {
             "processes": processes,
             "servers": servers,
-            "clusters": list(clusters),
+            "clusters": clusters.split(","),
             "model": model,
+            "guarantee": str(federation.guarantee),
         }
-        results["guarantee"] = str(federation.guarantee)
         if reveal:
-            final = federation.reveal("the final model, because --reveal was given")
+            final = federation.reveal(config.reveal.reason)
             results["revealed"] = {
-                n: p.detach().numpy().ravel().tolist() for n, p in final.named_parameters()
+                name: p.detach().numpy().ravel().tolist() for name, p in final.named_parameters()
             }
+
     _accuracy_table(console, accuracies, plaintext)
     _cost_table(console, results)
     _ledger(console, results)
@@ -93,25 +158,34 @@ def demo(
         "passed)"
     )
     console.print(f"wall time {wall_s:.1f} s, of which {setup_s:.1f} s to start the servers")
-    if json_path is not None:
-        text = json.dumps(results, indent=1)
-        if json_path == "-":
-            sys.stdout.write(text + "\n")
-        else:
-            Path(json_path).write_text(text + "\n")
-    return results
+    write_json(results, json)
+
+
+def packaged(model: str) -> Config:
+    """The demo's configuration for a model.
+
+    Raises:
+        ConfigError: there is no such model, with the nearest name.
+    """
+    if model not in MODELS:
+        raise ConfigError(
+            f"--model {model!r} is unknown; {did_you_mean(model, MODELS)}known are "
+            f"{', '.join(MODELS)}"
+        )
+    file = resources.files("wwfl.cli") / MODELS[model][0]
+    return parse(file.read_text(encoding="utf-8"), source=file.name)
 
 
 def _protocols(
     servers: str, clusters: Sequence[str], allow_weaker: bool
-) -> tuple[MPCBackend, list[Cluster]]:
-    """The global servers' protocol and the clusters; refuses a federation in which the model loses
-    protection."""
-    top = protocol(servers, "--servers")
-    members = [Cluster(protocol(name, "--clusters")) for name in clusters]
+) -> tuple[MPCBackend, list[MPCBackend]]:
+    """The protocols of the global servers and the clusters; refuses a federation in which the model
+    loses protection."""
+    top = _protocol(servers, "--servers")
+    members = [_protocol(name, "--clusters") for name in clusters]
     lost = downgrades(
         top.sharing.security,
-        [(f"{m.protocol.name}-{i}", m.protocol.sharing.security) for i, m in enumerate(members, 1)],
+        [(f"{m.name}-{i}", m.sharing.security) for i, m in enumerate(members, 1)],
     )
     if lost and not allow_weaker:
         raise ConfigError(
@@ -120,57 +194,63 @@ def _protocols(
     return top, members
 
 
+def _protocol(name: str, option: str) -> MPCBackend:
+    if not name.strip():
+        raise ConfigError(f"{option}: a protocol's name is missing; `wwfl backends` lists them")
+    return protocol(name.strip())
+
+
 def _announce(
     console: Console,
+    config: Config,
     train: Dataset,
     test: Dataset,
     top: MPCBackend,
-    members: list[Cluster],
-    what: Scenario,
-    rounds: int,
-    processes: bool,
-    seed: int,
+    members: Sequence[MPCBackend],
+    model: str,
 ) -> None:
-    schedule = what.schedule
-    where = "its own process, connected by TLS" if processes else "a thread of this process"
-    names = ", ".join(f"{m.protocol.name} ({m.protocol.sharing.security})" for m in members)
+    schedule, told = config.schedule, config.federation
+    where = "its own process, connected by TLS" if told.processes else "a thread of this process"
+    names = ", ".join(f"{p.name} ({p.sharing.security})" for p in members)
+    clients = leaves(told.clusters)[0].clients
     console.print(
         "[bold]WW-FL: clusters that run different MPC protocols train one model together[/bold]"
     )
     console.print(f"data      {train.describe()}\n          {test.describe()}")
     console.print(
-        f"clusters  {names}\nglobal    {top.name} ({top.sharing.security}), FedAvg on shares; "
-        f"every server is {where}"
+        f"clusters  {names}\n"
+        f"global    {top.name} ({top.sharing.security}), FedAvg on shares; every server is {where}"
     )
     console.print(
-        f"round     {schedule.clients_per_round} of {members[0].clients} clients, "
-        f"{schedule.samples_per_client} digits "
-        f"per cluster, {schedule.epochs} epochs, batch {schedule.batch}, rate {schedule.sgd.lr}; "
-        f"{rounds} rounds "
-        f"of {what.title}"
+        f"round     {schedule.clients_per_round} of {clients} clients, "
+        f"{schedule.samples_per_client} digits per cluster, {schedule.epochs} epochs, batch "
+        f"{schedule.batch}, rate {schedule.sgd.lr}; {schedule.rounds} rounds of {model}"
     )
     console.print(
-        f"[yellow]keys are derived from the public seed {seed}, so that this demo is "
-        "reproducible; real runs draw "
-        "fresh keys (Federation without insecure_seed)[/yellow]"
+        f"[yellow]keys are derived from the public seed {told.insecure_seed}, so that this demo "
+        "is reproducible; real runs draw fresh keys (Federation without insecure_seed)[/yellow]"
     )
     console.print(
         "nobody opens a model: after each round only the number of hits on the test set is opened\n"
     )
 
 
-def _fit(
-    federation: Federation, train: Dataset, test: Dataset, rounds: int, console: Console
-) -> None:
-    with Bars(console, rounds) as bars:
-        for number in range(1, rounds + 1):
+def _fit(federation: Federation, config: Config, held: ExperimentData, console: Console) -> None:
+    with Bars(console, config.schedule.rounds) as bars:
+        for number in range(1, config.schedule.rounds + 1):
             begun = time.monotonic()
-            federation.fit(train, test, rounds=number, progress=bars.stage)
+            federation.fit(
+                held.train,
+                held.test,
+                rounds=number,
+                partition=held.partition,
+                progress=bars.stage,
+            )
             record = federation.history[-1]
             bars.finished(number)
             took = time.monotonic() - begun
             console.print(
-                f"round {number:>2}: {record.accuracy:.2%} of {len(test)} test digits right "
+                f"round {number:>2}: {record.accuracy:.2%} of {len(held.test)} test digits right "
                 f"({took:.1f} s)"
             )
 
@@ -260,8 +340,7 @@ def _cost_table(console: Console, results: dict[str, Any]) -> None:
     console.print(table)
     console.print(
         "rounds are online; clusters 1 Gbps / 20 ms, global servers 100 Mbps / 100 ms, no compute "
-        "time; took: what "
-        "it took on this machine, where the clusters train at the same time"
+        "time; took: what it took on this machine, where the clusters train at the same time"
     )
     parties = Table(title="MB sent per party (offline + online)", box=SIMPLE)
     most = max(len(senders) - 1 for senders in results["per_party"].values())

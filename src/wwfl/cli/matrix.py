@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from .backends import chosen, write_json
-from .pairs import ELEMENTS, Row, measure_pairs
+from wwfl.experiments.conversion_costs import ELEMENTS, Row, measure_pairs
+
+from .backends import chosen
+from .options import Json, Protocols, console_beside, writable, write_json
 
 INTRODUCTION = f"""# Conversion between protocols
 
-Made by `wwfl matrix --markdown docs/matrix.md`: the built-in protocols, among them those whose engines are optional
-packages (`crypten`, `shamir`) where these are installed.
+Made by `wwfl matrix --markdown docs/reference/matrix.md`, for the built-in protocols. Those whose
+engines are optional packages (`crypten`, `shamir`) are among them where these are installed.
 
-A tensor of {ELEMENTS} numbers, up to the largest that both clusters hold, is shared at one cluster, converted to
-another one and opened there; its value is compared exactly, and that of {ELEMENTS} bits, too. Bytes are payload over
-all links, with the check points of malicious-secure protocols and without a target's set-up (`2pc-ot`: 32,832 bytes,
-once); rounds are measured along the message dependencies. The guarantee of the result is the weaker one of both
-clusters. Where the modulus changes, the target multiplies (two words) or compares (more words) to undo wraps. No pair
-has code of its own: paths follow from the two component tables (`src/reshare`), also for protocols that are not built
-in. The last two columns are the same conversion when the i-th servers of both clusters have one host: bytes between
-hosts, and the path that was then the cheapest.
+For each pair, a tensor of {ELEMENTS} numbers, up to the largest that both clusters hold, is shared
+at one cluster, converted to the other and opened there. Its value is compared exactly, and so is
+that of {ELEMENTS} bits.
+
+- **bytes**: payload over all links, with the check points of malicious-secure protocols, and
+  without a target's set-up (`2pc-ot`: 32,832 bytes, once).
+- **rounds**: measured along the message dependencies.
+- **guarantee of the result**: the weaker one of both clusters.
+- **modulus**: where it changes, the target multiplies (two words) or compares (more words) to undo
+  wraps.
+- **shared hosts**: the same conversion when the i-th servers of both clusters have one host: bytes
+  between hosts, and the path that was then the cheapest.
+
+No pair has code of its own. Paths follow from the two component tables (`src/reshare`), also for
+protocols that are not built in.
 """
 COLUMNS = {
     "source": "---",
@@ -42,19 +52,24 @@ COLUMNS = {
 
 
 def matrix(
-    *,
-    json_path: str | None,
-    markdown_path: str | None,
-    console: Console,
-    protocols: Sequence[str] = (),
-    long: bool = False,
-) -> list[Row]:
-    """Prints and returns one row per ordered pair of protocols that work; those that do not are
-    named and left out.
-
-    `protocols` are registered names or `package.module:Class`; by default all that are registered,
-    and with `markdown_path`, where their table is written, all built-in ones."""
-    entries = [e for e in chosen(protocols) if protocols or markdown_path is None or e.built_in]
+    protocols: Protocols = None,
+    json: Json = None,
+    markdown: Annotated[
+        str | None,
+        typer.Option(
+            help="Write the table of the built-in protocols to this file, as in docs/matrix.md.",
+            callback=writable,
+        ),
+    ] = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="One line per pair, with guarantee, path and bytes.")
+    ] = False,
+) -> None:
+    """Convert shares between every ordered pair of protocols: bytes, rounds and guarantee, every
+    value checked."""
+    console = console_beside(json)
+    named = protocols or ()
+    entries = [e for e in chosen(named) if named or markdown is None or e.built_in]
     with Console(stderr=True).status("converting") as status:
         rows, problems = measure_pairs(entries, status.update)
     for table in [_list(rows)] if long else _pivots(rows, console):
@@ -68,10 +83,11 @@ def matrix(
                 f"[red]{escape(row['source'])} -> {escape(row['target'])}:[/red] "
                 f"{escape(row['error'])}"
             )
-    write_json(rows, json_path)
-    if markdown_path is not None:
-        Path(markdown_path).write_text(f"{INTRODUCTION}\n{markdown(rows)}")
-    return rows
+    write_json(rows, json)
+    if markdown is not None:
+        Path(markdown).write_text(f"{INTRODUCTION}\n{markdown_table(rows)}")
+    if any(row["error"] is not None for row in rows):
+        raise typer.Exit(1)
 
 
 # ---------------------------------------------------------------------- the terminal
@@ -195,7 +211,7 @@ def _cells(row: Row) -> list[str]:
     return [row["source"], row["target"], *figures, _shared_bytes(row), row["shared_path"]]
 
 
-def markdown(rows: list[Row]) -> str:
+def markdown_table(rows: list[Row]) -> str:
     """The rows as a Markdown table."""
     lines = [list(COLUMNS), list(COLUMNS.values()), *map(_cells, rows)]
     return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)

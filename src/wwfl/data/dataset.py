@@ -49,8 +49,8 @@ class Dataset:
     def __post_init__(self) -> None:
         if self.images.dtype != np.float32 or self.images.ndim != 4:
             raise Misuse(
-                f"{self.name}: images must be float32 [n, c, h, w], "
-                f"got {self.images.dtype} with shape {self.images.shape}"
+                f"{self.name}: images must be float32 [n, c, h, w], got {self.images.dtype} with "
+                f"shape {self.images.shape}"
             )
         if self.labels.dtype != np.int64 or self.labels.ndim != 1:
             raise Misuse(
@@ -175,8 +175,8 @@ def check_labels(labels: np.ndarray, count: int, where: str, classes: int = CLAS
     if wrong.size:
         at = int(wrong[0])
         raise DataError(
-            f"{where}: label {at} is {int(labels[at])}, outside 0..{classes - 1} "
-            f"({wrong.size} such labels); use a data set with {classes} classes"
+            f"{where}: label {at} is {int(labels[at])}, outside 0..{classes - 1} ({wrong.size} "
+            f"such labels); use a data set with {classes} classes"
         )
 
 
@@ -184,8 +184,7 @@ def content_sha256(images: np.ndarray, labels: np.ndarray) -> str:
     """SHA-256 of the images as an IDX file followed by the labels as an IDX file (uint8 arrays, any
     dimensions).
 
-    The content's identity, however it was stored: CIFAR-10 has the same one as pickles and as
-    binary files."""
+    The content's identity, however it was stored: MNIST has the same one packed and unpacked."""
     return idx_digest(hashlib.sha256(), images, labels)
 
 

@@ -97,20 +97,22 @@ def fashion_mnist(
 
 
 def cifar10(folder: str | Path, *, standardise: bool = True) -> tuple[Dataset, Dataset]:
-    """CIFAR-10, train and test set, from the published Python pickles, the binary version, or
-    images by class.
+    """CIFAR-10, train and test set, from the published binary version, or from images by class.
 
-    folder: holds data_batch_1 .. data_batch_5 and test_batch, or these with the ending .bin (each
-        also inside the folder that its archive unpacks to), or train/CLASS/*.png and
-        test/CLASS/*.png (or JPEG) with the ten class names, which needs Pillow (`pip install
-        'wwfl[images]'`).
+    folder: holds data_batch_1.bin .. data_batch_5.bin and test_batch.bin (or the folder that their
+        archive unpacks to), or train/CLASS/*.png and test/CLASS/*.png (or JPEG) with the ten class
+        names, which needs Pillow (`pip install 'wwfl[images]'`).
     standardise: (x/255 - mean) / std per channel, see `CIFAR_SCALE`.
 
-    Pickles are read with an unpickler that admits nothing but arrays, bytes, numbers, lists and
-    dictionaries. Only files with the published digests are named CIFAR-10; a JPEG copy says that it
-    is JPEG."""
-    place = cifar.locate(Path(folder))
-    loaded = [place.read(split) for split in SPLITS]
+    Binary files are not named CIFAR-10, since nobody publishes their digests; a JPEG copy says that
+    it is JPEG.
+
+    Raises:
+        DataError: no copy, a damaged one, or the version for Python: its pickles are programs,
+            which are not opened. The error names the command that converts them.
+    """
+    copy = cifar.found(Path(folder))
+    loaded = [copy.read(split) for split in SPLITS]
     return _scaled(loaded, CIFAR_SCALE if standardise else pixels(3), 0)
 
 
@@ -128,8 +130,8 @@ def image_folder(
     if train.class_names != test.class_names or train.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
             f"{folder}: train has classes {list(train.class_names)} and images "
-            f"{list(train.images.shape[1:])}, "
-            f"test has {list(test.class_names)} and {list(test.images.shape[1:])}; they must agree"
+            f"{list(train.images.shape[1:])}, test has {list(test.class_names)} and "
+            f"{list(test.images.shape[1:])}; they must agree"
         )
     return _scaled(loaded, scale or pixels(train.images.shape[1]), pad)
 

@@ -17,12 +17,12 @@ from .idx import SUFFIXES
 SPLITS = ("train", "test")
 
 
-def folder(path: str | Path) -> list[dict[str, Any]]:
+def describe_folder(path: str | Path) -> list[dict[str, Any]]:
     """Reads and checks the data set in `path`, in any form that wwfl reads, and tells of each split
     what it is.
 
     One dictionary per split that is there, of JSON types only: `name` (which only the published
-    content gets), `split`, `form` ("idx", "pickle", "binary", "PNG", "JPEG"), `images` (how many),
+    content gets), `split`, `form` ("idx", "binary", "PNG", "JPEG"), `images` (how many),
     `shape` [c, h, w], `classes` (their names), `labels` (how many images of each class), `mean` and
     `std` of the pixels in 0..1 per channel, `sha256` of the content, `verified` (whether the files
     are known, byte for byte), `source` (the folder).
@@ -37,20 +37,18 @@ def folder(path: str | Path) -> list[dict[str, Any]]:
     idx = [split for split in SPLITS if _any_file(place, mnist_files.file_stems(split), SUFFIXES)]
     if idx:
         return [_row(mnist_files.read_folder(place, split)) for split in idx]
-    try:
-        copy = cifar.locate(place)
-    except DataError:
+    copy = cifar.locate(place)
+    if copy is None:
         raise DataError(
             f"{place}: nothing that wwfl reads: no IDX files such as train-images-idx3-ubyte, no "
-            "data_batch_1 "
-            "or data_batch_1.bin, no train/CLASS/*.png"
-        ) from None
+            "data_batch_1.bin, no train/CLASS/*.png"
+        )
     if copy.form == "images":
         return [_row(folders.read(place, split)) for split in SPLITS if (place / split).is_dir()]
     return [
         _row(copy.read(split))
         for split in SPLITS
-        if _any_file(copy.folder, cifar.FILES[split], ("", ".bin"))
+        if _any_file(copy.folder, cifar.FILES[split], (".bin",))
     ]
 
 

@@ -43,7 +43,8 @@ def read(folder: Path, split: str) -> Raw:
 
     Raises:
         DataError: no images, other files among them, an image that cannot be read, or that is
-        unlike the first. ConfigError: Pillow is not installed.
+            unlike the first.
+        ConfigError: Pillow is not installed.
     """
     classes = _classes(folder / split)
     if not classes:

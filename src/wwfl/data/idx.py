@@ -177,8 +177,7 @@ def _parse(stream: BinaryIO, path: Path) -> np.ndarray:
     if len(data) < need:
         raise DataError(
             f"{path}: byte {start + len(data)}: truncated: shape {shape} needs {need} bytes of "
-            f"{dtype.name}, "
-            f"found {len(data)}; fetch the file again"
+            f"{dtype.name}, found {len(data)}; fetch the file again"
         )
     if stream.read(1):  # also makes gzip and xz verify their checksums, which stand at the very end
         raise DataError(

@@ -80,13 +80,12 @@ def read_pair(images_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndar
     if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (28, 28):
         raise DataError(
             f"{images_path}: expected uint8 images [n, 28, 28], found {images.dtype} "
-            f"{list(images.shape)}; "
-            "are the images and labels files exchanged?"
+            f"{list(images.shape)}; are the images and labels files exchanged?"
         )
     if labels.dtype != np.uint8 or labels.ndim != 1:
         raise DataError(
-            f"{labels_path}: expected uint8 labels [n], found {labels.dtype} {list(labels.shape)}; "
-            "are the images and labels files exchanged?"
+            f"{labels_path}: expected uint8 labels [n], found {labels.dtype} "
+            f"{list(labels.shape)}; are the images and labels files exchanged?"
         )
     if not len(images):
         raise DataError(f"{images_path}: holds no image; use a data set with at least one")
@@ -112,8 +111,7 @@ def read_small(split: str) -> Raw:
     if sha256 != SMALL_SHA256[split]:
         raise DataError(
             f"wwfl.data: the embedded {split} set has SHA-256 {sha256}, expected "
-            f"{SMALL_SHA256[split]}; "
-            "the installation is damaged, install wwfl again"
+            f"{SMALL_SHA256[split]}; the installation is damaged, install wwfl again"
         )
     source = "the wwfl package (drawn from MNIST)"
     return Raw(images[:, None], labels, "MNIST-small", split, source, "idx", True, DIGITS, sha256)

@@ -189,8 +189,7 @@ def sgd_schedule(
         if clients_per_round > len(cluster):
             raise ConfigError(
                 f"cluster {at} has {len(cluster)} clients, cannot sample {clients_per_round} of "
-                "them; "
-                "lower clients_per_round"
+                "them; lower clients_per_round"
             )
     generator = np.random.default_rng(_seed(seed))
     schedule: Schedule = []
@@ -219,8 +218,8 @@ def _drawn(
     need = count * per_client
     if need > len(order):
         raise ConfigError(
-            f"{count} clients x {per_client} samples need {need} samples, "
-            f"the data set has {len(order)}; use fewer, or a larger data set"
+            f"{count} clients x {per_client} samples need {need} samples, the data set has "
+            f"{len(order)}; use fewer, or a larger data set"
         )
     return order[:need]
 

@@ -1,15 +1,14 @@
-"""From a configuration to objects: data, partition, attack, model, rule, federation. Only this
+"""From a configuration to what runs: data, partition, attack, model, rule, federation.
+
+What a configuration can say stands in `config`, how a run is carried out in `run`; only this file
 knows both sides."""
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
@@ -19,31 +18,36 @@ import numpy as np
 from torch import nn
 
 from wwfl import attacks
-from wwfl import federation as fl
-from wwfl.aggregation import Aggregation, registry
-from wwfl.attacks import malicious_count
-from wwfl.data import datasets, partition, readers, sampling
+from wwfl.aggregation import Aggregation
+from wwfl.data import datasets, partition, readers
 from wwfl.data.datasets import Dataset
 from wwfl.data.partition import Partition
-from wwfl.federation import Member
-from wwfl.nn import SGD, models
+from wwfl.federation import Federation, Group, LocalTrainers, Member, NamedRule, engine_name, leaves
+from wwfl.nn import models
 from wwfl.privacy import Budget, Permission, Private, RevealPolicy
-from wwfl_core.channel.cost import NetworkModel
 from wwfl_core.errors import ConfigError
 from wwfl_core.plugins import resolve
 from wwfl_core.protocol.backend import MPCBackend
 
-from .config import sections
-from .config.sections import Config, nearest
+from .config import Config, Data, Model, Privacy, did_you_mean
 
 WITH_SURROGATE = ("dlf",)
 """Attacks that train a model of the architecture under attack, from a seed of their own."""
 
+Sets = tuple[Dataset, Dataset]
+"""Training and test set, as `read_data` gives them."""
+
+
+# ---------------------------------------------------------------------- data
+
 
 @dataclass(frozen=True)
-class Setting:
-    """Everything that a run needs but the servers. `malicious[k]` are the malicious clients of leaf
-    k, who mount `attack`; `root` is the servers' own data, if they have any."""
+class ExperimentData:
+    """All data of a run, and who holds it.
+
+    `partition[k][client]` are the rows of `train` that a client of leaf k holds; `malicious[k]` are
+    the malicious clients of leaf k, who mount `attack`; `root` is the servers' own data, if they
+    have any."""
 
     train: Dataset
     test: Dataset
@@ -53,33 +57,58 @@ class Setting:
     attack: attacks.DataAttack | None = None
 
 
-Sets = tuple[Dataset, Dataset]
-"""Training and test set, as `data` reads them."""
-
-
-def setting(config: Config, sets: Sets | None = None) -> Setting:
+def prepare_data(config: Config, sets: Sets | None = None) -> ExperimentData:
     """Data, who holds what, and what the malicious ones made of it. `sets` saves reading the data
     again.
 
     Raises:
         ConfigError: data that does not exist or does not suffice, an attack that does not exist or
-        does not fit.
+            does not fit.
     """
-    train, test = data(config.data) if sets is None else sets
+    train, test = read_data(config.data) if sets is None else sets
     train, root = _split_root(train, config.data.root)
-    sizes = [m.clients for m in sections.trainers_and_clusters(config.federation.clusters)]
-    who = holders(config, train, sizes)
+    sizes = [leaf.clients for leaf in leaves(config.federation.clusters)]
+    held = _partition(config, train, sizes)
     attack = data_attack(config, train)
     if attack is None:
-        return Setting(train, test, root, who, [[] for _ in who])
+        return ExperimentData(train, test, root, held, [[] for _ in held])
+
     section = config.attack
     seed = config.run.seed if section.seed is None else section.seed
     poisoned = attacks.poison(
-        train, who, attack, rate=section.rate, placement=section.placement, seed=seed
+        train, held, attack, rate=section.rate, placement=section.placement, seed=seed
     )
-    # Its partition: samples that honest clients hold, too, were poisoned as copies behind the
-    # training set.
-    return Setting(poisoned.train, test, root, poisoned.partition, poisoned.malicious, attack)
+    # The partition of the poisoned set: samples that honest clients hold, too, were poisoned as
+    # copies behind the training set.
+    return ExperimentData(
+        poisoned.train, test, root, poisoned.partition, poisoned.malicious, attack
+    )
+
+
+def read_data(section: Data) -> Sets:
+    """Training and test set, cut and pooled as configured.
+
+    Raises:
+        ConfigError: data that does not exist, or has fewer images than are wanted.
+    """
+    sets = []
+    for name, whole, count in zip(
+        ("train", "test"), _read(section), (section.train, section.test), strict=True
+    ):
+        if count is not None and count > len(whole):
+            raise ConfigError(
+                f"data.{name} is {count}, but {section.name} has {len(whole)} images there"
+            )
+        sets.append((whole if count is None else whole[:count]).pooled(section.pool))
+    return sets[0], sets[1]
+
+
+def _read(section: Data) -> Sets:
+    if section.folder is not None:
+        return readers.read(section.name, section.folder)
+    if section.name == "mnist":
+        return datasets.mnist()
+    raise ConfigError(f"data.folder is missing: {section.name} is not part of the package")
 
 
 def _split_root(train: Dataset, count: int | None) -> tuple[Dataset, Dataset | None]:
@@ -94,32 +123,7 @@ def _split_root(train: Dataset, count: int | None) -> tuple[Dataset, Dataset | N
     return train[:-count], train[-count:]
 
 
-# ---------------------------------------------------------------------- data
-
-
-def data(section: sections.Data) -> Sets:
-    """Training and test set, cut and pooled as configured."""
-    sets = []
-    for name, whole, count in zip(
-        ("train", "test"), _read(section), (section.train, section.test), strict=True
-    ):
-        if count is not None and count > len(whole):
-            raise ConfigError(
-                f"data.{name} is {count}, but {section.name} has {len(whole)} images there"
-            )
-        sets.append((whole if count is None else whole[:count]).pooled(section.pool))
-    return sets[0], sets[1]
-
-
-def _read(section: sections.Data) -> Sets:
-    if section.folder is not None:
-        return readers.read(section.name, section.folder)
-    if section.name == "mnist":
-        return datasets.mnist()
-    raise ConfigError(f"data.folder is missing: {section.name} is not part of the package")
-
-
-def holders(config: Config, train: Dataset, sizes: list[int]) -> Partition:
+def _partition(config: Config, train: Dataset, sizes: list[int]) -> Partition:
     """Who holds which images: holders[cluster][client]; cluster k has sizes[k] clients."""
     section = config.partition
     shapes: dict[str, dict[str, Any]] = {
@@ -151,13 +155,17 @@ def data_attack(config: Config, train: Dataset) -> attacks.DataAttack | None:
 # ---------------------------------------------------------------------- model and rule
 
 
-def model(config: Config, train: Dataset) -> nn.Module:
-    """The initial model for images like these."""
+def initial_model(config: Config, train: Dataset) -> nn.Module:
+    """The initial model for images like these.
+
+    Raises:
+        ConfigError: no such model, or one of one's own that cannot be loaded.
+    """
     section = config.model
     return _model(section, train, config.run.seed if section.seed is None else section.seed)
 
 
-def _model(section: sections.Model, train: Dataset, seed: int) -> nn.Module:
+def _model(section: Model, train: Dataset, seed: int) -> nn.Module:
     inputs = int(np.prod(train.images.shape[1:]))
     classes = train.classes
     known: dict[str, Callable[[], nn.Module]] = {
@@ -170,16 +178,19 @@ def _model(section: sections.Model, train: Dataset, seed: int) -> nn.Module:
         return _imported(section.name, "model.name")(seed)
     if section.name not in known:
         raise ConfigError(
-            f"model.name {section.name!r} is unknown{nearest(section.name, known)} Known are "
-            f"{', '.join(known)} and "
-            f"package.module:function"
+            f"model.name {section.name!r} is unknown; {did_you_mean(section.name, known)}known "
+            f"are {', '.join(known)} and package.module:function"
         )
     return known[section.name]()
 
 
-def rule(section: sections.Aggregation, privacy: sections.Privacy | None = None) -> Aggregation:
-    """The aggregation rule of a section, with differential privacy around it if `privacy` clips."""
-    made = registry.rule(section.rule, **section.options)
+def aggregation_rule(named: NamedRule, privacy: Privacy | None = None) -> Aggregation:
+    """The aggregation rule of a table, with differential privacy around it if `privacy` clips.
+
+    Raises:
+        ConfigError: there is no such rule or option, or the rule refuses a value.
+    """
+    made = named.make()
     if privacy is None or privacy.clip is None:
         return made
     budget = None if privacy.epsilon is None else Budget(privacy.epsilon, privacy.delta)
@@ -190,15 +201,28 @@ def rule(section: sections.Aggregation, privacy: sections.Privacy | None = None)
 
 def protocol(name: str) -> MPCBackend:
     """The protocol of a registered name or `package.module:Class`; the current folder is searched,
-    too."""
-    _here(name)
+    too.
+
+    Raises:
+        ConfigError: there is no such protocol, or it cannot run here.
+    """
+    search_current_folder(name)
     return resolve(name)()
+
+
+def search_current_folder(*names: str) -> None:
+    """Makes modules in the current folder importable, if a name is `package.module:Class`."""
+    here = str(Path.cwd())
+    if any(":" in name for name in names) and here not in sys.path:
+        sys.path.insert(0, here)
 
 
 # ---------------------------------------------------------------------- the federation
 
 
-def federation(config: Config, setting: Setting, executor: Executor | None = None) -> fl.Federation:
+def start_federation(
+    config: Config, data: ExperimentData, executor: Executor | None = None
+) -> Federation:
     """The servers of a run, started; `executor` is where they train in the clear.
 
     Raises:
@@ -206,35 +230,27 @@ def federation(config: Config, setting: Setting, executor: Executor | None = Non
             less than before; an executor for a run that trains nothing in the clear.
     """
     section = config.federation
-    leaves = sections.trainers_and_clusters(section.clusters)
-    if (
-        executor is not None
-        and section.engine != "float"
-        and not any(isinstance(m, sections.Trainers) for m in leaves)
-    ):
+    if executor is not None and section.engine != "float" and not _trainers(config):
         raise ConfigError(
             f'engine "{section.engine}" trains at its servers, not in workers: --jobs and --ray '
-            "spread what is trained "
-            f'in the clear (engine "float", trainers)'
+            'spread what is trained in the clear (engine "float", trainers)'
         )
-    options: dict[str, Any] = {
-        "executor": executor,
-        "engine": section.engine,
-        "root": setting.root,
-        "reveal_policy": reveal_policy(config),
-        "schedule": schedule(config.schedule),
-        "processes": section.processes,
-        "insecure_seed": public_seed(config),
-        "int_bits": config.model.int_bits,
-        "deadline_s": section.deadline_s,
-        "allow_weaker": section.allow_weaker,
-    }
-    return fl.Federation(
-        model(config, setting.train),
-        fl.Servers(protocol(section.servers.protocol), **_where(section.servers)),
-        _members(section.clusters, config.run.seed, itertools.count()),
-        rule(config.aggregation, config.privacy),
-        **options,
+    search_current_folder(*_protocols(config))
+    return Federation(
+        initial_model(config, data.train),
+        section.servers,
+        [_seeded(member, config.run.seed) for member in section.clusters],
+        aggregation_rule(config.aggregation, config.privacy),
+        executor=executor,
+        engine=engine_name(section.engine),
+        root=data.root,
+        reveal_policy=reveal_policy(config),
+        schedule=config.schedule,
+        processes=section.processes,
+        insecure_seed=public_seed(config),
+        int_bits=config.model.int_bits,
+        deadline_s=section.deadline_s,
+        allow_weaker=section.allow_weaker,
     )
 
 
@@ -249,61 +265,18 @@ def public_seed(config: Config) -> int | None:
     )
 
 
-def schedule(section: sections.Schedule) -> fl.Schedule:
-    """The schedule of a section."""
-    steps = {key: getattr(section, key) for key in ("lr", "momentum", "weight_decay", "prox")}
-    same = ("samples_per_client", "clients_per_round", "epochs", "batch", "data_policy", "sampling")
-    late = ("cluster_deadline_s", "min_clusters")
-    return fl.Schedule(sgd=SGD(**steps), **{key: getattr(section, key) for key in (*same, *late)})
+def _seeded(member: Member, seed: int) -> Member:
+    """A member whose malicious trainers are drawn from this public seed."""
+    if isinstance(member, LocalTrainers):
+        return replace(member, attack_seed=seed)
+    if isinstance(member, Group):
+        return replace(member, members=tuple(_seeded(below, seed) for below in member.members))
+    return member
 
 
-def network(section: sections.Network) -> NetworkModel:
-    """The modelled network of a section."""
-    return NetworkModel(section.latency_s, section.bandwidth_mbps * 1e6)
-
-
-def _members(listed: Sequence[sections.Member], seed: int, numbers: Iterator[int]) -> list[Member]:
-    """All members, each as often as it is wanted; a name that is given gets a number behind it
-    where there are several. `numbers` numbers the members of the whole tree."""
-    found: list[Member] = []
-    for section in listed:
-        names = [section.name] * section.count
-        if section.name is not None and section.count > 1:
-            names = [f"{section.name}-{i + 1}" for i in range(section.count)]
-        found += [_member(section, name, seed, numbers) for name in names]
-    return found
-
-
-def _member(
-    section: sections.Member, name: str | None, seed: int, numbers: Iterator[int]
-) -> Member:
-    number = next(numbers)
-    if isinstance(section, sections.Trainers):
-        return _trainers(section, name, f"{seed} {number}")
-    where = {"name": name, **_where(section)}
-    if isinstance(section, sections.Group):
-        members = _members(section.members, seed, numbers)
-        return fl.Group(protocol(section.protocol), members, rule(section.aggregation), **where)
-    return fl.Cluster(protocol(section.protocol), clients=section.clients, **where)
-
-
-def _where(section: sections.Servers | sections.Cluster | sections.Group) -> dict[str, Any]:
-    """What servers run on."""
-    hosts = None if section.hosts is None else tuple(section.hosts)
-    return {"network": network(section.network), "hosts": hosts, "device": section.device}
-
-
-def _trainers(section: sections.Trainers, name: str | None, seed: str) -> fl.LocalTrainers:
-    """Clients who train; which of them are malicious is drawn from a public seed."""
-    if section.attack is None:
-        return fl.LocalTrainers(section.clients, name)
-    attack = attacks.model_attack(section.attack, **section.options)
-    bad = malicious_count(section.clients, section.rate)
-    if not bad:
-        return fl.LocalTrainers(section.clients, name)
-    key = hashlib.sha256(f"malicious trainers {seed}".encode()).digest()
-    malicious = tuple(sampling.choose(key, section.clients, bad, "malicious"))
-    return fl.LocalTrainers(section.clients, name, attack, malicious)
+def _trainers(config: Config) -> bool:
+    """Whether some clients train on their own."""
+    return any(isinstance(leaf, LocalTrainers) for leaf in leaves(config.federation.clusters))
 
 
 def reveal_policy(config: Config) -> RevealPolicy | None:
@@ -313,56 +286,55 @@ def reveal_policy(config: Config) -> RevealPolicy | None:
     engine "float": floats in the clear hide nothing."""
     if config.federation.engine == "float":
         return None
-    leaves = sections.trainers_and_clusters(config.federation.clusters)
-    seen = any(isinstance(leaf, sections.Trainers) for leaf in leaves)
     section = config.reveal
     asked = any(rule.options.get("reveal_outliers") is True for rule in _rules(config))
     return RevealPolicy(
         model=Permission(section.when, min_clients=section.min_contributors),
-        trainers=Permission("always" if seen else "never"),
+        trainers=Permission("always" if _trainers(config) else "never"),
         other=Permission("always" if asked else "never"),
         last_round=config.schedule.rounds,
     )
 
 
-def _rules(config: Config) -> list[sections.Aggregation]:
-    """All rules of a federation."""
-    found, members = [config.aggregation], list(config.federation.clusters)
-    while members:
-        member = members.pop()
-        if isinstance(member, sections.Group):
-            found.append(member.aggregation)
-            members += member.members
-    return found
-
-
-def names(config: Config) -> None:
+def check_names(config: Config) -> None:
     """Finds what a configuration names, without reading data or starting servers.
 
     Raises:
         ConfigError: a protocol, a rule or its options, or a model of one's own that does not exist.
     """
-    members: list[Any] = [config.federation.servers, *config.federation.clusters]
-    while members:
-        member = members.pop(0)
-        members += getattr(member, "members", ())
-        if name := getattr(member, "protocol", None):
-            protocol(name)
-    for section in _rules(config):
-        rule(section)
+    for name in _protocols(config):
+        protocol(name)
+    for named in _rules(config):
+        named.make()
     if ":" in config.model.name:
         _imported(config.model.name, "model.name")
 
 
+def _groups(members: Sequence[Member]) -> list[Group]:
+    """All groups of a topology, those above first."""
+    found = [member for member in members if isinstance(member, Group)]
+    return found + [below for group in found for below in _groups(group.members)]
+
+
+def _rules(config: Config) -> list[NamedRule]:
+    """All rules of a federation, as they are named."""
+    groups = _groups(config.federation.clusters)
+    rules = [config.aggregation, *(group.aggregation for group in groups)]
+    return [rule for rule in rules if isinstance(rule, NamedRule)]
+
+
+def _protocols(config: Config) -> list[str]:
+    """All protocols of a federation, as they are named."""
+    section = config.federation
+    spots = [section.servers, *_groups(section.clusters), *leaves(section.clusters)]
+    named = (spot.protocol for spot in spots if not isinstance(spot, LocalTrainers))
+    return [name for name in named if isinstance(name, str)]
+
+
 def _imported(what: str, option: str) -> Callable[..., Any]:
-    _here(what)
+    search_current_folder(what)
     module, _, path = what.partition(":")
     try:
         return reduce(getattr, path.split("."), import_module(module))
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{option}: {what} cannot be loaded: {error}") from error
-
-
-def _here(name: str) -> None:
-    if ":" in name and os.getcwd() not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from wwfl.federation import Federation, Progress, cost_book
+from wwfl.federation import STATE, Federation, Progress, difference
 from wwfl.privacy import Private
 from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.errors import ConfigError, DataError
 
-from . import from_config as build
 from .config import Config
+from .from_config import ExperimentData, prepare_data, read_data, start_federation
 from .run_folder import RunFolder
 
 NOT_IN_LINES = ("batches", "bytes_sent", "seconds")
@@ -35,23 +35,23 @@ def _quiet(*_: Any) -> None:
     return
 
 
-def start(config: Config, folder: str | Path) -> RunFolder:
+def create_run(config: Config, folder: str | Path) -> RunFolder:
     """A new run folder for a configuration, after its data was found to suffice."""
-    train, test = build.data(config.data)
+    train, test = read_data(config.data)
     return RunFolder.create(
         folder, config, {"data": {"train": train.describe(), "test": test.describe()}}
     )
 
 
-def run(
+def finish_run(
     folder: RunFolder,
     *,
     progress: Progress = _quiet,
     on_round: OnRound = _quiet,
     executor: Executor | None = None,
 ) -> list[dict[str, Any]]:
-    """Runs a folder's configuration up to its last round and returns the metrics, one entry per
-    round; `executor` is where it trains in the clear.
+    """Runs a folder's configuration up to its last round, from the start or from where it stopped,
+    and returns the metrics, one entry per round; `executor` is where it trains in the clear.
 
     Goes on from the folder's checkpoint if there is one. With a public `insecure_seed` (or an
     engine that computes in the clear) a run that was interrupted ends exactly like one that was
@@ -63,31 +63,31 @@ def run(
     """
     config = folder.config
     with folder.locked(), folder.unless_refused():
-        setting = build.setting(config)
-        with build.federation(config, setting, executor) as federation:
+        data = prepare_data(config)
+        with start_federation(config, data, executor) as federation:
             resumed = _restore(federation, folder)
             folder.begin(resumed, _setup_bytes(federation))
             folder.note(
                 guarantee=str(federation.guarantee),
-                malicious={str(k): who for k, who in enumerate(setting.malicious) if who},
+                malicious={str(k): who for k, who in enumerate(data.malicious) if who},
             )
-            _rounds(federation, folder, setting, progress, on_round)
+            _rounds(federation, folder, data, progress, on_round)
             _reveal(federation, folder)
     return folder.metrics()
 
 
 @contextmanager
-def use(folder: RunFolder) -> Iterator[tuple[Federation, build.Setting]]:
+def use_run(folder: RunFolder) -> Iterator[tuple[Federation, ExperimentData]]:
     """The federation of a run at its checkpoint, for prediction; nothing is written.
 
     Raises:
         DataError: the run has no checkpoint.
     """
-    if not (folder.checkpoint / "state.json").exists():
+    if not (folder.checkpoint / STATE).exists():
         raise DataError(f"{folder.path} has no checkpoint; train with run.checkpoint = true")
-    setting = build.setting(folder.config)
-    with build.federation(folder.config, setting) as federation:
-        yield federation.restore(str(folder.checkpoint)), setting
+    data = prepare_data(folder.config)
+    with start_federation(folder.config, data) as federation:
+        yield federation.restore(str(folder.checkpoint)), data
 
 
 def _setup_bytes(federation: Federation) -> dict[str, int]:
@@ -105,7 +105,7 @@ def everyone(federation: Federation) -> list[LocalCluster]:
 
 def _restore(federation: Federation, folder: RunFolder) -> int:
     """How many rounds are done; the federation continues after them."""
-    if (folder.checkpoint / "state.json").exists():
+    if (folder.checkpoint / STATE).exists():
         federation.restore(str(folder.checkpoint))
     elif folder.metrics():
         _check_lost(folder)
@@ -129,20 +129,18 @@ def _check_lost(folder: RunFolder) -> None:
 def _rounds(
     federation: Federation,
     folder: RunFolder,
-    setting: build.Setting,
+    data: ExperimentData,
     progress: Progress,
     on_round: OnRound,
 ) -> None:
     config = folder.config
-    test = setting.test if config.run.evaluate else None
+    test = data.test if config.run.evaluate else None
     before, opened = federation.cost_book.tally(), _opened(federation)
     for number in range(len(federation.history) + 1, config.schedule.rounds + 1):
         begun = time.monotonic()
-        federation.fit(
-            setting.train, test, rounds=number, partition=setting.partition, progress=progress
-        )
+        federation.fit(data.train, test, rounds=number, partition=data.partition, progress=progress)
         now = federation.cost_book.tally()
-        line = _line(federation, time.monotonic() - begun) | cost_book.difference(now, before)
+        line = _line(federation, time.monotonic() - begun) | difference(now, before)
         line["privacy"] = spent(federation, config.privacy.delta)
         folder.append(line, _new_openings(federation, opened))
         if config.run.checkpoint:

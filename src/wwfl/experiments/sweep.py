@@ -9,18 +9,18 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import torch
 
 from wwfl.attacks import success_rate
+from wwfl.federation import NamedRule
 from wwfl_core.errors import WwflError
 
-from . import from_config as build
-from .config import Config, sections
-from .config.sections import Aggregation
+from .config import Config, Data
+from .from_config import Sets, aggregation_rule, prepare_data, read_data, start_federation
 
 
 def _quiet(*_: Any) -> None:
@@ -34,7 +34,7 @@ class Cell:
     attack: str
     placement: str | None
     rate: float | None
-    rule: Aggregation
+    rule: NamedRule
     seed: int
 
     @property
@@ -70,23 +70,22 @@ def configured(config: Config, cell: Cell) -> Config:
     poisoning: dict[str, Any] = {"name": None}
     if cell.attack != "none":
         poisoning = {"name": cell.attack, "placement": cell.placement, "rate": cell.rate}
-    return config.model_copy(
-        update={
-            "aggregation": cell.rule,
-            "attack": config.attack.model_copy(update=poisoning),
-            "run": config.run.model_copy(update={"seed": cell.seed}),
-        }
+    return replace(
+        config,
+        aggregation=cell.rule,
+        attack=replace(config.attack, **poisoning),
+        run=replace(config.run, seed=cell.seed),
     )
 
 
-def outcome(config: Config, sets: build.Sets) -> tuple[list[float], float | None]:
+def outcome(config: Config, sets: Sets) -> tuple[list[float], float | None]:
     """Runs a configuration without a folder, on data that was read: the test accuracy after each
     round, and at the end the success rate of an attack that has a goal (else None)."""
-    setting = build.setting(config, sets)
-    test, attack = setting.test, setting.attack
-    with build.federation(config, setting) as federation:
+    data = prepare_data(config, sets)
+    test, attack = data.test, data.attack
+    with start_federation(config, data) as federation:
         history = federation.fit(
-            setting.train, test, rounds=config.schedule.rounds, partition=setting.partition
+            data.train, test, rounds=config.schedule.rounds, partition=data.partition
         )
         aims = attack is not None and attack.goal(test) is not None
         success = (
@@ -123,13 +122,13 @@ def run_many(
 
     Raises:
         ConfigError: an attack or rule that does not exist or does not fit; all cells are checked
-        before the first runs. WwflError: a worker died. Whatever a cell raises; the message (or a
-        note) names the cell.
+            before the first runs.
+        WwflError: a worker died. Whatever a cell raises; the message (or a note) names the cell.
     """
     jobs = [(config, cell, extra) for config, extra in grids for cell in cells(config)]
     for config, _ in grids:
         for section in {cell.rule_label: cell.rule for cell in cells(config)}.values():
-            build.rule(section, config.privacy)
+            aggregation_rule(section, config.privacy)
     rows: dict[int, dict[str, Any]] = {}
     for at, row in _here(jobs) if executor is None else _spread(jobs, executor):
         rows[at] = jobs[at][2] | row
@@ -141,11 +140,11 @@ Job = tuple[Config, Cell, dict[str, Any]]
 
 
 def _here(jobs: Sequence[Job]) -> Iterator[tuple[int, dict[str, Any]]]:
-    sets: dict[sections.Data, build.Sets] = {}
+    sets: dict[Data, Sets] = {}
     for at, (config, cell, _) in enumerate(jobs):
         with _naming(cell):
             if config.data not in sets:
-                sets = {config.data: build.data(config.data)}
+                sets = {config.data: read_data(config.data)}
             row = _run_cell(config, cell, sets[config.data])
         yield at, row
 
@@ -171,11 +170,7 @@ def _found_anywhere(config: Config) -> Config:
     folder."""
     if config.data.folder is None:
         return config
-    return config.model_copy(
-        update={
-            "data": config.data.model_copy(update={"folder": os.path.abspath(config.data.folder)})
-        }
-    )
+    return replace(config, data=replace(config.data, folder=os.path.abspath(config.data.folder)))
 
 
 @contextmanager
@@ -196,16 +191,16 @@ def _naming(cell: Cell) -> Generator[None]:
 
 
 @lru_cache(maxsize=1)
-def _read(section: sections.Data) -> build.Sets:
+def _read(section: Data) -> Sets:
     """In a worker: the data of the last cell, which most likely is that of the next one."""
-    return build.data(section)
+    return read_data(section)
 
 
 def _run_there(config: Config, cell: Cell) -> dict[str, Any]:
     return _run_cell(config, cell, _read(config.data))
 
 
-def _run_cell(config: Config, cell: Cell, sets: build.Sets) -> dict[str, Any]:
+def _run_cell(config: Config, cell: Cell, sets: Sets) -> dict[str, Any]:
     begun = time.monotonic()
     with _one_thread():
         accuracies, success = outcome(configured(config, cell), sets)

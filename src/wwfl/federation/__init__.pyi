@@ -1,5 +1,6 @@
 from . import server_programs as server_programs
 from . import torch_reference as torch_reference
+from .checkpoint import STATE as STATE
 from .client_data import one_hot as one_hot
 from .context import Available as Available
 from .context import Progress as Progress
@@ -31,4 +32,6 @@ from .topology import Group as Group
 from .topology import LocalTrainers as LocalTrainers
 from .topology import Member as Member
 from .topology import ModelAttack as ModelAttack
+from .topology import NamedRule as NamedRule
 from .topology import Servers as Servers
+from .topology import leaves as leaves

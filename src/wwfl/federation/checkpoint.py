@@ -5,23 +5,21 @@ a `Snapshot` of a federation and its `Context` (whose servers write and read the
 not the federation itself.
 
 What changes is written anew after every round (the model, what rules keep); a client's data is
-written once, with the first checkpoint after it was shared. `state.json` names all files that
+written once, with the first checkpoint after it was shared. `federation.state` names all files that
 belong together, and is replaced last."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wwfl_core.errors import ConfigError, DataError, ProtocolError
-from wwfl_core.files import write_whole
+from wwfl_core.files import read_sealed, write_sealed
 
 from . import server_programs as programs
 from .client_data import Rows, Upload
@@ -29,7 +27,8 @@ from .context import Context
 from .schedule import Round
 from .topology import Group, LocalTrainers, Place
 
-STATE = "state.json"
+STATE = "federation.state"
+KIND = "checkpoint of a federation"
 
 Configuration = dict[str, Any]
 """What must be equal for a checkpoint to fit, as JSON has it."""
@@ -100,7 +99,7 @@ class Checkpoints:
             "uploaded": [sorted(leaf.uploaded) for leaf in context.leaf_data],
             "history": [record.to_json() for record in snapshot.history],
         }
-        _write_json(Path(folder) / STATE, body)
+        write_sealed(Path(folder) / STATE, KIND, body)
 
         current = {*files.values(), *data}
         for old in [*Path(folder).glob("*.share"), *Path(folder).glob(".*.tmp")]:
@@ -175,7 +174,7 @@ class Checkpoints:
             DataError: a missing, corrupt or foreign file.
             ConfigError: a checkpoint of another configuration, or of other data.
         """
-        body = _read_json(Path(folder) / STATE)
+        body = read_sealed(Path(folder) / STATE, KIND).header
         self._check(folder, body, fingerprint)
         context, rounds = self.context, len(body["history"])
         for place in context.places:
@@ -234,7 +233,7 @@ def configuration_of(context: Context, engine: str, root: str | None) -> Configu
         "global_servers": _format(context.tree),
         "clusters": [[p.name, [c.name for c in p.children], *_format(p)] for p in places[1:]],
         "clients": [p.spec.clients for p in places if not isinstance(p.spec, Group)],
-        "schedule": asdict(context.schedule),
+        "schedule": asdict(replace(context.schedule, rounds=1)),  # more rounds may follow
         "aggregation": [repr(p.spec.aggregation) for p in places if isinstance(p.spec, Group)],
         "root": root,
     }
@@ -244,7 +243,7 @@ def _format(place: Place) -> list[Any]:
     """What a place's share files hold."""
     if isinstance(place.spec, LocalTrainers):
         return ["local trainers"]
-    protocol = place.spec.protocol
+    protocol = place.spec.backend
     return [protocol.name, protocol.sharing.name, protocol.numbers.name, protocol.format.frac_bits]
 
 
@@ -274,26 +273,3 @@ def _same_stamp(folder: str, expected: str, found: str) -> None:
             f"{folder}: share files of {found!r} lie beside the state of {expected!r}; restore "
             "one whole copy"
         )
-
-
-def _write_json(path: Path, body: dict[str, Any]) -> None:
-    text = json.dumps(body)
-    sealed = json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "state": body})
-    write_whole(path, [sealed.encode()])
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        sealed = json.loads(path.read_text())
-        body: dict[str, Any] = sealed["state"]
-        intact = sealed["sha256"] == hashlib.sha256(json.dumps(body).encode()).hexdigest()
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot read the checkpoint ({error.strerror}); give the folder that fit() "
-            "wrote"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is not a checkpoint of wwfl, or corrupt: {error}") from error
-    if not intact:
-        raise DataError(f"{path} was altered: its SHA-256 does not match; restore it from a copy")
-    return body

@@ -55,9 +55,9 @@ class Federation:
     """Clusters that run different protocols train one model for global servers; nobody opens it.
 
     `model` is an ordinary torch module of supported layers (`wwfl.nn.SUPPORTED`). Members are
-    `Cluster`s, `Group`s of members, and `LocalTrainers`. `global_servers` are a protocol, or
-    `Servers` that also say who operates them and on which device they compute; clusters may share
-    hosts with them. `aggregation` is the global servers' rule, by default `FedAvg`. Use a
+    `Cluster`s, `Group`s of members, and `LocalTrainers`. `global_servers` are a protocol or its
+    name, or `Servers` that also say who operates them and on which device they compute; clusters
+    may share hosts with them. `aggregation` is the global servers' rule, by default `FedAvg`. Use a
     federation as a context manager, or call `close`.
 
     `engine` says what carries the federation out: "mpc" (the protocols), "simulate" (their
@@ -103,7 +103,7 @@ class Federation:
     def __init__(
         self,
         model: nn.Module,
-        global_servers: MPCBackend | Servers,
+        global_servers: MPCBackend | Servers | str,
         clusters: Sequence[Member],
         aggregation: Aggregation | None = None,
         *,
@@ -122,11 +122,13 @@ class Federation:
         self.aggregation = aggregation or FedAvg()
         self.schedule = schedule or Schedule()
         self.engine: EngineName = engine_name(engine)
-        self.allow_weaker, self.root, self.members = allow_weaker, root, list(clusters)
+        self.allow_weaker, self.root = allow_weaker, root
         self.history: list[Round] = []
 
         servers = global_servers if isinstance(global_servers, Servers) else Servers(global_servers)
-        tree = self._tree(servers)
+        tree = self._tree(servers, clusters)
+        assert isinstance(tree.spec, Group)
+        self.members = list(tree.spec.members)
         trainer = topology.root_trainer(tree, None if root is None else len(root), root_trainer)
         self._refuse_downgrades(tree, trainer)
         if reveal_policy is not None and self.engine == "float":
@@ -173,11 +175,11 @@ class Federation:
             self.close()
             raise
 
-    def _tree(self, servers: Servers) -> Place:
+    def _tree(self, servers: Servers, clusters: Sequence[Member]) -> Place:
         """The members below the global servers, checked."""
         top = Group(
             servers.protocol,
-            tuple(self.members),
+            tuple(clusters),
             self.aggregation,
             "global",
             network=servers.network,
@@ -202,7 +204,7 @@ class Federation:
         train: Dataset,
         test: Dataset | None = None,
         *,
-        rounds: int = 10,
+        rounds: int | None = None,
         partition: Partition | None = None,
         partition_seed: int = 0,
         checkpoint: str | None = None,
@@ -210,8 +212,8 @@ class Federation:
         progress: Progress = silent,
         on_round: Callable[[Round, Federation], None] | None = None,
     ) -> list[Round]:
-        """Runs rounds up to number `rounds` (already finished or restored ones count) and returns
-        the history.
+        """Runs rounds up to number `rounds`, by default the schedule's (already finished or
+        restored ones count), and returns the history.
 
         Every client's data is shared with its cluster once, when it is first sampled (with hidden
         sampling: first there).
@@ -239,7 +241,8 @@ class Federation:
         self._context.check(train)
         self._take_data(train, partition, partition_seed)
         self._set_up(test)
-        while len(self.history) < rounds:
+        last = self.schedule.rounds if rounds is None else rounds
+        while len(self.history) < last:
             self._round(train, test, available, progress)
             if checkpoint is not None:
                 self.save(checkpoint)

@@ -235,7 +235,7 @@ class LeafTraining:
         """Replaces the models of malicious clients. Its randomness is the experiment's, not a
         secret. Where an attack needs more of them than were sampled, they have nothing to hide
         among, and submit what they trained."""
-        assert trainers.attack is not None
+        assert trainers.attack is not None and not isinstance(trainers.attack, str)
         at = [i for i, client in enumerate(people) if client in trainers.malicious]
         if len(at) < getattr(trainers.attack, "needs", 1):
             return

@@ -61,7 +61,7 @@ class RoundRunner:
 
         Raises:
             ProtocolError: the global servers failed, too few leaves answered, or too few for the
-            rule.
+                rule.
         """
         context, tree = self.context, self.context.tree
         self._make_ready()
@@ -218,7 +218,7 @@ class RoundRunner:
         found = self._collect(place, root)
         if place is self.context.tree:
             self._settle()
-        rule = place.spec.aggregation
+        rule = place.spec.rule
         if _apart(place):
             models = [
                 found[i][0] if i in found else self._part(current, i) for i in range(place.capacity)
@@ -310,4 +310,4 @@ class RoundRunner:
 
 def _apart(place: Place) -> bool:
     """Whether a group keeps its members' models apart."""
-    return isinstance(place.spec, Group) and isinstance(place.spec.aggregation, Ensemble)
+    return isinstance(place.spec, Group) and isinstance(place.spec.rule, Ensemble)

@@ -1,13 +1,16 @@
-"""How a round trains, and what is known about it afterwards."""
+"""How a round trains, and what is known about it afterwards.
+
+`Schedule` is also the table [schedule] of a configuration; the text below a field is the comment of
+its key. How a round is carried out is in `run_round`."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from wwfl.bounds import Count, Positive, check_bounds
 from wwfl.nn import SGD
 from wwfl_core.errors import ConfigError, DataError, Misuse
 
@@ -20,7 +23,7 @@ Batches = list[list[list[int]]]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a round trains.
+    """How rounds train, and how many there are.
 
     Every leaf (a cluster, or a set of local trainers) samples `clients_per_round` of its clients.
     `data_policy` says on whose data a cluster trains (Alg. 1 line 9): "fresh" (the clients of this
@@ -37,25 +40,28 @@ class Schedule:
     different clients it has is a secret. Engine "float", where nothing is secret, draws by its
     server's key."""
 
-    samples_per_client: int = 50
-    clients_per_round: int = 2
-    epochs: int = 5
-    batch: int = 20
+    samples_per_client: Count = 50
+    """images that a sampled client contributes"""
+    clients_per_round: Count = 2
+    """clients sampled per cluster and round"""
+    epochs: Count = 5
+    """passes over the pooled data per round"""
+    batch: Count = 20
+    """batch size"""
     sgd: SGD = field(default_factory=SGD)
     data_policy: str = "fresh"
+    """fresh, accumulate or window:k: which rounds' data a cluster trains on"""
     sampling: Sampling = "public"
-    cluster_deadline_s: float | None = None
-    min_clusters: int = 1
+    """hidden: nobody learns which clients a round uses; all share their data once"""
+    cluster_deadline_s: Positive | None = None
+    """leave a cluster out of a round after this long"""
+    min_clusters: Count = 1
+    """fewest clusters that a round may go on with"""
+    rounds: Count = 10
+    """rounds of federated training"""
 
     def __post_init__(self) -> None:
-        for name in ("samples_per_client", "clients_per_round", "epochs", "batch", "min_clusters"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"Schedule.{name} must be at least 1, got {getattr(self, name)}")
-        limit = self.cluster_deadline_s
-        if limit is not None and not (math.isfinite(limit) and limit > 0):
-            raise ConfigError(
-                f"Schedule.cluster_deadline_s must be a positive number of seconds, got {limit}"
-            )
+        check_bounds(self)
         _ = self.window
         if self.sampling not in get_args(Sampling):
             raise ConfigError(

@@ -3,21 +3,34 @@ own.
 
 A federation is a tree, and a node of it is known by what it does, so that a topology is a
 composition: federated learning at one server, secure aggregation at several, hierarchies of any
-depth, WW-FL, and mixtures of them."""
+depth, WW-FL, and mixtures of them.
+
+`Servers`, `Cluster`, `Group`, `LocalTrainers` and `NamedRule` are also tables of a configuration:
+its keys are their fields, and the text below a field is the comment of its key. What can be named
+in a file (a protocol, a rule, an attack) can be named here; `build` finds what the names stand for.
+How a round is carried out is not here."""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Protocol
 
 import numpy as np
 
-from wwfl.aggregation import Aggregation, FedAvg, Inputs
+from wwfl import attacks
+from wwfl.aggregation import Aggregation, Inputs, rule
+from wwfl.attacks import malicious_count
+from wwfl.bounds import Count, Options, Seed, check_bounds
+from wwfl.bounds import Fraction as Share
+from wwfl.data import sampling
 from wwfl_core.channel.cost import NetworkModel
 from wwfl_core.errors import ConfigError
+from wwfl_core.plugins import resolve
 from wwfl_core.protocol.backend import MPCBackend, checked_protocol
 from wwfl_core.sharing.semantics import Security
 from wwfl_core.tensors import SharedTensor, permuters, stack_tensors
@@ -26,6 +39,8 @@ from .schedule import Schedule
 
 CLUSTER_NETWORK = NetworkModel(latency_s=0.020, bandwidth_bps=1e9)
 GLOBAL_NETWORK = NetworkModel(latency_s=0.100, bandwidth_bps=100e6)
+PROTOCOL = "2pc"
+"""The protocol of servers for whom none is given."""
 
 
 class ModelAttack(Protocol):
@@ -40,58 +55,125 @@ class ModelAttack(Protocol):
 
 
 @dataclass(frozen=True)
-class Servers:
-    """The servers of one node: the protocol that they run, the network between them (modelled), who
-    operates them (by default hosts of their own), and the device that they compute on; see
-    `LocalCluster`."""
+class NamedRule:
+    """How models are combined."""
 
-    protocol: MPCBackend
-    network: NetworkModel | None = GLOBAL_NETWORK
-    hosts: tuple[str, ...] | None = None
-    device: str = "cpu"
+    rule: str = "fedavg"
+    """a registered rule: fedavg, trimmed-mean, ..."""
+    options: Options = field(default_factory=dict)
+    """options of the rule, for example { trim = 2 }; a rule or a network inside is a table"""
 
-    def __post_init__(self) -> None:
-        checked_protocol(self.protocol)
+    def make(self) -> Aggregation:
+        """The rule.
+
+        Raises:
+            ConfigError: there is no such rule or option, or the rule refuses a value.
+        """
+        return rule(self.rule, **self.options)
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """One training cluster: its protocol, how many clients share data with it, and what else there
-    is to say of its `Servers`. Its clients share data and nothing else: they cannot submit a model,
-    so there is no model poisoning."""
+class _RunByServers:
+    """What has servers: `protocol` may be given by name, `backend` is what the name stands for."""
 
-    protocol: MPCBackend
-    clients: int = 4
-    name: str | None = None
-    network: NetworkModel | None = CLUSTER_NETWORK
-    hosts: tuple[str, ...] | None = None
-    device: str = "cpu"
+    protocol: MPCBackend | str
+    network: NetworkModel | None
+    hosts: tuple[str, ...] | None
+    device: str
 
     def __post_init__(self) -> None:
-        checked_protocol(self.protocol)
+        check_bounds(self)
+        if not isinstance(self.protocol, str):
+            checked_protocol(self.protocol)
+
+    @property
+    def backend(self) -> MPCBackend:
+        """The protocol; a new instance each time if it was given by name.
+
+        Raises:
+            ConfigError: no protocol has this name, or it cannot be loaded.
+        """
+        return resolve(self.protocol)() if isinstance(self.protocol, str) else self.protocol
 
     @property
     def servers(self) -> Servers:
-        """Who carries the cluster out."""
+        """Who carries this out."""
         return Servers(self.protocol, self.network, self.hosts, self.device)
 
 
 @dataclass(frozen=True)
-class LocalTrainers:
-    """Clients who train by themselves, in the clear, and share their models with the node above
-    them.
+class Servers(_RunByServers):
+    """The global servers, who aggregate.
 
-    This is plain federated learning: every sampled client SEES the node's model in every round (the
-    ledger says so), and submits whatever it likes. `malicious` clients submit what `attack` crafts.
+    More generally the servers of one node: the protocol that they run, the network between them
+    (modelled), who operates them, and the device that they compute on; see `LocalCluster`."""
+
+    protocol: MPCBackend | str = PROTOCOL
+    """a registered protocol (`wwfl backends`) or package.module:Class"""
+    network: NetworkModel | None = GLOBAL_NETWORK
+    """modelled network between the servers"""
+    hosts: tuple[str, ...] | None = None
+    """who operates each server; by default hosts of their own"""
+    device: str = "cpu"
+    """where the servers compute: cpu, cuda, cuda:N"""
+
+
+@dataclass(frozen=True)
+class Cluster(_RunByServers):
+    """Servers of one protocol, which train on the pooled data of their clients.
+
+    Its clients share data and nothing else: they cannot submit a model, so there is no model
+    poisoning."""
+
+    protocol: MPCBackend | str = PROTOCOL
+    """a registered protocol (`wwfl backends`) or package.module:Class"""
+    clients: Count = 4
+    """clients that share their data with this cluster"""
+    name: str | None = None
+    """name in reports; made from the protocol if absent"""
+    network: NetworkModel | None = CLUSTER_NETWORK
+    """modelled network of the cluster"""
+    hosts: tuple[str, ...] | None = None
+    """who operates each server; by default hosts of their own"""
+    device: str = "cpu"
+    """where the servers compute: cpu, cuda, cuda:N"""
+    count: Count = 1
+    """this many members alike"""
+
+
+@dataclass(frozen=True)
+class LocalTrainers:
+    """Clients who train on their own and share updates (plain federated learning).
+
+    Every sampled client SEES the node's model in every round (the ledger says so), and submits
+    whatever it likes. `malicious` clients submit what `attack` crafts. An attack that is given by
+    name, with `options`, is mounted by a fraction `rate` of the clients; who they are is drawn from
+    the public `attack_seed` and the place in the tree.
     """
 
-    clients: int = 4
+    clients: Count = 4
+    """clients who train"""
     name: str | None = None
-    attack: ModelAttack | None = None
+    """name in reports; made from the place in the tree if absent"""
+    attack: ModelAttack | str | None = None
+    """a model attack that the malicious ones mount (only possible here)"""
     malicious: tuple[int, ...] = ()
+    rate: Share = 0.2
+    """fraction of malicious trainers, with attack"""
+    options: Options = field(default_factory=dict)
+    """options of the attack"""
+    count: Count = 1
+    """this many members alike"""
+    attack_seed: Seed = 0
 
     def __post_init__(self) -> None:
-        if bool(self.malicious) != (self.attack is not None):
+        check_bounds(self)
+        if isinstance(self.attack, str):
+            if self.malicious:
+                raise ConfigError(
+                    "LocalTrainers: a named attack draws its malicious clients: give rate, or the "
+                    "attack itself"
+                )
+        elif bool(self.malicious) != (self.attack is not None):
             raise ConfigError(
                 "LocalTrainers: malicious clients need an attack, and an attack malicious clients"
             )
@@ -101,30 +183,99 @@ class LocalTrainers:
                 f"0..{self.clients - 1}"
             )
 
+    def drawn(self, number: int) -> LocalTrainers:
+        """With the attack that the name stands for, and who mounts it; `number` is that of the
+        member in the tree.
+
+        Raises:
+            ConfigError: no such attack or option, or a rate that makes nobody malicious.
+        """
+        if not isinstance(self.attack, str):
+            return self
+        attack = attacks.model_attack(self.attack, **self.options)
+        bad = malicious_count(self.clients, self.rate)
+        if not bad:
+            return replace(self, attack=None)
+        seed = f"malicious trainers {self.attack_seed} {number}"
+        key = hashlib.sha256(seed.encode()).digest()
+        malicious = tuple(sampling.choose(key, self.clients, bad, "malicious"))
+        return replace(self, attack=attack, malicious=malicious)
+
 
 @dataclass(frozen=True)
-class Group:
-    """A layer between: servers that aggregate the models of their members and hand the result
-    on."""
+class Group(_RunByServers):
+    """A middle layer: servers of one protocol who aggregate their members and pass the result
+    up."""
 
-    protocol: MPCBackend
-    members: Sequence[Cluster | LocalTrainers | Group]
-    aggregation: Aggregation = field(default_factory=FedAvg)
+    protocol: MPCBackend | str = PROTOCOL
+    """a registered protocol (`wwfl backends`) or package.module:Class"""
+    members: Sequence[Member] = ()
+    """clusters, trainers or groups below"""
+    aggregation: Aggregation | NamedRule = field(default_factory=NamedRule)
+    """how this layer combines its members"""
     name: str | None = None
+    """name in reports; made from the protocol if absent"""
     network: NetworkModel | None = CLUSTER_NETWORK
+    """modelled network of the group"""
     hosts: tuple[str, ...] | None = None
+    """who operates each server; by default hosts of their own"""
     device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        checked_protocol(self.protocol)
+    """where the servers compute: cpu, cuda, cuda:N"""
+    count: Count = 1
+    """this many members alike"""
 
     @property
-    def servers(self) -> Servers:
-        """Who carries the group out."""
-        return Servers(self.protocol, self.network, self.hosts, self.device)
+    def rule(self) -> Aggregation:
+        """How the members' models are combined.
+
+        Raises:
+            ConfigError: a named rule that does not exist, or refuses its options.
+        """
+        return (
+            self.aggregation.make() if isinstance(self.aggregation, NamedRule) else self.aggregation
+        )
 
 
 Member = Cluster | LocalTrainers | Group
+
+
+def expanded(members: Sequence[Member]) -> list[Member]:
+    """Every member as often as its `count` says; a name gets a number behind it then."""
+    found: list[Member] = []
+    for member in members:
+        for number in range(1, member.count + 1):
+            several = member.name is not None and member.count > 1
+            name = f"{member.name}-{number}" if several else member.name
+            found.append(replace(member, name=name, count=1))
+    return found
+
+
+def leaves(members: Sequence[Member]) -> list[Cluster | LocalTrainers]:
+    """The clusters and local trainers of a topology, from left to right."""
+    found: list[Cluster | LocalTrainers] = []
+    for member in expanded(members):
+        found += leaves(member.members) if isinstance(member, Group) else [member]
+    return found
+
+
+def _named(top: Group) -> Group:
+    """The same tree with what its names stand for, every member as often as it is wanted."""
+    numbers = itertools.count()
+
+    def found(member: Member) -> Member:
+        number = next(numbers)
+        if isinstance(member, LocalTrainers):
+            return member.drawn(number)
+        if isinstance(member, Cluster):
+            return replace(member, protocol=member.backend)
+        return within(member)
+
+    def within(group: Group) -> Group:
+        protocol, rule = group.backend, group.rule
+        members = tuple(map(found, expanded(group.members)))
+        return replace(group, protocol=protocol, members=members, aggregation=rule)
+
+    return within(top)
 
 
 @dataclass(frozen=True)
@@ -204,17 +355,18 @@ class Place:
         """What a model is protected against here, by the protocol that was asked for."""
         if isinstance(self.spec, LocalTrainers):
             return Security(corruptions=0)
-        return self.spec.protocol.sharing.security
+        return self.spec.backend.sharing.security
 
 
 def build(top: Group, schedule: Schedule) -> Place:
-    """The tree of a federation, with names and numbers, checked.
+    """The tree of a federation, with names and numbers, checked. What `top` names is found.
 
     Raises:
-        ConfigError: a group without members, a leaf with fewer clients than are sampled, one in
-            which hidden sampling hides nobody, names that occur twice, a rule that does not fit its
-            members, an ensemble that is not at the top.
+        ConfigError: a name that stands for nothing, a group without members, a leaf with fewer
+            clients than are sampled, one in which hidden sampling hides nobody, names that occur
+            twice, a rule that does not fit its members, an ensemble that is not at the top.
     """
+    top = _named(top)
     place = _place(top, top.name or "global", schedule)
     places = list(place.walk())
     names = [p.name for p in places]
@@ -238,13 +390,9 @@ def build(top: Group, schedule: Schedule) -> Place:
 
 def _place(spec: Member, name: str, schedule: Schedule) -> Place:
     if not isinstance(spec, Group):
-        if spec.clients < schedule.clients_per_round:
-            raise ConfigError(
-                f"{schedule.clients_per_round} clients are sampled per round, but cluster {name} "
-                f"has {spec.clients}"
-            )
-        if schedule.hidden:
-            _check_hidden(spec, name, schedule.clients_per_round)
+        check_clients(spec, schedule, f"cluster {name}")
+        if schedule.hidden and isinstance(spec, Cluster):
+            permuters(spec.backend.sharing)
         return Place(
             name, spec, [], schedule.clients_per_round if isinstance(spec, LocalTrainers) else 1
         )
@@ -254,34 +402,42 @@ def _place(spec: Member, name: str, schedule: Schedule) -> Place:
     children: list[Place] = []
     first = 0
     for i, member in enumerate(spec.members):
-        kind = "clients" if isinstance(member, LocalTrainers) else member.protocol.name
+        kind = "clients" if isinstance(member, LocalTrainers) else member.backend.name
         child = _place(member, member.name or f"{prefix}{kind}-{i + 1}", schedule)
         child.first, first = first, first + child.inputs
         children.append(child)
     return Place(name, spec, children, 1)
 
 
-def _check_hidden(spec: Cluster | LocalTrainers, name: str, sampled: int) -> None:
-    """Refuses a leaf in which nobody's part can be hidden."""
+def check_clients(spec: Cluster | LocalTrainers, schedule: Schedule, who: str) -> None:
+    """Whether a leaf has the clients that a schedule samples; `who` names it in errors.
+
+    Raises:
+        ConfigError: there are fewer, or hidden sampling could hide nobody.
+    """
+    sampled = schedule.clients_per_round
+    if spec.clients < sampled:
+        raise ConfigError(
+            f"clients_per_round is {sampled}, but {who} has {spec.clients} clients: sample fewer"
+        )
+    if not schedule.hidden:
+        return
     if isinstance(spec, LocalTrainers):
         raise ConfigError(
-            f"{name}: local trainers cannot be sampled in secret: whoever trains gets the model "
-            "in the clear and "
-            "submits its own under its name. Let them share their data with a Cluster, or set "
+            f"sampling is 'hidden', but {who} cannot be: local trainers get the model in the "
+            "clear and submit theirs by name. Let them share their data with a cluster, or set "
             "sampling to 'public'"
         )
     if spec.clients == sampled:
         raise ConfigError(
-            f"hidden sampling of {sampled} of {spec.clients} clients in cluster {name} would hide "
-            "nothing: lower "
-            f"clients_per_round, or set sampling to 'public'"
+            f"sampling is 'hidden', but all {spec.clients} clients of {who} are sampled "
+            "(clients_per_round), which hides nobody: sample fewer, or set sampling to 'public'"
         )
-    permuters(spec.protocol.sharing)
 
 
 def _check_rule(group: Place, top: bool, schedule: Schedule) -> None:
     assert isinstance(group.spec, Group)
-    rule = group.spec.aggregation
+    rule = group.spec.rule
     rule.check(group.capacity)
     around, inner = rule, rule.inner
     while inner is not None:
@@ -305,25 +461,20 @@ def _check_rule(group: Place, top: bool, schedule: Schedule) -> None:
         ):
             raise ConfigError(
                 f"{child.name}: in an ensemble every client has a model of its own, so all "
-                f"{child.spec.clients} "
-                f"must take part in every round; set clients_per_round to that"
+                f"{child.spec.clients} must take part in every round; set clients_per_round to "
+                "that"
             )
 
 
 def trained_roots(tree: Place) -> list[str]:
     """Where rules need a model that was trained on the root set."""
-    return [
-        p.name for p in tree.walk() if isinstance(p.spec, Group) and p.spec.aggregation.needs_root
-    ]
+    return [p.name for p in tree.walk() if isinstance(p.spec, Group) and p.spec.rule.needs_root]
 
 
 def validates(tree: Place) -> bool:
     """Whether the global servers measure models on the root set."""
     assert isinstance(tree.spec, Group)
-    return (
-        isinstance(tree.spec.aggregation, Ensemble)
-        and tree.spec.aggregation.min_accuracy is not None
-    )
+    return isinstance(rule := tree.spec.rule, Ensemble) and rule.min_accuracy is not None
 
 
 def root_trainer(tree: Place, rows: int | None, trainer: Cluster | int | None) -> Place | None:
@@ -332,7 +483,7 @@ def root_trainer(tree: Place, rows: int | None, trainer: Cluster | int | None) -
 
     Raises:
         ConfigError: a rule that needs a root set without one, a trainer without a root set, no such
-        leaf.
+            leaf.
     """
     needs = trained_roots(tree)
     if rows is None:
@@ -358,7 +509,7 @@ def root_trainer(tree: Place, rows: int | None, trainer: Cluster | int | None) -
             "root_trainer"
         )
     if isinstance(trainer, Cluster):
-        return Place("root", trainer, [], 0)
+        return Place("root", replace(trainer, protocol=trainer.backend), [], 0)
     for place in tree.walk():
         if place.leaf == trainer and isinstance(place.spec, Cluster):
             return place

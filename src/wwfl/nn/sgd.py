@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from annotated_types import Ge, Lt
 
-from wwfl_core.errors import ConfigError, Misuse
+from wwfl.bounds import NotNegative, Positive, check_bounds
+from wwfl_core.errors import Misuse
 from wwfl_core.recording import recorded
 from wwfl_core.tensors import Session, SharedTensor, concatenate, weighted_sum
 from wwfl_core.tensors.ops import one_hot_argmax, softmax
@@ -42,19 +44,17 @@ class SGD:
     SGD(lr=0.1, momentum=0.9, weight_decay=0.0, prox=0.0)
     """
 
-    lr: float = 0.05
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    prox: float = 0.0
+    lr: Positive = 0.05
+    """learning rate of SGD"""
+    momentum: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """momentum of SGD"""
+    weight_decay: NotNegative = 0.0
+    """weight decay of SGD"""
+    prox: NotNegative = 0.0
+    """FedProx mu; 0 is plain SGD"""
 
     def __post_init__(self) -> None:
-        if not (self.lr > 0 and np.isfinite(self.lr)):
-            raise ConfigError(f"learning rate {self.lr} must be a positive number")
-        if not 0 <= self.momentum < 1:
-            raise ConfigError(f"momentum {self.momentum} is outside [0, 1)")
-        for name in ("weight_decay", "prox"):
-            if not (getattr(self, name) >= 0 and np.isfinite(getattr(self, name))):
-                raise ConfigError(f"{name} {getattr(self, name)} must be a number of at least 0")
+        check_bounds(self)
 
     def update(
         self,

@@ -6,7 +6,7 @@ federation. From then on an opening needs a purpose (the model, the accuracy, pr
 anything else) that the policy permits, for what the server itself knows: how many aggregations it
 ran and how many models went into them. How many clients contributed, and who asks, a server is told
 by the coordinator. A policy cannot be replaced or taken back, and shares move only between the
-federation's own servers. What this does not stop is said in docs/privacy.md.
+federation's own servers. What this does not stop is said in docs/explanation/privacy.md.
 
 No torch here: server processes stay small.
 """

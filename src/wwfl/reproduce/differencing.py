@@ -35,10 +35,6 @@ from wwfl_core.testing.statistics import uniformity
 from ._differencing_mpc import GLOBAL, TwoClusters, View
 from ._differencing_net import Net, auc, cosine, decide, psnr, relative_error
 
-DESCRIPTION = (
-    "differencing: secure aggregation leaks a party's update and image, WW-FL does not unless it "
-    "reveals"
-)
 F64 = npt.NDArray[np.float64]
 FRAC_BITS = 22
 SECURE_AGGREGATION = FixedPoint(FRAC_BITS)
@@ -345,4 +341,4 @@ def _write(folder: Path, digits: list[F64]) -> str:
     return str(path)
 
 
-__all__ = ["DESCRIPTION", "coupled", "run", "secure_sum"]
+__all__ = ["coupled", "run", "secure_sum"]

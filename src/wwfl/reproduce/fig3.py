@@ -8,21 +8,27 @@ from typing import Any
 
 from rich.console import Console
 
-from .figures import SMALL, Size, curve_plot, fl, head, print_summary, result, run_all, size, ww_fl
-
-DESCRIPTION = (
-    "accuracy over rounds, WW-FL against federated learning, with the control for the learning rate"
+from .accuracy_figures import (
+    SMALL,
+    Size,
+    curve_plot,
+    fl,
+    head,
+    print_summary,
+    result,
+    run_all,
+    size,
+    ww_fl,
 )
+
 LR, PAPER_FL_LR = 0.05, 0.005
 DIFFERENCES = (
     "the paper trains WW-FL with ten times the learning rate of federated learning; the row `FL, "
-    "control` trains "
-    "federated learning with the rate of WW-FL: what is left between these two is the gain of "
-    "pooling",
+    "control` trains federated learning with the rate of WW-FL: what is left between these two is "
+    "the gain of pooling",
     (
         "the default is smaller than the paper's 1,000 clients, 200 images each, 500 rounds; "
-        "--full "
-        "is that size"
+        "--full is that size"
     ),
     "LeNet-5 on digits only (the paper has ResNet9 on CIFAR-10, too)",
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from .figures import (
+from .accuracy_figures import (
     SMALL,
     Size,
     bar_plot,
@@ -22,21 +22,15 @@ from .figures import (
     ww_fl,
 )
 
-DESCRIPTION = (
-    "four data-poisoning attacks on WW-FL and on federated learning with FedAvg, seeds and error "
-    "bars"
-)
 ATTACKS = ("none", "rlf", "tlf", "slf", "dlf")
 LR = 0.05
 DIFFERENCES = (
     (
         "both modes train with the same learning rate; the paper's federated learning has a ten "
-        "times "
-        "smaller one (fig3)"
+        "times smaller one (fig3)"
     ),
     "equal placement, 20 % malicious clients; on MNIST and few rounds the attacks hardly bite, as "
-    "the paper says; "
-    "--data takes a folder with harder images in the same format (Fashion-MNIST)",
+    "the paper says; --data takes a folder with harder images in the same format (Fashion-MNIST)",
     "the default is smaller than the paper's 1,000 clients and 500 rounds; --full is that size",
 )
 KEYS = ("mode", "attack")

@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
-from wwfl.experiments.config.sections import Aggregation
+from wwfl.federation import NamedRule
 
-from .figures import (
+from .accuracy_figures import (
     SMALL,
     Size,
     bar_plot,
@@ -25,24 +25,18 @@ from .figures import (
     ww_fl,
 )
 
-DESCRIPTION = (
-    "FedAvg, FLTrust and the trimmed mean under attack, by rate of malicious clients, seeds and "
-    "error bars"
-)
 LR = 0.05
 RATES = (0.1, 0.2)
 ROOT = 200
 DIFFERENCES = (
     (
         "label flipping (SLF), equal placement; `wwfl attack` runs every other combination of "
-        "attack "
-        "and placement"
+        "attack and placement"
     ),
     "the root set of FLTrust is the last 200 training images, which no client holds",
     (
         "both modes train with the same learning rate; the paper's federated learning has a ten "
-        "times "
-        "smaller one (fig3)"
+        "times smaller one (fig3)"
     ),
     "the default is smaller than the paper's 1,000 clients and 500 rounds; --full is that size",
 )
@@ -50,12 +44,12 @@ KEYS = ("mode", "rate", "rule")
 FEWER = shortened(SMALL, rounds=5)
 
 
-def rules(inputs: int) -> tuple[Aggregation, ...]:
+def rules(inputs: int) -> tuple[NamedRule, ...]:
     """The rules for so many inputs; the trimmed mean drops a fifth at each end, as in the paper."""
     return (
-        Aggregation(rule="fedavg"),
-        Aggregation(rule="fltrust"),
-        Aggregation(rule="trimmed-mean", options={"trim": max(1, inputs // 5)}),
+        NamedRule(rule="fedavg"),
+        NamedRule(rule="fltrust"),
+        NamedRule(rule="trimmed-mean", options={"trim": max(1, inputs // 5)}),
     )
 
 

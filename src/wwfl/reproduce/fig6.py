@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.console import Console
 
-from wwfl.experiments.config.sections import Aggregation
+from wwfl.federation import NamedRule
 
-from .figures import (
+from .accuracy_figures import (
     SMALL,
     Size,
     bar_plot,
@@ -23,20 +23,15 @@ from .figures import (
     ww_fl,
 )
 
-DESCRIPTION = (
-    "trimmed mean and its variant by placement of the attackers (equal, focused, cluster-focused)"
-)
 LR = 0.05
 PLACEMENTS = ("equal", "focused", "cluster-focused")
 PAPER_RATE, FEW_ROUNDS_RATE = 0.2, 0.4
 DIFFERENCES = (
     "label flipping (SLF); `wwfl attack` runs every other combination",
     "the default has 40 % malicious clients and trims 4 of 10 models at each end, the paper 20 % "
-    "and 2 (as --full): "
-    "in a few rounds 20 % cost FedAvg about 2 points (one seed, 8 rounds)",
+    "and 2 (as --full): in a few rounds 20 % cost FedAvg about 2 points (one seed, 8 rounds)",
     "the default trains an MLP 256-64-10 on images averaged to 16x16 and classifies 2,000 test "
-    "images; --full trains "
-    "LeNet-5 on whole images",
+    "images; --full trains LeNet-5 on whole images",
     "the variant looks at 100 coordinates and drops 2 trim models always, also without an attack",
     "the default is smaller than the paper's 1,000 clients and 500 rounds; --full is that size",
 )
@@ -52,12 +47,12 @@ FEWER = shortened(
 )
 
 
-def rules(trim: int) -> tuple[Aggregation, ...]:
+def rules(trim: int) -> tuple[NamedRule, ...]:
     """The rules for so many malicious clusters."""
     return (
-        Aggregation(rule="fedavg"),
-        Aggregation(rule="trimmed-mean", options={"trim": trim}),
-        Aggregation(rule="trimmed-mean-variant", options={"trim": trim, "beta": 100}),
+        NamedRule(rule="fedavg"),
+        NamedRule(rule="trimmed-mean", options={"trim": trim}),
+        NamedRule(rule="trimmed-mean-variant", options={"trim": trim, "beta": 100}),
     )
 
 

@@ -11,16 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wwfl.experiments import from_config as build
-from wwfl.experiments.config import Config, parse
+from wwfl.experiments import Config, parse, prepare_data, start_federation
 from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import ConfigError
 
-from .setup import announce
+from .measured_round import announce
 
-DESCRIPTION = (
-    "topologies by composition (federated learning to WW-FL with four layers), bytes per layer"
-)
 CLUSTER = '{ protocol = "2pc", clients = 4 }'
 COMMON = """
 [model]
@@ -42,8 +38,7 @@ evaluate = false
 """
 DIFFERENCES = (
     "a small MLP (64-16-10) on digits of 8x8 pixels, one round; bytes of transfers and of "
-    "aggregation scale with the "
-    "parameters, those of training with the model and the batches",
+    "aggregation scale with the parameters, those of training with the model and the batches",
     "the paper's table names systems; here each is a composition of clusters, groups and trainers",
 )
 
@@ -134,8 +129,8 @@ def run(
             console.print(f"[yellow]{escape(row['topology'])}:[/yellow] {escape(row['error'])}")
     return {
         "what": (
-            f"one round of {'LeNet-5' if full else 'an MLP 64-16-10'}, clusters and trainers of "
-            "4 clients"
+            f"one round of {'LeNet-5' if full else 'an MLP 64-16-10'}, clusters and trainers of 4 "
+            "clients"
         ),
         "differences": list(DIFFERENCES),
         "rows": rows,
@@ -154,9 +149,9 @@ def _row(topology: Topology, full: bool) -> dict[str, Any]:
     }
     config = topology.config(full)
     try:
-        setting = build.setting(config)
-        with build.federation(config, setting) as federation:
-            federation.fit(setting.train, rounds=1, partition=setting.partition)
+        data = prepare_data(config)
+        with start_federation(config, data) as federation:
+            federation.fit(data.train, rounds=1, partition=data.partition)
             row["guarantee"] = str(federation.guarantee)
             for (_, stage), cost in federation.costs.items():
                 sent = row["bytes"].setdefault(stage, {p.value: 0 for p in Phase})

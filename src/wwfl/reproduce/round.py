@@ -10,7 +10,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from .setup import (
+from .measured_round import (
     BATCH,
     CLIENTS,
     EPOCHS,
@@ -22,20 +22,14 @@ from .setup import (
     train_once,
 )
 
-DESCRIPTION = (
-    "one MPC training round of the paper's size (125 batches of 80) in 2PC with helper and in 3PC"
-)
 PAPER = {"bytes": 5.28e9, "seconds": 315.0}
 DIFFERENCES = (
     "paper: CrypTen on a GPU (M60), its seconds are measured and contain the computation; here: "
-    "computed on this "
-    "machine's CPU cores with all parties on them, seconds on the network are modelled from the "
-    "message "
-    "dependencies and contain no computation",
+    "computed on this machine's CPU cores with all parties on them, seconds on the network are "
+    "modelled from the message dependencies and contain no computation",
     "bytes here: payload that all parties and the helper send, both phases, and beside it that of "
-    "the party that "
-    "sends most; the paper does not say which of these its figure counts, or whether its helper "
-    "is in it",
+    "the party that sends most; the paper does not say which of these its figure counts, or "
+    "whether its helper is in it",
     "digits: the 10,000 in the package (drawn from MNIST) unless --data names a folder",
 )
 
@@ -64,8 +58,8 @@ def run(
     console.print(_table(rows))
     return {
         "what": (
-            f"{CLIENTS} clients x {samples} digits, {epochs} epochs, batches of {BATCH}, "
-            f"LeNet-5, {NETWORK}"
+            f"{CLIENTS} clients x {samples} digits, {epochs} epochs, batches of {BATCH}, LeNet-5, "
+            f"{NETWORK}"
         ),
         "paper": PAPER,
         "paper_batches": PAPER_BATCHES,

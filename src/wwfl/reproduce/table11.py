@@ -45,7 +45,6 @@ from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.randomness.prg import chacha20, derive_key
 from wwfl_core.tensors import Session, SharedTensor
 
-DESCRIPTION = "cost of one secure aggregation by every rule, 2PC with helper and 3PC (Table 11)"
 INPUTS, TRIM = 10, 2
 PROTOCOLS: Mapping[str, Callable[[], MPCBackend]] = {"2pc": Additive2PC, "3pc": Replicated3PC}
 RANGE_BITS = 28

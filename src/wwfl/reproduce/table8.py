@@ -8,7 +8,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from .setup import (
+from .measured_round import (
     BATCH,
     CLIENTS,
     EPOCHS,
@@ -25,10 +25,6 @@ from .setup import (
     train_once,
 )
 
-DESCRIPTION = (
-    "500 rounds with 1,000 clients: hours, traffic and storage, derived from measured per-round "
-    "numbers"
-)
 ROUNDS, CLUSTERS, ALL_CLIENTS = 500, 10, 1000
 PAPER = [
     {"system": "WW-FL (paper)", "hours": 43.83, "bytes": 26.45e12, "storage_bytes": 3.39e9},
@@ -65,8 +61,8 @@ PAPER = [
 ]
 FORMULAE = {
     "round_s": (
-        "train_s + down_s + up_s + aggregate_s, with train_s = (125 / batches measured) x "
-        "train_s measured"
+        "train_s + down_s + up_s + aggregate_s, with train_s = (125 / batches measured) x train_s "
+        "measured"
     ),
     "WW-FL hours": "500 x round_s / 3600: clusters work side by side",
     "WW-FL bytes": "500 x (10 x (train + down + up) + aggregate) + 1000 x upload per client",
@@ -85,8 +81,8 @@ DIFFERENCES = (
         "paper measured on GPUs"
     ),
     "every batch of 80 costs the same bytes and rounds, so a few measured batches give those of "
-    "125 exactly; seconds "
-    "of computation are scaled the same way and carry the noise of this machine",
+    "125 exactly; seconds of computation are scaled the same way and carry the noise of this "
+    "machine",
     "the systems other than WW-FL are the paper's numbers, run by nobody here",
 )
 
@@ -104,8 +100,7 @@ def run(
         console,
         (
             f"Table 8 from a measured round of {CLIENTS} clients x {samples} digits, {epochs} "
-            "epochs, "
-            f"batches of {BATCH}"
+            f"epochs, batches of {BATCH}"
         ),
         *DIFFERENCES,
     )

@@ -34,7 +34,9 @@ class NetworkModel:
     second."""
 
     latency_s: float
+    """one-way latency"""
     bandwidth_bps: float = math.inf
+    """uplink of each server"""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.latency_s) and self.latency_s >= 0):

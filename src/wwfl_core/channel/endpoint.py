@@ -202,11 +202,11 @@ class Endpoint:
         read-only.
 
         Raises:
-            Desync: if it is another one. DeadlineExceeded: if it does not come within the run's
-            deadline. PeerLost: if the connection is gone and nothing that was sent before is left.
+            Desync: if it is another one.
+            DeadlineExceeded: if it does not come within the run's deadline.
+            PeerLost: if the connection is gone and nothing that was sent before is left.
             PeerAborted: if `frm` has aborted this run and nothing that it sent before is left, or
-            if another party
-                has aborted it more than a second ago.
+                if another party has aborted it more than a second ago.
         """
         run = self._current(f"receive from {frm}")
         tag = Tag(run.run, tag_op, name, phase)

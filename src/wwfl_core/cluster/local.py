@@ -372,7 +372,7 @@ class LocalCluster:
 
         Raises:
             Misuse: threads and processes cannot be connected; processes need one `authority` for
-            both clusters.
+                both clusters.
         """
         if self.processes != other.processes:
             raise Misuse(

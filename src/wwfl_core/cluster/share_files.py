@@ -1,8 +1,8 @@
 """Share files: what one party keeps of a set of shared tensors, on disk.
 
-Layout: magic, header length, JSON header, component arrays, SHA-256 of everything before. Files are
-written to a temporary name and renamed, so a crash never damages an existing one; they are readable
-by their owner only. Each file holds the shares of ONE party and says nothing about the values."""
+A sealed file (`wwfl_core.files`) whose body are the component arrays: a crash never damages an
+existing one, and only its owner may read it. Each file holds the shares of ONE party and says
+nothing about the values."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from typing import Any
 import numpy as np
 
 from wwfl_core.errors import DataError
-from wwfl_core.files import PRIVATE, write_whole
+from wwfl_core.files import PRIVATE, read_sealed, write_sealed
 from wwfl_core.numbers.arrays import Array, from_wire, numel, to_host, to_wire, wire_form
 from wwfl_core.sharing.semantics import Security, weaker_of
 from wwfl_core.sharing.share import Share
 from wwfl_core.tensors import Session, SharedTensor
 
-MAGIC = b"WWFLSHR1"
-_LENGTH = 8
+KIND = "share file"
 _DIGEST = 32
 
 
 def save(mpc: Session, folder: str, name: str, tensors: dict[str, SharedTensor], stamp: str) -> str:
-    """Writes this party's file `<name>.party<i>.share`; returns the SHA-256 of the file as hex.
+    """Writes this party's file `<name>.party<i>.share`; returns the SHA-256 that seals it, as hex.
 
     `stamp` identifies the state (for example the round): files with different stamps are never
     combined. A malicious-secure cluster passes a check point first, so that only verified values
@@ -44,11 +43,12 @@ def save(mpc: Session, folder: str, name: str, tensors: dict[str, SharedTensor],
             for key, t in tensors.items()
         ],
     }
-    encoded = json.dumps(header).encode()
-    body = [MAGIC, len(encoded).to_bytes(_LENGTH, "little"), encoded]
-    for tensor in tensors.values():
-        body += [to_host(to_wire(a)).tobytes() for _, a in sorted(tensor.data.parts.items())]
-    return _write(path_of(folder, name, mpc.me), body)
+    body = [
+        to_host(to_wire(array)).tobytes()
+        for tensor in tensors.values()
+        for _, array in sorted(tensor.data.parts.items())
+    ]
+    return write_sealed(path_of(folder, name, mpc.me), KIND, header, body, PRIVATE)
 
 
 def load(mpc: Session, folder: str, name: str) -> tuple[dict[str, SharedTensor], str]:
@@ -61,7 +61,7 @@ def load(mpc: Session, folder: str, name: str) -> tuple[dict[str, SharedTensor],
 
     Raises:
         DataError: a missing, truncated, altered or foreign file, or parties with files of different
-        states.
+            states.
     """
     path = path_of(folder, name, mpc.me)
     tensors, stamp, catalogue, guarantee = _read(mpc, path)
@@ -74,8 +74,7 @@ def load(mpc: Session, folder: str, name: str) -> tuple[dict[str, SharedTensor],
         if op.recv_bytes(other, _DIGEST) != mine.tobytes():
             raise DataError(
                 f"{path}: party {other} has a file of another state than party {mpc.me} "
-                f"({stamp!r}); restore all "
-                f"parties' files from the same checkpoint"
+                f"({stamp!r}); restore all parties' files from the same checkpoint"
             )
     if mpc.sharing.security.malicious:
         _vouch(mpc, tensors)
@@ -88,40 +87,15 @@ def path_of(folder: str, name: str, party: int) -> Path:
     return Path(folder) / f"{name}.party{party}.share"
 
 
-def _write(path: Path, body: list[bytes]) -> str:
-    digest = hashlib.sha256()
-    for piece in body:
-        digest.update(piece)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, [*body, digest.digest()], PRIVATE)
-    return digest.hexdigest()
-
-
 def _read(mpc: Session, path: Path) -> tuple[dict[str, SharedTensor], str, bytes, Security]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot read this share file ({error.strerror}); give the checkpoint's folder"
-        ) from error
-    start = len(MAGIC) + _LENGTH
-    if len(data) < start + _DIGEST or not data.startswith(MAGIC):
-        raise DataError(f"{path} is not a wwfl share file (or its beginning is lost)")
-    body, digest = data[:-_DIGEST], data[-_DIGEST:]
-    if hashlib.sha256(body).digest() != digest:
-        raise DataError(
-            f"{path} is truncated or altered: its SHA-256 does not match; restore it from a copy"
-        )
-    length = int.from_bytes(data[len(MAGIC) : start], "little")
-    header = json.loads(body[start : start + length])
+    header, body = read_sealed(path, KIND)
     if header["sharing"] != mpc.sharing.name or header["party"] != mpc.me:
         raise DataError(
             f"{path} belongs to party {header['party']} of a {header['sharing']} cluster, not to "
-            f"party {mpc.me} of "
-            f"{mpc.sharing.name}"
+            f"party {mpc.me} of {mpc.sharing.name}"
         )
     tensors: dict[str, SharedTensor] = {}
-    at = start + length
+    at = 0
     for entry in header["tensors"]:
         shape = tuple(entry["shape"])
         parts: dict[int, Array] = {}
@@ -153,8 +127,7 @@ def _guarantee(path: Path, header: dict[str, Any]) -> Security:
     except (KeyError, TypeError, ValueError):
         raise DataError(
             f"{path} does not say what its values are protected against: it was written by an "
-            "older version; "
-            f"share the data again"
+            "older version; share the data again"
         ) from None
 
 

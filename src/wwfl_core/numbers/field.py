@@ -2,7 +2,8 @@
 words on the wire.
 
 Object arrays make this the slow algebra. It exists for protocols that need a field (Shamir's secret
-sharing); what it costs is measured in docs/matrix.md and tests/core/sharing/test_shamir.py."""
+sharing); what it costs is measured in docs/reference/matrix.md and
+tests/core/sharing/test_shamir.py."""
 
 from __future__ import annotations
 

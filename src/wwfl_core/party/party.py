@@ -194,7 +194,7 @@ class Op:
 
         Raises:
             Misuse: if this was drawn before, or if a later operation has drawn from the same
-            parties' key already.
+                parties' key already.
         """
         party = self.party
         return party.prg(frozenset(subset)).draw(self.number, label, algebra, shape, party.device)

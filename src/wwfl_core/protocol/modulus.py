@@ -96,7 +96,7 @@ def combine(mpc: MPCBackend, dealt: Sequence[Share], source: Algebra, target: Al
 
     Raises:
         Misuse: comparisons are needed, and the target algebra is not that of the protocol's
-        numbers.
+            numbers.
     """
     if divides(target, source):
         return _sum(dealt)

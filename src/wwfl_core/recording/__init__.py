@@ -1,5 +1,5 @@
 """Programs that are recorded once per party and repeated without the protocol's Python
-(docs/recording.md)."""
+(docs/how-to/recording.md)."""
 
 from .program import Recorded, recorded
 from .replay import Recording

@@ -143,7 +143,7 @@ def conformance(
 
     Raises:
         Misuse: no check has such a name; whatever goes wrong in the protocol is a failed verdict
-        and never raised.
+            and never raised.
     """
     verdicts: list[Verdict] = []
     for check in select(check_backend(factory, thorough=thorough, seed=seed, extra=extra), only):

@@ -180,7 +180,7 @@ def fixed_point_arrays(
 
     Raises:
         Misuse: `shape` is neither a tuple of sides nor a strategy, or more than 53 bits, which
-        floats do not have.
+            floats do not have.
     """
     _whole("fixed_point_arrays: frac_bits", frac_bits, 0, 53)
     _whole("fixed_point_arrays: magnitude_bits", magnitude_bits, -frac_bits + 1)
@@ -218,7 +218,7 @@ def sharings(*, max_parties: int = 5) -> st.SearchStrategy[SharingSemantics]:
 
     Raises:
         Misuse: fewer than 2 parties, or so many (over 10) that replicated tables have hundreds of
-        components.
+            components.
     """
     _whole("sharings: max_parties", max_parties, 2, 10)
 
@@ -292,7 +292,7 @@ class ClusterPool:
 
     Raises:
         Misuse: no protocols, a value that makes none, or a deadline that is not positive; drawing
-        outside of the block.
+            outside of the block.
     """
 
     def __init__(self, protocols: Mapping[str, Factory], *, deadline_s: float = 60.0) -> None:

@@ -22,10 +22,10 @@ from benchmarks import (
     gpu_split,
     gpu_training,
 )
-from test_kernels import words
 from torch import nn
 
 from cuda_devices import why_no_gpu
+from kernel_inputs import words
 from wwfl.nn import pool_first, trace
 from wwfl_core import kernels as cpu
 from wwfl_core.accelerate import cuda

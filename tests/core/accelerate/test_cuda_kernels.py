@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_kernels import lay, words
 
 from cuda_devices import device, everywhere, same
+from kernel_inputs import lay, words
 from wwfl_core import kernels as cpu
 from wwfl_core.accelerate import cuda
 from wwfl_core.errors import Misuse, RangeError

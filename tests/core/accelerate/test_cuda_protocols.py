@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_kernels import words
 
 from backends import replicated3pc
 from backends import tetrad_steps as steps
@@ -33,6 +32,7 @@ from backends.tetrad4pc import (
     Tetrad4PC,
 )
 from cuda_devices import device, everywhere, same
+from kernel_inputs import words
 from wwfl_core import kernels as cpu
 from wwfl_core.accelerate import cuda
 from wwfl_core.accelerate.cuda import carry, replicated, tetrad

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_kernels import words
 
+from kernel_inputs import words
 from wwfl_core.accelerate import cuda
 from wwfl_core.accelerate.cuda import gemm, launch, shim
 from wwfl_core.errors import WwflError

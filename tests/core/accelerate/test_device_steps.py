@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_kernels import words
 
 from backends import Replicated3PC, Tetrad4PC
 from cuda_devices import everywhere
+from kernel_inputs import words
 from wwfl_core.accelerate.device import Device, named
 from wwfl_core.numbers.algebra import BITS, RING, Algebra
 from wwfl_core.numbers.arrays import Array, on_host, to_host

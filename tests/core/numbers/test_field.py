@@ -11,40 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends import Replicated3PC
-from wwfl_core import LocalCluster, MPCBackend, Session
+from points import Points
+from wwfl_core import LocalCluster, Session
 from wwfl_core.errors import Misuse, RangeError
 from wwfl_core.numbers.algebra import BITS, RING, RING32
 from wwfl_core.numbers.arrays import Array, from_wire, to_wire, wire_form
 from wwfl_core.numbers.bilinear import Bilinear, Conv2d, MatMul, Mul
 from wwfl_core.numbers.field import MERSENNE_127, PrimeField
-from wwfl_core.protocol.bit_format import PACKED, FieldBits
-from wwfl_core.protocol.dealing import PointDealing
+from wwfl_core.protocol.bit_format import PACKED
 from wwfl_core.sharing.shamir import lagrange, shamir
-from wwfl_core.sharing.share import Share
-from wwfl_core.tensors import SharedTensor
+from wwfl_core.tensors.tensor import SharedTensor
 
 F = PrimeField()
 P = MERSENNE_127
 WORDS = st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=9).map(
     lambda v: np.array(v, np.int64)
 )
-
-
-class Points(MPCBackend):
-    """Shamir's sharing without a product: sharing, linear operations and opening are the
-    framework's."""
-
-    name = "points"
-    dealing = PointDealing
-    numbers = F
-    bits = FieldBits(F)
-
-    def __init__(self, parties: int = 3) -> None:
-        super().__init__()
-        self.sharing = shamir(parties)
-
-    def bilinear(self, f: Bilinear, x: Share, y: Share, truncate: int = 0) -> Share:
-        raise NotImplementedError
 
 
 @given(WORDS)

@@ -476,7 +476,7 @@ def test_a_recording_can_be_read() -> None:
         told = [outcome.value for outcome in c.submit(source, x).outcomes()]
     assert all(text.startswith("def run(first, v0, v1):\n") for text, _ in told)
     assert {operations for _, operations in told} == {3 + 1}
-    page = (REPOSITORY / "docs" / "recording.md").read_text()
+    page = (REPOSITORY / "docs" / "how-to" / "recording.md").read_text()
     assert (
         page[page.index("    v28 = ") : page.index("\nIt keeps what")]
         == told[0][0][told[0][0].index("    v28 = ") :]

@@ -24,6 +24,7 @@ from backends.foreign.mpyc_field import WireFormat, inverse_roots
 from backends.shamir import Shamir
 from helpers import TESTS
 from reshare import reshare
+from server_programs import square
 from wwfl.nn import SGD, Network, mlp, trace, train
 from wwfl_core import LocalCluster, Session
 from wwfl_core.channel.cost import Phase
@@ -34,7 +35,7 @@ from wwfl_core.numbers.bilinear import Conv2d, MatMul, Mul
 from wwfl_core.numbers.field import MERSENNE_127 as P
 from wwfl_core.sharing.shamir import lagrange
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors import SharedTensor
+from wwfl_core.tensors.tensor import SharedTensor
 
 if find_spec("mpyc") is None:  # not importorskip: importing MPyC parses the arguments of pytest
     pytest.skip("MPyC is not installed (pip install mpyc==0.11)", allow_module_level=True)
@@ -287,10 +288,6 @@ def test_a_killed_engine_ends_the_run_everywhere_and_the_next_run_works() -> Non
         with pytest.raises(EngineFailed, match="died"):
             c.settle(outcomes)
         assert np.allclose(c.reveal(c.run(square, x)), [2.25, 4.0], atol=2**-18)
-
-
-def square(mpc: Session, x: SharedTensor) -> SharedTensor:
-    return x * x
 
 
 def diverge(mpc: Session) -> Any:

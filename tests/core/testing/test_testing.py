@@ -70,6 +70,10 @@ class Test4PC(BackendSuite):
     factory = Tetrad4PC
 
 
+JUDGED = {suite.factory for suite in (TestPlain, Test2PC, Test3PC, Test4PC)}
+"""Protocols that pass every check above, so that no broken one of them needs to show it again."""
+
+
 class TestOtherFormat(BackendSuite):
     """Checks do not assume 20 fractional bits, nor that a factory is a class."""
 
@@ -116,7 +120,8 @@ def test_every_known_defect_is_caught_by_the_check_meant_for_it(broken: type[MPC
     verdict = verdict_of(broken, name)
     print(verdict)
     assert verdict.passed is False, verdict
-    assert verdict_of(broken.__mro__[1], name).passed is True
+    sound = broken.__mro__[1]
+    assert sound in JUDGED or verdict_of(sound, name).passed is True
 
 
 WRONG_EVERYWHERE = (AddsPublicTwice, ForgetsTheSigns, LeakyTable, ShortWindow, WrongCrossTerm)

@@ -8,9 +8,6 @@ together do. And under equal keys, only what must depend on a secret does."""
 
 from __future__ import annotations
 
-import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -18,7 +15,8 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 from helpers import EVERY, SECURE, Wiretap, cluster, product, rng, share_words, words
-from wwfl_core import LocalCluster, MPCBackend, Mul, Session, SharedTensor, kernels
+from party_views import N, chi_square, span_of, to_int, watch
+from wwfl_core import LocalCluster, MPCBackend, Mul, Session, SharedTensor
 from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import BITS, RING
@@ -28,9 +26,7 @@ from wwfl_core.randomness.prg import Prg
 from wwfl_core.sharing.share import Share
 from wwfl_core.testing.statistics import Span
 
-N = 4096
 F = 20
-View = dict[int, list[tuple[str, np.ndarray]]]
 
 
 def operations(mpc: Session, x: SharedTensor, y: SharedTensor, what: str) -> list[Any]:
@@ -72,86 +68,6 @@ OPERATIONS = [
 ]  # fmt: skip
 
 
-def watch(
-    c: LocalCluster,
-    monkeypatch: pytest.MonkeyPatch,
-    what: str,
-    x: np.ndarray,
-    y: np.ndarray,
-    program: Callable[..., list[Any]] = operations,
-) -> View:
-    """Everything that each party sees while a client's x and y are shared and used once, by
-    `program` (mpc, x, y, what); it returns algebra and components of shares."""
-    view: View = defaultdict(list)
-    draw = Prg.draw
-
-    def recorded(
-        self: Prg, op: int, label: str, algebra: Any, shape: Any, *where: Any
-    ) -> np.ndarray:
-        value = draw(self, op, label, algebra, shape, *where)
-        name = threading.current_thread().name
-        if name.startswith("wwfl "):
-            view[int(name.rsplit("/", 1)[1])].append((f"draw {op} {label}", value))
-        return value
-
-    monkeypatch.setattr(Prg, "draw", recorded)
-    c.memory.tamper = tap = Wiretap()
-    a, b = c.share_ring(x, 0), c.share_ring(y, 0)
-    outcomes = c.submit(program, a, b, what).outcomes()
-    monkeypatch.undo()
-    c.memory.tamper = None
-    for _, receiver, i, frame in tap.frames:
-        view[receiver].append((f"message {i} {frame.tag.name}", frame.payload))
-    for party, outcome in enumerate(outcomes):
-        assert outcome.error is None, outcome.error
-        for i, (_, parts) in enumerate(outcome.value):
-            view[party] += [
-                (f"component {component} of {i}", array) for component, array in parts.items()
-            ]
-    return view
-
-
-def chi_square(data: np.ndarray) -> float:
-    """Deviation of the byte histogram from uniform, in standard deviations."""
-    raw = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
-    expected = raw.size / 256
-    statistic = float(((np.bincount(raw, minlength=256) - expected) ** 2 / expected).sum())
-    return (statistic - 255) / np.sqrt(510)
-
-
-def plane_rows(array: np.ndarray) -> Iterable[int]:
-    """The bits of an array as rows of N bits, each an integer: chosen bits of words, planes, packed
-    words."""
-    if array.dtype == np.uint64:
-        flat = array.reshape(-1, N)
-        for row in flat:
-            for bit in (0, 1, 2, 31, 62, 63):
-                yield to_int(row >> np.uint64(bit))
-    elif array.ndim == 1 and array.size % (N // 8) == 0 and array.size > N // 8:
-        bits = array.size * 8 // N
-        unpacked = kernels.unpack_words(array, N, bits)
-        for bit in range(bits):
-            yield to_int(unpacked >> np.uint64(bit))
-    else:
-        for row in array.reshape(-1, N // 8):
-            yield int.from_bytes(row.tobytes(), "little")
-
-
-def to_int(bits: np.ndarray) -> int:
-    return int.from_bytes(
-        kernels.pack(np.ascontiguousarray(bits & np.uint64(1))).tobytes(), "little"
-    )
-
-
-def span_of(arrays: Iterable[tuple[str, np.ndarray]]) -> Span:
-    span = Span()
-    span.add((1 << N) - 1)  # constants are no secret
-    for _, array in arrays:
-        for row in plane_rows(np.asarray(array)):
-            span.add(row)
-    return span
-
-
 def secret_rows(x: np.ndarray, y: np.ndarray) -> list[int]:
     """Bits of everything that is computed: the inputs, their product, their truncations."""
     values = [x, y, x * y, x * x, *((v.view(np.int64) >> F).view(np.uint64) for v in (x, x * y))]
@@ -178,7 +94,7 @@ def test_every_message_and_every_component_alone_is_uniform(
     """All secrets are 0, so that whatever is not masked stands out. A component may also be 0 by
     design."""
     zero = np.zeros(N, np.uint64)
-    for party, arrays in watch(c, monkeypatch, what, zero, zero).items():
+    for party, arrays in watch(c, monkeypatch, what, zero, zero, operations).items():
         for name, array in arrays:
             trivial = name.startswith("component") and not np.any(array)
             assert trivial or array.size == 0 or abs(chi_square(array)) < 9, (party, name)
@@ -190,7 +106,7 @@ def test_all_that_one_party_sees_together_spans_no_bit_of_a_secret(
 ) -> None:
     g = rng()
     x, y = (g.integers(-(1 << 30), 1 << 30, N).view(np.uint64) for _ in range(2))
-    view = watch(c, monkeypatch, what, x, y)
+    view = watch(c, monkeypatch, what, x, y, operations)
     secrets = secret_rows(x, y)
     for party in range(c.sharing.parties):
         span = span_of(view[party])
@@ -211,7 +127,7 @@ def test_two_parties_together_do_span_the_secret(
     """The control: the method above does see what is there."""
     g = rng()
     x, y = words(g, N), words(g, N)
-    view = watch(c, monkeypatch, "product", x, y)
+    view = watch(c, monkeypatch, "product", x, y, operations)
     both = span_of([*view[0], *view[1]])
     for value in (x, y, x * y):
         assert both.reduce(to_int(value)) == 0

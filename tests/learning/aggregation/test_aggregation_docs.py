@@ -1,5 +1,5 @@
-"""docs/aggregation.md is true, and rules are found by name: built-in ones, those of other packages,
-broken ones."""
+"""docs/how-to/aggregation.md is true, and rules are found by name: built-in ones, those of other
+packages, broken ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from wwfl_core import NetworkModel
 from wwfl_core.errors import ConfigError
 
 ROOT = REPOSITORY
-PAGE = (ROOT / "docs" / "aggregation.md").read_text()
+PAGE = (ROOT / "docs" / "how-to" / "aggregation.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 Install = Callable[..., None]
 
@@ -50,7 +50,7 @@ def test_all_code_of_the_page_runs_in_order(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "page", page)  # dataclasses look their module up
     space = page.__dict__
     for code in BLOCKS:
-        exec(compile(code, "docs/aggregation.md", "exec"), space)
+        exec(compile(code, "docs/how-to/aggregation.md", "exec"), space)
     gaps = np.array(space["models"]) - space["current"]
     want = np.where((gaps < 0).sum(0) * 2 > 5, -1, 1) * 2.0**-7
     assert np.allclose(space["clear"] - space["current"], want)

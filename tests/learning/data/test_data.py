@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fake_data import fake_folder
 from wwfl.data import datasets, make_small
 from wwfl.data.datasets import Dataset, mnist
 from wwfl.data.idx import encode_idx, read_idx, write_idx
@@ -30,16 +31,6 @@ PACKED = [f"mnist_small.{stem}.xz" for stem in datasets.CANONICAL_MD5]
 @pytest.fixture(scope="module")
 def small() -> tuple[Dataset, Dataset]:
     return mnist()
-
-
-def fake_folder(folder: Path, suffix: str = ".gz", train: int = 30, test: int = 20) -> Path:
-    """Random pixels under the standard names: for the reader only, and never to be called MNIST."""
-    generator = np.random.default_rng(0)
-    for split, count in (("train", train), ("test", test)):
-        images, labels = datasets.file_stems(split)
-        write_idx(folder / (images + suffix), generator.integers(0, 256, (count, 28, 28), np.uint8))
-        write_idx(folder / (labels + suffix), generator.integers(0, 10, count, np.uint8))
-    return folder
 
 
 # ---- IDX

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,17 @@ from typer.testing import CliRunner
 
 from helpers import REPOSITORY
 from wwfl.aggregation import FedAvgM, Median, TrimmedMean
-from wwfl.cli.main import app
-from wwfl.experiments import from_config as build
-from wwfl.experiments.config import Config, example, load, parse, to_toml
-from wwfl.experiments.config.sections import trainers_and_clusters
+from wwfl.cli.main import COMMANDS, app
+from wwfl.experiments.config import Config, example, keys, load, parse, schema, to_toml
+from wwfl.experiments.config.tables import FORMS
+from wwfl.experiments.from_config import aggregation_rule
+from wwfl.federation import GLOBAL_NETWORK, Cluster, Group, NamedRule, Schedule, leaves
+from wwfl.federation.topology import build as build_tree
 from wwfl_core import NetworkModel
 from wwfl_core.errors import ConfigError
 
 ROOT = REPOSITORY
-PAGE = (ROOT / "docs" / "command-line.md").read_text()
+PAGE = (ROOT / "docs" / "reference" / "command-line.md").read_text()
 
 
 def test_the_example_is_the_default_and_explains_every_key() -> None:
@@ -29,6 +32,50 @@ def test_the_example_is_the_default_and_explains_every_key() -> None:
     for line in example().splitlines():
         if " = " in line and not line.startswith("#"):
             assert "  # " in line, line
+
+
+def test_every_key_of_every_table_has_a_meaning() -> None:
+    for table in FORMS:
+        for key in keys(table).values():
+            assert key.meaning or key.tables, (table, key.name)
+
+
+def test_what_a_file_says_of_a_network_leaves_the_rest_as_it_is_by_default() -> None:
+    servers = parse("[federation.servers]\nnetwork = { latency_s = 0.25 }").federation.servers
+    assert servers.network == NetworkModel(0.25, GLOBAL_NETWORK.bandwidth_bps)
+    assert servers.protocol == Config().federation.servers.protocol
+
+
+@given(st.floats(min_value=1e-6, max_value=1e9))
+def test_megabits_are_read_back_as_they_were_written(megabits: float) -> None:
+    text = f"[federation.servers]\nnetwork = {{ bandwidth_mbps = {megabits!r} }}"
+    config = parse(text)
+    assert config.federation.servers.network == NetworkModel(0.1, megabits * 1e6)
+    assert parse(to_toml(config)) == config
+
+
+def test_the_schema_describes_every_key_and_no_other() -> None:
+    whole = schema()
+    for name, table in whole["$defs"].items():
+        assert table["additionalProperties"] is False, name
+    assert set(whole["$defs"]["Schedule"]["properties"]) == set(keys(Schedule))
+    assert "lr" in keys(Schedule) and "sgd" not in keys(Schedule)
+    assert "malicious" not in whole["$defs"]["LocalTrainers"]["properties"]
+    assert whole["$defs"]["Group"]["required"] == ["members", "kind"]
+
+
+def test_python_takes_names_as_a_file_does() -> None:
+    tree = build_tree(
+        Group("2pc", [Cluster("3pc", name="c", count=2)], NamedRule("trimmed-mean", {"trim": 0})),
+        Schedule(),
+    )
+    assert [place.name for place in tree.children] == ["c-1", "c-2"]
+    assert [place.spec.protocol.name for place in tree.walk()] == ["2pc", "3pc", "3pc"]
+    assert tree.spec.rule == TrimmedMean(trim=0)
+    with pytest.raises(ConfigError, match=r"Cluster\.count must be at least 1, got 0"):
+        Cluster("3pc", count=0)
+    with pytest.raises(ConfigError, match="did you mean '3pc'"):
+        build_tree(Group("2pc", [Cluster("3pcc")]), Schedule())
 
 
 @pytest.mark.parametrize(
@@ -53,10 +100,10 @@ def test_what_is_written_is_read_back(
 ) -> None:
     base = Config()
     config = Config(
-        model=base.model.model_copy(update={"name": text}),
-        schedule=base.schedule.model_copy(update={"lr": number}),
-        aggregation=base.aggregation.model_copy(update={"options": options}),
-        grid=base.grid.model_copy(update={"seeds": seeds}),
+        model=replace(base.model, name=text),
+        schedule=replace(base.schedule, sgd=replace(base.schedule.sgd, lr=number)),
+        aggregation=replace(base.aggregation, options=options),
+        grid=replace(base.grid, seeds=tuple(seeds)),
     )
     assert parse(to_toml(config)) == config
 
@@ -78,7 +125,7 @@ clients = 9
 
 def test_topologies_nest_and_know_their_leaves() -> None:
     config = parse(NESTED)
-    assert [leaf.clients for leaf in trainers_and_clusters(config.federation.clusters)] == [
+    assert [leaf.clients for leaf in leaves(config.federation.clusters)] == [
         5,
         5,
         7,
@@ -94,20 +141,22 @@ def test_a_rule_inside_a_rule_and_a_network_are_tables() -> None:
         "[[grid.rules]]\nrule = 'median'\noptions = { by = { latency_s = 0.1, bandwidth_bps = 1e8 "
         "} }"
     )
-    assert build.rule(config.aggregation, config.privacy) == FedAvgM(
+    assert aggregation_rule(config.aggregation, config.privacy) == FedAvgM(
         TrimmedMean(trim=2), momentum=0.5
     )
-    assert build.rule(config.grid.rules[0], config.privacy) == Median(by=NetworkModel(0.1, 1e8))
+    assert aggregation_rule(config.grid.rules[0], config.privacy) == Median(
+        by=NetworkModel(0.1, 1e8)
+    )
     assert parse(to_toml(config)) == config
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[schedule]\nepoch = 3", "schedule: 'epoch' is no key here, did you mean 'epochs'?"),
+        ("[schedule]\nepoch = 3", "schedule: 'epoch' is no key here; did you mean 'epochs'?"),
         (
             "[shedule]\nrounds = 3",
-            "configuration: 'shedule' is no key here, did you mean 'schedule'?",
+            "configuration: 'shedule' is no key here; did you mean 'schedule'?",
         ),
         ("[schedule]\nbatch = '3'", "schedule.batch: input should be a valid integer, got '3'"),
         ("[schedule]\nbatch = true", "schedule.batch: input should be a valid integer, got True"),
@@ -116,14 +165,17 @@ def test_a_rule_inside_a_rule_and_a_network_are_tables() -> None:
             "schedule.rounds: input should be greater than or equal to 1, got 0",
         ),
         ("[schedule]\nlr = nan", "schedule.lr: input should be"),
-        ("[schedule]\ndata_policy = 'window'", "schedule.data_policy: string should match pattern"),
+        (
+            "[schedule]\ndata_policy = 'window'",
+            "schedule: Schedule.data_policy is 'window'; choose",
+        ),
         (
             "[federation]\nengine = 'mcp'",
-            "federation.engine: input should be 'mpc', 'simulate' or 'plain', got 'mcp'",
+            "federation.engine: input should be 'mpc', 'simulate', 'float' or 'plain', got 'mcp'",
         ),
         (
             "[[federation.clusters]]\nclientz = 3",
-            "federation.clusters.0: 'clientz' is no key here, did you mean",
+            "federation.clusters.0: 'clientz' is no key here; did you mean",
         ),
         (
             "[[federation.clusters]]\nkind = 'grup'",
@@ -152,7 +204,7 @@ def test_a_rule_inside_a_rule_and_a_network_are_tables() -> None:
         ),
         (
             "[schedule]\nsamplng = 'hidden'",
-            "schedule: 'samplng' is no key here, did you mean 'sampling'?",
+            "schedule: 'samplng' is no key here; did you mean 'sampling'?",
         ),
         (
             "[schedule]\nsampling = 'hidden'\nclients_per_round = 4",
@@ -160,7 +212,7 @@ def test_a_rule_inside_a_rule_and_a_network_are_tables() -> None:
         ),
         (
             "[schedule]\nsampling = 'hidden'\n[[federation.clusters]]\nkind = 'trainers'",
-            "schedule.sampling is 'hidden', but trainers cannot be sampled in secret",
+            "sampling is 'hidden', but trainers cannot be: local trainers get the model",
         ),
         ("[grid]\nseeds = []", "grid.seeds: list should have at least 1 item"),
         ("[schedule", "is not valid TOML"),
@@ -190,7 +242,8 @@ def test_overrides_are_toml_values_and_reach_into_lists() -> None:
         "federation.clusters.0.protocol=4pc",
     ]
     config = parse("[[federation.clusters]]\nprotocol = '2pc'", changes)
-    assert (config.schedule.lr, config.model.name, config.model.hidden) == (0.5, "mlp", [8, 9])
+    assert (config.schedule.sgd.lr, config.model.name) == (0.5, "mlp")
+    assert config.model.hidden == (8, 9)
     assert config.federation.clusters[0].protocol == "4pc"
 
 
@@ -226,11 +279,11 @@ def call(*arguments: str, code: int = 0) -> str:
 
 def test_the_command_prints_example_schema_and_what_a_file_is_resolved_to(tmp_path: Path) -> None:
     assert call("config", "--example") == example()
-    assert set(json.loads(call("config", "--schema"))["properties"]) == set(Config.model_fields)
+    assert set(json.loads(call("config", "--schema"))["properties"]) == set(keys(Config))
     file = tmp_path / "a.toml"
     file.write_text("[schedule]\nrounds = 3\n")
     shown = parse(call("config", "--check", str(file), "--set", "schedule.lr=0.25"))
-    assert (shown.schedule.rounds, shown.schedule.lr) == (3, 0.25)
+    assert (shown.schedule.rounds, shown.schedule.sgd.lr) == (3, 0.25)
     for wrong in (
         "federation.servers.protocol=3pcc",
         "aggregation.rule=fedavgg",
@@ -250,7 +303,5 @@ def test_the_configurations_of_the_documentation_are_valid(block: str) -> None:
 
 
 def test_the_documentation_lists_every_command() -> None:
-    for command in app.registered_commands:
-        assert command.callback is not None
-        name = command.callback.__name__
+    for name in COMMANDS:
         assert f"`wwfl {name}" in PAGE or f"`{name}`" in PAGE, name

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from wwfl.experiments.config import Config, parse
-from wwfl.experiments.run import run, start
+from wwfl.experiments.run import create_run, finish_run
 from wwfl.experiments.run_folder import RunFolder, versions
 from wwfl_core.errors import ConfigError, DataError
 
@@ -65,9 +65,9 @@ def test_a_refused_configuration_leaves_a_folder_for_the_corrected_one(tmp_path:
     wrong = parse(
         '[federation]\nengine = "float"\nclusters = [{}]\n[aggregation]\nrule = "trimmed-mean"'
     )
-    made = start(wrong, tmp_path / "a")
+    made = create_run(wrong, tmp_path / "a")
     with pytest.raises(ConfigError, match="needs more than"):
-        run(made)
+        finish_run(made)
     again = folder(tmp_path / "a")
     again.begin(0, {})
     with pytest.raises(ConfigError), again.unless_refused():

@@ -23,7 +23,8 @@ from wwfl.cli.main import app
 from wwfl.experiments import executors as spread
 from wwfl.experiments import sweep as grid
 from wwfl.experiments.config import Config, parse
-from wwfl.reproduce import fig3, figures
+from wwfl.reproduce import accuracy_figures as figures
+from wwfl.reproduce import fig3
 from wwfl_core.errors import ConfigError, Refused, WwflError
 
 TINY = """

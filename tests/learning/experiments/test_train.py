@@ -4,32 +4,48 @@ on."""
 from __future__ import annotations
 
 import html
-import io
 import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
-from rich.console import Console
 from typer.testing import CliRunner
 
 from helpers import REPOSITORY
 from wwfl.attacks import Placement
 from wwfl.cli.main import app
-from wwfl.cli.train import predict, train
+from wwfl.cli.predict import predict
+from wwfl.cli.train import train
 from wwfl.data.dataset import Dataset
 from wwfl.data.readers import READERS
-from wwfl.experiments import from_config as build
-from wwfl.experiments.config import load, parse, sections
-from wwfl.experiments.images import read_image
+from wwfl.data.single_image import read_image
+from wwfl.experiments.config import Data, PlacementName, load, parse
+from wwfl.experiments.config import Federation as FederationTable
+from wwfl.experiments.from_config import (
+    ExperimentData,
+    prepare_data,
+    read_data,
+    reveal_policy,
+    start_federation,
+)
 from wwfl.experiments.run_folder import RunFolder
-from wwfl.federation import LINK_KEYS, STAGE_KEYS, Federation, LocalTrainers, difference, total
+from wwfl.federation import (
+    LINK_KEYS,
+    STAGE_KEYS,
+    Federation,
+    Group,
+    LocalTrainers,
+    difference,
+    total,
+)
+from wwfl.federation.topology import build as build_tree
 from wwfl.privacy import gaussian_epsilon
 from wwfl_core.errors import (
     ConfigError,
@@ -49,21 +65,14 @@ QUICK = [
     "data.test=50",
     "model.hidden=[8]",
 ]
-SILENT = Console(quiet=True)
 
 
 def go(
     folder: Path, *changes: str, config: str | None = SMALL, resume: bool = False
 ) -> list[dict[str, Any]]:
     """Trains, or goes on."""
-    return train(
-        config_path=config,
-        overrides=[*QUICK, *changes] if config else changes,
-        folder=str(folder),
-        resume=resume,
-        json_path=None,
-        console=SILENT,
-    )
+    told = [*QUICK, *changes] if config else list(changes)
+    return train(config, told, run=str(folder), resume=resume)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +106,7 @@ def test_a_run_folder_holds_config_seed_versions_metrics_ledger_plots_and_checkp
         (1, 1, "global"),
         (2, 1, "global"),
     ]
-    assert (run.checkpoint / "state.json").exists() and len(
+    assert (run.checkpoint / "federation.state").exists() and len(
         list(run.checkpoint.glob("*.share"))
     ) >= 6
     for name in ("accuracy.svg", "bytes.svg"):
@@ -230,14 +239,7 @@ def test_a_finished_run_takes_more_rounds_but_no_other_change(done: Path, tmp_pa
 
 def test_what_cannot_go_on_is_explained(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--resume needs --run"):
-        train(
-            config_path=SMALL,
-            overrides=[],
-            folder=None,
-            resume=True,
-            json_path=None,
-            console=SILENT,
-        )
+        train(SMALL, resume=True)
     with pytest.raises(ConfigError, match="wwfl config --example"):
         go(tmp_path / "x", config=None)
     with pytest.raises(DataError, match="no such run folder"):
@@ -246,7 +248,7 @@ def test_what_cannot_go_on_is_explained(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"run\.checkpoint = false"):
         go(tmp_path / "a", "schedule.rounds=2", config=None, resume=True)
     with pytest.raises(DataError, match="has no checkpoint"):
-        predict(folder=str(tmp_path / "a"), image=None, index=0, json_path=None, console=SILENT)
+        predict(str(tmp_path / "a"), index=0)
 
 
 def test_a_lost_checkpoint_is_not_a_new_start(done: Path, tmp_path: Path) -> None:
@@ -282,12 +284,7 @@ def test_a_configuration_that_cannot_run_leaves_no_folder(tmp_path: Path) -> Non
 
 
 def ask(folder: Path, **what: Any) -> dict[str, Any]:
-    return predict(
-        folder=str(folder),
-        json_path=None,
-        console=SILENT,
-        **({"image": None, "index": None} | what),
-    )
+    return predict(str(folder), **what)
 
 
 def test_an_image_of_the_test_set_and_the_same_one_as_a_file_get_one_label(
@@ -306,13 +303,12 @@ def test_an_image_of_the_test_set_and_the_same_one_as_a_file_get_one_label(
 def test_a_picture_is_read_like_the_data_set(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image")
     from wwfl.data.datasets import MEAN, STD, mnist
-    from wwfl.experiments.config.sections import Data
 
     digits = mnist()[1][:1]
     pixels = np.rint((digits.images[0, 0, 2:30, 2:30] * STD + MEAN) * 255).astype(np.uint8)
     image.fromarray(pixels).save(tmp_path / "digit.png")
     for pool in (1, 4):
-        read = read_image(tmp_path / "digit.png", digits.pooled(pool), Data(pool=pool))
+        read = read_image(tmp_path / "digit.png", digits.pooled(pool), pool)
         assert np.abs(read - digits.pooled(pool).images).max() < 1e-5
 
 
@@ -333,7 +329,7 @@ def test_what_cannot_be_predicted_is_explained(done: Path, what: dict[str, Any],
 # ------------------------------------------------------------------ from a configuration to objects
 
 
-def poisoned_context(kind: str) -> tuple[build.Setting, Dataset]:
+def poisoned_setting(kind: str) -> tuple[ExperimentData, Dataset]:
     """Malicious clients in one cluster, and the training set as it was. In partition `paper` others
     hold their images, too, which are therefore poisoned as copies."""
     config = load(
@@ -350,13 +346,13 @@ def poisoned_context(kind: str) -> tuple[build.Setting, Dataset]:
             else "schedule.samples_per_client=10",
         ],
     )
-    clean = build.data(config.data)
-    return build.setting(config, clean), clean[0]
+    clean = read_data(config.data)
+    return prepare_data(config, clean), clean[0]
 
 
 @pytest.mark.parametrize("kind", ["iid", "paper"])
 def test_malicious_clients_train_on_poisoned_images_and_nobody_else_does(kind: str) -> None:
-    setting, clean = poisoned_context(kind)
+    setting, clean = poisoned_setting(kind)
     assert sum(map(len, setting.malicious)) == 2
     assert (len(setting.train) > len(clean)) == (kind == "paper")
     for bad, clients in zip(setting.malicious, setting.partition, strict=True):
@@ -396,26 +392,24 @@ def test_a_federation_is_trained_on_the_partition_of_the_poisoned_set(
 
 @pytest.mark.parametrize("kind", ["iid", "paper", "dirichlet", "regions", "shards", "quantity"])
 def test_every_kind_of_partition_gives_every_client_data(kind: str) -> None:
-    found = build.setting(load(SMALL, [f"partition.kind={kind}", "schedule.samples_per_client=30"]))
+    found = prepare_data(load(SMALL, [f"partition.kind={kind}", "schedule.samples_per_client=30"]))
     assert [len(clients) for clients in found.partition] == [4, 4]
     assert all(len(rows) for clients in found.partition for rows in clients)
 
 
 def test_data_sets_are_named_as_their_readers_are() -> None:
-    names = get_args(sections.Data.model_fields["name"].annotation)
+    names = get_args(get_type_hints(Data)["name"])
     assert set(names) == set(READERS)
 
 
 def test_placements_are_named_as_in_the_attacks() -> None:
-    assert set(get_args(sections.Placement)) == set(Placement)
+    assert set(get_args(PlacementName)) == set(Placement)
 
 
 def test_some_trainers_of_plain_federated_learning_can_be_malicious() -> None:
-    member = sections.Trainers(kind="trainers", clients=10, attack="sign-flip", rate=0.3)
-    config = parse("").model_copy(
-        update={"federation": sections.Federation(engine="float", clusters=[member])}
-    )
-    with build.federation(config, build.setting(config)) as federation:
+    member = LocalTrainers(clients=10, attack="sign-flip", rate=0.3)
+    config = replace(parse(""), federation=FederationTable(engine="float", clusters=(member,)))
+    with start_federation(config, prepare_data(config)) as federation:
         (trainers,) = federation.members
     assert (
         isinstance(trainers, LocalTrainers)
@@ -435,26 +429,33 @@ def test_sets_of_trainers_that_are_alike_have_malicious_members_of_their_own() -
         rate = 0.25
         """
     )
-    made = build._members(config.federation.clusters, 0, iter(range(9)))
+    plan = config.schedule
+    made = [p.spec for p in build_tree(Group("2pc", config.federation.clusters), plan).children]
     malicious = [member.malicious for member in made if isinstance(member, LocalTrainers)]
     assert len(set(malicious)) == 3 and {len(who) for who in malicious} == {5}
-    few = config.federation.clusters[0].model_copy(update={"rate": 0.02})
+    few = replace(config.federation.clusters[0], rate=0.02)
     with pytest.raises(ConfigError, match="makes none of 20 clients malicious"):
-        build._members([few], 0, iter(range(9)))
+        build_tree(Group("2pc", [few]), plan)
+
+
+def test_malicious_trainers_are_those_of_the_first_release() -> None:
+    """A run that is repeated must have the same attackers."""
+    trainers = LocalTrainers(20, attack="sign-flip", rate=0.25, attack_seed=7)
+    assert trainers.drawn(3).malicious == (3, 6, 9, 14, 19)
 
 
 @pytest.mark.parametrize("engine", ["mpc", "simulate"])
 def test_the_servers_refuse_to_open_a_model_that_the_configuration_keeps(engine: str) -> None:
     config = load(SMALL, [*QUICK, f"federation.engine={engine}", "schedule.rounds=1"])
-    setting = build.setting(config)
-    with build.federation(config, setting) as federation:
+    setting = prepare_data(config)
+    with start_federation(config, setting) as federation:
         federation.fit(setting.train, None, rounds=1, partition=setting.partition)
         with pytest.raises(Refused, match="model"):
             federation.reveal("curiosity")
 
 
-def test_engine_plain_hides_nothing_and_promises_nothing(tmp_path: Path) -> None:
-    assert build.reveal_policy(load(SMALL, ["federation.engine=float"])) is None
+def test_engine_float_hides_nothing_and_promises_nothing(tmp_path: Path) -> None:
+    assert reveal_policy(load(SMALL, ["federation.engine=float"])) is None
     go(tmp_path / "a", "federation.engine=float", "reveal.when=final", "schedule.rounds=1")
     assert (tmp_path / "a" / "model.npz").exists()
 
@@ -462,16 +463,12 @@ def test_engine_plain_hides_nothing_and_promises_nothing(tmp_path: Path) -> None
 PRIVATE = ("privacy.clip=1.0", "privacy.noise_multiplier=2.0", "schedule.rounds=2")
 
 
-def test_a_private_run_tells_after_each_round_what_it_promises_and_for_what(tmp_path: Path) -> None:
-    out = io.StringIO()
-    metrics = train(
-        config_path=SMALL,
-        overrides=[*QUICK, *PRIVATE],
-        folder=str(tmp_path / "a"),
-        resume=False,
-        json_path=None,
-        console=Console(file=out, width=300),
-    )
+def test_a_private_run_tells_after_each_round_what_it_promises_and_for_what(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    metrics = go(tmp_path / "a", *PRIVATE)
+    shown = capsys.readouterr().out
     first, second = (line["privacy"] for line in metrics)
     assert (
         first["epsilon"]
@@ -479,7 +476,7 @@ def test_a_private_run_tells_after_each_round_what_it_promises_and_for_what(tmp_
         < second["epsilon"]
         == gaussian_epsilon(2.0, 2, 1e-5)
     )
-    assert out.getvalue().count(first["unit"]) == 2 and second["words"] in out.getvalue()
+    assert shown.count(first["unit"]) == 2 and second["words"] in shown
     if find_spec("jinja2") and find_spec("matplotlib"):
         from wwfl.experiments.report.page import page
 
@@ -523,7 +520,7 @@ def test_the_commands_write_json_to_standard_output(tmp_path: Path) -> None:
 def test_exit_codes_tell_errors_apart(
     error: BaseException, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(**_: Any) -> None:
+    def fail(config: str) -> None:
         raise error
 
     monkeypatch.setattr("wwfl.cli.train.train", fail)
@@ -538,14 +535,7 @@ def test_every_example_configuration_runs_in_small_form(path: Path, tmp_path: Pa
         "schedule.samples_per_client=10",
         "data.test=20",
     ]
-    metrics = train(
-        config_path=str(path),
-        overrides=small,
-        folder=str(tmp_path / "r"),
-        resume=False,
-        json_path=None,
-        console=SILENT,
-    )
+    metrics = train(str(path), small, run=str(tmp_path / "r"))
     assert len(metrics) == 1
 
 
@@ -569,12 +559,16 @@ def test_what_cannot_be_written_is_said_before_anything_runs(
 
 
 def test_the_command_starts_without_what_only_some_commands_need() -> None:
-    heavy = ("torch", "pydantic", "matplotlib", "jinja2", "wwfl.federation.federation")
-    code = f"import sys, wwfl.cli.main; print([m for m in {heavy} if m in sys.modules])"
+    heavy = ("torch", "numba", "pydantic", "matplotlib", "jinja2", "wwfl_core.cluster")
+    code = (
+        "import sys; from wwfl.cli.main import app; sys.argv[1:] = ['--help']\n"
+        "try: app()\n"
+        f"except SystemExit: print([m for m in {heavy} if m in sys.modules])"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stdout.strip() == "[]"
+    assert "demo" in done.stdout and done.stdout.rstrip().endswith("[]")
 
 
 def test_the_data_command_tells_what_lies_in_a_folder(tmp_path: Path) -> None:

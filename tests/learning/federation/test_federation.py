@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,26 @@ def fed(**changes: Any) -> Federation:
     return Federation(model(), Additive2PC(helper=True), three(), **(options | changes))
 
 
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A federation after two rounds, and its checkpoints after the first and the second one."""
+
+    federation: Federation
+    first: Path
+    second: Path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    """Trained once; tests restore from copies of its folders and leave the federation as it is."""
+    train, _ = digits()
+    folder = tmp_path_factory.mktemp("trained")
+    with fed() as f:
+        f.fit(train, rounds=1, checkpoint=str(folder / "first"))
+        f.fit(train, rounds=2, checkpoint=str(folder / "second"))
+        yield Trained(f, folder / "first", folder / "second")
+
+
 def test_three_protocols_train_the_model_that_plaintext_trains() -> None:
     train, test = digits()
     with fed() as f:
@@ -75,10 +97,14 @@ def test_three_protocols_train_the_model_that_plaintext_trains() -> None:
 
 
 def test_processes_give_bit_identical_models_and_costs() -> None:
+    """Two clusters, which compute at the same time; every further server takes a second to
+    start."""
     train, test = digits()
     found = []
     for processes in (False, True):
-        with fed(insecure_seed=5, processes=processes) as f:
+        two = [Cluster(Replicated3PC(), clients=3), Cluster(Tetrad4PC(), clients=3)]
+        options: dict[str, Any] = {"insecure_seed": 5, "processes": processes, "deadline_s": 60}
+        with Federation(model(), Additive2PC(), two, schedule=SMALL, **options) as f:
             history = f.fit(train, test, rounds=1)
             costs = {c.name: c.cost.to_json() for c in [*f.clusters, f.global_servers]}
             weights = {n: p.detach().numpy().tobytes() for n, p in f.reveal().named_parameters()}
@@ -104,10 +130,10 @@ def test_every_client_shares_its_data_once_and_sampling_is_a_public_coin() -> No
         assert all(len(set(r.participants[0])) == 2 for r in f.history)
 
 
-def test_prediction_opens_only_labels_and_agrees_with_the_revealed_model() -> None:
-    train, test = digits()
+def test_prediction_opens_only_labels_and_agrees_with_the_revealed_model(trained: Trained) -> None:
+    _, test = digits()
     with fed() as f:
-        f.fit(train, rounds=2)
+        f.restore(str(trained.second))
         labels = f.predict(test.images)
         assert set(f.global_servers.ledger.summary()) == {"predicted labels"}
         with torch.no_grad():
@@ -143,14 +169,13 @@ def aggregate(
     return rule.aggregate(Inputs(models, weights, models[0]))
 
 
-def test_a_restored_federation_continues_where_it_stopped(tmp_path: Path) -> None:
+def test_a_restored_federation_continues_where_it_stopped(trained: Trained) -> None:
     train, test = digits()
-    with fed(insecure_seed=1) as f:
-        f.fit(train, test, rounds=2, checkpoint=str(tmp_path))
-        weights = {n: p.detach().numpy().copy() for n, p in f.reveal().named_parameters()}
-        history = [dataclasses.asdict(r) for r in f.history]
+    f = trained.federation
+    weights = {n: p.detach().numpy().copy() for n, p in f.reveal().named_parameters()}
+    history = [dataclasses.asdict(r) for r in f.history]
     with fed(insecure_seed=None) as g:  # other keys: only the shares matter
-        g.restore(str(tmp_path))
+        g.restore(str(trained.second))
         assert [dataclasses.asdict(r) for r in g.history] == history
         again = {n: p.detach().numpy().copy() for n, p in g.reveal().named_parameters()}
         assert all(np.array_equal(weights[n], again[n]) for n in weights)
@@ -158,11 +183,10 @@ def test_a_restored_federation_continues_where_it_stopped(tmp_path: Path) -> Non
         assert len(g.history) == 3
 
 
-def test_share_files_say_nothing_about_the_model(tmp_path: Path) -> None:
-    train, _ = digits()
-    with fed(insecure_seed=None) as f:
-        f.fit(train, rounds=1, checkpoint=str(tmp_path))
-    for path in tmp_path.glob("model.*.share"):
+def test_share_files_say_nothing_about_the_model(trained: Trained) -> None:
+    paths = list(trained.first.glob("model.*.share"))
+    assert len(paths) == 3
+    for path in paths:
         if ".party2." in path.name:
             continue  # the helper holds nothing
         body = np.frombuffer(path.read_bytes()[1024:-32], np.uint8)
@@ -185,45 +209,41 @@ def damage_empty(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [damage_truncate, damage_flip, damage_empty])
-@pytest.mark.parametrize("target", ["model.*.party1.share", "3pc-2.*.party2.share", "state.json"])
+@pytest.mark.parametrize(
+    "target", ["model.*.party1.share", "3pc-2.*.party2.share", "federation.state"]
+)
 def test_a_damaged_checkpoint_is_refused_by_name_and_nothing_changes(
-    tmp_path: Path, damage: Any, target: str
+    trained: Trained, tmp_path: Path, damage: Any, target: str
 ) -> None:
-    train, _ = digits()
-    with fed() as f:
-        f.fit(train, rounds=1, checkpoint=str(tmp_path))
-        path = next(tmp_path.glob(target))
-        path.write_bytes(damage(path.read_bytes()))
-        before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-        handle, history = f.current_model, list(f.history)
-        with pytest.raises(DataError, match=path.name.replace(".", r"\.")):
-            f.restore(str(tmp_path))
-        assert f.current_model is handle and f.history == history
-        assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
-        assert f.evaluate(digits()[1]) >= 0  # the federation still works
+    f, folder = trained.federation, tmp_path / "copy"
+    shutil.copytree(trained.first, folder)
+    path = next(folder.glob(target))
+    path.write_bytes(damage(path.read_bytes()))
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    handle, history = f.current_model, list(f.history)
+    with pytest.raises(DataError, match=path.name.replace(".", r"\.")):
+        f.restore(str(folder))
+    assert f.current_model is handle and f.history == history
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    assert f.evaluate(digits()[1]) >= 0  # the federation still works
 
 
-def test_files_of_two_checkpoints_are_not_mixed(tmp_path: Path) -> None:
-    train, _ = digits()
-    with fed() as f:
-        f.fit(train, rounds=1, checkpoint=str(tmp_path / "a"))
-        f.fit(train, rounds=2, checkpoint=str(tmp_path / "b"))
-        old = next((tmp_path / "a").glob("model.*.party0.share"))
-        new = next((tmp_path / "b").glob("model.*.party0.share"))
-        new.write_bytes(old.read_bytes())
-        with pytest.raises(DataError, match=r"another state|same checkpoint"):
-            f.restore(str(tmp_path / "b"))
+def test_files_of_two_checkpoints_are_not_mixed(trained: Trained, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(trained.second, folder)
+    old = next(trained.first.glob("model.*.party0.share"))
+    new = next(folder.glob("model.*.party0.share"))
+    new.write_bytes(old.read_bytes())
+    with pytest.raises(DataError, match=r"another state|same checkpoint"):
+        trained.federation.restore(str(folder))
 
 
-def test_a_checkpoint_of_another_configuration_is_refused(tmp_path: Path) -> None:
-    train, _ = digits()
-    with fed() as f:
-        f.fit(train, rounds=1, checkpoint=str(tmp_path))
+def test_a_checkpoint_of_another_configuration_is_refused(trained: Trained, tmp_path: Path) -> None:
     with (
         fed(schedule=dataclasses.replace(SMALL, epochs=3)) as g,
         pytest.raises(ConfigError, match="schedule"),
     ):
-        g.restore(str(tmp_path))
+        g.restore(str(trained.first))
     with fed() as h, pytest.raises(DataError, match="nowhere"):
         h.restore(str(tmp_path / "nowhere"))
 
@@ -274,14 +294,19 @@ def test_sampling_is_a_permutation_without_bias() -> None:
         sampling.choose(bytes(32), 3, 4)
 
 
-def test_the_demo_command_writes_all_its_figures(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["small", pytest.param("lenet", marks=pytest.mark.slow)])
+def test_the_demo_command_writes_all_its_figures(tmp_path: Path, name: str) -> None:
     from typer.testing import CliRunner
 
     from wwfl.cli.main import app
 
     out = tmp_path / "figures.json"
     result = CliRunner().invoke(
-        app, ["demo", "--rounds", "1", "--test-digits", "40", "--json", str(out)]
+        app,
+        [
+            *("demo", "--model", name, "--rounds", "1", "--test-digits", "40"),
+            *("--json", str(out)),
+        ],
     )
     assert result.exit_code == 0, result.output
     figures = json.loads(out.read_text())

@@ -34,12 +34,20 @@ CASES = [
 ]
 
 
-def whole(kind: str, engine: str, rounds: int = ROUNDS) -> tuple[bytes, list[Round], float]:
-    """An uninterrupted run, and the seconds that it took."""
+def whole(
+    kind: str, engine: str, rounds: int = ROUNDS, saved: Path | None = None
+) -> tuple[bytes, list[Round], float]:
+    """An uninterrupted run, and the seconds that it took; `saved` is where it leaves a checkpoint
+    of its last round but one."""
     train, test = digits()
     begun = time.monotonic()
+
+    def on_round(record: Round, fed: Federation) -> None:
+        if saved is not None and record.number == rounds - 1:
+            fed.save(str(saved))
+
     with make(kind, engine) as fed:
-        fed.fit(train, test, rounds=rounds)
+        fed.fit(train, test, rounds=rounds, on_round=on_round)
         return weights(fed), fed.history, time.monotonic() - begun
 
 
@@ -58,11 +66,10 @@ QUICK = {
 )
 def test_a_restored_run_is_the_uninterrupted_run(kind: str, engine: str, tmp_path: Path) -> None:
     train, test = digits()
-    expected, history, _ = whole(kind, engine)
-    with make(kind, engine) as fed:
-        fed.fit(train, test, rounds=1, checkpoint=str(tmp_path))
+    expected, history, _ = whole(kind, engine, saved=tmp_path)
     with make(kind, engine) as fed:
         fed.restore(str(tmp_path))
+        assert len(fed.history) == ROUNDS - 1
         fed.fit(train, test, rounds=ROUNDS, checkpoint=str(tmp_path))
         assert weights(fed) == expected
         assert fed.history == history
@@ -87,7 +94,7 @@ def kill_and_resume(
         assert child.returncode in (0, -signal.SIGKILL), child.stderr.decode()
     train, test = digits()
     fed = make(kind, engine)
-    if (folder / "state.json").exists():
+    if (folder / "federation.state").exists():
         fed.restore(str(folder))
     fed.fit(train, test, rounds=rounds, checkpoint=str(folder))
     return fed
@@ -151,11 +158,11 @@ def test_a_checkpoint_that_is_half_written_does_not_count(tmp_path: Path) -> Non
         fed.fit(train, test, rounds=1, checkpoint=str(tmp_path))
         expected = weights(fed)
         fed.fit(train, test, rounds=2)
-        state = (tmp_path / "state.json").read_bytes()
+        state = (tmp_path / "federation.state").read_bytes()
         fed.save(str(tmp_path / "other"))  # what a run writes before it replaces the state
         for path in (tmp_path / "other").glob("*.share"):
             (tmp_path / path.name).write_bytes(path.read_bytes()[:100])
-        assert (tmp_path / "state.json").read_bytes() == state
+        assert (tmp_path / "federation.state").read_bytes() == state
     with make("flat", "simulate") as fed:
         fed.restore(str(tmp_path))
         assert weights(fed) == expected and len(fed.history) == 1

@@ -31,8 +31,8 @@ from wwfl import (
     TrimmedMean,
 )
 from wwfl.aggregation import Inputs
-from wwfl.experiments import from_config as build
 from wwfl.experiments.config import parse
+from wwfl.experiments.from_config import prepare_data, start_federation
 from wwfl.federation import torch_reference as plaintext
 from wwfl.federation.torch_model import TorchModel
 from wwfl.nn import parameters
@@ -86,7 +86,7 @@ def initial() -> np.ndarray:
     return np.concatenate([p.reshape(-1) for p in parameters(model()).values()])
 
 
-def test_the_plain_engine_is_the_plaintext_twin() -> None:
+def test_the_float_engine_is_the_torch_reference() -> None:
     train, test = digits()
     with make("flat", "float") as fed:
         history = fed.fit(train, test, rounds=3)
@@ -140,7 +140,7 @@ def test_servers_say_where_they_compute_at_every_node_of_the_tree() -> None:
             Federation(model(), servers, [member])
     config = parse('federation = { servers = { device = "nowhere" } }', ())
     with pytest.raises(ConfigError, match="nowhere"):
-        build.federation(config, build.setting(config))
+        start_federation(config, prepare_data(config))
 
 
 # ---------------------------------------------------------------------- groups and local trainers
@@ -394,7 +394,7 @@ def test_trees_that_cannot_work_are_refused_before_any_server_starts() -> None:
     with pytest.raises(ConfigError, match="in an ensemble every client has a model of its own"):
         federation(LocalTrainers(5), rule=Ensemble())
     with pytest.raises(
-        ConfigError, match="5 clients are sampled per round, but cluster clients-1 has 4"
+        ConfigError, match="clients_per_round is 5, but cluster clients-1 has 4 clients"
     ):
         federation(LocalTrainers(4), schedule=Schedule(clients_per_round=5))
     with pytest.raises(

@@ -221,7 +221,7 @@ def evaluate_only(mpc: Session, layers: Any, params: Params, x: SharedTensor) ->
 
 
 def test_rounds_are_those_of_the_documentation() -> None:
-    page = (REPOSITORY / "docs" / "models.md").read_text()
+    page = (REPOSITORY / "docs" / "how-to" / "models.md").read_text()
     for kind in ("2pc", "3pc", "4pc"):
         with LocalCluster(KINDS[kind](), deadline_s=60) as c:
             rounds = []

@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from wwfl.cli import attack
 from wwfl.cli.main import app
 from wwfl.experiments import sweep as grid
 from wwfl.experiments.config import Config, parse
-from wwfl.experiments.config.sections import Aggregation
-from wwfl.reproduce import fig3, fig4, fig5, fig6, figures, layers, setup, table8
+from wwfl.federation import NamedRule
+from wwfl.reproduce import accuracy_figures as figures
+from wwfl.reproduce import fig3, fig4, fig5, fig6, layers, table8
+from wwfl.reproduce import measured_round as setup
 from wwfl.reproduce import round as one_round
-from wwfl.reproduce.setup import Trained
+from wwfl.reproduce.measured_round import Trained
 from wwfl_core.errors import ConfigError
 
 SILENT = Console(quiet=True)
@@ -41,12 +44,15 @@ def text_of(run: Any, **options: Any) -> tuple[dict[str, Any], str]:
 
 
 def test_every_reproduction_has_a_description_and_takes_full() -> None:
-    known = reproduce.names()
-    assert {"fig3", "fig4", "fig5", "fig6", "table8", "round", "layers"} <= known.keys()
-    for name, description in known.items():
-        found = reproduce.module(name)
-        assert description == found.DESCRIPTION and len(description) > 20
-        assert "full" in inspect.signature(found.run).parameters
+    for name, description in reproduce.CATALOGUE.items():
+        assert len(description) > 20
+        assert "full" in inspect.signature(reproduce.module(name).run).parameters
+
+
+def test_every_module_with_a_run_is_in_the_catalogue() -> None:
+    folder = Path(reproduce.__file__).parent
+    found = {file.stem for file in folder.glob("*.py") if "\ndef run(" in file.read_text()}
+    assert found == set(reproduce.CATALOGUE)
 
 
 def test_an_unknown_name_or_option_is_explained() -> None:
@@ -233,8 +239,8 @@ def test_a_rule_that_does_not_exist_is_found_before_the_first_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(grid, "outcome", lambda *_: pytest.fail("a run began"))
-    rules = [Aggregation(rule="fedavg"), Aggregation(rule="fedaverage")]
-    config = Config().model_copy(update={"grid": Config().grid.model_copy(update={"rules": rules})})
+    rules = (NamedRule(rule="fedavg"), NamedRule(rule="fedaverage"))
+    config = replace(Config(), grid=replace(Config().grid, rules=rules))
     with pytest.raises(ConfigError, match="fedavg"):
         grid.run(config)
 

@@ -1,7 +1,42 @@
-"""Typed, strict configuration of a run: TOML in, objects with checked values out."""
+"""Typed, strict configuration of a run: TOML in, objects with checked values out.
 
-from .example import example, to_toml
-from .load import load, parse
-from .sections import Config
+What a run is told stands here; what is made of it is in `wwfl.experiments.from_config`."""
 
-__all__ = ["Config", "example", "load", "parse", "to_toml"]
+from .load import did_you_mean, load, parse
+from .schema import schema
+from .sections import (
+    Attack,
+    Config,
+    Data,
+    Federation,
+    Grid,
+    Model,
+    Partition,
+    PlacementName,
+    Privacy,
+    Reveal,
+    Run,
+)
+from .tables import keys
+from .text import example, to_toml
+
+__all__ = [
+    "Attack",
+    "Config",
+    "Data",
+    "Federation",
+    "Grid",
+    "Model",
+    "Partition",
+    "PlacementName",
+    "Privacy",
+    "Reveal",
+    "Run",
+    "did_you_mean",
+    "example",
+    "keys",
+    "load",
+    "parse",
+    "schema",
+    "to_toml",
+]

@@ -1,18 +1,21 @@
 """Reading a configuration: TOML text, `--set` overrides, and errors that name the path and the
-nearest key."""
+nearest key. All errors in a file are reported together."""
 
 from __future__ import annotations
 
+import difflib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from wwfl_core.errors import ConfigError
+from wwfl_core.errors import ConfigError, Misuse
 
-from .sections import KINDS, Config
+from .sections import Config
+from .tables import FORMS, KINDS, Key, inlined_class, keys
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -20,7 +23,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises:
         ConfigError: no such file, no TOML, or keys and values that are not allowed; all of them are
-        named.
+            named.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -37,17 +40,149 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def parse(text: str, overrides: Sequence[str] = (), *, source: str = "configuration") -> Config:
-    """The same for TOML text; `source` names it in errors."""
+    """The same for TOML text; `source` names it in errors.
+
+    >>> parse("[schedule]\\nrounds = 3", ["schedule.lr=0.5"]).schedule.rounds
+    3
+    """
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source} is not valid TOML: {error}") from error
     for override in overrides:
         _apply(tree, override)
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(f"{source}:\n" + "\n".join(_lines(error))) from error
+
+    reader = _Reader()
+    config = reader.table((Config,), tree, (), MISSING)
+    if reader.problems:
+        raise ConfigError(f"{source}:\n" + "\n".join(f"  {line}" for line in reader.problems))
+    return config
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """ "did you mean 'x'? " for the known word that is nearest; nothing if none is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
+    return f"did you mean {near[0]!r}? " if near else ""
+
+
+# ---------------------------------------------------------------------- tables to objects
+
+KeyPath = tuple[str | int, ...]
+
+
+class _Reader:
+    """Turns tables into objects. What is wrong is noted in `problems` and read as missing, so that
+    the rest is still looked at."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def table(self, classes: Sequence[type], given: Any, path: KeyPath, default: Any) -> Any:
+        """The object of a table; keys that are missing have the values of `default`, or of its
+        class."""
+        if not isinstance(given, dict):
+            return self._wrong(path, f"a table is expected here, got {given!r}")
+        made = self._kind(classes, given, path)
+        if made is None:
+            return MISSING
+        own, before = keys(made), len(self.problems)
+        self._check_names(given, own, FORMS[made].kind is not None, path)
+
+        values: dict[str, Any] = {}
+        for name, key in own.items():
+            at = default if default is MISSING else _reached(default, key.path)
+            if name in given:
+                value = self._value(key, given[name], (*path, name), at)
+            elif key.required and at is MISSING:
+                value = self._wrong((*path, name), "field required")
+            else:
+                value = at
+            if value is not MISSING:
+                _put(values, key.path, value)
+        if len(self.problems) > before:
+            return MISSING
+        try:
+            return _made(made, values)
+        except Misuse as error:  # what the class itself refuses
+            return self._wrong(path, str(error))
+
+    def _kind(self, classes: Sequence[type], given: dict[str, Any], path: KeyPath) -> type | None:
+        if len(classes) == 1:
+            return classes[0]
+        kind = given.get("kind", "cluster")
+        if isinstance(kind, str) and kind in KINDS:
+            return KINDS[kind]
+        self._wrong(path, f"kind must be 'cluster', 'group' or 'trainers', got {kind!r}")
+        return None
+
+    def _check_names(
+        self, given: dict[str, Any], own: Mapping[str, Key], has_kind: bool, path: KeyPath
+    ) -> None:
+        known = [*(["kind"] if has_kind else []), *own]
+        unknown = [key for key in given if key not in known]
+        if unknown:
+            hints = [
+                f"{key!r} is no key here; {did_you_mean(key, known)}".rstrip(" ;")
+                for key in unknown
+            ]
+            self._wrong(path, f"{'; '.join(hints)} (keys are {', '.join(known)})")
+
+    def _value(self, key: Key, given: Any, path: KeyPath, default: Any) -> Any:
+        if key.tables and key.several:
+            return self._tables(key, given, path)
+        if key.tables:
+            inner = key.default if default is MISSING else default
+            return self.table(key.tables, given, path, MISSING if inner is None else inner)
+        try:
+            value = key.adapter.validate_python(given, strict=True)
+        except ValidationError as error:
+            for problem in error.errors(include_url=False):
+                message = problem["msg"][:1].lower() + problem["msg"][1:]
+                got = problem.get("input")
+                shown = f", got {got!r}" if isinstance(got, str | int | float | bool) else ""
+                self._wrong((*path, *problem["loc"]), message + shown)
+            return MISSING
+        if key.scale is not None:
+            return value * key.scale
+        return tuple(value) if isinstance(value, list) else value
+
+    def _tables(self, key: Key, given: Any, path: KeyPath) -> Any:
+        if not isinstance(given, list):
+            return self._wrong(path, f"a list of tables is expected here, got {given!r}")
+        if not given:
+            return self._wrong(path, "list should have at least 1 item")
+        made = [self.table(key.tables, item, (*path, i), MISSING) for i, item in enumerate(given)]
+        return MISSING if MISSING in made else tuple(made)
+
+    def _wrong(self, path: KeyPath, what: str) -> Any:
+        where = ".".join(map(str, path)) or "configuration"
+        self.problems.append(f"{where}: {what}")
+        return MISSING
+
+
+def _reached(made: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        made = getattr(made, name)
+    return made
+
+
+def _put(values: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    """Notes a value under its path; fields of an inlined object are a dictionary of their own."""
+    *inlined, last = path
+    for name in inlined:
+        values = values.setdefault(name, {})
+    values[last] = value
+
+
+def _made(table: type, values: dict[str, Any]) -> Any:
+    """The object; first those whose keys stand in the same table."""
+    inlined = {
+        name: inlined_class(table, name)(**values.pop(name, {})) for name in FORMS[table].inline
+    }
+    return table(**values, **inlined)
+
+
+# ---------------------------------------------------------------------- overrides
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -91,23 +226,3 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"x = {text}")["x"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _lines(error: ValidationError) -> list[str]:
-    lines = []
-    for problem in error.errors(include_url=False):
-        where = ".".join(str(key) for key in _without_tags(problem["loc"])) or "configuration"
-        message = problem["msg"][:1].lower() + problem["msg"][1:]
-        given = problem.get("input")
-        got = f", got {given!r}" if isinstance(given, str | int | float | bool) else ""
-        lines.append(f"  {where}: {message}{got}")
-    return lines
-
-
-def _without_tags(loc: Sequence[str | int]) -> list[str | int]:
-    """Pydantic puts a member's kind behind its position; nobody wrote that into the file."""
-    return [
-        key
-        for i, key in enumerate(loc)
-        if not (key in KINDS and i > 0 and isinstance(loc[i - 1], int))
-    ]

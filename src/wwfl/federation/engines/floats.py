@@ -22,7 +22,7 @@ from torch import nn
 
 from backends.real import Real
 from reshare import Reshared
-from wwfl.aggregation import Aggregation, InRange, floats
+from wwfl.aggregation import Aggregation, InRange, floats, held
 from wwfl.nn import SGD, Model, Momentum
 from wwfl_core.channel.cost import Cost
 from wwfl_core.cluster.client import Revealed, combine, hand_over
@@ -32,7 +32,6 @@ from wwfl_core.numbers.arrays import F64
 from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.randomness.prg import derive_key
 from wwfl_core.sharing.semantics import Security
-from wwfl_core.sharing.share import Share
 from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 from ..topology import Servers
@@ -41,14 +40,6 @@ from .engine import Engine, Node
 
 UNPROTECTED = Security(corruptions=0)
 INFERENCE_BATCH = 100
-
-
-def held(mpc: Session, value: npt.ArrayLike) -> SharedTensor:
-    """An array as a tensor of a session of `Real`: its `public_tensor`, with one pass over the
-    memory instead of four, since all data of a grid goes this way in every round."""
-    frac_bits = mpc.format.frac_bits
-    words = np.multiply(value, 2.0**frac_bits, dtype=np.float64)
-    return SharedTensor(mpc, Share(mpc.protocol.numbers, words.shape, {0: words}), frac_bits)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -204,7 +195,7 @@ class FloatEngine(Engine):
         return InRange(rule)
 
     def open(self, servers: Servers, name: str) -> FloatNode:
-        return FloatNode(name, servers.protocol, self.insecure_seed)
+        return FloatNode(name, servers.backend, self.insecure_seed)
 
     def move(self, x: FloatHandle, to: Node, allow_weaker: bool) -> Reshared:
         moved: Any = cast(FloatNode, to).take(x)

@@ -26,7 +26,7 @@ class MPCEngine(Engine):
 
     def open(self, servers: Servers, name: str) -> LocalCluster:
         return LocalCluster(
-            servers.protocol,
+            servers.backend,
             name=name,
             network=servers.network,
             hosts=servers.hosts,
@@ -55,7 +55,7 @@ class SimulationEngine(MPCEngine):
     keeps_uploads: ClassVar[bool] = False
 
     def open(self, servers: Servers, name: str) -> LocalCluster:
-        protocol = servers.protocol
+        protocol = servers.backend
         simulated = Plain(frac_bits=protocol.format.frac_bits, stands_for=protocol.sharing)
         return super().open(Servers(simulated, servers.network), name)
 

@@ -18,7 +18,7 @@ def encode(real: DeviceArray, frac_bits: int, what: str = "value") -> DeviceArra
 
     Raises:
         RangeError: for a value that is not finite or whose magnitude reaches 2^(62 - frac_bits),
-        with its position.
+            with its position.
     """
     source, f = plain(real, "real", np.float64), check_int(frac_bits, "frac_bits", 0, HEADROOM_BITS)
     launcher = launcher_for(source)

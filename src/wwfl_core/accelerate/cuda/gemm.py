@@ -83,8 +83,9 @@ def matmul(pairs: Sequence[Pair], method: Method | None = None) -> DeviceArray:
     measurements.
 
     Raises:
-        Misuse: for shapes that do not fit, or a batch above MAX_BATCH. ConfigError: where
-        "residues" is the method and the device's library cannot multiply int8 matrices.
+        Misuse: for shapes that do not fit, or a batch above MAX_BATCH.
+        ConfigError: where "residues" is the method and the device's library cannot multiply int8
+            matrices.
     """
     return _products(pairs, 2, method)
 

@@ -1,0 +1,1 @@
+"""Recorded vectors: what every protocol sent, held, cost and opened, bit for bit (`make.py`)."""
