@@ -85,7 +85,7 @@ types: $(STAMP)
 
 ## docs             the site, into build/site; a warning is an error
 docs: $(STAMP)
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict  # (--quiet would hide the warnings from --strict)
 	$(BIN)/python tools/site_check.py build/site
 
 ## docs-serve       the site on localhost, rebuilt when a page changes

@@ -67,12 +67,13 @@ def main() -> int:
             tried(name, lambda n=name: getattr(import_module(n), "__version__", "here")), flush=True
         )
     try:
+        from backends.kernels import SOURCES
         from wwfl_core.accelerate.cuda.device import cupy_launcher
         from wwfl_core.accelerate.cuda.launch import sources
     except Exception as error:
         print(f"no kernels: {type(error).__name__}: {error}")
         return 1
-    for source in sources():
+    for source in (*sources(), *map(str, sorted(SOURCES.glob("*.cu")))):
         print(tried(source, lambda s=source: compiled(s)), flush=True)
     print(tried("int8 products of cuBLAS", lambda: multiplied(cupy_launcher())), flush=True)
     return 0

@@ -53,15 +53,15 @@ PLUMBING = (  # files that carry out what somebody else asked for
         "arrays",
         "backend",
         "bilinear",
-        "bitformat",
+        "bit_format",
         "dealing",
         "device",
-        "fused",
         "gpu",
+        "lazy",
         "party",
         "prg",
     ),
-    *("share", "tensor", "truncation", "linear"),
+    *("share", "shares", "tensor", "truncation", "linear"),
 )
 STARTED = ("launch", "call")
 METHODS = ("__getitem__", "astype", "copy", "reshape", "transpose", "ravel", "sum")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from backends.kernels import pair, replicated, tetrad, tetrad_carry
 from wwfl_core.accelerate import cuda
-from wwfl_core.accelerate.cuda import carry, replicated, tetrad, tetrad_carry
 
 from .gpu_bench import Bench
 
@@ -80,25 +80,25 @@ def ring_cases(bench: Bench, n: int) -> list[Case]:
             "truncation, wrap message",
             n,
             8 * n + nb,
-            lambda: cuda.wrap_message((x[0],), S[0], left=True),
+            lambda: pair.wrap_message((x[0],), S[0], left=True),
         ),
         Case(
             "truncation, left",
             n,
             16 * n + 2 * nb,
-            lambda: cuda.truncate_left((x[0],), f, bits[0], bits[1], S[0], S[1]),
+            lambda: pair.truncate_left((x[0],), f, bits[0], bits[1], S[0], S[1]),
         ),
         Case(
             "truncation, right",
             n,
             24 * n + 2 * nb + narrow.size,
-            lambda: cuda.truncate_right((x[0], x[1]), f, bits[0], bits[1], S[0], narrow, S[1]),
+            lambda: pair.truncate_right((x[0], x[1]), f, bits[0], bits[1], S[0], narrow, S[1]),
         ),
         Case(
             "truncation, correction",
             n,
             narrow.size,
-            lambda: cuda.correction(S[0], S[1], S[2], n, f, launcher=bench.launcher),
+            lambda: pair.correction(S[0], S[1], S[2], n, f, launcher=bench.launcher),
         ),
         Case("4PC offline r", n, 40 * n, lambda: tetrad.offline(a, b, S[0], S[1])),
         Case("4PC offline w", n, 56 * n, lambda: tetrad.seed(a, b, S[0])),
@@ -157,10 +157,13 @@ def plane_cases(bench: Bench, n: int) -> list[Case]:
 
 def _carry_tree(planes: list[Any]) -> None:
     """All rounds of one party; what it would receive is what it sent."""
-    state = carry.CarryState((planes[0], planes[1]), (planes[2][:-1], planes[3][:-1]))
-    message = carry.start(state, S[0], S[1])
-    while state.positions > 1:
-        state, message = carry.advance(state, message, message, S[0], S[1])
+    g, p = (planes[0], planes[1]), (planes[2][:-1], planes[3][:-1])
+    product = None
+    while True:
+        g, p, message = replicated.level(g, p, product, S[0], S[1])
+        if g[0].shape[0] == 1:
+            return
+        product = message, message
 
 
 def _carry_bytes(positions: int, nb: int) -> int:

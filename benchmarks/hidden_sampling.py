@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from backends import Additive2PC, Replicated3PC, Tetrad4PC
+from backends import Additive2PC, Additive2PCOT, Replicated3PC, Tetrad4PC
 from wwfl.data.datasets import mnist
 from wwfl.federation import CLUSTER_NETWORK, one_hot
 from wwfl.federation import server_programs as programs
@@ -27,7 +27,7 @@ from .machine import describe
 
 PROTOCOLS: dict[str, Callable[[], MPCBackend]] = {
     "2pc": Additive2PC,
-    "2pc-ot": lambda: Additive2PC(helper=False),
+    "2pc-ot": Additive2PCOT,
     "3pc": Replicated3PC,
     "4pc": Tetrad4PC,
 }

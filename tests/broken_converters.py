@@ -1,4 +1,4 @@
-"""Deliberately broken conversions, one for every check of `reshare.testing.checks`; `BROKEN` says
+"""Deliberately broken conversions, one for every check of `reshare.testing`; `BROKEN` says
 which check must fail it.
 
 Where the defect is in what servers do, it is a path of its own (`reshare.Path`), as somebody would
@@ -17,7 +17,7 @@ from reshare.convert import Dealing
 from reshare.modulus_change import Change
 from reshare.paths import Path
 from reshare.plan import Form, Plan, Side
-from reshare.testing.checks import open_ring
+from reshare.testing.pairs import open_ring
 from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
 from wwfl_core.cluster.local import Handle
 from wwfl_core.errors import ProtocolError
@@ -108,8 +108,8 @@ class AllSeeds(Dealing):
     """Sends every receiver the seeds of all masks; one that also gets the computed component has
     the whole word.
 
-    `learned` says what the right plan would show, so the check of plans (`reshare/security.py`)
-    sees nothing."""
+    `learned` says what the right plan would show, so the check of plans
+    (`reshare/joint_knowledge.py`) sees nothing."""
 
     def masks_for(self, receiver: int) -> tuple[int, ...]:
         return self.masks

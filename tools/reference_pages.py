@@ -11,6 +11,7 @@ This file reads source text and imports nothing of ours.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,10 @@ def _page(face: Face, own: list[str], others: list[str], owner: dict[str, str]) 
 
 
 def on_config(config: Any) -> Any:
-    """MkDocs' hook: the pages join the navigation where mkdocs.yml names their index."""
+    """MkDocs' hook: docstrings stay text, and the pages join the navigation where mkdocs.yml names
+    their index."""
+    config.markdown_extensions.append(_no_html())
+
     index = f"{FOLDER}/index.md"
     section = [index, *({face.name: face.page} for face in faces().values())]
     for tab in config.nav:
@@ -135,6 +139,24 @@ def on_config(config: Any) -> Any:
                         entry.update(dict.fromkeys(entry, section))
                         return config
     raise ValueError(f"mkdocs.yml: no tab of `nav` lists {index}, where the faces belong")
+
+
+def _no_html() -> Any:
+    """Markdown without HTML in it: `<g(x), y> = <x, h(y)>` is an equation, not two tags that
+    vanish."""
+    from markdown.extensions import Extension  # only a build of the site has Markdown
+
+    class NoHtml(Extension):
+        def extendMarkdown(self, md: Any) -> None:
+            md.preprocessors.deregister("html_block")
+            md.inlinePatterns.deregister("html")
+
+    return NoHtml()
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """MkDocs' hook: comments of pages that a command made are for whoever edits them."""
+    return re.sub(r"^<!--.*?-->\n", "", markdown, flags=re.MULTILINE | re.DOTALL)
 
 
 def on_files(files: Any, config: Any) -> Any:

@@ -24,11 +24,14 @@ from itertools import combinations
 from typing import ClassVar
 
 from wwfl_core import Bilinear, MPCBackend, Security, SharingSemantics
+from wwfl_core.numbers.algebra import Algebra
+from wwfl_core.numbers.arrays import Array
 from wwfl_core.sharing.share import Share
 from wwfl_core.testing import DeclaredCost
 
 PARTIES = frozenset(range(4))
 PAIRS = tuple(combinations(range(4), 2))
+Pair = tuple[Array, Array]
 
 
 class FantasticFour(MPCBackend):
@@ -67,13 +70,14 @@ class FantasticFour(MPCBackend):
         )
         terms = []
         for i, j in PAIRS:
-            known = self.me not in (i, j)
-            cross = (
-                f.apply(algebra, [(x.parts[i], y.parts[j]), (x.parts[j], y.parts[i])])
-                if known
-                else None
-            )
+            cross = None
+            if self.me not in (i, j):
+                cross = self._cross(f, algebra, *((s.parts[i], s.parts[j]) for s in (x, y)))
             terms.append((cross, sorted(PARTIES - {i, j})))
         for dealt in self.deal_many(terms, shape, algebra, name=f.name):
             z = z + dealt
         return self.truncate(z, truncate) if truncate else z
+
+    def _cross(self, f: Bilinear, algebra: Algebra, x: Pair, y: Pair) -> Array:
+        """f(x_i, y_j) + f(x_j, y_i), from components i and j."""
+        return f.apply(algebra, [(x[0], y[1]), (x[1], y[0])])

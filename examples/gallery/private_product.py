@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from backends import Additive2PC, Replicated3PC, Tetrad4PC
-from wwfl_core import LocalCluster, MPCBackend, Phase
+from wwfl_core import LocalCluster, Phase, Session
 
 
-def product(mpc: MPCBackend, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def product(mpc: Session, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Runs at every server; the first server brings x, the second one y."""
     a, b = mpc.share(x, owner=0), mpc.share(y, owner=1)
     return mpc.reveal(a @ b)

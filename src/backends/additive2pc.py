@@ -1,44 +1,51 @@
-"""2PC additive, semi-honest: two computing parties, and correlated randomness from a helper or from
-oblivious transfer.
+"""2PC additive, semi-honest: two computing parties with correlated randomness.
 
     x = x1 + x2;  P1 holds x1, P2 holds x2.
 
-With a helper H (this class; the setting of CrypTen's trusted third party, with a cryptographic
-PRG): H holds nothing and never sees a message that depends on inputs. Security: one of P1, P2, H
-passively corrupt. Without one, OT extension replaces it and the online phase stays the same, but
-for comparisons (additive2pc_ot.py).
+`Additive2PC` has a helper H, who deals the randomness (the setting of CrypTen's trusted third
+party, with a cryptographic PRG): H holds nothing and never sees a message that depends on inputs.
+Security: one of P1, P2, H passively corrupt. `Additive2PCOT` (additive2pc_ot.py) has nobody else:
+OT extension replaces the helper. What both do online is `AdditivePair`; only their comparisons
+differ.
 
 Product: Beaver (CRYPTO'91) with the masked operand opened once and reused by every product that it
-enters; comparison: masked once, radix-4 carry tree with dealt mask products; truncation: exact, one
-bit each way (wwfl_core.protocol.truncation, Lemma W). The correlated randomness that they need is
-`correlated.supply.Supply`. Costs: `Additive2PC.declared_costs`; a bilinear map opens only operands
-that are not open yet."""
+enters; truncation: exact, one bit each way (`correlated.truncation`, Lemma W); comparison with a
+helper: masked once, radix-4 carry tree with dealt mask products. The correlated randomness that
+they need is `correlated.supply.Supply`.
+
+Costs: `declared_costs`; a bilinear map opens only operands that are not open yet."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from wwfl_core import kernels
+from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import BITS, RING
 from wwfl_core.numbers.arrays import Array, Shape, numel
 from wwfl_core.numbers.bilinear import Bilinear
 from wwfl_core.party.party import Party
 from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol.bit_planes import check_window, packed
 from wwfl_core.protocol.declared_cost import DeclaredCost
-from wwfl_core.protocol.derived import check_window, packed
-from wwfl_core.sharing.semantics import ADDITIVE_2PC
+from wwfl_core.sharing.semantics import SharingSemantics
 from wwfl_core.sharing.share import Share, concat, split
 
 from .correlated import dealer, pair
 from .correlated.dealer import Roles
 from .correlated.supply import Dealt, Supply
+from .correlated.truncation import PairTruncation
 
 P1, P2, H = 0, 1, 2
 PAIR = (P1, P2)
 ROLES = Roles(P1, P2, H)
+ADDITIVE_2PC = SharingSemantics(
+    "additive 2PC with helper", 3, (frozenset({P1}), frozenset({P2})), (1, 1)
+)
 
 
 class Mask(NamedTuple):
@@ -52,47 +59,11 @@ class Mask(NamedTuple):
         return f"Mask(shape={self.share.shape}, opened={self.opened is not None})"
 
 
-class Additive2PC(MPCBackend):
-    """Two computing parties and a helper who deals correlated randomness.
+class AdditivePair(MPCBackend):
+    """Two computing parties, whoever makes their correlated randomness."""
 
-    `Additive2PC(helper=False)` makes an `Additive2PCOT`: two parties, no helper.
-    """
-
-    name = "2pc"
-    sharing = ADDITIVE_2PC
-    declared_costs: ClassVar[
-        Mapping[str, DeclaredCost]
-    ] = {  # bits per element, all links: offline, online; rounds
-        "share": DeclaredCost(0, 0, 0),
-        "reveal": DeclaredCost(0, 128, 1, links={(P1, P2): 64, (P2, P1): 64}),
-        "product": DeclaredCost(
-            64, lambda s: 128 * s.operands, 1, links={(P1, P2): 128, (P2, P1): 128, (H, P2): 64}
-        ),
-        "product+truncation": DeclaredCost(lambda s: s.n * (64 + s.f), 258, 2),
-        "matmul": DeclaredCost(64, lambda s: 128 * s.operands, 1),
-        "truncation": DeclaredCost(lambda s: s.n * s.f, 2, 1),
-        "sign": DeclaredCost(871, 194, 3),
-        "sign32": DeclaredCost(429, 94, 3),
-        "bit_to_ring": DeclaredCost(64, 2, 1),
-        "inject": DeclaredCost(128, 130, 1),
-        "relu": DeclaredCost(999, 324, 4),
-    }
     supply: Supply
-
-    def __new__(cls, *, helper: bool = True, frac_bits: int = 20) -> Additive2PC:
-        if helper:
-            return super().__new__(cls)
-        from .additive2pc_ot import Additive2PCOT  # a subclass, so it cannot be imported above
-
-        return object.__new__(Additive2PCOT if cls is Additive2PC else cls)
-
-    def __init__(self, *, helper: bool = True, frac_bits: int = 20) -> None:
-        super().__init__(frac_bits=frac_bits)
-
-    def at(self, party: Party) -> Self:
-        bound = super().at(party)
-        bound.supply = Dealt(party, ROLES)
-        return bound
+    truncation: ClassVar[PairTruncation] = PairTruncation()
 
     # ------------------------------------------------------------------ the product
 
@@ -135,7 +106,7 @@ class Additive2PC(MPCBackend):
             op = self.party.op("mask")
             a = self.supply.mask(op, x.algebra, x.shape)
             x.cache["mask"] = Mask(a, None)
-            if self.me == H:
+            if self.me not in PAIR:
                 continue
             mine = x.algebra.sub(x.parts[self.me], a)
             op.send(P2 if self.me == P1 else P1, mine)
@@ -145,7 +116,7 @@ class Additive2PC(MPCBackend):
             theirs = op.recv(P2 if self.me == P1 else P1, x.algebra.dtype, x.shape)
             x.cache["mask"] = Mask(a, x.algebra.add(mine, theirs))
 
-    # ------------------------------------------------------------------ truncation and comparison
+    # ------------------------------------------------------------------ truncation
 
     def truncate(self, x: Share, bits: int) -> Share:
         """Exact truncation with A = x1, B = x2: offline `bits` bits, online 2 bits, 1 round per
@@ -154,21 +125,8 @@ class Additive2PC(MPCBackend):
         correlated = self.supply.private_product(op, bits, numel(x.shape))
         if correlated is None:
             return Share(RING, x.shape, {})
-        half = pair.truncate(op, PAIR, (x.parts[self.me],), bits, *correlated)
-        return Share(RING, x.shape, {self.me: half(None)})
-
-    def sign(self, x: Share, bits: int = 64) -> Share:
-        """Top bits plus the carry into them; at 64 bits offline 871, online 194, 3 rounds per
-        element."""
-        check_window(bits)
-        op = self.party.op("sign")
-        later = [self.party.op("sign") for _ in range(dealer.merge_levels(bits - 1))]
-        word = x.parts.get(self.me)
-        carry = dealer.carry_out(op, ROLES, word, bits - 1, x.shape, later)
-        if word is None or carry is None:
-            return Share(BITS, (packed(numel(x.shape)),), {})
-        top = kernels.to_planes(word, bits - 1, bits)[0]
-        return Share(BITS, top.shape, {self.me: top ^ carry})
+        half = self.truncation.truncate(op, PAIR, x.parts[self.me], bits, *correlated)
+        return Share(RING, x.shape, {self.me: half})
 
     # ------------------------------------------------------------------ bits to numbers
 
@@ -209,3 +167,56 @@ def _gated(d: Array, opened: Array, r: Array, e: Array, q: Array) -> Array:
     """d opened + (1 - 2d) (r e + q)."""
     inner = kernels.mul_sum([(r, e)]) + q
     return inner + d * (opened - (inner << np.uint64(1)))
+
+
+class Additive2PC(AdditivePair):
+    """Two computing parties and a helper who deals correlated randomness."""
+
+    name = "2pc"
+    sharing = ADDITIVE_2PC
+    # Bits per element, all links: offline, online; rounds.
+    declared_costs: ClassVar[Mapping[str, DeclaredCost]] = {
+        "share": DeclaredCost(0, 0, 0),
+        "reveal": DeclaredCost(0, 128, 1, links={(P1, P2): 64, (P2, P1): 64}),
+        "product": DeclaredCost(
+            64, lambda s: 128 * s.operands, 1, links={(P1, P2): 128, (P2, P1): 128, (H, P2): 64}
+        ),
+        "product+truncation": DeclaredCost(lambda s: s.n * (64 + s.f), 258, 2),
+        "matmul": DeclaredCost(64, lambda s: 128 * s.operands, 1),
+        "truncation": DeclaredCost(lambda s: s.n * s.f, 2, 1),
+        "sign": DeclaredCost(871, 194, 3),
+        "sign32": DeclaredCost(429, 94, 3),
+        "bit_to_ring": DeclaredCost(64, 2, 1),
+        "inject": DeclaredCost(128, 130, 1),
+        "relu": DeclaredCost(999, 324, 4),
+    }
+
+    def __init__(self, *, helper: bool | None = None, frac_bits: int = 20) -> None:
+        if helper is False:
+            raise Misuse("Additive2PC has a helper; two parties without one are Additive2PCOT()")
+        if helper:
+            warnings.warn("Additive2PC(helper=True) is Additive2PC()", DeprecationWarning, 2)
+        super().__init__(frac_bits=frac_bits)
+
+    def at(self, party: Party) -> Self:
+        bound = super().at(party)
+        bound.supply = Dealt(party, ROLES, self.truncation)
+        return bound
+
+    # ------------------------------------------------------------------ comparison
+
+    def sign(self, x: Share, bits: int = 64) -> Share:
+        """Top bits plus the carry into them; at 64 bits offline 871, online 194, 3 rounds per
+        element."""
+        check_window(bits)
+        op = self.party.op("sign")
+        later = [self.party.op("sign") for _ in range(dealer.merge_levels(bits - 1))]
+        word = x.parts.get(self.me)
+        carry = dealer.carry_out(op, ROLES, word, bits - 1, x.shape, later)
+        if word is None or carry is None:
+            return Share(BITS, (packed(numel(x.shape)),), {})
+        top = kernels.to_planes(word, bits - 1, bits)[0]
+        return Share(BITS, top.shape, {self.me: top ^ carry})
+
+
+__all__ = ["ADDITIVE_2PC", "Additive2PC", "AdditivePair"]

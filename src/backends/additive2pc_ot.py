@@ -1,5 +1,5 @@
-"""2PC additive without a helper, semi-honest: `Additive2PC` with its correlated randomness from OT
-extension.
+"""2PC additive without a helper, semi-honest: the correlated randomness of `AdditivePair` comes
+from OT extension.
 
     x = x1 + x2;  P1 holds x1, P2 holds x2.  There is nobody else.
 
@@ -10,9 +10,9 @@ carries are formed in a radix-2 tree of ANDs, in which a propagate bit is opened
 its products and one transfer serves both.
 
 Bits per 64-bit element, offline / online / rounds (tests/protocols/test_ot.py asserts them). A
-transfer costs
-32 bits (SoftSpoken, K = 4) and its payload: product 8256 / 256 / 1, two cross terms of 64 (32) +
-2080 bits; any bilinear map: 4096 per element of the smaller operand and 4160 per scalar product,
+transfer costs 32 bits (SoftSpoken, K = 4) and its payload: product 8256 / 256 / 1, two cross terms
+of 64 (32) + 2080 bits; any bilinear map: 4096 per element of the smaller operand and 4160 per
+scalar product,
 truncation 32 + f / 2 / 1, sign 6283 / 486 / 7, bit to ring 96 / 2 / 1, injection 256 / 130 / 1,
 share 0, reveal 128 / 1 round. Besides, offline: 128 bits in every run that uses transfers, 32832
 bytes once for the base OTs."""
@@ -22,23 +22,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import BITS
 from wwfl_core.numbers.bilinear import Mul
 from wwfl_core.party.party import Party
+from wwfl_core.protocol.bit_planes import planes
 from wwfl_core.protocol.declared_cost import DeclaredCost, Sizes
-from wwfl_core.protocol.derived import check_window, planes
-from wwfl_core.sharing.semantics import ADDITIVE_2PC_NO_HELPER
+from wwfl_core.sharing.semantics import SharingSemantics
 from wwfl_core.sharing.share import Share, concat, stack
 
-from .additive2pc import PAIR, Additive2PC
+from .additive2pc import P1, P2, PAIR, AdditivePair
 from .correlated import pair
 from .correlated.supply import Transferred
 
 AND = Mul()
-SETUP = (
-    8 * 2 * (8192 + 8224)
-)  # bits: base OTs and trees, both directions, in the first run that needs them
+ADDITIVE_2PC_NO_HELPER = SharingSemantics(
+    "additive 2PC without helper", 2, (frozenset({P1}), frozenset({P2})), (1, 1)
+)
+# Bits: base OTs and trees, both directions, in the first run that needs them.
+SETUP = 8 * 2 * (8192 + 8224)
 TELL = 2 * 64  # who completed which set-up, in every run
 FIRST = SETUP + TELL
 
@@ -48,15 +49,14 @@ def _matmul_bits(s: Sizes) -> float:
     return 2 * (64 * 32 * 7 * min(s.n // 16, 16) + 2080 * 7 * s.n) + FIRST
 
 
-class Additive2PCOT(Additive2PC):
+class Additive2PCOT(AdditivePair):
     """Two computing parties and nobody else."""
 
     name = "2pc-ot"
     devices = False
     sharing = ADDITIVE_2PC_NO_HELPER
-    declared_costs: ClassVar[
-        Mapping[str, DeclaredCost]
-    ] = {  # in a cluster's first run, set-up included
+    # In a cluster's first run, set-up included.
+    declared_costs: ClassVar[Mapping[str, DeclaredCost]] = {
         "share": DeclaredCost(0, 0, 0),
         "reveal": DeclaredCost(0, 128, 1),
         "product": DeclaredCost(lambda s: 8256 * s.n + FIRST, lambda s: 128 * s.operands, 1),
@@ -71,11 +71,6 @@ class Additive2PCOT(Additive2PC):
         ),  # (the bit is made in a run before)
         "inject": DeclaredCost(lambda s: 256 * s.n + TELL, 130, 1),
     }
-
-    def __init__(self, *, helper: bool = False, frac_bits: int = 20) -> None:
-        if helper:
-            raise Misuse("Additive2PCOT has no helper; use Additive2PC(helper=True)")
-        super().__init__(helper=False, frac_bits=frac_bits)
 
     def at(self, party: Party) -> Self:
         bound = super().at(party)
@@ -102,16 +97,8 @@ class Additive2PCOT(Additive2PC):
         g = pair.conjoin(op, PAIR, low, mask, c).reshape(bits - 1, -1)
         return Share(BITS, g.shape, {self.me: g}), p
 
-    def sign(self, x: Share, bits: int = 64) -> Share:
-        """The top propagate bit plus the carry into it; at 64 bits offline 6283, online 486, 7
-        rounds per element."""
-        check_window(bits)
-        with self.party.scope("sign"):
-            g, p = self.carry_inputs(x, bits)
-            return p[bits - 1] + self._carry_out(g, p[1 : bits - 1])
-
-    def _carry_out(self, g: Share, p: Share) -> Share:
-        """`derived.carry_out` with p_hi opened once for p_hi g_lo and p_hi p_lo.
+    def carry_out(self, g: Share, p: Share) -> Share:
+        """The carry tree with p_hi opened once for p_hi g_lo and p_hi p_lo.
 
         g has k planes, p k - 1: the lowest group, whose P nobody needs, is a product of its own.
         """

@@ -35,13 +35,12 @@ from wwfl_core.numbers.algebra import BITS, RING, RING32
 from wwfl_core.numbers.arrays import Array, Shape, numel
 from wwfl_core.numbers.bilinear import Bilinear, DirectSum, Mul
 from wwfl_core.party.party import Op, Party
-from wwfl_core.protocol import derived
 from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol.bit_planes import check_window, packed
 from wwfl_core.protocol.declared_cost import DeclaredCost
-from wwfl_core.protocol.derived import check_window, packed
 from wwfl_core.protocol.modulus import reduce
 from wwfl_core.randomness.prg import KEY_BYTES
-from wwfl_core.sharing.semantics import ADDITIVE_2PC, Security
+from wwfl_core.sharing.semantics import Security, SharingSemantics
 from wwfl_core.sharing.share import Share
 
 from .foreign.engine import Engine
@@ -60,7 +59,12 @@ NOT_EXACT = "CrypTen's local truncation is off by 2^(64-bits) with probability |
 WORDS_FOR_BITS = (
     "CrypTen opens masked bits (B2A) as words 0 and 1: 63 of 64 bits are 0, whatever the secret"
 )
-SHARING = replace(ADDITIVE_2PC, name="CrypTen, additive 2PC with a trusted third party")
+SHARING = SharingSemantics(
+    "CrypTen, additive 2PC with a trusted third party",
+    3,
+    (frozenset({P1}), frozenset({P2})),
+    (1, 1),
+)
 COSTS = {
     "product": DeclaredCost(64, 256, 1),
     "product+truncation": DeclaredCost(128, 512, 2),
@@ -184,7 +188,7 @@ class CrypTen(MPCBackend):
         """The framework's exact one, whose one product CrypTen computes; or each party divides its
         own share."""
         if not self.local_truncation:
-            return derived.truncate(self, x, bits)
+            return super().truncate(x, bits)
         return self._share(self._call("truncate", "truncate", x.parts.get(self.me), bits), x.shape)
 
     def sign(self, x: Share, bits: int = 64) -> Share:

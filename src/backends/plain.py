@@ -16,12 +16,13 @@ from wwfl_core.numbers.algebra import BITS, RING
 from wwfl_core.numbers.arrays import Shape, numel
 from wwfl_core.numbers.bilinear import Bilinear
 from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol.bit_planes import check_window
 from wwfl_core.protocol.declared_cost import DeclaredCost
-from wwfl_core.protocol.derived import check_window
 from wwfl_core.protocol.truncation import low_mask
-from wwfl_core.sharing.semantics import PLAIN, SharingSemantics
+from wwfl_core.sharing.semantics import Security, SharingSemantics
 from wwfl_core.sharing.share import Share
 
+PLAIN = SharingSemantics("plain", 1, (frozenset({0}),), (1,), Security(corruptions=0))
 OPERATIONS = (
     *("share", "reveal", "product", "product+truncation", "matmul", "truncation"),
     *("sign", "sign32", "bit_to_ring", "inject", "relu"),

@@ -25,12 +25,12 @@ from wwfl_core.numbers.algebra import BITS, Algebra
 from wwfl_core.numbers.arrays import F64, Array, Shape, as_float, numel
 from wwfl_core.numbers.number_format import NumberFormat
 from wwfl_core.party.party import Party
-from wwfl_core.protocol.derived import check_window
-from wwfl_core.sharing.semantics import PLAIN, SharingSemantics
+from wwfl_core.protocol.bit_planes import check_window
+from wwfl_core.sharing.semantics import SharingSemantics
 from wwfl_core.sharing.share import Share
 from wwfl_core.tensors import Session
 
-from .plain import OneParty
+from .plain import PLAIN, OneParty
 
 
 class _Reals(Algebra):

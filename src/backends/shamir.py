@@ -34,8 +34,8 @@ from wwfl_core.numbers.field import PrimeField
 from wwfl_core.party.party import Party
 from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.protocol.bit_format import FieldBits
+from wwfl_core.protocol.bit_planes import check_window
 from wwfl_core.protocol.dealing import PointDealing
-from wwfl_core.protocol.derived import check_window
 from wwfl_core.sharing.shamir import shamir
 from wwfl_core.sharing.share import Share
 

@@ -19,46 +19,49 @@ program, not once per operation)."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.accelerate.fused import Components, Mask
 from wwfl_core.numbers.algebra import BITS, RING, Algebra
 from wwfl_core.numbers.arrays import Array, Shape, numel
 from wwfl_core.numbers.bilinear import Bilinear
 from wwfl_core.party.party import OFFLINE, ONLINE, Op
 from wwfl_core.protocol import truncation
 from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.protocol.dealing import Made, TableDealing
+from wwfl_core.protocol.bit_planes import packed, plane_shape
 from wwfl_core.protocol.declared_cost import DeclaredCost
-from wwfl_core.protocol.derived import (
-    AND,
-    carry_ands,
-    conjunction,
-    lifted,
-    packed,
-    plane_shape,
-    planes_of,
-    times_sign,
-)
-from wwfl_core.sharing.semantics import TETRAD_4PC
+from wwfl_core.protocol.shares import Known
+from wwfl_core.sharing.semantics import Security, SharingSemantics
 from wwfl_core.sharing.share import Share
-
-from . import tetrad_steps as steps
 
 CS1, CS2, CS3, CS4 = 0, 1, 2, 3
 M, L1, L2, L3 = 0, 1, 2, 3  # components
-NAMES = ("m", "l1", "l2", "l3")
-K1, K2, K3 = (TETRAD_4PC.holders[c] for c in (L1, L2, L3))
+K1, K2, K3 = frozenset({CS1, CS3, CS4}), frozenset({CS1, CS2, CS4}), frozenset({CS2, CS3, CS4})
 EVALUATORS, OFFLINE_PAIR = (CS2, CS3), (CS1, CS4)
+TETRAD_4PC = SharingSemantics(
+    "Tetrad 4PC",
+    4,
+    (frozenset({CS1, CS2, CS3}), K1, K2, K3),
+    (1, -1, -1, -1),
+    Security(malicious=True),
+    offline=frozenset({L1, L2, L3}),
+)  # arXiv 2302.09904, Table 6; its Section 3.6.2 has the sign of lambda wrong
 
 
-def _by_name(x: Share) -> dict[str, Array]:
-    """The components that this party holds: m, l1, l2, l3."""
-    return {NAMES[c]: part for c, part in x.parts.items()}
+class Held(SimpleNamespace):
+    """The components of a share that this party holds, by the names of the paper."""
+
+    m: Array
+    l1: Array
+    l2: Array
+    l3: Array
+
+    @classmethod
+    def of(cls, x: Share) -> Held:
+        return cls(**{("m", "l1", "l2", "l3")[c]: part for c, part in x.parts.items()})
 
 
 class Tetrad4PC(MPCBackend):
@@ -67,13 +70,11 @@ class Tetrad4PC(MPCBackend):
 
     name = "4pc"
     sharing = TETRAD_4PC
-    declared_costs: ClassVar[
-        Mapping[str, DeclaredCost]
-    ] = {  # bits per element, all links: offline, online; rounds
+    # Bits per element, all links: offline, online; rounds.
+    declared_costs: ClassVar[Mapping[str, DeclaredCost]] = {
         "share": DeclaredCost(0, 128, 1),
-        "reveal": DeclaredCost(
-            0, lambda s: 256 * s.n + 8 * 256, 1
-        ),  # two more holders show a digest
+        # two more holders show a digest
+        "reveal": DeclaredCost(0, lambda s: 256 * s.n + 8 * 256, 1),
         "product": DeclaredCost(128, 192, 2),
         "product+truncation": DeclaredCost(
             lambda s: s.n * (128 + 2 * s.f), lambda s: s.n * (193 + 2 * s.f), 3
@@ -98,35 +99,92 @@ class Tetrad4PC(MPCBackend):
         gamma = (sum of x's lambdas)(sum of y's lambdas) = gamma1 + gamma2 + gamma3, where gamma_i
         is known to CS4 and to CS3, CS2, CS1 in turn; r = gamma3 - u1 - u2. Evaluators swap y1 and
         y2 and get c = z - r."""
-        op, algebra, shape = self.party.op(f.name), x.algebra, f.shape(x.shape, y.shape)
+        op, A, shape = self.party.op(f.name), x.algebra, f.shape(x.shape, y.shape)
         r = self._offline(op, f, x, y, shape) if self.me in OFFLINE_PAIR else None
         c = self._online(op, f, x, y, shape) if self.me in EVALUATORS else None
         if truncate:
             return self._truncate_words(c, r, truncate, shape)
-        return self.deal_sum([(c, EVALUATORS, ONLINE), (r, OFFLINE_PAIR, OFFLINE)], shape, algebra)
+        return self.deal_sum([(c, EVALUATORS, ONLINE), (r, OFFLINE_PAIR, OFFLINE)], shape, A)
 
     def _offline(self, op: Op, f: Bilinear, x: Share, y: Share, shape: Shape) -> Array:
-        """CS1 and CS4 get r = gamma3 - u1 - u2; CS4 sends CS1 w = gamma1 + gamma2 + s, the seed of
-        the check value."""
-        A, a, b = x.algebra, _by_name(x), _by_name(y)
-        u = op.mask(A, shape, plus=[(K1, "u1"), (K2, "u2")])
+        """CS1 and CS4 get r; CS4 sends CS1 w, the seed of the check value."""
+        A, a, b, u = x.algebra, Held.of(x), Held.of(y), self._u(op, x.algebra, shape)
         if self.me == CS4:
-            r, w = steps.correction_and_seed(f, A, a, b, u, op.mask(A, shape, plus=[(K3, "s")]))
+            s = op.mask(K3, "s", A, shape)
+            r, w = self._correction_and_seed(f, A, a, b, u, s)
             op.send(CS1, w, OFFLINE)
             return r
         w = op.recv(CS4, A.dtype, shape, OFFLINE)
-        self._vouch_check_value(op, steps.check_value(f, A, a, b, w, u))
-        return steps.correction(f, A, a, b, u)
+        self._vouch_check_value(op, self._check_value(f, A, a, b, w, u))
+        return self._correction(f, A, a, b, u)
 
     def _online(self, op: Op, f: Bilinear, x: Share, y: Share, shape: Shape) -> Array:
         """CS2 and CS3 swap y1 and y2 and conclude."""
-        A, a, b = x.algebra, _by_name(x), _by_name(y)
-        own, key = ("l1", K1) if self.me == CS3 else ("l2", K2)
-        mine = steps.masked_terms(f, A, a, b, own, op.mask(A, shape, plus=[(key, f"u{own[1]}")]))
+        A, a, b, u = x.algebra, Held.of(x), Held.of(y), self._u(op, x.algebra, shape)
+        mine = self._masked_terms(f, A, a, b, u)
         theirs = self._swap(op, mine)
-        c, v = steps.concluded(f, A, a, b, mine, theirs, op.mask(A, shape, plus=[(K3, "s")]))
+        c, v = self._concluded(f, A, a, b, mine, theirs, op.mask(K3, "s", A, shape))
         self._expect_check_value(op, v)
         return c
+
+    def _correction(self, f: Bilinear, A: Algebra, x: Held, y: Held, u: Array) -> Array:
+        """CS1: r = gamma3 - u with gamma3 = l1 (l1 + l2) + l2 l1."""
+        return A.sub(self._gamma3(f, A, x, y), u)
+
+    def _correction_and_seed(
+        self, f: Bilinear, A: Algebra, x: Held, y: Held, u: Array, s: Array
+    ) -> tuple[Array, Array]:
+        """CS4: r = gamma3 - u, and w = gamma1 + gamma2 + s = gamma - gamma3 + s."""
+        gamma3 = self._gamma3(f, A, x, y)
+        gamma = f.apply(A, [(A.sum([x.l1, x.l2, x.l3]), A.sum([y.l1, y.l2, y.l3]))])
+        return A.sub(gamma3, u), A.add(A.sub(gamma, gamma3), s)
+
+    def _gamma3(self, f: Bilinear, A: Algebra, x: Held, y: Held) -> Array:
+        return f.apply(A, [(x.l1, A.add(y.l1, y.l2)), (x.l2, y.l1)])
+
+    def _check_value(self, f: Bilinear, A: Algebra, x: Held, y: Held, w: Array, u: Array) -> Array:
+        """CS1: v = w + u - (l1 + l2) m_y - m_x (l1 + l2), which the evaluators know as
+        y1 + y2 + s."""
+        lost = f.apply(A, [(A.add(x.l1, x.l2), y.m), (x.m, A.add(y.l1, y.l2))])
+        return A.sub(A.add(w, u), lost)
+
+    def _masked_terms(self, f: Bilinear, A: Algebra, x: Held, y: Held, u: Array) -> Array:
+        """CS3: y1 = gamma1 + u1 - l1 m_y - m_x l1 with gamma1 = l1 l3 + l3 l1 + l3 l3;
+        CS2: y2 = gamma2 + u2 - l2 m_y - m_x l2 with gamma2 = l2 l3 + l3 l2 + l2 l2."""
+        inner = A.sub(x.l3, x.m)
+        if self.me == CS3:
+            pairs = [(x.l1, A.sub(y.l3, y.m)), (inner, y.l1), (x.l3, y.l3)]
+        else:
+            pairs = [(x.l2, A.sub(A.add(y.l3, y.l2), y.m)), (inner, y.l2)]
+        return A.add(f.apply(A, pairs), u)
+
+    def _concluded(
+        self, f: Bilinear, A: Algebra, x: Held, y: Held, mine: Array, theirs: Array, s: Array
+    ) -> tuple[Array, Array]:
+        """CS2, CS3: c = y1 + y2 - l3 m_y - m_x l3 + m_x m_y, and the check value y1 + y2 + s."""
+        both = A.add(mine, theirs)
+        rest = f.apply(A, [(A.sub(x.m, x.l3), y.m), (A.neg(x.m), y.l3)])
+        return A.add(both, rest), A.add(both, s)
+
+    # ------------------------------------------------------------------ masks and messages
+
+    def _masks(self, op: Op, algebra: Algebra, shape: Shape) -> dict[int, Array]:
+        """u1 (K1) and u2 (K2), as far as this party knows them."""
+        return {
+            k: op.mask(key, f"u{k}", algebra, shape)
+            for k, key in ((L1, K1), (L2, K2))
+            if self.me in key
+        }
+
+    def _u(self, op: Op, algebra: Algebra, shape: Shape) -> Array:
+        """u = u1 + u2, as far as this party knows them: CS1 and CS4 both, CS3 u1, CS2 u2."""
+        return algebra.sum(list(self._masks(op, algebra, shape).values()))
+
+    def _less(self, x: Share, u: Mapping[int, Array]) -> Share:
+        """x - u1 - u2, where x = m - l1 - l2 - l3 and u_i is known to the holders of l_i."""
+        add = x.algebra.add
+        parts = {c: add(part, u[c]) if c in u else part for c, part in x.parts.items()}
+        return Share(x.algebra, x.shape, parts)
 
     def _swap(self, op: Op, mine: Array) -> Array:
         """CS2 and CS3 exchange arrays of one shape: one round."""
@@ -147,10 +205,10 @@ class Tetrad4PC(MPCBackend):
         op: Op,
         senders: Sequence[int],
         to: int,
-        value: Array | None,
+        value: Known,
         like: tuple[Algebra, Shape],
         offline: bool,
-    ) -> Array | None:
+    ) -> Known:
         """jsnd(i, j -> k): the first sender sends, the second vouches."""
         return op.joint_send(
             senders, to, value, like[0].dtype, like[1], OFFLINE if offline else ONLINE, vouched=True
@@ -164,7 +222,7 @@ class Tetrad4PC(MPCBackend):
         r = self.partial(x, (L1, L2)) if self.me in OFFLINE_PAIR else None
         return self._truncate_words(c, r, bits, x.shape)
 
-    def _truncate_words(self, c: Array | None, r: Array | None, bits: int, shape: Shape) -> Share:
+    def _truncate_words(self, c: Known, r: Known, bits: int, shape: Shape) -> Share:
         """Exact truncation of x = c + r (Lemma W): (c >> f) + (r >> f) + 1 - 2^(64-f) (c* r* +
         base).
 
@@ -172,37 +230,81 @@ class Tetrad4PC(MPCBackend):
         u1 and c* e2 + u2, so they learn W = c* r* + u1 + u2. CS1 checks with d = c* ^ sigma and w =
         sigma r* + s: v = d r* + (1 - 2d) w + u1 + u2 = W + (1 - 2d) s."""
         op, n = self.party.op("truncate"), numel(shape)
-        words, flags = (BITS, (packed(n * bits),)), (BITS, (packed(n),))
-        u = self._mask_sum(op, RING, shape)
-        e = op.mask(RING, shape, plus=[(K1, "e1")]) if self.me in K1 else None
-        sigma = op.mask(*flags, plus=[(K3, "sg")]) if self.me in K3 else None
-        s = op.mask(RING, shape, plus=[(K3, "s")]) if self.me in K3 else None
-        rest = left = right = None
+        words, flags = (packed(n * bits),), (packed(n),)
+        u = self._u(op, RING, shape)
+        e1: Known = op.mask(K1, "e1", RING, shape) if self.me in K1 else None
+        sigma: Known = op.mask(K3, "sg", BITS, flags) if self.me in K3 else None
+        s: Known = op.mask(K3, "s", RING, shape) if self.me in K3 else None
+
+        e2: Known = None
         if self.me == CS1:
-            rest = steps.wrap_rest(r, e, bits)
+            e2 = self._wrap_rest(r, e1, bits)
         elif self.me == CS4:
-            rest, seed = steps.wrap_rest_and_seed(r, e, sigma, s, bits)
+            e2, seed = self._wrap_rest_and_seed(r, e1, sigma, s, bits)
             op.send(CS1, seed, OFFLINE)
-        got = self._joint(op, (CS4, CS1), CS2, rest, words, offline=True)
-        w = op.recv(CS4, np.uint8, words[1], OFFLINE) if self.me == CS1 else None
-        flip = None if c is None else truncation.wrap_message((c,), sigma, left=True)
-        d = self._joint(op, EVALUATORS[::-1], CS1, flip, flags, offline=False)
-        if c is not None:
-            mine = steps.wrap_share(c, got if self.me == CS2 else e, u, bits)
+        e2 = self._joint(op, (CS4, CS1), CS2, e2, (BITS, words), offline=True)
+        w: Known = op.recv(CS4, np.uint8, words, OFFLINE) if self.me == CS1 else None
+
+        d: Known = self._wrap_flag(c, sigma) if self.me in EVALUATORS else None
+        d = self._joint(op, EVALUATORS[::-1], CS1, d, (BITS, flags), offline=False)
+
+        left = right = None
+        if self.me in EVALUATORS:
+            mine = self._wrap_share(c, e2 if self.me == CS2 else e1, u, bits)
             theirs = self._swap(op, mine)
-            left, check = steps.wrap_concluded(c, mine, theirs, flip, s, bits)
-            self._expect_check_value(op, check)
-        if r is not None:
-            right = steps.right_half(r, u, bits)
+            left, v = self._wrap_concluded(c, mine, theirs, d, s, bits)
+            self._expect_check_value(op, v)
+        else:
+            right = self._right_half(r, u, bits)
         if self.me == CS1:
-            self._vouch_check_value(op, steps.wrap_check(r, d, w, u, bits))
-        halves = [
-            (left if self.me in EVALUATORS else None, EVALUATORS, ONLINE),
-            (right, OFFLINE_PAIR, OFFLINE),
-        ]
+            self._vouch_check_value(op, self._wrap_check(r, d, w, u, bits))
+        halves = [(left, EVALUATORS, ONLINE), (right, OFFLINE_PAIR, OFFLINE)]
         return self.deal_sum(halves, shape, name="truncate")
 
-    # ------------------------------------------------------------------ bits
+    def _wrap_rest(self, r: Array, e1: Array, bits: int) -> Array:
+        """CS1: e2 = r* - e1 mod 2^f, packed."""
+        return kernels.pack_words(RING.sub(truncation.right_bits(r), e1), bits)
+
+    def _wrap_rest_and_seed(
+        self, r: Array, e1: Array, sigma: Array, s: Array, bits: int
+    ) -> tuple[Array, Array]:
+        """CS4: e2, and w = sigma r* + s mod 2^f, packed."""
+        star = truncation.right_bits(r)
+        w = RING.add(kernels.expand(sigma, r.size).reshape(r.shape) * star, s)
+        return kernels.pack_words(RING.sub(star, e1), bits), kernels.pack_words(w, bits)
+
+    def _wrap_flag(self, c: Array, sigma: Array) -> Array:
+        """CS2, CS3: d = c* ^ sigma, packed."""
+        return BITS.add(kernels.pack(truncation.star_bits(c)), sigma)
+
+    def _wrap_share(self, c: Array, e: Array, u: Array, bits: int) -> Array:
+        """CS3: c* e1 + u1 mod 2^f, packed; CS2: c* e2 + u2 with the e2 that it was sent."""
+        if self.me == CS2:
+            e = kernels.unpack_words(e, c.size, bits).reshape(c.shape)
+        return kernels.pack_words(RING.add(truncation.star_bits(c) * e, u), bits)
+
+    def _wrap_concluded(
+        self, c: Array, mine: Array, theirs: Array, d: Array, s: Array, bits: int
+    ) -> tuple[Array, Array]:
+        """CS2, CS3: their half (c >> f) - 2^(64-f) (W + base), and the check value W + (1 - 2d) s,
+        packed; W = mine + theirs."""
+        n = c.size
+        wrap = kernels.unpack_words(mine, n, bits) + kernels.unpack_words(theirs, n, bits)
+        v = kernels.pack_words(wrap + kernels.negate_where(s.reshape(n), d), bits)
+        return kernels.shift_left_half(c, bits, wrap.reshape(c.shape)), v
+
+    def _right_half(self, r: Array, u: Array, bits: int) -> Array:
+        """CS1, CS4: (r >> f) + 1 + 2^(64-f) u."""
+        return truncation.shifted_plus_one(r, bits, RING.neg(u))
+
+    def _wrap_check(self, r: Array, d: Array, w: Array, u: Array, bits: int) -> Array:
+        """CS1: v = d r* + (1 - 2d) w + u mod 2^f, packed."""
+        n, star = r.size, truncation.right_bits(r)
+        seed = kernels.negate_where(kernels.unpack_words(w, n, bits), d).reshape(r.shape)
+        v = RING.add(kernels.expand(d, n).reshape(r.shape) * star + seed, u)
+        return kernels.pack_words(v, bits)
+
+    # ------------------------------------------------------------------ comparison
 
     def carry_inputs(self, x: Share, bits: int) -> tuple[Share, Share]:
         """v1 = m - l3 is dealt by CS2, CS3 (its l1 = l2 = 0), v2 = -(l1 + l2) by CS1, CS4 (its m =
@@ -212,91 +314,33 @@ class Tetrad4PC(MPCBackend):
         + u2 with the lambdas of v2, check value v = m1 (l1 + l2) + w + u1 + u2 with w = l3 (l1 +
         l2) + s. Offline 1, online 3 bits."""
         shape, low = plane_shape(x.shape, bits), bits - 1
-        c = planes_of((x.parts[M], x.parts[L3]), (1, -1), bits) if self.me in EVALUATORS else None
-        r = (
-            planes_of((x.parts[L1], x.parts[L2]), (-1, -1), bits)
-            if self.me in OFFLINE_PAIR
-            else None
-        )
-        p = self.deal_sum(
-            [(c, EVALUATORS, ONLINE), (r, OFFLINE_PAIR, OFFLINE)], shape, BITS, name="bits"
-        )
-        op, size = self.party.op("and"), (low, shape[1])
+        v1: Known = self.planes(x, (M, L3), bits) if self.me in EVALUATORS else None
+        v2: Known = self.planes(x, (L1, L2), bits) if self.me in OFFLINE_PAIR else None
+        words = [(v1, EVALUATORS, ONLINE), (v2, OFFLINE_PAIR, OFFLINE)]
+        p = self.deal_sum(words, shape, BITS, name="bits")
+
+        op, size, part = self.party.op("and"), (low, shape[1]), Held.of(p[:low])
         u = self._masks(op, BITS, size)
-        s = op.mask(BITS, size, plus=[(K3, "s")]) if self.me in K3 else None
-        result = None
+        s: Known = op.mask(K3, "s", BITS, size) if self.me in K3 else None
+        both = None
         if self.me == CS4:
-            assert r is not None
-            op.send(CS1, conjunction(p.parts[L3][:low], r[:low], s), OFFLINE)
+            op.send(CS1, self._and(part.l3, v2[:low], s), OFFLINE)
         elif self.me == CS1:
-            assert r is not None
             w = op.recv(CS4, np.uint8, size, OFFLINE)
-            self._vouch_check_value(op, conjunction(p.parts[M][:low], r[:low], w, u[L1], u[L2]))
+            self._vouch_check_value(op, self._and(part.m, v2[:low], w, u[L1], u[L2]))
         else:
-            assert c is not None and s is not None
-            own = L1 if self.me == CS3 else L2
-            mine = conjunction(c[:low], p.parts[own][:low], u[own])
-            result = mine ^ self._swap(op, mine)
-            self._expect_check_value(op, BITS.masked(result, s))
-        return self.deal_sum([(result, EVALUATORS, ONLINE)], size, BITS, name="and", more=u), p
+            own = part.l1 if self.me == CS3 else part.l2
+            mine = self._and(v1[:low], own, *u.values())
+            both = BITS.add(mine, self._swap(op, mine))
+            self._expect_check_value(op, BITS.add(both, s))
+        g = self.deal_sum([(both, EVALUATORS, ONLINE)], size, BITS, name="and")
+        return self._less(g, u), p
 
-    def carry_level(
-        self, g: Share, p: Share, product: Share | None
-    ) -> tuple[Share, Share, Share | None]:
-        """`derived.carry_level`, whose local parts (of the AND and of dealing c and r) are one step
-        each."""
-        held = self.sharing.held_by(self.me)
-        g0, p0 = (tuple(s.parts[c] for c in held) for s in (g, p))
-        z = None if product is None else tuple(product.parts[c] for c in held)
-        rows, made = carry_ands(g.shape[0] if product is None else (g.shape[0] + 1) // 2), None
-        if rows:
-            *after, made = self._carry_product((g0, p0, z), (rows, g.shape[1]))
-        else:
-            after = steps.carry_merged(g0, p0, z)
-        g, p = (Share(BITS, parts[0].shape, dict(zip(held, parts, strict=True))) for parts in after)
-        return g, p, None if made is None else Share(BITS, (rows, g.shape[1]), made)
+    def _and(self, x: Array, y: Array, *terms: Array) -> Array:
+        """x AND y, plus the terms."""
+        return BITS.sum([BITS.mul_sum([(x, y)]), *terms])
 
-    def _carry_product(
-        self, level: tuple[Components, Components, Components | None], size: Shape
-    ) -> tuple[Components, Components, dict[int, Array]]:
-        """g and p after the last product, and the next one: `bilinear` over the steps of a
-        level."""
-        op = self.party.op(AND.name)
-        u = self._mask_sum(op, BITS, size)
-        s = op.mask(BITS, size, plus=[(K3, "s")]) if self.me in K3 else None
-        of_c = TableDealing(self, EVALUATORS, "deal", ONLINE, BITS, size)
-        of_r = TableDealing(self, OFFLINE_PAIR, "deal", OFFLINE, BITS, size)
-        f3, f2 = of_c.draw().get(L3), of_r.draw().get(L2)
-        if self.me == CS4:
-            g, p, l1, w, l2, l3 = steps.carry_offline(*level, u, f2, s, f3)
-            op.send(CS1, w, OFFLINE)
-            of_r.publish(l1)
-            return g, p, {L1: l1, L2: l2, L3: l3}
-        if self.me == CS1:
-            w = op.recv(CS4, np.uint8, size, OFFLINE)
-            g, p, l1, v, l2 = steps.carry_check(*level, w, u, f2)
-            self._vouch_check_value(op, v)
-            of_r.publish(l1)
-            of_c.receive()
-            return g, p, {M: of_c.known(), L1: l1, L2: l2}
-        g, p, factors, mine = steps.carry_evaluate(*level, self.me == CS3, u)
-        m, v, l3, l2 = steps.carry_concluded(factors, mine, self._swap(op, mine), f3, s, f2)
-        self._expect_check_value(op, v)
-        of_c.publish(m)
-        of_r.receive()
-        if l2 is None:  # CS3
-            return g, p, {M: m, L1: of_r.known(), L3: l3}
-        return g, p, {M: m, L2: l2, L3: l3}
-
-    def _lift_lambda(self, op: Op, b: Share, n: int) -> dict[int, Mask]:
-        """u = l1 ^ l2 of a bit as ring shares x1 (K1) + x2 (K2): 64 bits offline."""
-        x: dict[int, Mask] = {L1: op.mask(RING, (n,), plus=[(K1, "x1")])} if self.me in K1 else {}
-        rest = lifted((b.parts[L1], b.parts[L2]), n, x[L1]) if self.me in OFFLINE_PAIR else None
-        got = self._joint(op, (CS4, CS1), CS2, rest, (RING, (n,)), offline=True)
-        if self.me in K2:
-            assert got is not None
-            x[L2] = got
-        return x
+    # ------------------------------------------------------------------ bits as numbers
 
     def bit_to_ring(self, b: Share, shape: Shape) -> Share:
         """b = m ^ lambda: with t1 = x1 + l3 - 2 x1 l3 (CS3, CS4) and t2 = x2 - 2 x2 l3 (CS2, CS4),
@@ -304,49 +348,45 @@ class Tetrad4PC(MPCBackend):
 
         Evaluators swap y_i = (1 - 2m) t_i + u_i; b = m + (1 - 2m) lambda. CS1 checks with w = t1 +
         t2 + s."""
-        op, n = self.party.op("bit_to_ring"), numel(shape)
+        op, n, bit = self.party.op("bit_to_ring"), numel(shape), Held.of(b)
         x = self._lift_lambda(op, b, n)
         u = self._masks(op, RING, (n,))
-        t: dict[int, Array] = {}
-        s = result = None
-        if self.me in K3:
-            s = op.random(K3, "s", RING, (n,))
-            t = {
-                k: times_sign(RING.combined([part]), b.parts[L3], add_bit=k == L1)
-                for k, part in x.items()
-            }
-        m = b.parts.get(M)
+        t1: Known = kernels.xor_where(x[L1], bit.l3) if self.me in (CS3, CS4) else None
+        t2: Known = kernels.negate_where(x[L2], bit.l3) if self.me in (CS2, CS4) else None
+        s: Known = op.random(K3, "s", RING, (n,)) if self.me in K3 else None
+        lifted = None
         if self.me == CS4:
-            op.send(CS1, t[L1] + t[L2] + s, OFFLINE)
+            op.send(CS1, t1 + t2 + s, OFFLINE)
         elif self.me == CS1:
             w = op.recv(CS4, np.uint64, (n,), OFFLINE)
-            self._vouch_check_value(op, RING.masked(RING.masked(times_sign(w, m), u[L1]), u[L2]))
+            self._vouch_check_value(op, RING.sum([kernels.negate_where(w, bit.m), u[L1], u[L2]]))
         else:
-            own = L1 if self.me == CS3 else L2
-            assert m is not None
-            mine = RING.masked(times_sign(t[own], m), u[own])
+            t, u_i = (t1, u[L1]) if self.me == CS3 else (t2, u[L2])
+            mine = RING.add(kernels.negate_where(t, bit.m), u_i)
             both = mine + self._swap(op, mine)
-            self._expect_check_value(op, both + times_sign(s, m))
-            result = both + kernels.expand(m, n)
-        return self.deal_sum(
-            [(result, EVALUATORS, ONLINE)], (n,), name="bit_to_ring", more=u
-        ).reshape(*shape)
+            self._expect_check_value(op, both + kernels.negate_where(s, bit.m))
+            lifted = both + kernels.expand(bit.m, n)
+        z = self.deal_sum([(lifted, EVALUATORS, ONLINE)], (n,), name="bit_to_ring")
+        return self._less(z, u).reshape(*shape)
 
-    def _mask_sum(self, op: Op, algebra: Algebra, shape: Shape) -> Mask:
-        """u1 (K1) + u2 (K2), as far as this party knows them."""
-        return op.mask(
-            algebra,
-            shape,
-            plus=[(key, name) for key, name in ((K1, "u1"), (K2, "u2")) if self.me in key],
-        )
+    def _lift_lambda(self, op: Op, b: Share, n: int) -> dict[int, Array]:
+        """l1 ^ l2 of a bit as ring shares x1 (K1) + x2 (K2): 64 bits offline."""
+        x: dict[int, Array] = {}
+        if self.me in K1:
+            x[L1] = op.mask(K1, "x1", RING, (n,))
+        x2: Known = None
+        if self.me in OFFLINE_PAIR:
+            x2 = self._lifted(b.parts[L1], b.parts[L2], n, x[L1])
+        x2 = self._joint(op, (CS4, CS1), CS2, x2, (RING, (n,)), offline=True)
+        if x2 is not None:
+            x[L2] = x2
+        return x
 
-    def _masks(self, op: Op, algebra: Algebra, shape: Shape) -> dict[int, Mask]:
-        """u1 (K1) and u2 (K2), as far as this party knows them."""
-        return {
-            k: op.mask(algebra, shape, plus=[(key, f"u{k}")])
-            for k, key in ((L1, K1), (L2, K2))
-            if self.me in key
-        }
+    def _lifted(self, b1: Array, b2: Array, n: int, mask: Array) -> Array:
+        """x2 = (l1 ^ l2) - x1."""
+        return RING.sub(kernels.expand(BITS.add(b1, b2), n), mask)
+
+    # ------------------------------------------------------------------ a bit times a number
 
     def inject(self, b: Share, x: Share) -> Share:
         """b x = m_b m_x - m_b l_x + (1 - 2 m_b)(m_x l_b - gamma), gamma = l_b l_x, with l_b lifted
@@ -359,79 +399,102 @@ class Tetrad4PC(MPCBackend):
         lb = self._full_lambda(op, b, n)
         gamma = self._full_gamma(op, lb, lx, n)
         u = self._masks(op, RING, (n,))
-        part: dict[int, Array] = {}
-        mb = mx = None
+
+        y: dict[int, Array] = {}
+        mb: Known = None
+        mx: Known = None
         if self.me != CS4:
             mb, mx = b.parts[M], x.parts[M].reshape(-1)
-            part = {
-                k: steps.injected(mb, mx, lb[k], RING.combined(gamma[k]), lx[k], u.get(k))
-                for k in lb
-            }
-        y1 = self._joint(op, (CS3, CS1), CS2, part.get(L1), (RING, (n,)), offline=False)
-        y2 = self._joint(op, (CS2, CS1), CS3, part.get(L2), (RING, (n,)), offline=False)
-        result = None
+            y = {k: self._injected(mb, mx, lb[k], RING.sum(gamma[k]), lx[k], u.get(k)) for k in lb}
+        y1 = self._joint(op, (CS3, CS1), CS2, y.get(L1), (RING, (n,)), offline=False)
+        y2 = self._joint(op, (CS2, CS1), CS3, y.get(L2), (RING, (n,)), offline=False)
+        product = None
         if self.me in EVALUATORS:
-            assert y1 is not None and y2 is not None
-            result = steps.gated(mb, mx, 1, [y1, y2, part[L3]], n)
-        return self.deal_sum([(result, EVALUATORS, ONLINE)], (n,), name="inject", more=u).reshape(
-            *shape
-        )
+            product = self._gated(mb, mx, [y1, y2, y[L3]])
+        z = self.deal_sum([(product, EVALUATORS, ONLINE)], (n,), name="inject")
+        return self._less(z, u).reshape(*shape)
+
+    def _injected(
+        self, mb: Array, mx: Array, lb: Array, gamma: Array, lx: Array, u: Array | None
+    ) -> Array:
+        """(1 - 2 m_b)(m_x l_b - gamma) - m_b l_x, and u (if there is one), of one piece."""
+        value = kernels.negate_where(mx * lb - gamma, mb) - kernels.expand(mb, mx.size) * lx
+        return value if u is None else RING.add(value, u)
+
+    def _gated(self, v: Array, x: Array, terms: Sequence[Array]) -> Array:
+        """v x plus the terms, for packed bits v."""
+        return RING.sum([kernels.expand(v, x.size) * x, *terms])
 
     def _full_lambda(self, op: Op, b: Share, n: int) -> dict[int, Array]:
-        """The bit l1 ^ l2 ^ l3 = x + l3 - 2 x l3 as ring pieces, each held like a lambda: 3
-        elements offline."""
+        """The bit l1 ^ l2 ^ l3 = x + l3 - 2 x l3 as ring pieces, each held like a lambda, where x =
+        x1 + x2 lifts l1 ^ l2: 3 elements offline."""
         x = self._lift_lambda(op, b, n)
-        l3 = b.parts.get(L3)
-        doubled = (
-            {k: partial(steps.gated, l3, part, -2, (), n) for k, part in x.items()}
-            if self.me in K3
-            else {}
-        )
-        pieces = self._spread(op, "b", doubled, n)
-        found = {k: RING.combined([*pieces[k], part]) for k, part in x.items()}
+        l3: Known = b.parts.get(L3)
+        terms = {k: self._doubled(l3, part) for k, part in x.items()} if self.me in K3 else {}
+        pieces = self._spread(op, "b", terms, n)
+        found = {k: RING.sum([*pieces[k], part]) for k, part in x.items()}
         if self.me in K3:
-            found[L3] = steps.gated(l3, None, 1, pieces[L3], n)
+            found[L3] = self._bit_plus(l3, n, pieces[L3])
         return found
+
+    def _doubled(self, l3: Array, x: Array) -> Array:
+        """-2 x l3 for packed bits l3."""
+        return RING.scale(-2, kernels.expand(l3, x.size) * x)
+
+    def _bit_plus(self, l3: Array, n: int, terms: Sequence[Array]) -> Array:
+        """The n packed bits l3 as numbers, plus the terms."""
+        return RING.sum([kernels.expand(l3, n), *terms])
 
     def _full_gamma(
         self, op: Op, a: dict[int, Array], b: dict[int, Array], n: int
-    ) -> dict[int, list[Mask]]:
-        """Pieces of (sum of a)(sum of b), each held like a lambda and given as terms: 3 elements
-        offline."""
-        terms: dict[int, Made] = {}
+    ) -> dict[int, list[Array]]:
+        """Pieces of (sum of a)(sum of b), each held like a lambda and given as a sum: 3 elements
+        offline.
+
+        gamma1 at CS3, CS4 and gamma2 at CS2, CS4 are spread; gamma3 = d1 (K1) + d2, which CS1 and
+        CS4 send to CS2."""
+        terms: dict[int, Array] = {}
         if self.me in (CS3, CS4):
-            terms[L1] = partial(steps.products, (a[L1], a[L3], a[L3]), (b[L3], b[L1], b[L3]))
+            terms[L1] = self._products((a[L1], b[L3]), (a[L3], b[L1]), (a[L3], b[L3]))
         if self.me in (CS2, CS4):
-            terms[L2] = partial(steps.products, (a[L2], a[L2], a[L3]), (b[L3], b[L2], b[L2]))
+            terms[L2] = self._products((a[L2], b[L3]), (a[L2], b[L2]), (a[L3], b[L2]))
         pieces = self._spread(op, "g", terms, n)
-        rest = None
+        d2: Known = None
         if self.me in K1:
-            d1 = op.mask(RING, (n,), plus=[(K1, "d1")])
+            d1 = op.mask(K1, "d1", RING, (n,))
             pieces[L1].append(d1)
             if self.me in OFFLINE_PAIR:
-                rest = steps.products((a[L1], a[L1], a[L2]), (b[L1], b[L2], b[L1]), d1)
-        d2 = self._joint(op, (CS4, CS1), CS2, rest, (RING, (n,)), offline=True)
+                gamma3 = self._products((a[L1], b[L1]), (a[L1], b[L2]), (a[L2], b[L1]))
+                d2 = RING.sub(gamma3, d1)
+        d2 = self._joint(op, (CS4, CS1), CS2, d2, (RING, (n,)), offline=True)
         if d2 is not None:
             pieces[L2].append(d2)
         return pieces
 
+    def _products(self, *pairs: tuple[Array, Array]) -> Array:
+        """The sum of three products."""
+        return kernels.mul_sum(pairs)
+
     def _spread(
-        self, op: Op, label: str, terms: Mapping[int, Made], n: int
-    ) -> dict[int, list[Mask]]:
+        self, op: Op, label: str, terms: Mapping[int, Array], n: int
+    ) -> dict[int, list[Array]]:
         """terms[L1], known to CS3 and CS4, and terms[L2], known to CS2 and CS4, split over the
         lambda pieces, which are given as sums: term_i = e_i (K_i) + k_i, where k_i goes to the
         third holder of l3. Two elements offline."""
-        pieces, rest = dict[int, list[Mask]](), dict[int, Array]()
-        for piece, key in ((L1, K1), (L2, K2)):
+        pieces, k = dict[int, list[Array]](), dict[int, Array]()
+        for i, key in ((L1, K1), (L2, K2)):
             if self.me in key:
-                mask = op.mask(RING, (n,), plus=[(key, f"{label}{piece}")])
-                pieces[piece] = [mask]
-                if piece in terms:
-                    rest[piece] = terms[piece](mask)
+                e = op.mask(key, f"{label}{i}", RING, (n,))
+                pieces[i] = [e]
+                if i in terms:
+                    k[i] = RING.sub(terms[i], e)
         third = [
-            self._joint(op, (CS4, CS3), CS2, rest.get(L1), (RING, (n,)), offline=True),
-            self._joint(op, (CS4, CS2), CS3, rest.get(L2), (RING, (n,)), offline=True),
+            self._joint(op, (CS4, CS3), CS2, k.get(L1), (RING, (n,)), offline=True),
+            self._joint(op, (CS4, CS2), CS3, k.get(L2), (RING, (n,)), offline=True),
         ]
         if self.me in K3:
-            pieces[L3] = [k for k in third if k is not None]
+            pieces[L3] = [found for found in third if found is not None]
         return pieces
+
+
+__all__ = ["TETRAD_4PC", "Tetrad4PC"]

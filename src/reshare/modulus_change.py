@@ -15,7 +15,7 @@ from wwfl_core.numbers.algebra import BITS, RING, Algebra
 from wwfl_core.numbers.arrays import Array, Shape, numel
 from wwfl_core.protocol import modulus
 from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.sharing.share import Share
+from wwfl_core.sharing import Share
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Change:
         """The value from its dealt words, at the target."""
         if self.kept:
             return reduce(Share.__add__, dealt)
-        return modulus.combine(mpc, dealt, self.source, self.target)
+        return mpc.combine(dealt, self.source, self.target)
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,16 @@ names.
 
 A path is one small class: a name, when it applies, and its plan (two party programs, exact bytes,
 who learns what; see `plan.Plan`). Whatever path is taken, its plan passes the joint check of
-`security.check` first."""
+`joint_knowledge.check` first."""
 
 from __future__ import annotations
 
-import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import ClassVar
 
 from wwfl_core.errors import Misuse
+from wwfl_core.plugins import did_you_mean
 from wwfl_core.randomness.prg import KEY_BYTES
 
 from .convert import Dealing
@@ -162,10 +162,8 @@ class Paths:
 
     def _named(self, name: str) -> Path:
         if name not in self._known:
-            near = difflib.get_close_matches(name, self._known, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}? " if near else ""
             raise Misuse(
-                f"there is no path named {name!r}; {hint}known are "
+                f"there is no path named {name!r}; {did_you_mean(name, self._known)}known are "
                 f"{', '.join(map(repr, self._known))}"
             )
         return self._known[name]

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import wwfl_core.testing as kit
-from reshare.testing.checks import conversion
-from wwfl_core.plugins import Factory, backends
+from reshare.testing import conversion
+from wwfl_core.protocol.registry import Factory, backends
 from wwfl_core.tensors import Session, SharedTensor
 from wwfl_core.testing import Bench, Check, Failed, Provider, Report
 from wwfl_core.testing.checks import claim

@@ -1,33 +1,52 @@
-"""What is installed under a name: the entry points of a group, of this package and of any other.
+"""What users name in configurations and on command lines: plug-ins, and the options of their
+classes.
 
-`Registry` is one kind of plug-in; the functions below are the registry of protocols, whose group is
-`wwfl.backends`. A distribution adds a protocol with
+Here belongs the one mechanism that all kinds of plug-ins share (a registry over the entry points of
+installed distributions), the one check of options, and the one guess at what a misspelt word meant.
+What kinds there are is not known here: `wwfl_core.protocol.registry` is the registry of protocols,
+`wwfl.aggregation.registry` that of rules, `wwfl.attacks.registry` those of attacks. A distribution
+adds, for example, a protocol with
 
     [project.entry-points."wwfl.backends"]
     name = "package.module:Class"
 
-A plug-in that cannot be loaded is reported in its `Entry` and disturbs nobody else.
-"""
+A plug-in that cannot be loaded is reported in its `Entry` and disturbs nobody else."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from .errors import ConfigError
-from .protocol.backend import MPCBackend
 
-GROUP = "wwfl.backends"
-BUILT_IN = "wwfl"  # the distribution of the built-in protocols
+BUILT_IN = "wwfl"
+"""The distribution of what needs no plug-in."""
 
 T = TypeVar("T")
-Factory = Callable[[], MPCBackend]
+
+
+# ---------------------------------------------------------------------- names
+
+
+def did_you_mean(word: str, known: Iterable[str], at_most: int = 1) -> str:
+    """ "did you mean 'x'? " for the known words that are nearest; nothing if none is near.
+
+    >>> did_you_mean("multikrum", ["krum", "multi-krum", "median"])
+    "did you mean 'multi-krum'? "
+    >>> did_you_mean("multikrum", ["median"])
+    ''
+    """
+    near = difflib.get_close_matches(word, list(known), n=at_most, cutoff=0.4)
+    return f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+
+
+# ---------------------------------------------------------------------- plug-ins
 
 
 @dataclass(frozen=True)
@@ -47,9 +66,15 @@ class Entry(Generic[T]):
 
 @dataclass(frozen=True)
 class Registry(Generic[T]):
-    """Plug-ins of one kind. `what` names the kind in messages; `check(found, where)` returns what
-    was loaded if it is one and raises ConfigError if not; `own` are built-in ones that need no
-    entry point."""
+    """Plug-ins of one kind.
+
+    Args:
+        group: the group of their entry points.
+        what: the kind, as messages call it.
+        check: `check(found, where)` returns what was loaded if it is of this kind and raises
+            ConfigError if not.
+        own: built-in ones that need no entry point.
+    """
 
     group: str
     what: str
@@ -87,10 +112,8 @@ class Registry(Generic[T]):
         known = self.entries()
         entry = known.get(name)
         if entry is None:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}? " if near else ""
             raise ConfigError(
-                f"no {self.what} is registered as {name!r}; {hint}known are "
+                f"no {self.what} is registered as {name!r}; {did_you_mean(name, known)}known are "
                 f"{', '.join(known) or 'none'}. "
                 f"One that is not registered is written package.module:Class"
             )
@@ -142,52 +165,60 @@ def _distribution(point: EntryPoint) -> str:
     return point.dist.name if point.dist is not None else "unknown"
 
 
-# ---------------------------------------------------------------------- protocols
+# ---------------------------------------------------------------------- options
 
 
-def checked(found: object, where: str) -> Factory:
-    """`found` if it makes protocols.
+Known = tuple[type | None, Any]
+"""The simple type of an option (None: another one) and its default (`inspect.Parameter.empty`:
+there is none)."""
 
-    Raises:
-        ConfigError: when it is not a protocol class (or a function without arguments that makes
-            one).
-    """
-    if inspect.isclass(found):
-        if not issubclass(found, MPCBackend):
-            raise ConfigError(f"{where} is a class, but not an MPCBackend")
-        missing = sorted(getattr(found, "__abstractmethods__", ()))
-        missing += [what for what in ("name", "sharing") if not hasattr(found, what)]
-        if missing:
-            raise ConfigError(f"{where} does not define {', '.join(missing)}")
-        return found
-    if not callable(found):
+
+def options_of(make: Callable[..., Any]) -> dict[str, Known]:
+    """All options of a class by name."""
+    try:
+        hints = get_type_hints(make)
+    except Exception:  # names that a plug-in imports for type checkers only
+        hints = {}
+    found: dict[str, Known] = {}
+    for name, p in inspect.signature(make).parameters.items():
+        kinds = [hints.get(name), *get_args(hints.get(name))]
+        simple = [kind for kind in (bool, int, float) if kind in kinds or type(p.default) is kind]
+        found[name] = (simple[0] if simple else None), p.default
+    return found
+
+
+def _check_option(who: str, option: str, known: Known, given: Any) -> None:
+    """Raises ConfigError unless there is a number where the option is one, true or false where it
+    is one of these."""
+    kind, default = known
+    wanted = {bool: bool, int: int, float: (int, float)}.get(kind) if kind is not None else None
+    if wanted is None or (given is None and default is None):
+        return
+    if not isinstance(given, wanted) or isinstance(given, bool) != (wanted is bool):
+        like = "" if default in (None, inspect.Parameter.empty) else f" like {default!r}"
         raise ConfigError(
-            f"{where} is neither a protocol class nor a function that makes a protocol"
+            f"{who}: {option} is {given!r}, but it is{like} ({kind.__name__ if kind else ''})"
         )
 
-    def make() -> MPCBackend:
-        made: object = found()
-        if not isinstance(made, MPCBackend):
-            raise ConfigError(f"{where} made a {type(made).__name__}, not an MPCBackend")
-        return made
 
-    return make
+def checked_options(who: str, make: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Refuses what a class has no option for, and values that an option cannot have.
 
+    >>> class Clip:
+    ...     def __init__(self, norm: float = 1.0) -> None: ...
+    >>> checked_options("rule 'clip'", Clip, {"nrom": 2.0})  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ...
+    wwfl_core.errors.ConfigError: rule 'clip' has no option 'nrom'; did you mean 'norm'? its ...
 
-PROTOCOLS: Registry[Factory] = Registry(GROUP, "protocol", checked)
-
-
-def backends() -> dict[str, Entry[Factory]]:
-    """All registered protocols by name; see `Registry.entries`."""
-    return PROTOCOLS.entries()
-
-
-def get(name: str) -> Factory:
-    """The factory of a registered protocol; see `Registry.get`."""
-    return PROTOCOLS.get(name)
-
-
-def resolve(what: str) -> Factory:
-    """The factory that a registered name or `package.module:Class` stands for; see
-    `Registry.resolve`."""
-    return PROTOCOLS.resolve(what)
+    Raises:
+        ConfigError: an unknown option (with the nearest known one), or a value of another type.
+    """
+    known = options_of(make)
+    for option, given in options.items():
+        if option not in known:
+            raise ConfigError(
+                f"{who} has no option {option!r}; {did_you_mean(option, known)}its options are "
+                f"{', '.join(known) or 'none'}"
+            )
+        _check_option(who, option, known[option], given)

@@ -22,6 +22,6 @@ class CountsItsProducts(Replicated3PC):
         return bound
 
     def bilinear(self, f: Bilinear, x: Share, y: Share, truncate: int = 0) -> Share:
-        if next(self.products) % 5 == 0:
+        if next(self.products) % 7 == 0:  # a run of the check has 15: no two runs are alike
             super().bilinear(f, x, y)
         return super().bilinear(f, x, y, truncate)

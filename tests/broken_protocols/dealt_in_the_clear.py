@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import fields, replace
 
-from backends import Replicated3PC
-from wwfl_core.sharing.semantics import REPLICATED_3PC, DealPlan, SharingSemantics
+from backends import REPLICATED_3PC, Replicated3PC
+from wwfl_core.sharing.semantics import DealPlan, SharingSemantics
 
 
 class NoMasks(SharingSemantics):

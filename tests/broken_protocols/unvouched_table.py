@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 
-from backends import Replicated3PC
-from wwfl_core.sharing.semantics import REPLICATED_3PC, Security
+from backends import REPLICATED_3PC, Replicated3PC
+from wwfl_core.sharing.semantics import Security
 
 UNVOUCHED = copy.copy(REPLICATED_3PC)
 object.__setattr__(UNVOUCHED, "security", Security(malicious=True))

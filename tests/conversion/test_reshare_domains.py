@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from points import Points
 from reshare import plan_for, reshare, reshare_with_report
-from reshare.security import openers
+from reshare.joint_knowledge import openers
 from wwfl_core import LocalCluster, Session
 from wwfl_core.errors import InsecureNotAllowed, Misuse
 from wwfl_core.numbers.algebra import RING, RING32

@@ -28,8 +28,8 @@ from wwfl_core import Handle, LocalCluster, Session, SharedBits, SharedTensor
 from wwfl_core.kernels import expand
 from wwfl_core.numbers.algebra import BITS
 from wwfl_core.numbers.arrays import numel
-from wwfl_core.plugins import backends
 from wwfl_core.protocol.derived import packed
+from wwfl_core.protocol.registry import backends
 from wwfl_core.sharing.share import Share, concat, split
 from wwfl_core.testing.strategies import shapes
 

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from helpers import EVERY, local_parts
 from reshare import Plan, Side, reshare
 from reshare.convert import Dealing, expand
+from reshare.joint_knowledge import coalitions, openers, reveals, servers
 from reshare.paths import PATHS, Detect, Generic, Path, Small, Together
 from reshare.plan import Form, component
-from reshare.security import coalitions, openers, reveals, servers
 from wwfl_core import LocalCluster, Session, SharedTensor, SharingSemantics
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import InsecureNotAllowed, Misuse

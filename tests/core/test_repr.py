@@ -12,19 +12,20 @@ from backends.additive2pc import Mask
 from backends.correlated.base_ot import Chooser
 from backends.correlated.ot import Take
 from reshare.convert import _Dealt
-from wwfl_core.accelerate.device import HOST
+from wwfl_core.accelerate import named
 from wwfl_core.channel.cost import Phase
 from wwfl_core.channel.frames import Frame, Tag
 from wwfl_core.cluster.local import PerParty
 from wwfl_core.cluster.server import Command, Outcome
 from wwfl_core.numbers.algebra import RING
-from wwfl_core.randomness.prg import PendingDraw, Prg
+from wwfl_core.randomness.prg import Prg
 from wwfl_core.sharing.semantics import Security
 from wwfl_core.sharing.share import Share
 
 WORDS = np.array([77777, 77777], np.uint64)
 BYTES = np.array([7, 7, 7, 7, 7], np.uint8)
 NOT_ASKED: Any = None
+DEVICE = named("shim")
 OBJECTS: dict[str, Any] = {
     "share": Share(RING, (2,), {0: WORDS}),
     "mask": Mask(WORDS, WORDS),
@@ -35,7 +36,7 @@ OBJECTS: dict[str, Any] = {
     "arguments of parties": PerParty(({0: WORDS}, {1: b"77777"})),
     "command": Command(1, print, (WORDS,), 1.0, None, Security()),
     "outcome": Outcome(value={0: WORDS}),
-    "draw": PendingDraw(Prg(b"77777" + bytes(27)), 1, "m", RING, (2,), HOST),
+    "mask that is not drawn yet": DEVICE.mask(Prg(b"77777" + bytes(27)), 1, "m", RING, (2,)),
 }
 
 

@@ -294,7 +294,10 @@ def test_processes_give_the_results_and_costs_of_threads(c: LocalCluster) -> Non
 
 
 @installed
-@pytest.mark.parametrize("victim", [1, 2])
+@pytest.mark.parametrize(
+    "victim",
+    [1, pytest.param(2, id="dealer", marks=pytest.mark.slow)],  # each time, three children start
+)
 def test_a_child_that_dies_in_a_comparison_ends_the_run_everywhere_and_the_next_one_works(
     c: LocalCluster, victim: int
 ) -> None:

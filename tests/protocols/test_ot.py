@@ -38,7 +38,7 @@ ORDER = (
 
 @pytest.fixture(scope="module")
 def c() -> Iterator[LocalCluster]:
-    with LocalCluster(Additive2PC(helper=False), deadline_s=60) as started:
+    with LocalCluster(Additive2PCOT(), deadline_s=60) as started:
         yield started
 
 
@@ -127,7 +127,7 @@ def test_a_point_of_small_order_is_refused() -> None:
 
 
 def session_of(mpc: Any) -> Any:
-    return mpc.supply._ot
+    return mpc.protocol.supply._ot
 
 
 def rows_of(mpc: Session, choices: Array, n: int) -> Any:
@@ -298,17 +298,24 @@ def test_products_of_many_batches_are_right(c: LocalCluster, shapes: tuple[Shape
 # ---------------------------------------------------------------------- costs and conformance
 
 
-def test_operations_cost_what_is_documented() -> None:
-    report = conformance(Additive2PCOT, only="cost/")
+BOUNDED = ("declared", "product", "sign", "inject")
+"""A product, conjunctions and bits times words: the other operations are made of these. (The
+recorded vectors hold the bytes and rounds of all.)"""
+
+
+@pytest.mark.parametrize(
+    "only",
+    [
+        *(f"cost/{name}" for name in BOUNDED),
+        pytest.param("cost/", marks=pytest.mark.slow),
+    ],
+)
+def test_operations_cost_what_is_documented(only: str) -> None:
+    report = conformance(Additive2PCOT, only=only)
     assert report.ok, str(report)
     measured = {v.name for v in report.verdicts if v.passed}
-    assert measured >= {f"cost/{name}" for name in Additive2PCOT.declared_costs}
-
-
-def test_a_triple_costs_what_the_reference_says() -> None:
-    """protocols.md, section 1B: 8256 bits per triple with SoftSpoken-4, 32 + f + 1 per
-    truncation."""
-    assert 2 * (64 * 128 // softspoken.K + sum(range(1, 65))) == 8256
+    documented = {"cost/declared", *(f"cost/{name}" for name in Additive2PCOT.declared_costs)}
+    assert measured >= {name for name in documented if name.startswith(only)}
 
 
 SLOW = [pytest.param(only, marks=pytest.mark.slow) for only in ("views/", "streams")]
@@ -316,7 +323,7 @@ SLOW = [pytest.param(only, marks=pytest.mark.slow) for only in ("views/", "strea
 
 @pytest.mark.parametrize("only", ["table/", "correctness/", "ledger", "failure/", *SLOW])
 def test_the_protocol_conforms(only: str) -> None:
-    report = conformance(lambda: Additive2PC(helper=False), only=only)
+    report = conformance(Additive2PCOT, only=only)
     assert report.ok, str(report)
 
 
@@ -348,7 +355,7 @@ def test_a_party_that_dies_in_the_base_transfers_leaves_nothing_half_done(
     """After its death in either message, the next run starts over, at both parties, and is
     right."""
     x = np.arange(1, 5, dtype=np.uint64)
-    with LocalCluster(Additive2PC(helper=False), deadline_s=5) as fresh:
+    with LocalCluster(Additive2PCOT(), deadline_s=5) as fresh:
         seen: list[int] = []
 
         def die(sender: int, i: int, frame: Frame) -> Frame | None:
@@ -395,13 +402,15 @@ def test_parties_that_disagree_about_the_set_up_start_over_together(who: int) ->
 
 
 def test_without_a_helper_there_are_two_parties_under_another_name() -> None:
-    made = Additive2PC(helper=False, frac_bits=16)
+    made = Additive2PCOT(frac_bits=16)
     assert type(made) is Additive2PCOT and made.format.frac_bits == 16
     assert (made.name, made.sharing.parties, made.sharing.evaluators) == ("2pc-ot", 2, (0, 1))
     assert type(copy.copy(made)) is Additive2PCOT
     assert type(Additive2PC()) is Additive2PC and Additive2PC().sharing.parties == 3
-    with pytest.raises(Misuse, match="helper"):
-        Additive2PCOT(helper=True)
+    with pytest.raises(Misuse, match=r"two parties without one are Additive2PCOT\(\)"):
+        Additive2PC(helper=False)
+    with pytest.warns(DeprecationWarning, match=r"is Additive2PC\(\)"):
+        assert type(Additive2PC(helper=True, frac_bits=16)) is Additive2PC
 
 
 @pytest.mark.parametrize("other", [Replicated3PC, Tetrad4PC])
@@ -417,7 +426,7 @@ def test_values_travel_to_and_from_other_sharings_exactly(
 
 def test_server_processes_compute_the_same() -> None:
     x, y = np.linspace(-3, 3, 12), np.linspace(2, -5, 12)
-    with LocalCluster(Additive2PC(helper=False), processes=True, deadline_s=60) as remote:
+    with LocalCluster(Additive2PCOT(), processes=True, deadline_s=60) as remote:
         got = remote.run(relu_of_product, remote.share(x), remote.share(y))
     assert np.abs(got - np.maximum(x * y, 0)).max() < 2.0**-17
 
@@ -441,9 +450,7 @@ def test_two_training_steps_follow_pytorch() -> None:
             model(torch.tensor(x[rows])), torch.tensor(y[rows])
         ).backward()
         optimiser.step()
-    with LocalCluster(
-        Additive2PC(helper=False), name="train-ot", deadline_s=60, insecure_seed=1
-    ) as made:
+    with LocalCluster(Additive2PCOT(), name="train-ot", deadline_s=60, insecure_seed=1) as made:
         params = {k: made.share(v) for k, v in initial.items()}
         found = made.run(
             sgd_steps, layers, params, made.share(x), made.share(np.eye(3)[y]), batches

@@ -25,9 +25,18 @@ from helpers import (
     signed,
     words,
 )
-from wwfl_core import Bilinear, Conv2d, LocalCluster, MatMul, Mul, Session, SharedTensor, kernels
+from wwfl_core import (
+    Bilinear,
+    Conv2d,
+    LocalCluster,
+    MatMul,
+    MPCBackend,
+    Mul,
+    Session,
+    SharedTensor,
+    kernels,
+)
 from wwfl_core.numbers.algebra import RING
-from wwfl_core.protocol import derived
 from wwfl_core.sharing.share import Share
 
 FEW = settings(
@@ -330,10 +339,9 @@ def test_and_xor_not_on_bits(c: LocalCluster) -> None:
 
 
 def signs(mpc: Session, x: SharedTensor, bits: int, generic: bool) -> Any:
-    return bits_of(
-        mpc,
-        derived.sign(mpc.protocol, x.data, bits) if generic else mpc.protocol.sign(x.data, bits),
-    )
+    protocol = mpc.protocol
+    sign = MPCBackend.sign if generic else type(protocol).sign
+    return bits_of(mpc, sign(protocol, x.data, bits))
 
 
 @pytest.mark.parametrize("bits", [2, 3, 6, 17, 32, 63, 64])
@@ -368,7 +376,7 @@ def converted(mpc: Session, packed: np.ndarray, x: SharedTensor, generic: bool) 
     b = share_bits(mpc, packed, mpc.sharing.evaluators[-1])
     protocol = mpc.protocol
     as_ring, times = (
-        (derived.bit_to_ring, derived.inject)
+        (MPCBackend.bit_to_ring, MPCBackend.inject)
         if generic
         else (type(protocol).bit_to_ring, type(protocol).inject)
     )
@@ -392,7 +400,7 @@ def test_bits_become_ring_elements_and_gate_words(c: LocalCluster, shape: tuple[
 
 def truncations(mpc: Session, x: SharedTensor, bits: int) -> Any:
     return mpc.protocol.open(mpc.protocol.truncate(x.data, bits), "t"), mpc.protocol.open(
-        derived.truncate(mpc.protocol, x.data, bits), "t"
+        MPCBackend.truncate(mpc.protocol, x.data, bits), "t"
     )
 
 
@@ -407,8 +415,8 @@ def test_the_generic_truncation_agrees_with_the_protocols_own(name: str) -> None
 
 
 def zero_by_generic(mpc: Session, x: SharedTensor) -> Any:
-    return bits_of(mpc, derived.is_zero(mpc.protocol, x.data, 64)), mpc.protocol.open(
-        derived.carry_inputs(mpc.protocol, x.data, 5)[0], "test"
+    return bits_of(mpc, MPCBackend.is_zero(mpc.protocol, x.data, 64)), mpc.protocol.open(
+        MPCBackend.carry_inputs(mpc.protocol, x.data, 5)[0], "test"
     )
 
 
@@ -449,9 +457,9 @@ def all_operations(mpc: Session, x: SharedTensor, y: SharedTensor, ring: np.ndar
         mpc.protocol.public(ring),
     ]
     shares += [
-        derived.truncate(mpc.protocol, x.data, 9),
-        derived.sign(mpc.protocol, x.data, 64),
-        derived.inject(mpc.protocol, s, x.data),
+        MPCBackend.truncate(mpc.protocol, x.data, 9),
+        MPCBackend.sign(mpc.protocol, x.data, 64),
+        MPCBackend.inject(mpc.protocol, s, x.data),
     ]
     return local_parts(mpc, *shares)
 

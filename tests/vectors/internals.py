@@ -33,10 +33,16 @@ from wwfl_core import (
 from wwfl_core.channel.memory import MemoryNetwork
 from wwfl_core.numbers.algebra import RING, RING32
 from wwfl_core.numbers.linear import SumPool2d, SumTo
-from wwfl_core.tensors import ops
-from wwfl_core.tensors.ops.wide import wide_inv_sqrt, wide_reciprocal
-from wwfl_core.tensors.session import Session
-from wwfl_core.tensors.tensor import bilinear_many, concatenate, stack_tensors, weighted_sum
+from wwfl_core.tensors import (
+    Session,
+    bilinear_many,
+    concatenate,
+    ops,
+    secret_selection,
+    stack_tensors,
+    weighted_sum,
+)
+from wwfl_core.tensors.ops import wide_inv_sqrt, wide_reciprocal
 
 Tap = Callable[[str, str, Any], Any]
 """(sender, receiver, frame) -> the frame. Runs in the sender's thread."""
@@ -125,6 +131,7 @@ __all__ = [
     "ops",
     "recorded",
     "reshare_with_report",
+    "secret_selection",
     "stack_tensors",
     "tapped",
     "weighted_sum",

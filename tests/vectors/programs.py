@@ -37,6 +37,7 @@ from .internals import (
     is_zero,
     ops,
     recorded,
+    secret_selection,
     stack_tensors,
     weighted_sum,
     wide_inv_sqrt,
@@ -433,7 +434,7 @@ def sort(mpc: Session, edges: SharedTensor) -> Results:
 @program
 def shuffle(mpc: Session, edges: SharedTensor) -> Results:
     """A secret selection of rows, and rows selected by it."""
-    chosen = ops.secret_selection(mpc, 5, 3)
+    chosen = secret_selection(mpc, 5, 3)
     return {"selection": chosen, "rows": chosen @ shared(mpc, "rows", 5, 4)}
 
 

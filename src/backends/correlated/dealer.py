@@ -13,12 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.accelerate.fused import Components, Mask, one_pass
-from wwfl_core.numbers.algebra import BITS, RING
+from wwfl_core.numbers.algebra import BITS
 from wwfl_core.numbers.arrays import U8, U64, Shape, numel
 from wwfl_core.party.party import OFFLINE, Op
-from wwfl_core.protocol.dealing import Made
-from wwfl_core.protocol.derived import packed
+from wwfl_core.protocol.bit_planes import packed
 
 from . import pair
 
@@ -29,46 +27,6 @@ class Roles(NamedTuple):
     x: int
     y: int
     h: int
-
-
-def private_product(op: Op, roles: Roles, bits: int, n: int) -> tuple[Mask, Mask] | None:
-    """Masks alpha at X and beta at Y, and additive shares c0, c1 of alpha beta mod 2^bits, for
-    `pair.truncate`.
-
-    Returns (packed mask, share) at X and Y, None at H; Y's share is packed to `bits` bits each. Per
-    element: offline `bits` bits (H to Y)."""
-    me, size = op.party.index, (packed(n),)
-    if me == roles.y:
-        beta = op.mask(BITS, size, plus=[((roles.y, roles.h), "be")])
-        return beta, op.recv(roles.h, np.uint8, (packed(n * bits),), OFFLINE)
-    alpha = op.mask(BITS, size, plus=[((roles.x, roles.h), "al")])
-    c0 = op.mask(RING, (n,), plus=[((roles.x, roles.h), "c0")])
-    if me == roles.x:
-        return alpha, c0
-    beta = op.mask(BITS, size, plus=[((roles.y, roles.h), "be")])
-    op.send(roles.y, _correction(alpha, beta, c0, n, bits), OFFLINE)
-    return None
-
-
-@one_pass("truncation.correction")
-def _correction(alpha: U8, beta: U8, c0: U64, n: int, bits: int) -> U8:
-    """c1 = alpha beta - c0, packed."""
-    return kernels.pack_words(kernels.expand(alpha & beta, n) - c0, bits)
-
-
-def truncate_pair(
-    op: Op, roles: Roles, word: Components | None, bits: int, shape: Shape
-) -> Made | None:
-    """Exact truncation of x = A + B with A at X and B at Y: additive shares of x / 2^bits there
-    (`pair.truncate`).
-
-    Per element: offline `bits` bits (H to Y), online 1 bit each way, 1 round.
-    """
-    dealt = private_product(op, roles, bits, numel(shape))
-    if dealt is None:
-        return None
-    assert word is not None
-    return pair.truncate(op, (roles.x, roles.y), word, bits, *dealt)
 
 
 Wire = tuple[str, int]

@@ -33,7 +33,7 @@ from wwfl_core import kernels
 from wwfl_core.numbers.algebra import BITS
 from wwfl_core.numbers.arrays import U8, U64
 from wwfl_core.party.party import OFFLINE, Op, Party
-from wwfl_core.protocol.derived import packed
+from wwfl_core.protocol.bit_planes import packed
 
 from . import base_ot, softspoken
 from .base_ot import COUNT, KEY_BYTES, POINT_BYTES, PUBLIC_SHAPE

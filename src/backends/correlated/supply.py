@@ -11,16 +11,16 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.accelerate.fused import Mask
 from wwfl_core.numbers.algebra import BITS, RING, Algebra
 from wwfl_core.numbers.arrays import U8, U64, Array, Shape
 from wwfl_core.numbers.bilinear import Bilinear
 from wwfl_core.party.party import OFFLINE, Op, Party
-from wwfl_core.protocol.derived import packed
+from wwfl_core.protocol.bit_planes import packed
 
-from . import dealer, gilboa
+from . import gilboa
 from .dealer import Roles
 from .ot import Take, Transfers, batches
+from .truncation import PairTruncation
 
 
 class Supply(ABC):
@@ -35,7 +35,7 @@ class Supply(ABC):
         """A share of f(a, b) for masks a and b."""
 
     @abstractmethod
-    def private_product(self, op: Op, bits: int, n: int) -> tuple[Mask, Mask] | None:
+    def private_product(self, op: Op, bits: int, n: int) -> tuple[Array, Array] | None:
         """n uniform bits of one's own (packed), and shares mod 2^bits of their products with the
         other's bits: words at X, packed to `bits` bits each at Y."""
 
@@ -53,8 +53,8 @@ class Dealt(Supply):
     """From a helper: independent values from PRG keys, one correction to Y per dependent
     element."""
 
-    def __init__(self, party: Party, roles: Roles) -> None:
-        self._me, self._roles = party.index, roles
+    def __init__(self, party: Party, roles: Roles, truncation: PairTruncation) -> None:
+        self._me, self._roles, self._truncation = party.index, roles, truncation
         self._keys = {roles.x: (roles.x, roles.h), roles.y: (roles.y, roles.h)}
 
     def mask(self, op: Op, algebra: Algebra, shape: Shape, label: str = "a") -> Array:
@@ -71,8 +71,8 @@ class Dealt(Supply):
             f.shape(a.shape, b.shape),
         )
 
-    def private_product(self, op: Op, bits: int, n: int) -> tuple[Mask, Mask] | None:
-        return dealer.private_product(op, self._roles, bits, n)
+    def private_product(self, op: Op, bits: int, n: int) -> tuple[Array, Array] | None:
+        return self._truncation.private_product(op, self._roles, bits, n)
 
     def bit(self, op: Op, n: int) -> U64 | None:
         return self._dealt(op, self._random_bit(op, n), "a", RING, (n,))

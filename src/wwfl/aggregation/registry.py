@@ -6,15 +6,13 @@ name = "package.module:Class"
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
-from wwfl.options import check_option, options_of
 from wwfl_core.channel.cost import NetworkModel
 from wwfl_core.errors import ConfigError
-from wwfl_core.plugins import Entry, Registry
+from wwfl_core.plugins import Entry, Registry, checked_options
 from wwfl_core.tensors.ops import Method
 
 from .clipping import NormClipping
@@ -79,16 +77,7 @@ def rule(name: str, **options: Any) -> Aggregation:
             rule refuses.
     """
     make = RULES.resolve(name)
-    known = options_of(make)
-    for option in options:
-        if option not in known:
-            near = difflib.get_close_matches(option, known, n=1, cutoff=0.4)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ConfigError(
-                f"rule {name!r} has no option {option!r}; {hint}its options are "
-                f"{', '.join(known) or 'none'}"
-            )
-        check_option(f"rule {name!r}", option, known[option], options[option])
+    checked_options(f"rule {name!r}", make, options)
     try:
         return make(**{option: _value(option, given) for option, given in options.items()})
     except (TypeError, ValueError) as error:

@@ -22,7 +22,6 @@ from wwfl.data import Dataset
 from wwfl.experiments import (
     Config,
     ExperimentData,
-    did_you_mean,
     initial_model,
     parse,
     prepare_data,
@@ -42,6 +41,7 @@ from wwfl.federation import (
 from wwfl_core.channel.cost import Cost, Phase
 from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.errors import ConfigError
+from wwfl_core.plugins import did_you_mean
 from wwfl_core.protocol.backend import MPCBackend
 
 from .options import Json, console_beside, write_json

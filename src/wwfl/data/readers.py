@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 
 from wwfl_core.errors import ConfigError
+from wwfl_core.plugins import did_you_mean
 
 from . import datasets
 from .dataset import Dataset
@@ -27,7 +27,6 @@ def read(name: str, folder: str | Path) -> tuple[Dataset, Dataset]:
     """
     reader = READERS.get(name)
     if reader is None:
-        near = difflib.get_close_matches(name, READERS, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = did_you_mean(name, READERS)
         raise ConfigError(f"no data set is called {name!r}; {hint}known are {', '.join(READERS)}")
     return reader(folder)

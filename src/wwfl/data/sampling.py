@@ -8,7 +8,7 @@ from itertools import islice
 
 from wwfl_core.errors import ConfigError
 from wwfl_core.randomness.prg import derive_key
-from wwfl_core.randomness.uniform import Uniform, permutation
+from wwfl_core.randomness.uniform import UniformIntegers, permutation
 
 
 def choose(
@@ -43,7 +43,7 @@ def distinct(seed: bytes, population: int, count: int, *context: str) -> list[in
     """
     if not 0 <= count <= population:
         raise ConfigError(f"cannot sample {count} of {population} coordinates")
-    stream, found = Uniform(derive_key(seed, "distinct", *context)), set[int]()
+    stream, found = UniformIntegers(derive_key(seed, "distinct", *context)), set[int]()
     for last in range(population - count, population):
         drawn = stream.below(last + 1)
         found.add(last if drawn in found else drawn)

@@ -19,17 +19,16 @@ from torch import nn
 
 from wwfl import attacks
 from wwfl.aggregation import Aggregation
-from wwfl.data import datasets, partition, readers
-from wwfl.data.datasets import Dataset
-from wwfl.data.partition import Partition
+from wwfl.data import PARTITIONS, Dataset, Partition, mnist, read
 from wwfl.federation import Federation, Group, LocalTrainers, Member, NamedRule, engine_name, leaves
 from wwfl.nn import models
 from wwfl.privacy import Budget, Permission, Private, RevealPolicy
 from wwfl_core.errors import ConfigError
-from wwfl_core.plugins import resolve
+from wwfl_core.plugins import did_you_mean
 from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol.registry import resolve
 
-from .config import Config, Data, Model, Privacy, did_you_mean
+from .config import Config, Data, Model, Privacy
 
 WITH_SURROGATE = ("dlf",)
 """Attacks that train a model of the architecture under attack, from a seed of their own."""
@@ -105,9 +104,9 @@ def read_data(section: Data) -> Sets:
 
 def _read(section: Data) -> Sets:
     if section.folder is not None:
-        return readers.read(section.name, section.folder)
+        return read(section.name, section.folder)
     if section.name == "mnist":
-        return datasets.mnist()
+        return mnist()
     raise ConfigError(f"data.folder is missing: {section.name} is not part of the package")
 
 
@@ -135,9 +134,9 @@ def _partition(config: Config, train: Dataset, sizes: list[int]) -> Partition:
         "shards": {"shards_per_client": section.shards_per_client},
     }
     seed = config.run.seed if section.seed is None else section.seed
-    make = getattr(partition, section.kind)
+    make = PARTITIONS[section.kind]
     count = config.schedule.samples_per_client
-    made: Partition = make(train, len(sizes), max(sizes), count, seed=seed, **shapes[section.kind])
+    made = make(train, len(sizes), max(sizes), count, seed=seed, **shapes[section.kind])
     return [clients[:size] for clients, size in zip(made, sizes, strict=True)]
 
 

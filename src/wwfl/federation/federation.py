@@ -65,7 +65,8 @@ class Federation:
     no secrecy either). `processes=True` runs every server as its own process over mutual TLS; a
     command that takes longer than `deadline_s` seconds fails. `executor` trains what is trained in
     the clear (all of engine "float", and `LocalTrainers`) in its workers, perhaps on other machines
-    (`wwfl.experiments.executors`), with the same result; data and models go there with every round.
+    (`wwfl.experiments.RayExecutor`), with the same result; data and models go there with every
+    round.
 
     `insecure_seed` makes the whole run reproducible, and therefore insecure (all keys are derived
     from it), and makes all engines draw the same batches and (public) clients; leave it None for

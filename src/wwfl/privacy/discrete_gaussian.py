@@ -14,57 +14,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from fractions import Fraction
 from math import isqrt
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from wwfl_core.errors import ConfigError
-from wwfl_core.randomness.prg import chacha20
+from wwfl_core.randomness.uniform import UniformWords, accepted
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 Bools = npt.NDArray[np.bool_]
 Objects = npt.NDArray[np.object_]
-Drawn = TypeVar("Drawn", bound=np.generic)
-NONCE_BYTES = 12
 MAX_SIGMA_BITS = 44
 """Products of the standard deviation and small counters stay below 2^63."""
 
 
-class Source:
-    """Uniform 64-bit words from ChaCha20 under one key that only this party knows; every call takes
-    a new nonce."""
-
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-        self._calls = 0
-
-    def words(self, n: int) -> U64:
-        """n uniform words."""
-        nonce = self._calls.to_bytes(NONCE_BYTES, "little")
-        self._calls += 1
-        return chacha20(self._key, nonce, 8 * n).view(np.uint64)
-
-    def below(self, bound: int, n: int) -> U64:
-        """n uniform integers in [0, bound), bound < 2^63, by rejection."""
-        mask = np.uint64((1 << (bound - 1).bit_length()) - 1)
-        return _until(lambda k: _kept(self.words(k) & mask, lambda w: w < np.uint64(bound)), n)
-
-
-def _kept(values: U64, keep: Callable[[U64], Bools]) -> U64:
-    return values[keep(values)]
-
-
-def _until(draw: Callable[[int], npt.NDArray[Drawn]], n: int) -> npt.NDArray[Drawn]:
-    """The first n of as many draws as it takes; draw(k) makes at most k attempts."""
-    found = [draw(n)]
-    while (missing := n - sum(map(len, found))) > 0:
-        found.append(draw(missing))
-    return np.concatenate(found)
-
-
-def bernoulli(source: Source, numerators: Objects, denominator: int) -> Bools:
+def bernoulli(source: UniformWords, numerators: Objects, denominator: int) -> Bools:
     """True with probability numerator / denominator each, for integers 0 <= numerator <=
     denominator of any size."""
     result = np.zeros(len(numerators), np.bool_)
@@ -82,7 +47,7 @@ def bernoulli(source: Source, numerators: Objects, denominator: int) -> Bools:
     return result
 
 
-def _small_bernoulli(source: Source, numerators: U64, denominator: int) -> Bools:
+def _small_bernoulli(source: UniformWords, numerators: U64, denominator: int) -> Bools:
     """The same for a denominator below 2^63."""
     return source.below(denominator, len(numerators)) < numerators
 
@@ -104,7 +69,7 @@ def _decays(n: int, trial: Callable[[npt.NDArray[np.intp], int], Bools]) -> Bool
     return result
 
 
-def exp_bernoulli(source: Source, numerators: Objects, denominator: int) -> Bools:
+def exp_bernoulli(source: UniformWords, numerators: Objects, denominator: int) -> Bools:
     """True with probability exp(-numerator / denominator) each."""
     whole = (numerators // denominator).astype(np.int64)
     result = np.ones(len(numerators), np.bool_)
@@ -126,7 +91,7 @@ def exp_bernoulli(source: Source, numerators: Objects, denominator: int) -> Bool
     return result
 
 
-def _laplace_attempts(source: Source, scale: int, n: int) -> I64:
+def _laplace_attempts(source: UniformWords, scale: int, n: int) -> I64:
     """Algorithm 2 with n attempts: those that succeeded are discrete Laplace, P(x) proportional to
     exp(-|x| / scale)."""
     low = source.below(scale, n)
@@ -144,7 +109,7 @@ def _laplace_attempts(source: Source, scale: int, n: int) -> I64:
     return np.where(negative, -magnitude, magnitude)[keep]
 
 
-def _attempts(source: Source, sigma2: Fraction, n: int) -> I64:
+def _attempts(source: UniformWords, sigma2: Fraction, n: int) -> I64:
     """Algorithm 3 with n attempts."""
     a, b = sigma2.numerator, sigma2.denominator
     scale = isqrt(a // b) + 1
@@ -154,14 +119,14 @@ def _attempts(source: Source, sigma2: Fraction, n: int) -> I64:
     return found[exp_bernoulli(source, distance * distance, 2 * a * b * scale * scale)]
 
 
-def sample(source: Source, sigma2: Fraction, n: int) -> I64:
+def sample(source: UniformWords, sigma2: Fraction, n: int) -> I64:
     """n independent samples, int64 [n], of the discrete Gaussian with parameter sigma2 > 0 (its
     variance is at most that).
 
     Raises:
         ConfigError: for sigma2 that is not positive, or a standard deviation of 2^44 or more.
 
-    >>> drawn = sample(Source(bytes(32)), Fraction(4), 1000)
+    >>> drawn = sample(UniformWords(bytes(32)), Fraction(4), 1000)
     >>> bool(abs(drawn.mean()) < 0.3 and 3 < drawn.var() < 5)
     True
     """
@@ -169,4 +134,4 @@ def sample(source: Source, sigma2: Fraction, n: int) -> I64:
         raise ConfigError(
             f"sigma2={sigma2}: the noise must have a variance in (0, 2^{2 * MAX_SIGMA_BITS})"
         )
-    return np.asarray(_until(lambda k: _attempts(source, sigma2, k), n), np.int64)
+    return np.asarray(accepted(lambda k: _attempts(source, sigma2, k), n), np.int64)

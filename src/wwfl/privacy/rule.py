@@ -15,6 +15,7 @@ from wwfl_core.errors import ConfigError, Refused
 from wwfl_core.numbers.algebra import BITS
 from wwfl_core.numbers.bilinear import MatMul
 from wwfl_core.randomness.prg import KEY_BYTES
+from wwfl_core.randomness.uniform import UniformWords
 from wwfl_core.sharing.semantics import SharingSemantics
 from wwfl_core.tensors import (
     Computation,
@@ -28,7 +29,7 @@ from wwfl_core.tensors.ops import inv_sqrt
 
 from . import reveal_policy as policy
 from .accountant import Budget, Guarantee, excess, gaussian_epsilon, releases_within
-from .discrete_gaussian import Source, sample
+from .discrete_gaussian import sample
 
 ROOM_BITS = 62
 """Sums of squares stay below 2^62 before they are truncated."""
@@ -173,7 +174,7 @@ def joint_noise(mpc: Computation, sigma2: Fraction, shape: tuple[int, ...]) -> S
     drawn = np.zeros(shape, np.int64)
     for k in range(mpc.protocol.stands_for.parties // mpc.sharing.parties):
         key = op.random([mpc.me], f"dg{k}", BITS, (KEY_BYTES,)).tobytes()
-        drawn += sample(Source(key), sigma2, math.prod(shape)).reshape(shape)
+        drawn += sample(UniformWords(key), sigma2, math.prod(shape)).reshape(shape)
     mine = mpc.protocol.numbers.from_words(drawn.view(np.uint64))
     jobs = [(mine if p == mpc.me else None, [p]) for p in range(mpc.sharing.parties)]
     dealt = mpc.protocol.deal_many(jobs, shape, phase=Phase.OFFLINE, name="noise")

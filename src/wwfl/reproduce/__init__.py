@@ -14,8 +14,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from wwfl.experiments import did_you_mean
 from wwfl_core.errors import ConfigError
+from wwfl_core.plugins import did_you_mean
 
 __all__ = ["CATALOGUE", "accepted", "module"]
 

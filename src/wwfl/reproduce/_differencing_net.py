@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wwfl.nn import Model, mlp, trace
-from wwfl.privacy import discrete_gaussian
 from wwfl_core.randomness.prg import derive_key
+from wwfl_core.randomness.uniform import UniformWords
 
 F64 = npt.NDArray[np.float64]
 CLASSES = 10
@@ -76,7 +76,7 @@ class Net:
 def decide(seed: int, what: str, available: int, count: int) -> list[int]:
     """`count` of `available`, each at random but reproducible: which digits an experiment takes is
     public."""
-    source = discrete_gaussian.Source(derive_key(b"wwfl", "differencing", str(seed), what))
+    source = UniformWords(derive_key(b"wwfl", "differencing", str(seed), what))
     return [int(i) for i in source.below(available, count)]
 
 

@@ -24,12 +24,13 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from wwfl.data.datasets import Dataset, mnist
+from backends import ADDITIVE_2PC, REPLICATED_3PC, TETRAD_4PC
+from wwfl.data import Dataset, mnist
 from wwfl_core.errors import ConfigError
 from wwfl_core.numbers.algebra import RING
 from wwfl_core.numbers.fixed_point import FixedPoint
 from wwfl_core.randomness.prg import Prg, derive_key
-from wwfl_core.sharing.semantics import ADDITIVE_2PC, REPLICATED_3PC, TETRAD_4PC, SharingSemantics
+from wwfl_core.sharing.semantics import SharingSemantics
 from wwfl_core.testing.statistics import uniformity
 
 from ._differencing_mpc import GLOBAL, TwoClusters, View

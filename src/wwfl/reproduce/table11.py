@@ -34,7 +34,7 @@ from wwfl.aggregation import (
     TrimmedMeanVariant,
     in_floats,
 )
-from wwfl.data.sampling import batches
+from wwfl.data import batches
 from wwfl.federation import server_programs as programs
 from wwfl.nn import SGD, Model, lenet5, trace
 from wwfl_core.channel.cost import Cost, Phase

@@ -6,23 +6,17 @@ the arrays (`wwfl_core.numbers.arrays`)."""
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from wwfl_core.errors import ConfigError
+from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape, to_host
-from wwfl_core.randomness.keystream import KeyStreams
-
-if TYPE_CHECKING:
-    from wwfl_core.numbers.algebra import Algebra
-    from wwfl_core.randomness.prg import PendingDraw
+from wwfl_core.randomness.prg import Prg
 
 
 @dataclass(frozen=True)
@@ -34,21 +28,6 @@ class Memory:
     used_bytes: int
     reserved_bytes: int
     limit_bytes: int
-
-
-class Hiding:
-    """A mask that is made inside the kernel that adds it. (No ABC, whose `isinstance` of an array
-    is slow.)"""
-
-    streams: Sequence[Any]
-    """The key streams that it is the sum of, for kernels that do more than `combined`."""
-    launcher: Any
-    """What starts kernels where the mask is made."""
-
-    def combined(self, plus: Sequence[Array | Hiding], minus: Sequence[Array | Hiding]) -> Array:
-        """sum(plus) - sum(minus) of arrays and masks of this one's shape and algebra, in one
-        pass."""
-        raise NotImplementedError
 
 
 class Device(ABC):
@@ -65,17 +44,12 @@ class Device(ABC):
         """A new array of zeros."""
 
     @abstractmethod
-    def key_stream(self, keyed: KeyStreams, nonce: bytes, size: int) -> Array:
-        """The first `size` bytes of the ChaCha20 key stream (RFC 8439, block counter from 0): uint8
-        (size,)."""
+    def draw(self, prg: Prg, operation: int, label: str, algebra: Algebra, shape: Shape) -> Array:
+        """Uniform elements: `prg.draw`, the same on every device."""
 
-    def mask(
-        self, algebra: Algebra, plus: Sequence[PendingDraw], minus: Sequence[PendingDraw]
-    ) -> Array | Hiding:
-        """sum of `plus` - sum of `minus`, of at least one draw: an array, or what adds it without
-        ever storing it."""
-        added, taken = [d.array() for d in plus], [d.array() for d in minus]
-        return algebra.difference(added, taken)
+    def mask(self, prg: Prg, operation: int, label: str, algebra: Algebra, shape: Shape) -> Array:
+        """`draw`, perhaps done only where the mask is added (`wwfl_core.numbers.lazy`)."""
+        return self.draw(prg, operation, label, algebra, shape)
 
     def working(self) -> AbstractContextManager[Any]:
         """Everything that a party does happens in here."""
@@ -111,8 +85,8 @@ class _Host(Device):
     def zeros(self, shape: Shape, dtype: npt.DTypeLike) -> Array:
         return np.zeros(shape, dtype)
 
-    def key_stream(self, keyed: KeyStreams, nonce: bytes, size: int) -> Array:
-        return keyed.stream(nonce, size)
+    def draw(self, prg: Prg, operation: int, label: str, algebra: Algebra, shape: Shape) -> Array:
+        return prg.draw(operation, label, algebra, shape)
 
     def adopt(self, array: Array, mark: Any) -> Array:
         if mark is not None:
@@ -121,21 +95,3 @@ class _Host(Device):
 
 
 HOST: Device = _Host()
-
-
-def named(device: str) -> Device:
-    """A party's end of a device: "cpu", "cuda" (or "cuda:1", ...), or "shim".
-
-    Raises:
-        ConfigError: an unknown name, no CuPy, or CuPy without a device that it can use.
-    """
-    if device == HOST.name:
-        return HOST
-    gpu = re.fullmatch(r"cuda(?::(\d+))?", device)
-    if gpu is not None or device == "shim":
-        from .gpu import Cuda, Shim
-
-        return Shim() if gpu is None else Cuda(int(gpu[1] or 0))
-    raise ConfigError(
-        f"device={device!r} is unknown; choose 'cpu', 'cuda', 'cuda:N' for GPU N, or 'shim' (tests)"
-    )

@@ -10,61 +10,30 @@ released (`_Loan`). Without that, the sender could overwrite what is still being
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from wwfl_core.errors import ConfigError
+from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape, on_host, to_host
-from wwfl_core.randomness.keystream import KeyStreams, check_size
+from wwfl_core.randomness.keystream import check_size
+from wwfl_core.randomness.prg import Prg
 
-from .cuda import Launcher, Stream, asarray, combined, random_bytes
+from .cuda import Launcher, Stream, asarray, random_bytes
 from .cuda.device import cupy_launcher, require_device
 from .cuda.shim import shim_launcher
-from .device import Device, Hiding, Memory
-
-if TYPE_CHECKING:
-    from wwfl_core.numbers.algebra import Algebra
-    from wwfl_core.randomness.prg import PendingDraw
+from .device import Device, Memory
+from .lazy import LazyMask
 
 POOL_FRACTION = 0.9
 """Of a GPU's memory, what this process may use."""
-FUSED = (np.dtype(np.uint64), np.dtype(np.uint8))
-"""Elements that kernels mask without storing the mask."""
-
-
-class SumOfStreams(Hiding):
-    """A sum of key streams less others, as elements of a dtype."""
-
-    def __init__(
-        self,
-        launcher: Launcher,
-        dtype: npt.DTypeLike,
-        shape: Shape,
-        plus: Sequence[Stream],
-        minus: Sequence[Stream],
-    ) -> None:
-        self.launcher, self._dtype, self._shape = launcher, dtype, shape
-        self._plus, self._minus = plus, minus
-        self.streams = [*plus, *minus]
-
-    def combined(self, plus: Sequence[Array | Hiding], minus: Sequence[Array | Hiding]) -> Array:
-        arrays: tuple[list[Array], list[Array]] = [], []
-        streams: tuple[list[Stream], list[Stream]] = [], []
-        for sign, terms in enumerate((plus, minus)):
-            for term in terms:
-                if isinstance(term, SumOfStreams):
-                    streams[sign].extend(term._plus)
-                    streams[1 - sign].extend(term._minus)
-                else:
-                    arrays[sign].append(cast(Array, term))
-        return combined(
-            *arrays, *streams, shape=self._shape, dtype=self._dtype, launcher=self.launcher
-        )
+DRAWN_LATE = (np.dtype(np.uint64), np.dtype(np.uint8))
+"""Elements whose masks the kernels draw where they add them."""
 
 
 class Kernels(Device):
@@ -81,17 +50,18 @@ class Kernels(Device):
     def zeros(self, shape: Shape, dtype: npt.DTypeLike) -> Array:
         return self._launcher.zeros(shape, dtype)
 
-    def key_stream(self, keyed: KeyStreams, nonce: bytes, size: int) -> Array:
+    def draw(self, prg: Prg, operation: int, label: str, algebra: Algebra, shape: Shape) -> Array:
+        size = algebra.random_bytes(shape)
         check_size(size)
-        return random_bytes(keyed.key, nonce, (size,), launcher=self._launcher)
+        stream = prg.reserve(operation, label)
+        return algebra.from_bytes(random_bytes(*stream, (size,), launcher=self._launcher), shape)
 
-    def mask(
-        self, algebra: Algebra, plus: Sequence[PendingDraw], minus: Sequence[PendingDraw]
-    ) -> Array | Hiding:
-        if np.dtype(algebra.dtype) in FUSED:
-            streams = [[Stream(*d.reserve()) for d in of] for of in (plus, minus)]
-            return SumOfStreams(self._launcher, algebra.dtype, (*plus, *minus)[0].shape, *streams)
-        return super().mask(algebra, plus, minus)
+    def mask(self, prg: Prg, operation: int, label: str, algebra: Algebra, shape: Shape) -> Array:
+        if np.dtype(algebra.dtype) not in DRAWN_LATE:
+            return self.draw(prg, operation, label, algebra, shape)
+        stream = Stream(*prg.reserve(operation, label))
+        mask: Any = LazyMask(self._launcher, algebra.dtype, shape, [stream])
+        return mask
 
 
 class Shim(Kernels):

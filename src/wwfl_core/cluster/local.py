@@ -1,7 +1,8 @@
 """A cluster: the servers that together run one protocol, and the coordinator's view of it.
 
-The coordinator sends commands and holds handles; it never holds a share, except in `share`, where
-the caller acts as the client who owns the data."""
+The coordinator sends commands (`server.py`) to servers (`workers.py`) and holds handles; it never
+holds a share, except in `share`, where the caller acts as the client who owns the data. A handle
+and its cluster know each other, so both are here."""
 
 from __future__ import annotations
 
@@ -15,11 +16,9 @@ from typing import Any, Self
 import numpy.typing as npt
 
 from wwfl_core import kernels
-from wwfl_core.accelerate.device import HOST, Memory, named
-from wwfl_core.channel.certificates import Authority
-from wwfl_core.channel.cost import Cost, Link, NetworkModel, Phase
-from wwfl_core.channel.memory import MemoryNetwork
-from wwfl_core.channel.tcp import HostPort
+from wwfl_core.accelerate.choose import named
+from wwfl_core.accelerate.device import HOST, Memory
+from wwfl_core.channel import Authority, Cost, HostPort, Link, MemoryNetwork, NetworkModel, Phase
 from wwfl_core.errors import (
     DeadlineExceeded,
     Misuse,
@@ -28,19 +27,42 @@ from wwfl_core.errors import (
     ProtocolError,
     VerificationFailed,
 )
-from wwfl_core.numbers.arrays import Array
-from wwfl_core.party.ledger import Ledger
+from wwfl_core.numbers.arrays import Array, Shape
+from wwfl_core.party import Ledger
 from wwfl_core.protocol.backend import MPCBackend, checked_protocol
 from wwfl_core.randomness.prg import derive_key, fresh_key
-from wwfl_core.sharing.semantics import Security, SharingSemantics, weaker_of
+from wwfl_core.sharing import Security, SharingSemantics, weaker_of
 from wwfl_core.tensors import Session, SharedTensor, decoded
 
 from .client import Revealed, accept, client_shares, combine, hand_over, links_to_client
-from .handle import Handle, PerParty, checked_hosts, guarantees_in
-from .server import Command, Outcome, Ref, map_tree
+from .hosts import checked_hosts
+from .server import Command, Outcome, PerParty, Ref, map_tree
 from .workers import ProcessWorker, ThreadWorker, Worker
 
 DEFAULT_DEADLINE_S = 120.0
+
+
+class Handle:
+    """A shared tensor that lives at the servers of `cluster`.
+
+    `guarantee` is what its value was protected against on its whole way: the weakest among the
+    cluster, the clusters that it came from, and everything that it was computed from."""
+
+    def __init__(self, cluster: LocalCluster, ref: Ref, guarantee: Security) -> None:
+        self.cluster = cluster
+        self.ref = ref
+        self.guarantee = guarantee
+
+    @property
+    def shape(self) -> Shape:
+        """The tensor's shape, which is public."""
+        return self.ref.shape
+
+    def __repr__(self) -> str:
+        return f"Handle(shape={self.ref.shape}, at {self.cluster.name})"
+
+    def __del__(self) -> None:
+        self.cluster.forget(self.ref)
 
 
 class Pending:
@@ -164,7 +186,7 @@ class LocalCluster:
         `guarantee`."""
         known = [
             self.sharing.security,
-            *guarantees_in(args),
+            *_guarantees_in(args),
             *([] if guarantee is None else [guarantee]),
         ]
         weakest = weaker_of(*known)
@@ -422,6 +444,18 @@ class LocalCluster:
             f"LocalCluster({self.protocol.name}, name={self.name!r}, "
             f"{'processes' if self.processes else 'threads'})"
         )
+
+
+def _guarantees_in(args: tuple[Any, ...]) -> list[Security]:
+    """The guarantees of all handles in a program's arguments."""
+    found: list[Security] = []
+
+    def leaf(item: Any) -> None:
+        if isinstance(item, Handle):
+            found.append(item.guarantee)
+
+    map_tree(args, leaf)
+    return found
 
 
 def _usable(device: str, protocol: MPCBackend) -> str:

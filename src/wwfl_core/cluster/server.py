@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wwfl_core.accelerate.device import HOST, Device, Memory
-from wwfl_core.channel.cost import Cost, NetworkModel
-from wwfl_core.channel.endpoint import Endpoint
+from wwfl_core.channel import Cost, Endpoint, NetworkModel
 from wwfl_core.errors import (
     DeadlineExceeded,
     Desync,
@@ -22,11 +21,12 @@ from wwfl_core.errors import (
 )
 from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Shape, to_host
-from wwfl_core.party.ledger import Opening
-from wwfl_core.party.party import Party
+from wwfl_core.party import Opening, Party
 from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.sharing.semantics import Security
+from wwfl_core.sharing import Security
 from wwfl_core.tensors import Session, SharedBits, SharedTensor
+
+from .accelerated import accelerated
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,13 @@ class Ref:
     shape: Shape
     frac_bits: int | None
     algebra: Algebra
+
+
+@dataclass(frozen=True)
+class PerParty:
+    """An argument that differs between parties: `values[i]` goes to party i."""
+
+    values: tuple[Any, ...] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,7 @@ class Server:
         device: Device = HOST,
     ) -> None:
         endpoint.device = device
-        self.mpc = Session(protocol.at(Party(index, addresses, endpoint)))
+        self.mpc = Session(accelerated(protocol, device).at(Party(index, addresses, endpoint)))
         self._store: dict[str, SharedTensor | SharedBits] = {}
 
     def execute(self, command: Command) -> Outcome:

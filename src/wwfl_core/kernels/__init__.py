@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .bits import expand, from_planes, pack, to_planes
+from .bits import expand, from_planes, negate_where, pack, pick, to_planes, xor_where
 from .conv import col2im, im2col
 from .elementwise import mul_sum
 from .gemm import matmul
@@ -18,8 +18,10 @@ __all__ = [
     "left_bits",
     "matmul",
     "mul_sum",
+    "negate_where",
     "pack",
     "pack_words",
+    "pick",
     "prepare",
     "right_bits",
     "shift_correct",
@@ -27,4 +29,5 @@ __all__ = [
     "star_bits",
     "to_planes",
     "unpack_words",
+    "xor_where",
 ]

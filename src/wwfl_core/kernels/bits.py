@@ -9,6 +9,9 @@ stacked."""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -304,3 +307,24 @@ def expand(packed: U8, n: int) -> U64:
     x = np.empty(n, dtype=np.uint64)
     _expand(source, x)
     return x
+
+
+@by_array
+def pick(packed: U8, shape: tuple[int, ...], index: Any) -> U8:
+    """Of packed bits of that shape, those of array[index], packed: uint8 (ceil(k / 8),)."""
+    bits = expand(packed, math.prod(shape)).reshape(shape)
+    return pack(bits[index].reshape(-1))
+
+
+@by_array
+def negate_where(value: U64, packed: U8) -> U64:
+    """(1 - 2 b) value for the packed bits b (uint8, (ceil(n / 8),)); value: uint64, any shape."""
+    b = expand(packed, value.size).reshape(value.shape)
+    return value - ((b * value) << np.uint64(1))
+
+
+@by_array
+def xor_where(value: U64, packed: U8) -> U64:
+    """value + b - 2 b value for the packed bits b: the XOR of b and a bit that `value` shares."""
+    b = expand(packed, value.size).reshape(value.shape)
+    return value - ((b * value) << np.uint64(1)) + b

@@ -13,15 +13,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import reduce
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from wwfl_core import kernels
-from wwfl_core.accelerate.device import Hiding
 
 from .arrays import U64, WORD, Array, Shape, array_of, beside, numel
+from .lazy import LazyArray
 
 
 class Algebra(ABC):
@@ -101,33 +101,21 @@ class Algebra(ABC):
         b, c, h, w = image
         return kernels.col2im(columns, (b, c, h, w), window, stride, padding)
 
-    def masked(self, value: Array, mask: Array | Hiding) -> Array:
-        """value + a mask (`Op.mask`), which a device need not store."""
-        return (
-            mask.combined([value, mask], ()) if isinstance(mask, Hiding) else self.add(value, mask)
-        )
-
-    def unmasked(self, value: Array, mask: Array | Hiding | None) -> Array:
-        """value - a mask, if there is one."""
-        if mask is None:
-            return value
-        return mask.combined([value], [mask]) if isinstance(mask, Hiding) else self.sub(value, mask)
-
-    def combined(
-        self, plus: Sequence[Array | Hiding], minus: Sequence[Array | Hiding] = ()
-    ) -> Array:
-        """sum(plus) - sum(minus) of at least one array or mask, all of one shape; with a mask that
-        a device need not store, in one pass."""
-        for term in (*plus, *minus):
-            if isinstance(term, Hiding):
-                return term.combined(plus, minus)
-        return self.difference(cast(Sequence[Array], plus), cast(Sequence[Array], minus))
+    def sum(self, terms: Sequence[Array]) -> Array:
+        """Sum of at least one array."""
+        return self.difference(terms, ())
 
     def difference(self, plus: Sequence[Array], minus: Sequence[Array]) -> Array:
-        """sum(plus) - sum(minus) of at least one array."""
+        """sum(plus) - sum(minus) of at least one array; one pass, where a term is not computed yet
+        (`LazyArray`)."""
+        for term in (*plus, *minus):
+            if isinstance(term, LazyArray):
+                return term.combined(plus, minus)
         if not plus:
             return self.neg(self.sum(minus))
-        total = self.sum(plus)
+        total = plus[0]
+        for term in plus[1:]:
+            total = self.add(total, term)
         for term in minus:
             total = self.sub(total, term)
         return total
@@ -150,13 +138,6 @@ class Algebra(ABC):
         algebras."""
         return a if coefficient == 1 else self.neg(a)
 
-    def sum(self, terms: Sequence[Array]) -> Array:
-        """Sum of at least one array."""
-        total = terms[0]
-        for term in terms[1:]:
-            total = self.add(total, term)
-        return total
-
 
 class _Ring64(Algebra):
     name = "Z_2^64"
@@ -167,13 +148,13 @@ class _Ring64(Algebra):
         return "RING"
 
     def add(self, a: Array, b: Array) -> Array:
-        return array_of(np.add(a, b))
+        return array_of(a + b)
 
     def sub(self, a: Array, b: Array) -> Array:
-        return array_of(np.subtract(a, b))
+        return array_of(a - b)
 
     def neg(self, a: Array) -> Array:
-        return array_of(np.negative(a))
+        return array_of(-a)
 
     def mul_sum(self, pairs: Sequence[tuple[Array, Array]]) -> Array:
         first = pairs[0][0].shape
@@ -240,10 +221,10 @@ class _Bits(Algebra):
         return kernels.pack(super().from_integers(a).reshape(-1) & np.uint64(1))
 
     def add(self, a: Array, b: Array) -> Array:
-        return array_of(np.bitwise_xor(a, b))
+        return array_of(a ^ b)
 
     def sub(self, a: Array, b: Array) -> Array:
-        return array_of(np.bitwise_xor(a, b))
+        return array_of(a ^ b)
 
     def neg(self, a: Array) -> Array:
         return a

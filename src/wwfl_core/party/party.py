@@ -9,20 +9,19 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from wwfl_core.accelerate.device import Device, Hiding
-from wwfl_core.channel.cost import Phase
-from wwfl_core.channel.endpoint import Endpoint
+from wwfl_core.accelerate.device import Device
+from wwfl_core.channel import Endpoint, Phase
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape, from_wire, to_host, to_wire, wire_form
-from wwfl_core.randomness.prg import KEY_BYTES, PendingDraw, Prg, derive_key, fresh_key, subset_name
-from wwfl_core.sharing.semantics import Security, SharingSemantics
+from wwfl_core.numbers.lazy import LazyArray, computed
+from wwfl_core.randomness.prg import KEY_BYTES, Prg, derive_key, fresh_key, subset_name
+from wwfl_core.sharing import Security, SharingSemantics
 
 from .ledger import Ledger
 from .transcript import Transcript
 
 OFFLINE, ONLINE = Phase.OFFLINE, Phase.ONLINE
-Streams = Sequence[tuple[Iterable[int], str]]
 
 
 class Guard(Protocol):
@@ -93,6 +92,14 @@ class Party:
     def device(self) -> Device:
         """Where this party's arrays live."""
         return self.endpoint.device
+
+    def put(self, array: Array) -> Array:
+        """The array where this party's arrays live."""
+        return array if isinstance(array, LazyArray) else self.device.put(array)
+
+    def zeros(self, shape: Shape, dtype: npt.DTypeLike) -> Array:
+        """A new array of zeros where this party's arrays live."""
+        return self.device.zeros(shape, dtype)
 
     def label(self, name: str) -> str:
         return f"{self._scope}/{name}" if self._scope else name
@@ -197,33 +204,22 @@ class Op:
                 parties' key already.
         """
         party = self.party
-        return party.prg(frozenset(subset)).draw(self.number, label, algebra, shape, party.device)
+        return party.device.draw(party.prg(frozenset(subset)), self.number, label, algebra, shape)
 
-    def mask(
-        self, algebra: Algebra, shape: Shape, plus: Streams = (), minus: Streams = ()
-    ) -> Array | Hiding:
-        """The sum of streams `plus` minus the sum of streams `minus`, each named by (subset, label)
-        as in `random`, for `Bilinear.masked` or `masked`: an array on the host; on a device it may
-        be made by the kernel that adds it."""
-        device = self.party.device
-        return device.mask(
-            algebra, self._draws(plus, algebra, shape), self._draws(minus, algebra, shape)
-        )
+    def mask(self, subset: Iterable[int], label: str, algebra: Algebra, shape: Shape) -> Array:
+        """`random`, for what will be added to other values or subtracted from them.
 
-    def _draws(self, streams: Streams, algebra: Algebra, shape: Shape) -> list[PendingDraw]:
-        prg, device = self.party.prg, self.party.device
-        return [
-            PendingDraw(prg(frozenset(s)), self.number, label, algebra, shape, device)
-            for s, label in streams
-        ]
+        Always an array, though it may be drawn only where it is used (`wwfl_core.numbers.lazy`);
+        the stream is reserved now. `random` is for what is multiplied or sent."""
+        party = self.party
+        return party.device.mask(party.prg(frozenset(subset)), self.number, label, algebra, shape)
 
     def send(self, to: int, value: Array, phase: Phase = ONLINE) -> None:
         """Sends an array to a party of the cluster; never waits for it."""
         party = self.party
         label = party.label(self.name)
-        party.endpoint.send(
-            party.addresses[to], self.number, self.name, phase, to_wire(value), label=label
-        )
+        words = to_wire(computed(value))
+        party.endpoint.send(party.addresses[to], self.number, self.name, phase, words, label=label)
 
     def recv(self, frm: int, dtype: npt.DTypeLike, shape: Shape, phase: Phase = ONLINE) -> Array:
         """Waits for the array that party `frm` sends in this operation; it is on this party's

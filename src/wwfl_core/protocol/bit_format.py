@@ -8,20 +8,18 @@ GF(2) sharing beside it; its bits are the field elements 0 and 1, and XOR costs 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from wwfl_core import kernels
-from wwfl_core.accelerate.fused import one_pass
 from wwfl_core.numbers.algebra import BITS, Algebra
-from wwfl_core.numbers.arrays import U8, Array, Shape, numel
+from wwfl_core.numbers.arrays import Array, Shape, numel
 from wwfl_core.numbers.bilinear import Mul
 from wwfl_core.sharing.share import Share
 
-if TYPE_CHECKING:
-    from .backend import MPCBackend
+from .derived import DerivedOperations
 
 Bools = npt.NDArray[np.bool_]
 
@@ -44,16 +42,16 @@ class BitFormat(ABC):
         """Opened elements as bits."""
 
     @abstractmethod
-    def xor(self, mpc: MPCBackend, a: Share, b: Share) -> Share:
+    def xor(self, protocol: DerivedOperations, a: Share, b: Share) -> Share:
         """a XOR b."""
 
     @abstractmethod
-    def flip(self, mpc: MPCBackend, a: Share, mask: Bools) -> Share:
+    def flip(self, protocol: DerivedOperations, a: Share, mask: Bools) -> Share:
         """a XOR a public mask of the logical shape; local."""
 
-    def invert(self, mpc: MPCBackend, a: Share, shape: Shape) -> Share:
+    def invert(self, protocol: DerivedOperations, a: Share, shape: Shape) -> Share:
         """a XOR 1; local."""
-        return self.flip(mpc, a, np.ones(shape, np.bool_))
+        return self.flip(protocol, a, np.ones(shape, np.bool_))
 
     @abstractmethod
     def pick(self, a: Share, shape: Shape, index: Any) -> Share:
@@ -77,24 +75,18 @@ class _Packed(BitFormat):
     def to_bools(self, elements: Array, shape: Shape) -> Bools:
         return kernels.expand(elements, numel(shape)).astype(np.bool_).reshape(shape)
 
-    def xor(self, mpc: MPCBackend, a: Share, b: Share) -> Share:
+    def xor(self, protocol: DerivedOperations, a: Share, b: Share) -> Share:
         return a + b
 
-    def flip(self, mpc: MPCBackend, a: Share, mask: Bools) -> Share:
-        return mpc.add_public(a, self.from_bools(mask))
+    def flip(self, protocol: DerivedOperations, a: Share, mask: Bools) -> Share:
+        return protocol.add_public(a, self.from_bools(mask))
 
-    def invert(self, mpc: MPCBackend, a: Share, shape: Shape) -> Share:
+    def invert(self, protocol: DerivedOperations, a: Share, shape: Shape) -> Share:
         """Padding bits, which mean nothing, are inverted with the others."""
-        return mpc.add_public(a, np.asarray(255, np.uint8))
+        return protocol.add_public(a, np.asarray(255, np.uint8))
 
     def pick(self, a: Share, shape: Shape, index: Any) -> Share:
-        return a.map(lambda p: _picked(p, shape, index))
-
-
-@one_pass("bits.pick")
-def _picked(packed: U8, shape: Shape, index: Any) -> U8:
-    """Packed bits of array[index]."""
-    return kernels.pack(kernels.expand(packed, numel(shape)).reshape(shape)[index].reshape(-1))
+        return a.map(lambda bits: kernels.pick(bits, shape, index))
 
 
 PACKED: BitFormat = _Packed()
@@ -115,14 +107,14 @@ class FieldBits(BitFormat):
     def to_bools(self, elements: Array, shape: Shape) -> Bools:
         return self.algebra.to_words(elements).astype(np.bool_).reshape(shape)
 
-    def xor(self, mpc: MPCBackend, a: Share, b: Share) -> Share:
-        both = mpc.bilinear(Mul(), a, b)
+    def xor(self, protocol: DerivedOperations, a: Share, b: Share) -> Share:
+        both = protocol.bilinear(Mul(), a, b)
         return a + b - both - both
 
-    def flip(self, mpc: MPCBackend, a: Share, mask: Bools) -> Share:
+    def flip(self, protocol: DerivedOperations, a: Share, mask: Bools) -> Share:
         sign = 1 - 2 * mask.astype(np.int64)
         turned = a.map(lambda s: self.algebra.times(s, sign.view(np.uint64)))
-        return mpc.add_public(turned, mask.astype(np.uint64))
+        return protocol.add_public(turned, mask.astype(np.uint64))
 
     def pick(self, a: Share, shape: Shape, index: Any) -> Share:
         return a[index]

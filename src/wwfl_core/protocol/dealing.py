@@ -3,50 +3,39 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from wwfl_core.accelerate.device import Hiding
 from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape
+from wwfl_core.numbers.lazy import computed
+from wwfl_core.party.party import Party
+from wwfl_core.sharing.semantics import SharingSemantics
 from wwfl_core.sharing.shamir import ShamirSharing
 from wwfl_core.sharing.share import Share
-
-if TYPE_CHECKING:
-    from .backend import MPCBackend
-
-
-Made = Callable[[Array | Hiding | None], Array]
-"""A value as a function of a mask to take from it (None: of none): for steps that devices mask in
-the same pass."""
 
 
 class Dealing(ABC):
     """One `deal` in its steps, so that several can be interleaved: send, receive, compare, and then
-    its terms."""
+    what it adds to the components of a share."""
 
     def __init__(
         self,
-        mpc: MPCBackend,
+        party: Party,
+        sharing: SharingSemantics,
         dealers: Sequence[int],
         name: str,
         phase: Phase,
         algebra: Algebra,
         shape: Shape,
     ) -> None:
-        self.mpc, self.dealers, self.phase, self.algebra, self.shape = (
-            mpc,
-            tuple(dealers),
-            phase,
-            algebra,
-            shape,
-        )
-        self.op = mpc.party.op(name)
+        self.party, self.sharing, self.dealers = party, sharing, tuple(dealers)
+        self.phase, self.algebra, self.shape = phase, algebra, shape
+        self.op = party.op(name)
 
     @abstractmethod
-    def send(self, value: Array | Made | None) -> None:
+    def send(self, value: Array | None) -> None:
         """Draws the masks; dealers, who know the value, send what others lack."""
 
     @abstractmethod
@@ -57,22 +46,25 @@ class Dealing(ABC):
         """Receivers compare what they got, where nobody vouches for a dealer."""
 
     @abstractmethod
-    def terms(self) -> dict[int, Array | Hiding]:
-        """What the dealt value adds to the components that this party holds; nothing to those that
-        are missing."""
+    def terms(self) -> dict[int, Array]:
+        """What the dealt value adds to the components that this party holds; a component that is
+        missing is zero."""
 
 
-def total(dealt: Sequence[Dealing], more: Mapping[int, Array | Hiding]) -> Share:
-    """The sum of dealt values, with `more` added to components: each of them in one pass over masks
-    and what was sent, where a device can do that."""
-    mpc, algebra, shape = dealt[0].mpc, dealt[0].algebra, dealt[0].shape
-    found = [*(dealing.terms() for dealing in dealt), more]
+def sum_of(dealt: Sequence[Dealing]) -> Share:
+    """The sum of dealt values of one shape, as a share."""
+    first = dealt[0]
+    party, algebra, shape = first.party, first.algebra, first.shape
+    found = [dealing.terms() for dealing in dealt]
     parts: dict[int, Array] = {}
-    for c in mpc.sharing.held_by(mpc.me):
+    zero: Array | None = None  # of all components that no dealing adds to
+    for c in first.sharing.held_by(party.index):
         terms = [terms[c] for terms in found if c in terms]
-        parts[c] = (
-            algebra.combined(terms) if terms else mpc.party.device.zeros(shape, algebra.dtype)
-        )
+        if terms:
+            parts[c] = computed(algebra.sum(terms))
+        else:
+            zero = party.zeros(shape, algebra.dtype) if zero is None else zero
+            parts[c] = zero
     return Share(algebra, shape, parts)
 
 
@@ -82,43 +74,40 @@ class TableDealing(Dealing):
 
     def __init__(
         self,
-        mpc: MPCBackend,
+        party: Party,
+        sharing: SharingSemantics,
         dealers: Sequence[int],
         name: str,
         phase: Phase,
         algebra: Algebra,
         shape: Shape,
     ) -> None:
-        super().__init__(mpc, dealers, name, phase, algebra, shape)
-        self.plan = mpc.sharing.deal_plan(dealers, offline=phase is Phase.OFFLINE)
-        self.malicious = mpc.sharing.security.malicious
-        self.parts: dict[int, Array | Hiding] = {}
+        super().__init__(party, sharing, dealers, name, phase, algebra, shape)
+        self.plan = sharing.deal_plan(dealers, offline=phase is Phase.OFFLINE)
+        self.malicious = sharing.security.malicious
+        self.parts: dict[int, Array] = {}
         self.rest: Array | None = None  # the computed component, where it is known
 
-    def send(self, value: Array | Made | None) -> None:
+    def send(self, value: Array | None) -> None:
         """Draws the masks; dealers compute the component that makes the sum right and send it or
-        vouch for it."""
+        vouch for it: s_k x_k = value - sum of s_c x_c over the masks, with coefficients s."""
         masks = self.draw()
-        if self.mpc.me not in self.plan.dealers:
+        if self.party.index not in self.plan.dealers:
             return
         assert value is not None
-        sign = self.mpc.coefficient(self.plan.computed)
-        terms: dict[int, list[Array | Hiding]] = {
-            1: [],
-            -1: [],
-        }  # of the computed component, by sign
+        coefficients = self.sharing.coefficients
+        sign = coefficients[self.plan.computed]
+        terms: dict[int, list[Array]] = {1: [], -1: []}  # of the computed component, by sign
         for component, mask in masks.items():
-            terms[-sign * self.mpc.coefficient(component)].append(mask)
-        if callable(value):  # it takes one mask off by itself
-            value = value(terms[-1].pop() if sign == 1 and terms[-1] else None)
+            terms[-sign * coefficients[component]].append(mask)
         terms[sign].append(value)
-        self.publish(self.algebra.combined(terms[1], terms[-1]))
+        self.publish(self.algebra.difference(terms[1], terms[-1]))
 
-    def draw(self) -> dict[int, Array | Hiding]:
+    def draw(self) -> dict[int, Array]:
         """The masks that this party knows, by component. `send` does this first."""
-        me, holders = self.mpc.me, self.mpc.sharing.holders
+        me, holders = self.party.index, self.sharing.holders
         masks = {
-            c: self.op.mask(self.algebra, self.shape, plus=[(key, f"m{c}")])
+            c: self.op.mask(key, f"m{c}", self.algebra, self.shape)
             for c, key in self.plan.masks
             if me in key
         }
@@ -127,14 +116,14 @@ class TableDealing(Dealing):
 
     def publish(self, rest: Array) -> None:
         """Dealers send the computed component, or vouch for it. `send` does this last."""
-        self.rest = rest
+        self.rest = computed(rest)
         for receiver in self.plan.receivers:
             self._joint_send(receiver)
 
     def receive(self) -> None:
         """Receivers take the computed component."""
-        if self.mpc.me in self.plan.receivers:
-            self.rest = self._joint_send(self.mpc.me)
+        if self.party.index in self.plan.receivers:
+            self.rest = self._joint_send(self.party.index)
 
     def known(self) -> Array:
         """The computed component, once it was published or received."""
@@ -154,17 +143,18 @@ class TableDealing(Dealing):
 
     def compare(self) -> None:
         """Receivers of so few dealers that all of them may be corrupt compare what they got."""
-        trusted = len(self.plan.dealers) > self.mpc.sharing.security.corruptions
-        if not self.malicious or trusted or self.mpc.me not in self.plan.receivers:
+        me, transcript = self.party.index, self.party.transcript
+        trusted = len(self.plan.dealers) > self.sharing.security.corruptions
+        if not self.malicious or trusted or me not in self.plan.receivers:
             return
         assert self.rest is not None
         for other in self.plan.receivers:
-            if other != self.mpc.me:
-                self.mpc.party.transcript.vouch(other, self.op.number, self.rest)
-                self.mpc.party.transcript.expect(other, self.op.number, self.rest)
+            if other != me:
+                transcript.vouch(other, self.op.number, self.rest)
+                transcript.expect(other, self.op.number, self.rest)
 
-    def terms(self) -> dict[int, Array | Hiding]:
-        if self.mpc.me in self.mpc.sharing.holders[self.plan.computed]:
+    def terms(self) -> dict[int, Array]:
+        if self.party.index in self.sharing.holders[self.plan.computed]:
             self.parts[self.plan.computed] = self.known()
         return self.parts
 
@@ -177,11 +167,12 @@ class PointDealing(Dealing):
     Bytes: one element to every holder without a mask who is no dealer: (m - 1 - t) for a single
     dealer; one round."""
 
-    def send(self, value: Array | Made | None) -> None:
-        sharing, me = self.mpc.sharing, self.mpc.me
+    def send(self, value: Array | None) -> None:
+        sharing, me = self.sharing, self.party.index
         if not isinstance(sharing, ShamirSharing):
             raise Misuse(
-                f"{self.mpc.name}: dealing points needs a ShamirSharing, not {sharing.name!r}"
+                f"PointDealing deals the points of a ShamirSharing, not {sharing.name!r}: set "
+                "dealing = TableDealing"
             )
         masked = sharing.masked_by(self.dealers)
         self.mine: Array | None = None
@@ -195,16 +186,15 @@ class PointDealing(Dealing):
             self.mine = drawn.get(me)
             return
         assert value is not None
-        value = value(None) if callable(value) else value
         points = {**drawn, **sharing.complete(self.algebra, value, drawn)}
         self.mine = points[me]
         for receiver in self.sent_to if me == self.sender else ():
             self.op.send(receiver, points[receiver], self.phase)
 
     def receive(self) -> None:
-        if self.mpc.me in self.sent_to:
+        if self.party.index in self.sent_to:
             self.mine = self.op.recv(self.sender, self.algebra.dtype, self.shape, self.phase)
 
-    def terms(self) -> dict[int, Array | Hiding]:
+    def terms(self) -> dict[int, Array]:
         assert self.mine is not None
-        return {self.mpc.me: self.mine}
+        return {self.party.index: self.mine}

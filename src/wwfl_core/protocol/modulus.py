@@ -13,35 +13,19 @@ x + k L with an unknown wrap count k, which is found on shares modulo L':
   bits.
 
 Where L' divides L nothing is lost and the words are reduced as they are. `parts` is what the
-parties who know a word compute alone; they deal it, and `combine` runs on the dealt shares."""
+parties who know a word compute alone; they deal it, and
+`DerivedOperations.combine` runs on the dealt shares. Here is only what is done without messages."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.algebra import RING, RING32, Algebra
-from wwfl_core.numbers.arrays import Array, array_of
-from wwfl_core.numbers.bilinear import Mul
-from wwfl_core.sharing.semantics import Group
-from wwfl_core.sharing.share import Share, stack
-
-if TYPE_CHECKING:
-    from .backend import MPCBackend
-
-Words = list[tuple[Group, Array | None]]
-EXACT = Mul()
-
-
-def words(mpc: MPCBackend, x: Share) -> Words:
-    """x as a sum of words, each with the parties who know it (the word itself at those parties)."""
-    security = mpc.sharing.security
-    vouchers = security.corruptions + 1 if security.malicious else 1
-    groups = mpc.sharing.groups(vouchers)
-    return [(g, mpc.partial(x, g.components) if mpc.me in g.dealers else None) for g in groups]
+from wwfl_core.numbers.algebra import Algebra
+from wwfl_core.numbers.arrays import Array
+from wwfl_core.sharing.share import Share
 
 
 def divides(target: Algebra, source: Algebra) -> bool:
@@ -91,73 +75,6 @@ def top_bits(count: int) -> int:
     return (4 * count).bit_length()
 
 
-def combine(mpc: MPCBackend, dealt: Sequence[Share], source: Algebra, target: Algebra) -> Share:
-    """The number from its dealt `parts`, in the target's algebra: one product, or comparisons.
-
-    Raises:
-        Misuse: comparisons are needed, and the target algebra is not that of the protocol's
-            numbers.
-    """
-    if divides(target, source):
-        return _sum(dealt)
-    total, marks = _sum([d[0] for d in dealt]), [d[1] for d in dealt]
-    if len(marks) == 1:
-        return total
-    with mpc.party.scope("wraps"):
-        wraps = (
-            mpc.bilinear(EXACT, marks[0], marks[1])
-            if len(marks) == 2
-            else wrap_count(mpc, marks, target)
-        )
-    return total - wraps.map(lambda a: target.scale(source.modulus % target.modulus, a))
-
-
-def wrap_count(mpc: MPCBackend, tops: Sequence[Share], target: Algebra) -> Share:
-    """floor((sum of tops + 2^(s-1)) / 2^s) for n > 2 words' top bits: how often their sum wraps."""
-    if target != mpc.numbers:
-        raise Misuse(
-            f"{mpc.name}: the wraps of {len(tops)} words are counted in {mpc.numbers}, not in "
-            f"{target}"
-        )
-    s = top_bits(len(tops))
-    return count_above(mpc, [(_sum(tops), 1 << (s - 1), s, len(tops))])[0]
-
-
-def count_above(mpc: MPCBackend, sums: Sequence[tuple[Share, int, int, int]]) -> list[Share]:
-    """floor((x + offset) / 2^s) for shared integers 0 <= x <= n 2^s, per (x, offset, s, n): n
-    comparisons each, all in one sign depth of the widest."""
-    levels: list[Share] = []
-    width = max((n << s).bit_length() for _, _, s, n in sums) + 2
-    for x, offset, s, n in sums:
-        shifted = mpc.add_public(x, _word(offset))
-        levels += [mpc.add_public(shifted, _word(-(j << s))) for j in range(1, n + 1)]
-    candidates = stack(levels)
-    below = mpc.bit_to_ring(mpc.sign(candidates, width), candidates.shape)
-
-    found: list[Share] = []
-    at = 0
-    for _, _, _, n in sums:
-        missed = below[at : at + n].map(lambda a: array_of(np.sum(a, axis=0, dtype=a.dtype)))
-        found.append(mpc.add_public(-missed, _word(n)))
-        at += n
-    return found
-
-
-def _word(value: int) -> Array:
-    """A public integer as a word, in two's complement."""
-    return np.asarray(value % 2**64, np.uint64)
-
-
-def _sum(shares: Sequence[Share]) -> Share:
-    total = shares[0]
-    for share in shares[1:]:
-        total = total + share
-    return total
-
-
-# ---------------------------------------------------------------------- within one cluster
-
-
 def reduce(x: Share, target: Algebra) -> Share:
     """A share modulo 2^k as one modulo a smaller power of two (bits are packed): local, exact
     modulo that.
@@ -175,26 +92,4 @@ def reduce(x: Share, target: Algebra) -> Share:
     return Share(target, shape, found)
 
 
-def widen(mpc: MPCBackend, x: Share) -> Share:
-    """A number |x| < 2^30 of Z_2^32 in Z_2^64 again: one dealing and one product.
-
-    Raises:
-        Misuse: for a share of another algebra.
-    """
-    source = x.algebra
-    if source != RING32:
-        raise Misuse(f"widen: this tensor is shared in {source}, not in {RING32}")
-    known = words(mpc, x)
-    dealt = mpc.deal_many(
-        [
-            (None if w is None else parts(w, i, len(known), RING32, RING), g.dealers)
-            for i, (g, w) in enumerate(known)
-        ],
-        (2, *x.shape),
-        RING,
-        name="widen",
-    )
-    return combine(mpc, dealt, RING32, RING)
-
-
-__all__ = ["combine", "count_above", "divides", "parts", "reduce", "widen", "wrap_count"]
+__all__ = ["divides", "parts", "reduce", "top_bits"]

@@ -17,9 +17,12 @@ from __future__ import annotations
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.accelerate.fused import Components, Mask, one_pass
-from wwfl_core.numbers.algebra import BITS, RING
-from wwfl_core.numbers.arrays import U8, U64
+from wwfl_core.numbers.arrays import U64
+
+
+def star_bits(a: U64) -> U64:
+    """a of the word A, as 0/1 words."""
+    return kernels.star_bits(a)
 
 
 def left_bits(a: U64) -> tuple[U64, U64]:
@@ -30,14 +33,6 @@ def left_bits(a: U64) -> tuple[U64, U64]:
 def right_bits(b: U64) -> U64:
     """b of the word B, as 0/1 words."""
     return kernels.right_bits(b)
-
-
-@one_pass("truncation.wrap_message")
-def wrap_message(word: Components, mask: Mask, *, left: bool) -> U8:
-    """The private bit of a side, packed and masked: a of the word A (`left`), or b of the word B,
-    given as summands."""
-    total = RING.sum(word)
-    return BITS.masked(kernels.pack(kernels.star_bits(total) if left else right_bits(total)), mask)
 
 
 def shifted(word: U64, bits: int, wrap: U64) -> U64:

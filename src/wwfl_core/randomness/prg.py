@@ -10,9 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
-from typing import NamedTuple
 
-from wwfl_core.accelerate.device import HOST, Device
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape
@@ -34,22 +32,18 @@ class Prg:
         self._op = -1
         self._labels: set[str] = set()
 
-    def draw(
-        self, op: int, label: str, algebra: Algebra, shape: Shape, device: Device = HOST
-    ) -> Array:
-        """Uniform elements of `algebra`, made on `device` (the same everywhere): the stream of
-        `reserve`.
+    def draw(self, op: int, label: str, algebra: Algebra, shape: Shape) -> Array:
+        """Uniform elements of `algebra` from the stream of `reserve`, on the host.
 
         Raises:
             Misuse: if (op, label) was drawn before, or lies before an operation that was.
         """
         nonce = self._reserve(op, label)
-        return algebra.from_bytes(
-            device.key_stream(self._keyed, nonce, algebra.random_bytes(shape)), shape
-        )
+        return algebra.from_bytes(self._keyed.stream(nonce, algebra.random_bytes(shape)), shape)
 
     def reserve(self, op: int, label: str) -> tuple[bytes, bytes]:
-        """Key and nonce of a stream, for one use: nonce = op (8 bytes, little endian) | label (at most 4 ASCII bytes).
+        """Key and nonce of a stream, for one use: nonce = op (8 bytes, little endian) | label (at
+        most 4 ASCII bytes). Whoever takes them makes the elements elsewhere (on a device).
 
         Raises:
             Misuse: as `draw`.
@@ -68,7 +62,7 @@ class Prg:
                 f"{self._op}, which began after "
                 "it, has drawn from the same key; masks are never reused, so their order is that "
                 "of the operations. "
-                "PendingDraw all masks of an operation before you start another one (party.op, deal, "
+                "Draw all masks of an operation before you start another one (party.op, deal, "
                 "truncate, a product)"
             )
         elif label in self._labels:
@@ -78,26 +72,6 @@ class Prg:
             )
         self._labels.add(label)
         return op.to_bytes(8, "little") + code.ljust(MAX_LABEL, b"\0")
-
-
-class PendingDraw(NamedTuple):
-    """Uniform elements that a device may make where it needs them: `prg.draw` with these arguments,
-    not done yet."""
-
-    prg: Prg
-    op: int
-    label: str
-    algebra: Algebra
-    shape: Shape
-    device: Device
-
-    def array(self) -> Array:
-        """The elements."""
-        return self.prg.draw(self.op, self.label, self.algebra, self.shape, self.device)
-
-    def reserve(self) -> tuple[bytes, bytes]:
-        """Key and nonce, for a kernel that makes the elements itself. Like `array`, once."""
-        return self.prg.reserve(self.op, self.label)
 
 
 def fresh_key() -> bytes:
@@ -119,7 +93,6 @@ def subset_name(subset: Iterable[int]) -> str:
 __all__ = [
     "KEY_BYTES",
     "MAX_LABEL",
-    "PendingDraw",
     "Prg",
     "chacha20",
     "derive_key",

@@ -4,8 +4,8 @@ Variables are the arrays that it was given and made, `first` is the operation nu
 starts from, and everything else (shapes, peers, labels, public values) is a constant, known by
 name."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
-# reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ import numpy as np
 from wwfl_core.accelerate.device import HOST, Device
 from wwfl_core.errors import Misuse
 
-from .traced import UNREAD, Traced, Variable, is_array
+from .traced import UNREAD, Traced, Variable, Writer, is_array
 
 PLAIN = (int, bool, str, type(None), type(...))
 """What a line shows as it is; everything else that is not a variable is a constant with a name."""
@@ -47,7 +47,7 @@ class Number:
     offset: int
 
 
-class Recorder:
+class Recorder(Writer):
     """The lines of one run at one party, on its device."""
 
     def __init__(self, device: Device, first: int) -> None:

@@ -1,8 +1,9 @@
 """What protocol code sees of its surroundings while it is recorded: a party, its operations, device
 and transcript."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
-# reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -11,15 +12,16 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from wwfl_core.accelerate.device import Device, Hiding
-from wwfl_core.accelerate.gpu import FUSED, Kernels, SumOfStreams
-from wwfl_core.channel.cost import Phase
+from wwfl_core.accelerate.device import Device
+from wwfl_core.accelerate.gpu import DRAWN_LATE, Kernels
+from wwfl_core.accelerate.lazy import LazyMask
+from wwfl_core.channel import Phase
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape, contiguous, from_wire, to_wire, wire_form
-from wwfl_core.party.party import ONLINE, Op, Party, Streams
-from wwfl_core.party.transcript import Transcript
-from wwfl_core.randomness.keystream import KeyStreams
+from wwfl_core.numbers.lazy import computed
+from wwfl_core.party import ONLINE, Op, Party, Transcript
+from wwfl_core.randomness.prg import Prg
 
 from . import on_device
 from .recorder import Recorder
@@ -74,28 +76,20 @@ class _Op(Op):
 
     def random(self, subset: Iterable[int], label: str, algebra: Algebra, shape: Shape) -> Array:
         prg, recorder = self.party.prg(frozenset(subset)), self.party.recorder
-        return recorder.call(
-            prg.draw, recorder.number(self.number), label, algebra, shape, recorder.device
-        )
+        number = recorder.number(self.number)
+        return recorder.call(recorder.device.draw, prg, number, label, algebra, shape)
 
-    def mask(
-        self, algebra: Algebra, shape: Shape, plus: Streams = (), minus: Streams = ()
-    ) -> Array | Hiding:
+    def mask(self, subset: Iterable[int], label: str, algebra: Algebra, shape: Shape) -> Array:
         recorder = self.party.recorder
-        if recorder.on_host or np.dtype(algebra.dtype) not in FUSED:
-            added, taken = (
-                [self.random(s, label, algebra, shape) for s, label in of] for of in (plus, minus)
-            )
-            return algebra.difference(added, taken)
-        prg, number = self.party.prg, self.number
-        streams = [
-            [on_device.stream(recorder, prg(frozenset(s)), number, label) for s, label in of]
-            for of in (plus, minus)
-        ]
-        return SumOfStreams(recorder.launcher, algebra.dtype, shape, *streams)
+        if recorder.on_host or np.dtype(algebra.dtype) not in DRAWN_LATE:
+            return self.random(subset, label, algebra, shape)
+        prg = self.party.prg(frozenset(subset))
+        stream = on_device.stream(recorder, prg, self.number, label)
+        mask: Any = LazyMask(recorder.launcher, algebra.dtype, shape, [stream])
+        return mask
 
     def send(self, to: int, value: Array, phase: Phase = ONLINE) -> None:
-        party, recorder = self.party, self.party.recorder
+        party, recorder, value = self.party, self.party.recorder, computed(value)
         if not isinstance(value, Traced):
             raise Misuse(
                 f"operation {self.name!r} of a recorded program sends what it did not compute "
@@ -160,7 +154,9 @@ class _Device(Device):
     def zeros(self, shape: Shape, dtype: npt.DTypeLike) -> Array:
         return self._recorder.call(self._recorder.device.zeros, shape, dtype)
 
-    def key_stream(self, keyed: KeyStreams, nonce: bytes, size: int) -> NoReturn:
+    def draw(
+        self, prg: Prg, operation: int, label: str, algebra: Algebra, shape: Shape
+    ) -> NoReturn:
         raise Misuse(
             "a recorded program draws a key stream that belongs to no operation; use op.random"
         )

@@ -6,12 +6,13 @@ not notice. Its value is there (the first runs of a program compute while they a
 not for Python to look at: a program that chose its way by a value would not do the same the next
 time."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
-# reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -19,9 +20,6 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.arrays import Shape
-
-if TYPE_CHECKING:
-    from .recorder import Recorder
 
 UNREAD = (
     "a recorded program reads a shared array on the host, where its next run would have another: "
@@ -35,12 +33,39 @@ OF_SHAPES = (np.shape, np.ndim, np.size)
 """Functions that tell nothing of values."""
 
 
+class Writer(ABC):
+    """Where arrays have their operations written down (`recorder.Recorder`)."""
+
+    on_host: bool
+    """Whether the party works on the host."""
+
+    @abstractmethod
+    def call(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """fn(*args), which returns an array, or arrays in tuples and lists: new variables."""
+
+    @abstractmethod
+    def do(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """fn(*args) for what it does; what it returns is not needed."""
+
+    @abstractmethod
+    def method(self, array: Traced, name: str, *args: Any, **kwargs: Any) -> Any:
+        """array.name(*args)."""
+
+    @abstractmethod
+    def item(self, array: Traced, index: Any) -> Any:
+        """array[index]."""
+
+    @abstractmethod
+    def put_item(self, array: Traced, index: Any, value: Any) -> None:
+        """array[index] = value."""
+
+
 class Variable:
     """What an instruction made: `value` in this run, `v<index>` in the recording."""
 
     __slots__ = ("index", "recorder", "value")
 
-    def __init__(self, recorder: Recorder, index: int, value: Any) -> None:
+    def __init__(self, recorder: Writer, index: int, value: Any) -> None:
         self.recorder, self.index, self.value = recorder, index, value
 
     def __repr__(self) -> str:
@@ -61,12 +86,6 @@ class Traced(Variable, NDArrayOperatorsMixin):
     itemsize: int = property(lambda self: self.value.itemsize)  # type: ignore[assignment]
     strides: tuple[int, ...] = property(lambda self: self.value.strides)  # type: ignore[assignment]
     flags: Any = property(lambda self: self.value.flags)
-
-    @property
-    def stepwise(self) -> bool:
-        """Whether steps that a device fuses run as they are written (`wwfl_core.accelerate.fused`):
-        on the host they do."""
-        return self.recorder.on_host
 
     # NumPy's two doors for arrays of other kinds
 

@@ -369,23 +369,3 @@ def _groups(sharing: SharingSemantics, vouchers: int) -> tuple[Group, ...]:
             "vouch for"
         )
     return found
-
-
-ADDITIVE_2PC = SharingSemantics(
-    "additive 2PC with helper", 3, (frozenset({0}), frozenset({1})), (1, 1)
-)  # x = x1 + x2; party 2 is the helper and holds nothing
-ADDITIVE_2PC_NO_HELPER = SharingSemantics(
-    "additive 2PC without helper", 2, (frozenset({0}), frozenset({1})), (1, 1)
-)  # x = x1 + x2
-REPLICATED_3PC = SharingSemantics(
-    "replicated 3PC", 3, (frozenset({0, 2}), frozenset({0, 1}), frozenset({1, 2})), (1, 1, 1)
-)  # x = x1 + x2 + x3; P_i holds (x_i, x_{i+1})
-TETRAD_4PC = SharingSemantics(
-    "Tetrad 4PC",
-    4,
-    (frozenset({0, 1, 2}), frozenset({0, 2, 3}), frozenset({0, 1, 3}), frozenset({1, 2, 3})),
-    (1, -1, -1, -1),
-    Security(malicious=True),
-    offline=frozenset({1, 2, 3}),
-)  # x = m - l1 - l2 - l3 (arXiv 2302.09904, Table 6; its Section 3.6.2 has the sign of lambda wrong)
-PLAIN = SharingSemantics("plain", 1, (frozenset({0}),), (1,), Security(corruptions=0))

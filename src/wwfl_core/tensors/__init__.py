@@ -9,7 +9,7 @@ from . import ops
 from .arithmetic import Public
 from .computation import Computation, Secret, decoded
 from .ops.several import bilinear_many, concatenate, stack_tensors, weighted_sum
-from .secret_selection import permuters, secret_selection
+from .selection import permuters, secret_selection
 from .session import Session
 from .tensor import SharedBits, SharedTensor
 

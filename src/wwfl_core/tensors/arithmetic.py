@@ -18,7 +18,7 @@ from wwfl_core.numbers.algebra import RING32
 from wwfl_core.numbers.arrays import Array, Shape, array_of, contiguous, numel
 from wwfl_core.numbers.bilinear import Bilinear, MatMul, Mul
 from wwfl_core.protocol import modulus
-from wwfl_core.sharing.share import Share
+from wwfl_core.sharing import Share
 
 from .computation import Computation
 
@@ -156,7 +156,7 @@ class Arithmetic(Generic[B], ABC):
 
     def widen(self) -> Self:
         """A narrowed tensor in Z_2^64 again, exact: one dealing and one product."""
-        return self.like(modulus.widen(self.mpc.protocol, self.data), self.frac_bits)
+        return self.like(self.mpc.protocol.widen(self.data), self.frac_bits)
 
     # ------------------------------------------------------------------ sums
 

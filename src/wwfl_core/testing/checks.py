@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from wwfl_core.errors import Misuse
+from wwfl_core.plugins import did_you_mean
 
 from . import (
     correctness,
@@ -120,8 +120,7 @@ def select(checks: Iterable[Check], only: str) -> list[Check]:
         return chosen
     names = [check.name for check in every]
     groups = list(dict.fromkeys(name.split("/")[0] for name in names))
-    near = difflib.get_close_matches(only, [*groups, *names], n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    hint = did_you_mean(only, [*groups, *names], at_most=3)
     raise Misuse(
         f"no check has a name that starts with {only!r}; {hint}The groups are {', '.join(groups)}"
     )

@@ -13,10 +13,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from wwfl_core.cluster.local import LocalCluster
+from wwfl_core.cluster import LocalCluster
 from wwfl_core.errors import Misuse, ProtocolError
 from wwfl_core.numbers.arrays import F64, U8, U64, Array, Shape
-from wwfl_core.sharing.semantics import Security, SharingSemantics
+from wwfl_core.sharing import Security, SharingSemantics
 from wwfl_core.tensors import Session
 
 from .bench import EDGES, MASK, Factory
@@ -275,7 +275,7 @@ class ClusterPool:
     """Running clusters for examples to draw, one and the same in all of them: starting one costs
     more than an example.
 
-        with ClusterPool({"3pc": Replicated3PC, "4pc": Tetrad4PC}) as pool:
+        with ClusterPool({"mine": MyProtocol, "theirs": TheirProtocol}) as pool:
 
             @given(pool.pairs(), ring_arrays())
             def test(pair, ring):
@@ -298,8 +298,8 @@ class ClusterPool:
     def __init__(self, protocols: Mapping[str, Factory], *, deadline_s: float = 60.0) -> None:
         if not isinstance(protocols, Mapping) or not protocols:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise Misuse(
-                f"ClusterPool: needs factories of protocols by name, such as {{'3pc': ...}}, not "
-                f"{protocols!r}"
+                "ClusterPool: needs factories of protocols by name, such as {'mine': MyProtocol}, "
+                f"not {protocols!r}"
             )
         for name, factory in protocols.items():
             if not callable(factory):

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.accelerate.device import HOST, Device
 from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape, to_wire
 from wwfl_core.randomness.prg import Prg
-from wwfl_core.sharing.share import Share
+from wwfl_core.sharing import Share
 from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs
@@ -26,7 +25,7 @@ LARGE = 64
 
 
 @dataclass(frozen=True)
-class PendingDraw:
+class Draw:
     """One use of a PRG by one party: the key (as the parties that hold it), the nonce, and what
     came out."""
 
@@ -41,10 +40,10 @@ class PendingDraw:
 class Recorder:
     """All draws of a cluster, from the moment that `cluster.run(recorded, recorder)` returned."""
 
-    draws: list[PendingDraw] = field(default_factory=list[PendingDraw])
+    draws: list[Draw] = field(default_factory=list[Draw])
     lock: Any = field(default_factory=Lock)
 
-    def add(self, draw: PendingDraw) -> None:
+    def add(self, draw: Draw) -> None:
         """Appends a draw; called by the threads of all parties."""
         with self.lock:
             self.draws.append(draw)
@@ -56,11 +55,9 @@ class _Tapped:
     def __init__(self, prg: Prg, party: int, subset: frozenset[int], recorder: Recorder) -> None:
         self._prg, self._party, self._subset, self._recorder = prg, party, subset, recorder
 
-    def draw(
-        self, op: int, label: str, algebra: Algebra, shape: Shape, device: Device = HOST
-    ) -> Array:
-        value = self._prg.draw(op, label, algebra, shape, device)
-        self._recorder.add(PendingDraw(self._party, self._subset, op, label, value))
+    def draw(self, op: int, label: str, algebra: Algebra, shape: Shape) -> Array:
+        value = self._prg.draw(op, label, algebra, shape)
+        self._recorder.add(Draw(self._party, self._subset, op, label, value))
         return value
 
 
@@ -89,7 +86,7 @@ def _fails_at_last(mpc: Session) -> None:
         raise RuntimeError("on purpose, to see that no stream is repeated after a failure")
 
 
-def _session(bench: Bench) -> tuple[list[PendingDraw], list[bytes]]:
+def _session(bench: Bench) -> tuple[list[Draw], list[bytes]]:
     """Two runs of every operation and one that fails between them: all draws and all messages."""
     g = bench.samples("streams")
     x, y = g.integers(30, ELEMENTS), g.integers(30, ELEMENTS)
@@ -113,12 +110,12 @@ def _session(bench: Bench) -> tuple[list[PendingDraw], list[bytes]]:
     return recorder.draws, large
 
 
-def content_of(draw: PendingDraw) -> bytes:
+def content_of(draw: Draw) -> bytes:
     """The bytes of a drawn array."""
     return to_wire(draw.value).tobytes()
 
 
-def _distinct(draws: Iterable[PendingDraw]) -> int:
+def _distinct(draws: Iterable[Draw]) -> int:
     seen: set[tuple[int, frozenset[int], int, str]] = set()
     shapes: dict[tuple[frozenset[int], int, str], tuple[Shape, str]] = {}
     values: dict[bytes, tuple[frozenset[int], int, str]] = {}

@@ -110,7 +110,7 @@ def test_a_kernel_that_fails_is_a_row_and_the_others_are_measured(
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("no such kernel")
 
-    monkeypatch.setattr(cuda, "wrap_message", broken)
+    monkeypatch.setattr(gpu_kernels.pair, "wrap_message", broken)
     monkeypatch.setattr(gpu_kernels, "plane_cases", broken)
     rows = list(gpu_kernels.measure(gpu_bench.on_shim(), 40, 1))
     failed = [row for row in rows if "error" in row]
@@ -122,18 +122,16 @@ def test_bytes_of_the_carry_tree_are_those_of_its_arrays() -> None:
     """Counted from the arrays of every round, for a few positions."""
     bench, nb = gpu_bench.on_shim(), 8
     for k in (2, 3, 7, 63):
-        state = gpu_kernels.carry.CarryState(
-            (bench.bytes(k, nb), bench.bytes(k, nb)),
-            (bench.bytes(k - 1, nb), bench.bytes(k - 1, nb)),
-        )
-        s0, s1 = gpu_kernels.S[:2]
-        message = gpu_kernels.carry.start(state, s0, s1)
-        moved = sum(a.nbytes for a in (*state.g, *state.p, message))
-        while state.positions > 1:
-            after, following = gpu_kernels.carry.advance(state, message, message, s0, s1)
-            arrays = (*state.g, *state.p, message, message, *after.g, *after.p, following)
+        g, p = (tuple(bench.bytes(rows, nb) for _ in range(2)) for rows in (k, k - 1))
+        masks = gpu_kernels.S[:2]
+        g, p, message = gpu_kernels.replicated.level(g, p, None, *masks)
+        moved = sum(a.nbytes for a in (*g, *p, message))
+        while g[0].shape[0] > 1:
+            taken = (message, message)
+            *after, following = gpu_kernels.replicated.level(g, p, taken, *masks)
+            arrays = (*g, *p, *taken, *after[0], *after[1], following)
             moved += sum(a.nbytes for a in arrays)
-            state, message = after, following
+            (g, p), message = after, following
         assert gpu_kernels._carry_bytes(k, nb) == moved
 
 

@@ -17,8 +17,6 @@ from wwfl_core.accelerate import cuda
 from wwfl_core.errors import Misuse, RangeError
 from wwfl_core.numbers.algebra import BITS, RING
 from wwfl_core.numbers.fixed_point import FixedPoint
-from wwfl_core.protocol import bit_format as bitformat
-from wwfl_core.protocol import derived
 from wwfl_core.randomness.prg import chacha20
 
 relaxed = settings(deadline=None, max_examples=25)
@@ -209,17 +207,17 @@ def test_a_product_of_bits_with_terms_and_the_planes_of_a_sum(
     drawn = [stream(seed + i) if term else None for i, term in enumerate(terms)]
     arrays = [words(seed + 2 + i, n).view(np.uint8)[: x.size] for i in range(len(terms))]
     here = [a if s is None else key_stream(s, a) for s, a in zip(drawn, arrays, strict=True)]
-    there = [put(a) if s is None else s for s, a in zip(drawn, arrays, strict=True)]
-    same(
-        cuda.prg.conjunction(put(x), put(y), *there, None),
-        derived.conjunction(x, y, *here, None),
-        where,
-    )
+    there = [put(a) for s, a in zip(drawn, arrays, strict=True) if s is None]
+    masks = [s for s in drawn if s is not None]
+    form: Any = {"shape": x.shape, "dtype": np.uint8, "launcher": device(where).launcher}
+    actual = cuda.combined(there, [], masks, [], product=(put(x), put(y)), **form)
+    same(actual, BITS.sum([x & y, *here]), where)
     parts = words(seed, n), words(seed + 1, n)
     for signs in ((1,), (1, 1), (1, -1), (-1, -1)):
         used = parts[: len(signs)]
-        actual = cuda.bits.planes_of(tuple(map(put, used)), signs, bits)
-        same(actual, derived.planes_of(used, signs, bits), where)
+        actual = cuda.planes_of(tuple(map(put, used)), signs, bits)
+        total = RING.sum([RING.scale(sign, part) for sign, part in zip(signs, used, strict=True)])
+        same(actual, cpu.to_planes(total, 0, bits), where)
 
 
 INDICES = [  # of an array of shape (4, 3, 5)
@@ -245,7 +243,7 @@ INDICES = [  # of an array of shape (4, 3, 5)
 @pytest.mark.parametrize("index", INDICES, ids=map(str, range(len(INDICES))))
 def test_bits_are_picked(where: str, index: Any) -> None:
     bits = np.packbits(words(3, 60).view(np.uint8)[:60] & 1, bitorder="little")
-    picked = bitformat._picked(bits, (4, 3, 5), index)
+    picked = cpu.pick(bits, (4, 3, 5), index)
     same(cuda.bits.pick(device(where).put(bits), (4, 3, 5), index), picked, where)
 
 
@@ -269,7 +267,7 @@ def test_any_number_of_arrays_and_streams_are_added_up(
         [*group, *(key_stream(s, arrays[0]) for s in s_)]
         for group, s_ in ((added, plus), (taken, minus))
     ]
-    expected = algebra.combined(*terms) if sum(counts) else algebra.zeros(shape)
+    expected = algebra.difference(*terms) if sum(counts) else algebra.zeros(shape)
     put, launcher = device(where).put, device(where).launcher
     there = [[put(a) for a in group] for group in (added, taken)]
     actual = cuda.combined(

@@ -1,4 +1,4 @@
-"""The fused kernels give what the protocols' own code gives.
+"""The kernels that protocols bring give what the protocols' own code gives.
 
 A party of a protocol runs alone: its streams are real, what it receives is made up, what it sends
 and vouches for is written down. The kernels get the same operands, streams and received arrays."""
@@ -11,9 +11,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends import replicated3pc
-from backends import tetrad_steps as steps
-from backends.correlated import dealer, pair
+from backends.correlated.dealer import Roles
+from backends.correlated.truncation import PairTruncation
+from backends.kernels import pair, replicated, tetrad
 from backends.replicated3pc import P1, P2, P3, Replicated3PC
 from backends.tetrad4pc import (
     CS1,
@@ -24,23 +24,16 @@ from backends.tetrad4pc import (
     K1,
     K2,
     K3,
-    L1,
-    L2,
-    L3,
     OFFLINE_PAIR,
-    M,
+    Held,
     Tetrad4PC,
 )
 from cuda_devices import device, everywhere, same
 from kernel_inputs import words
 from wwfl_core import kernels as cpu
-from wwfl_core.accelerate import cuda
-from wwfl_core.accelerate.cuda import carry, replicated, tetrad
-from wwfl_core.accelerate.device import HOST
+from wwfl_core.accelerate import HOST, cuda
 from wwfl_core.numbers.algebra import BITS, RING, Algebra
 from wwfl_core.numbers.bilinear import Mul
-from wwfl_core.protocol import derived
-from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.randomness.prg import chacha20, derive_key
 from wwfl_core.sharing.share import Share
 
@@ -67,9 +60,7 @@ class LoneOp:
         s = stream(subset, self.number, label)
         return algebra.from_bytes(chacha20(s.key, s.nonce, algebra.random_bytes(shape)), shape)
 
-    def mask(self, algebra: Algebra, shape: Any, plus: Any = (), minus: Any = ()) -> np.ndarray:
-        taken = [algebra.neg(self.random(*draw, algebra, shape)) for draw in minus]
-        return algebra.sum([*(self.random(*draw, algebra, shape) for draw in plus), *taken])
+    mask = random
 
     def send(self, to: int, value: np.ndarray, phase: Any = None) -> None:
         self.party.sent.append(value)
@@ -100,6 +91,12 @@ class LoneParty:
         self.count += 1
         return LoneOp(self, name)
 
+    def put(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+    def zeros(self, shape: Any, dtype: Any) -> np.ndarray:
+        return np.zeros(shape, dtype)
+
     def vouch(self, to: int, number: int, value: np.ndarray) -> None:
         self.vouched.append(value)
 
@@ -125,16 +122,10 @@ def test_the_product_of_3pc(where: str, seed: int, n: int, me: int, algebra: Alg
     put, party = device(where).put, LoneParty(me)
     x, y = (shared(seed + s, algebra, n, (me, (me + 1) % 3)) for s in (0, 50))
     mpc = Replicated3PC().at(party)  # type: ignore[arg-type]
-    mpc.protocol.bilinear(Mul(), x, y)
+    mpc.bilinear(Mul(), x, y)
     masks = [stream(mpc.sharing.holders[c], 0, "zero") for c in (me, (me + 1) % 3)]
     parts = [tuple(put(s.parts[c]) for c in (me, (me + 1) % 3)) for s in (x, y)]
     same(replicated.product(parts[0], parts[1], masks[0], masks[1]), party.sent[0], where)
-
-
-class ByProducts(Replicated3PC):
-    """3PC with the carry tree that every protocol has."""
-
-    carry_level = MPCBackend.carry_level
 
 
 @everywhere
@@ -148,27 +139,18 @@ def test_the_carry_tree_of_3pc(where: str, seed: int, n: int, me: int, positions
         Share(BITS, (k, nb), {c: value(seed + s + c, BITS, k * nb).reshape(k, nb) for c in held})
         for s, k in ((0, positions), (50, positions - 1))
     )
-    mpc = ByProducts().at(party)  # type: ignore[arg-type]
-    result = derived.carry_out(mpc.protocol, g, p)
-    stepwise = LoneParty(me)
-    again = derived.carry_out(Replicated3PC().at(stepwise), g, p)  # type: ignore[arg-type]
-    for want, got in zip(
-        [*party.sent, *result.parts.values()], [*stepwise.sent, *again.parts.values()], strict=True
-    ):
-        np.testing.assert_array_equal(got, want)
-    masks = lambda number: [stream(mpc.sharing.holders[c], number, "zero") for c in held]  # noqa: E731
-    state = carry.CarryState(*(tuple(put(s.parts[c]) for c in held) for s in (g, p)))  # type: ignore[arg-type]
-    rounds, message = 0, None
-    if state.positions > 1:
-        message = carry.start(state, *masks(0))
-        while state.positions > 1:
-            same(message, party.sent[rounds], where)
-            received = put(party.received[rounds])
-            rounds += 1
-            state, message = carry.advance(state, message, received, *masks(rounds))
-    assert rounds == len(party.sent)
-    assert message is None or message.size == 0, "after the last round nothing is left to send"
-    for mine, c in zip(state.g, held, strict=True):
+    mpc = Replicated3PC().at(party)  # type: ignore[arg-type]
+    result = mpc.carry_out(g, p)
+    state = [tuple(put(s.parts[c]) for c in held) for s in (g, p)]
+    product = None
+    for number, (sent, received) in enumerate(zip(party.sent, party.received, strict=True)):
+        masks = [stream(mpc.sharing.holders[c], number, "zero") for c in held]
+        *state, message = replicated.level(*state, product, *masks)  # type: ignore[arg-type]
+        same(message, sent, where)
+        product = message, put(received)
+    root, _, message = replicated.level(*state, product)  # type: ignore[arg-type]
+    assert message.size == 0, "after the last round nothing is left to send"
+    for mine, c in zip(root, held, strict=True):
         same(mine[0], result.parts[c], where)
 
 
@@ -198,19 +180,20 @@ def test_exact_truncation_between_two_parties(
     taken = chacha20(hiding.key, hiding.nonce, 8 * n).view(np.uint64) if hide else None
     for me in (P1, P2):
         party = LoneParty(me)
-        made = pair.truncate(party.op("truncate"), (P1, P2), word, f, mask, shares[me])  # type: ignore[arg-type]
+        op, total = party.op("truncate"), RING.sum(word)
+        made = PairTruncation().truncate(op, (P1, P2), total, f, mask, shares[me])  # type: ignore[arg-type]
         mine, theirs = party.sent[0], party.received[0]
         there, held = tuple(map(put, word)), own if drawn else put(mask)
-        same(cuda.wrap_message(there, held, left=me == P1), mine, where)
+        same(pair.wrap_message(there, held, left=me == P1), mine, where)
         last = hiding if hide else None
         if me == P1:
             c = dealt if drawn else put(shares[P1])
-            actual = cuda.truncate_left(there, f, put(mine), put(theirs), c, last)
+            actual = pair.truncate_left(there, f, put(mine), put(theirs), c, last)
         else:
-            actual = cuda.truncate_right(
+            actual = pair.truncate_right(
                 there, f, put(theirs), put(mine), held, put(shares[P2]), last
             )
-        same(actual, made(taken), where)
+        same(actual, made if taken is None else made - taken, where)
 
 
 @everywhere
@@ -218,11 +201,11 @@ def test_exact_truncation_between_two_parties(
 @given(seed=seeds, n=sizes, f=st.integers(1, 64))
 def test_the_helpers_correction_of_private_products(where: str, seed: int, n: int, f: int) -> None:
     party = LoneParty(P3)
-    dealer.private_product(party.op("truncate"), dealer.Roles(P1, P2, P3), f, n)  # type: ignore[arg-type]
+    PairTruncation().private_product(party.op("truncate"), Roles(P1, P2, P3), f, n)  # type: ignore[arg-type]
     alpha, c0, beta = (
         stream(key, 0, name) for key, name in (((P1, P3), "al"), ((P1, P3), "c0"), ((P2, P3), "be"))
     )
-    actual = cuda.correction(alpha, beta, c0, n, f, launcher=device(where).launcher)
+    actual = pair.correction(alpha, beta, c0, n, f, launcher=device(where).launcher)
     same(actual, party.sent[0], where)
 
 
@@ -240,10 +223,13 @@ def test_bits_enter_the_ring_in_3pc(where: str, seed: int, n: int) -> None:
     both = np.stack([u, u * (x1 + x2)]) - mask.reshape(2, n)
     same(replicated.lift((put(b1), put(b2)), n, s, (put(x1), put(x2))), both, where)
     flipped = x1 - ((bit * x1) << np.uint64(1))
-    same(replicated.times_sign(put(x1), put(v)), flipped, where)
-    same(replicated.times_sign(put(x1), put(v), add_bit=True), flipped + bit, where)
+    same(cuda.negate_where(put(x1), put(v)), flipped, where)
+    same(cuda.xor_where(put(x1), put(v)), flipped + bit, where)
+    np.testing.assert_array_equal(cpu.negate_where(x1, v), flipped)
+    np.testing.assert_array_equal(cpu.xor_where(x1, v), flipped + bit)
     for parts, hiding in (([rest], None), ([rest, x2], None), ([rest, x2], s)):
-        expected = replicated3pc._injected(both, x3, v, parts, None if hiding is None else mask[:n])
+        expected = Replicated3PC()._injected(both, x3, v, parts)
+        expected = expected if hiding is None else expected - mask[:n]
         same(
             replicated.inject(put(both), put(x3), put(v), [put(r) for r in parts], hiding),
             expected,
@@ -255,8 +241,7 @@ def test_bits_enter_the_ring_in_3pc(where: str, seed: int, n: int) -> None:
 
 
 def named(put: Any, share: Share) -> dict[str, Any]:
-    names = {M: "m", L1: "l1", L2: "l2", L3: "l3"}
-    return {names[c]: put(part) for c, part in share.parts.items()}
+    return {name: put(part) for name, part in vars(Held.of(share)).items()}
 
 
 def tetrad_streams(number: int) -> dict[str, cuda.Stream]:
@@ -300,28 +285,31 @@ def test_the_product_of_4pc(where: str, seed: int, n: int, algebra: Algebra) -> 
 @given(seed=seeds, n=sizes, f=st.integers(1, 62), drawn=st.booleans())
 def test_truncation_steps_of_4pc(where: str, seed: int, n: int, f: int, drawn: bool) -> None:
     put, s = device(where).put, tetrad_streams(3)
+    second, third = (Tetrad4PC().at(LoneParty(me)) for me in (CS2, CS3))  # type: ignore[arg-type]
     c, r = (words(seed + i, n) for i in range(2))
     mine, theirs, w = (cpu.pack_words(words(seed + 3 + i, n), f) for i in range(3))
     flip = value(seed + 6, BITS, -(-n // 8))
     u1, u2, t = (chacha20(s[k].key, s[k].nonce, 8 * n).view(np.uint64) for k in ("u1", "u2", "s"))
     sigma = chacha20(s["s"].key, s["s"].nonce, -(-n // 8))
-    same(tetrad.wrap_rest(put(r), s["u1"], f), steps.wrap_rest(r, u1, f), where)
+    same(tetrad.wrap_rest(put(r), s["u1"], f), second._wrap_rest(r, u1, f), where)
     made = tetrad.wrap_rest_and_seed(put(r), s["u1"], s["s"], s["u2"], f)
-    for got, want in zip(made, steps.wrap_rest_and_seed(r, u1, sigma, u2, f), strict=True):
+    for got, want in zip(made, second._wrap_rest_and_seed(r, u1, sigma, u2, f), strict=True):
         same(got, want, where)
     factor = (s["u2"], u2) if drawn else (put(w), w)
     same(
         tetrad.wrap_share(put(c), factor[0], s["u1"], f),
-        steps.wrap_share(c, factor[1], u1, f),
+        (third if drawn else second)._wrap_share(c, factor[1], u1, f),
         where,
     )
     made = tetrad.wrap_conclude(put(c), put(mine), put(theirs), put(flip), s["s"], f)
-    for got, want in zip(made, steps.wrap_concluded(c, mine, theirs, flip, t, f), strict=True):
+    for got, want in zip(made, second._wrap_concluded(c, mine, theirs, flip, t, f), strict=True):
         same(got, want, where)
     check = tetrad.wrap_check(put(r), put(flip), put(w), s["u1"], s["u2"], f)
-    same(check, steps.wrap_check(r, flip, w, u1 + u2, f), where)
+    same(check, second._wrap_check(r, flip, w, u1 + u2, f), where)
     same(
-        tetrad.shift_right_half(put(r), s["u1"], s["u2"], f), steps.right_half(r, u1 + u2, f), where
+        tetrad.shift_right_half(put(r), s["u1"], s["u2"], f),
+        second._right_half(r, u1 + u2, f),
+        where,
     )
 
 
@@ -344,10 +332,13 @@ def test_injection_steps_of_4pc(
     mask, taken = (s["u1"], u1) if hide else (None, None)
     factor = {"array": (put(x), x), "stream": (s["u2"], u2), "one": (None, None)}[kind]
     terms = [y, z, gamma][:added]
-    expected = steps.gated(mb, factor[1], -2, terms, n, taken)
+    bits = cpu.expand(mb, n)
+    expected = RING.scale(-2, bits if factor[1] is None else bits * factor[1])
+    expected = RING.difference([expected, *terms], [] if taken is None else [taken])
     same(tetrad.gated(put(mb), factor[0], -2, [put(a) for a in terms], n, mask), expected, where)
     three = (x, y, z), (gamma, lx, x)
     actual = tetrad.products(*(tuple(map(put, group)) for group in three), s["u1"])
-    same(actual, steps.products(*three, u1), where)
+    mpc = Tetrad4PC()
+    same(actual, mpc._products(*zip(*three, strict=True)) - u1, where)
     piece = tetrad.inject_piece(put(mb), put(x), put(y), put(gamma), put(lx), mask)
-    same(piece, steps.injected(mb, x, y, gamma, lx, taken), where)
+    same(piece, mpc._injected(mb, x, y, gamma, lx, taken), where)

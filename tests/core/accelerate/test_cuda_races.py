@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backends.kernels import SOURCES
 from kernel_inputs import words
 from wwfl_core.accelerate import cuda
-from wwfl_core.accelerate.cuda import gemm, launch, shim
+from wwfl_core.accelerate.cuda import gemm, launch, launcher, shim
 from wwfl_core.errors import WwflError
 
 PROBES = """#include "common.cuh"
@@ -54,13 +55,13 @@ WRONG = {
 @pytest.fixture
 def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the sources that may be changed."""
-    shutil.copytree(launch.SOURCE_DIR, tmp_path / "csrc")
-    monkeypatch.setattr(launch, "SOURCE_DIR", tmp_path / "csrc")
+    shutil.copytree(launcher.SOURCE_DIR, tmp_path / "csrc")
+    monkeypatch.setattr(launcher, "SOURCE_DIR", tmp_path / "csrc")
     monkeypatch.setattr(shim, "SOURCE_DIR", tmp_path / "csrc")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    launch.source_text.cache_clear()
+    launcher.source_text.cache_clear()
     yield tmp_path / "csrc"
-    launch.source_text.cache_clear()
+    launcher.source_text.cache_clear()
 
 
 def test_every_kind_of_race_is_found_and_none_where_there_is_a_barrier(sources: Path) -> None:
@@ -111,7 +112,8 @@ def without_barrier(text: str, number: int) -> str:
 
 
 def test_all_barriers_are_tried() -> None:
-    for file in (*launch.SOURCE_DIR.glob("*.cu"), *launch.SOURCE_DIR.glob("*.cuh")):
+    folders = (launcher.SOURCE_DIR, SOURCES)
+    for file in (f for folder in folders for end in ("cu", "cuh") for f in folder.glob(f"*.{end}")):
         count = len(re.findall(r"__sync(?:threads|warp)\(\);", file.read_text()))
         assert count == sum(name == file.name for name, *_ in BARRIERS), file.name
 

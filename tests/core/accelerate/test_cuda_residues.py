@@ -22,7 +22,7 @@ from wwfl_core import kernels as cpu
 from wwfl_core.accelerate.cuda import device as device_module
 from wwfl_core.accelerate.cuda import gemm, residues
 from wwfl_core.accelerate.cuda.device import CupyLauncher
-from wwfl_core.accelerate.cuda.launch import SOURCE_DIR
+from wwfl_core.accelerate.cuda.launcher import SOURCE_DIR
 from wwfl_core.errors import ConfigError
 
 LISTED = re.search(r"MODULI\[\] = \{([\d,\s]+)\}", (SOURCE_DIR / "residues.cu").read_text())

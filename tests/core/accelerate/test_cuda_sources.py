@@ -15,12 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backends.kernels import SOURCES
 from nvrtc import Compiled, nvrtc
 from wwfl_core.accelerate import cuda
-from wwfl_core.accelerate.cuda import launch, residues, shim
+from wwfl_core.accelerate.cuda import launcher, residues, shim
 from wwfl_core.errors import ConfigError, Misuse, WwflError
 
-PYTHON_FILES = sorted(Path(launch.__file__).parent.glob("*.py"))
+PYTHON_FILES = [*Path(launcher.__file__).parent.glob("*.py"), *SOURCES.parent.glob("*.py")]
+FILES = [*launcher.sources(), *map(str, sorted(SOURCES.glob("*.cu")))]
+"""The core's kernels, and those of the built-in protocols."""
 TARGETS = ["sm_90"]
 CUPY_OPTIONS = ("--device-as-default-execution-space",)  # what CuPy adds to ours
 # Bytes per thread, of kernels that need a few more registers than they may use.
@@ -34,12 +37,17 @@ def entries(ptx: str) -> set[str]:
 @cache
 def compiled(source: str, target: str) -> Compiled:
     """A file of kernels."""
-    options = (f"--gpu-architecture={target}", *launch.OPTIONS, *CUPY_OPTIONS, "--ptxas-options=-v")
-    return nvrtc().compile(launch.source_text(source), source, options)
+    options = (
+        f"--gpu-architecture={target}",
+        *launcher.OPTIONS,
+        *CUPY_OPTIONS,
+        "--ptxas-options=-v",
+    )
+    return nvrtc().compile(launcher.source_text(source), source, options)
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("source", launch.sources())
+@pytest.mark.parametrize("source", FILES, ids=lambda file: Path(file).stem)
 def test_compiles_for_hopper_without_a_gpu(source: str, target: str) -> None:
     ptx, cubin, _ = compiled(source, target)
     assert entries(ptx) and len(cubin) > 1000
@@ -50,9 +58,9 @@ def test_compiles_for_hopper_without_a_gpu(source: str, target: str) -> None:
 
 def test_every_kernel_that_is_launched_exists_and_every_one_that_exists_is_launched() -> None:
     text = "".join(path.read_text() for path in PYTHON_FILES)
-    found = {source: entries(compiled(source, TARGETS[0]).ptx) for source in launch.sources()}
+    found = {source: entries(compiled(source, TARGETS[0]).ptx) for source in FILES}
     for source, names in found.items():
-        assert f'"{source}"' in text, f"nothing launches {source}"
+        assert f'"{Path(source).name}"' in text, f"nothing launches {source}"
         for name in names:
             stem = re.sub(r"_(ring|bits)$", "", name)
             assert f'"{name}"' in text or f'"{stem}"' in text, (
@@ -60,7 +68,7 @@ def test_every_kernel_that_is_launched_exists_and_every_one_that_exists_is_launc
             )
 
 
-@pytest.mark.parametrize("source", launch.sources())
+@pytest.mark.parametrize("source", FILES, ids=lambda file: Path(file).stem)
 def test_kernels_keep_their_values_in_registers(source: str) -> None:
     spilled = compiled(source, TARGETS[0]).spilled()
     assert set(spilled) == entries(compiled(source, TARGETS[0]).ptx)
@@ -90,13 +98,13 @@ def test_a_source_that_does_not_compile_is_reported() -> None:
 def own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory of sources of its own, with the header and common.cuh."""
     for name in (*shim.HEADERS, "common.cuh"):
-        shutil.copy(launch.SOURCE_DIR / name, tmp_path)
-    monkeypatch.setattr(launch, "SOURCE_DIR", tmp_path)
+        shutil.copy(launcher.SOURCE_DIR / name, tmp_path)
+    monkeypatch.setattr(launcher, "SOURCE_DIR", tmp_path)
     monkeypatch.setattr(shim, "SOURCE_DIR", tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    launch.source_text.cache_clear()
+    launcher.source_text.cache_clear()
     yield tmp_path
-    launch.source_text.cache_clear()
+    launcher.source_text.cache_clear()
 
 
 def test_barriers_warps_and_atomics_work_on_a_cpu(own_source: Path) -> None:

@@ -6,6 +6,7 @@ one."""
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends import Additive2PC, Replicated3PC, Tetrad4PC
+from backends import Additive2PC, Additive2PCOT, Replicated3PC, Tetrad4PC
+from cuda_devices import device as device_of
 from cuda_devices import everywhere
 from device_bench import CONTROL, DeviceBench, lenet_inputs, lenet_outcomes
 from helpers import rng, words
@@ -25,36 +27,34 @@ from wwfl import Cluster, Federation, Schedule
 from wwfl.data.datasets import mnist
 from wwfl.nn import mlp
 from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
-from wwfl_core.accelerate import fused
+from wwfl_core.accelerate import HOST, named
 from wwfl_core.accelerate.cuda import ShimArray, gemm
-from wwfl_core.accelerate.device import HOST, named
 from wwfl_core.cluster import share_files as checkpoint
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.kernels._lazy import Kernel
 from wwfl_core.numbers.algebra import BITS, RING, RING32
 from wwfl_core.numbers.arrays import beside, on_host, to_host
 from wwfl_core.party.transcript import Transcript
-from wwfl_core.randomness.prg import PendingDraw, Prg
+from wwfl_core.randomness.prg import Prg
 from wwfl_core.testing import correctness
 
 PROTOCOLS = {"3pc": Replicated3PC, "4pc": Tetrad4PC}
-EVERYWHERE = {"bits.planes_of", "prg.conjunction", "bits.pick"}
-FUSED = {  # the fused kernels of every kind of step
+PAIR = {
+    f"pair.{step}" for step in ("correction", "wrap_message", "truncate_left", "truncate_right")
+}
+KERNELS = {  # that the protocols bring, by the kind of step that they are for
     "3pc": {
         "product": {"replicated.product"},
-        "truncate": {
-            f"truncation.{step}"
-            for step in ("correction", "wrap_message", "truncate_left", "truncate_right")
-        },
-        "compare": {"carry.level"},
-        "bits": {"replicated.lift", "replicated.times_sign", "replicated.inject"},
+        "truncate": PAIR,
+        "compare": {"replicated_carry.round"},
+        "bits": {"replicated.lift", "replicated.inject"},
     },
     "4pc": {
         "product": {
             f"tetrad.{step}" for step in ("offline", "seed", "check", "evaluate", "conclude")
         },
         "truncate": {
-            "truncation.wrap_message",
+            "pair.wrap_message",
             *(
                 f"tetrad.wrap_{step}"
                 for step in ("rest", "rest_and_seed", "share", "conclude", "check")
@@ -62,11 +62,9 @@ FUSED = {  # the fused kernels of every kind of step
             "tetrad.shift_right_half",
         },
         "compare": {
-            f"tetrad_carry.{step}"
-            for step in ("merged", "offline", "check", "evaluate", "conclude")
+            f"tetrad_carry.{step}" for step in ("offline", "check", "evaluate", "conclude")
         },
         "bits": {
-            "replicated.times_sign",
             "replicated.lift",
             *(f"tetrad.{s}" for s in ("inject_piece", "gated", "products")),
         },
@@ -78,16 +76,19 @@ CHECKS = [
 ]
 
 
-def _launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The fused kernels that run from now on."""
-    used: list[str] = []
-    found = fused._kernel
+def _launched(where: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The kernels of protocols that run from now on, as file.kernel: one name for both rings, and
+    for rows of words and of bytes."""
+    used: set[str] = set()
+    kind = type(device_of("shim" if where == "cpu" else where).launcher)
+    launch = kind.launch
 
-    def kernel(name: str) -> Any:
-        used.append(name)
-        return found(name)
+    def watched(self: Any, source: str, kernel: str, *args: Any, **kwargs: Any) -> None:
+        if Path(source).is_absolute():
+            used.add(f"{Path(source).stem}.{re.sub('_(ring|bits|words|bytes)$', '', kernel)}")
+        launch(self, source, kernel, *args, **kwargs)
 
-    monkeypatch.setattr(fused, "_kernel", kernel)
+    monkeypatch.setattr(kind, "launch", watched)
     return used
 
 
@@ -154,10 +155,10 @@ def test_a_lenet_step_gives_the_same_shares_and_stays_on_the_device(
         self.prepare()(*arguments)
 
     monkeypatch.setattr(Kernel, "__call__", watched)
-    launched = _launched(monkeypatch)
+    launched = _launched(where, monkeypatch)
     on_device, log, _ = lenet_outcomes(protocol, where)
     assert ran <= {"_pack"}, "the host's kernels may only pack public bits"
-    assert set(launched) == EVERYWHERE.union(*FUSED[protocol.name].values()), (
+    assert launched == set().union(*KERNELS[protocol.name].values()), (
         "a step fell back, or has a new kernel"
     )
     assert log.messages == cpu_log.messages
@@ -177,12 +178,12 @@ def test_products_on_a_device_are_one_kernel_per_step(
 ) -> None:
     """Elementwise products over Z_2^64 and GF(2); matrix products and broadcasting stay with the
     general path."""
-    used = _launched(monkeypatch)
+    used = _launched(where, monkeypatch)
     for check in (correctness.bits, correctness.product, correctness.matmul):
         for factory in PROTOCOLS.values():
             check(DeviceBench(factory, device=where))
-    wanted = set() if where == "cpu" else FUSED["3pc"]["product"] | FUSED["4pc"]["product"]
-    assert set(used) == wanted
+    wanted = set() if where == "cpu" else KERNELS["3pc"]["product"] | KERNELS["4pc"]["product"]
+    assert used == wanted
 
 
 @everywhere
@@ -313,7 +314,7 @@ def test_key_streams_are_the_same_everywhere(size: int, where: str) -> None:
     device = named(where)
     for algebra in (RING, BITS, RING32):
         want = Prg(bytes(range(32))).draw(9, "zero", algebra, (size,))
-        got = Prg(bytes(range(32))).draw(9, "zero", algebra, (size,), device)
+        got = device.draw(Prg(bytes(range(32))), 9, "zero", algebra, (size,))
         assert not on_host(got)
         np.testing.assert_array_equal(to_host(got), want)
         assert to_host(got).dtype == want.dtype
@@ -331,9 +332,9 @@ def test_a_mask_that_is_made_where_it_is_added_is_the_same(
     found = []
     for device in (HOST, named(where)):
         keys = [Prg(bytes([i + 1]) * 32) for i in range(plus + minus)]
-        draws = [PendingDraw(k, 3, "m", algebra, shape, device) for k in keys]
-        mask = device.mask(algebra, draws[:plus], draws[plus:])
-        found.append(to_host(algebra.masked(device.put(value), mask)))
+        masks = [device.mask(k, 3, "m", algebra, shape) for k in keys]
+        terms = [device.put(value), *masks[:plus]]
+        found.append(to_host(algebra.difference(terms, masks[plus:])))
         with pytest.raises(Misuse, match="never reused"):
             keys[0].draw(3, "m", algebra, shape)
     np.testing.assert_array_equal(*found)
@@ -426,7 +427,7 @@ def test_cupy_without_that_device_is_refused(
 
 def test_a_protocol_that_computes_on_the_host_only_is_refused_on_a_device() -> None:
     with pytest.raises(Misuse, match="computes on the host only"):
-        LocalCluster(Additive2PC(helper=False), device="shim")
+        LocalCluster(Additive2PCOT(), device="shim")
 
 
 @pytest.mark.gpu

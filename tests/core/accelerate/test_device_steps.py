@@ -18,16 +18,16 @@ from hypothesis import strategies as st
 from backends import Replicated3PC, Tetrad4PC
 from cuda_devices import everywhere
 from kernel_inputs import words
-from wwfl_core.accelerate.device import Device, named
+from wwfl_core.accelerate import Device, named
+from wwfl_core.cluster.accelerated import accelerated
 from wwfl_core.numbers.algebra import BITS, RING, Algebra
 from wwfl_core.numbers.arrays import Array, on_host, to_host
 from wwfl_core.numbers.bilinear import Mul
-from wwfl_core.party.party import Op
+from wwfl_core.party.party import Op, Party
 from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.protocol.derived import carry_ands, packed
+from wwfl_core.protocol.bit_planes import packed
 from wwfl_core.randomness.prg import Prg, derive_key, subset_name
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors import Session
 
 PROTOCOLS = {"3pc": Replicated3PC, "4pc": Tetrad4PC}
 seeds, sizes = (
@@ -61,6 +61,12 @@ class LoneParty:
         self.count += 1
         return LoneOp(self, self.count, name)  # type: ignore[arg-type]
 
+    def put(self, array: Array) -> Array:
+        return Party.put(self, array)  # type: ignore[arg-type]
+
+    def zeros(self, shape: Any, dtype: Any) -> Array:
+        return self.device.zeros(shape, dtype)
+
     def prg(self, subset: frozenset[int]) -> Prg:
         return self._prgs.setdefault(subset, Prg(derive_key(bytes(32), subset_name(subset))))
 
@@ -70,7 +76,7 @@ class LoneParty:
     expect = vouch
 
 
-def _share(mpc: Session, algebra: Algebra, shape: tuple[int, ...], seed: int) -> Share:
+def _share(mpc: MPCBackend, algebra: Algebra, shape: tuple[int, ...], seed: int) -> Share:
     """A party's components of something."""
 
     def part(c: int) -> Array:
@@ -84,53 +90,40 @@ def _share(mpc: Session, algebra: Algebra, shape: tuple[int, ...], seed: int) ->
 
 
 def _product(
-    mpc: Session, seed: int, n: int, f: int, algebra: Algebra = RING, truncate: int = 0
+    mpc: MPCBackend, seed: int, n: int, f: int, algebra: Algebra = RING, truncate: int = 0
 ) -> list[Share]:
     x, y = (_share(mpc, algebra, (n,), seed + s) for s in (0, 50))
-    return [mpc.protocol.bilinear(Mul(), x, y, truncate)]
+    return [mpc.bilinear(Mul(), x, y, truncate)]
 
 
-def _ands(mpc: Session, seed: int, n: int, f: int) -> list[Share]:
+def _ands(mpc: MPCBackend, seed: int, n: int, f: int) -> list[Share]:
     return _product(mpc, seed, n, f, BITS)
 
 
-def _truncated_product(mpc: Session, seed: int, n: int, f: int) -> list[Share]:
+def _truncated_product(mpc: MPCBackend, seed: int, n: int, f: int) -> list[Share]:
     return _product(mpc, seed, n, f, truncate=f)
 
 
-def _truncation(mpc: Session, seed: int, n: int, f: int) -> list[Share]:
-    return [mpc.protocol.truncate(_share(mpc, RING, (n,), seed), f)]
+def _truncation(mpc: MPCBackend, seed: int, n: int, f: int) -> list[Share]:
+    return [mpc.truncate(_share(mpc, RING, (n,), seed), f)]
 
 
-def _carry_inputs(mpc: Session, seed: int, n: int, f: int) -> list[Share]:
-    return list(mpc.protocol.carry_inputs(_share(mpc, RING, (n,), seed), f + 2))
+def _carry_inputs(mpc: MPCBackend, seed: int, n: int, f: int) -> list[Share]:
+    return list(mpc.carry_inputs(_share(mpc, RING, (n,), seed), f + 2))
 
 
-def _carry_level(mpc: Session, seed: int, n: int, f: int) -> list[Share]:
-    """The first of a tree, one in its middle, and its root."""
-    found: list[Share] = []
-    for positions, taking in ((f + 1, False), (f + 1, True), (2, True)):
-        rows = [
-            positions,
-            positions - 1,
-            *([carry_ands(positions)] if taking and positions > 1 else []),
-        ]
-        state = [_share(mpc, BITS, (k, packed(n)), seed + 9 * i) for i, k in enumerate(rows)]
-        after = mpc.protocol.carry_level(*state, *[None] * (3 - len(state)))
-        found += [share for share in after if share is not None]
-    return found
+def _carry_out(mpc: MPCBackend, seed: int, n: int, f: int) -> list[Share]:
+    """A tree over f positions."""
+    g, p = (_share(mpc, BITS, (k, packed(n)), seed + 9 * k) for k in (f, f - 1))
+    return [mpc.carry_out(g, p)]
 
 
-def _bit_to_ring(mpc: Session, seed: int, n: int, f: int) -> list[Share]:
-    return [mpc.protocol.bit_to_ring(_share(mpc, BITS, (packed(n),), seed), (n,))]
+def _bit_to_ring(mpc: MPCBackend, seed: int, n: int, f: int) -> list[Share]:
+    return [mpc.bit_to_ring(_share(mpc, BITS, (packed(n),), seed), (n,))]
 
 
-def _inject(mpc: Session, seed: int, n: int, f: int) -> list[Share]:
-    return [
-        mpc.protocol.inject(
-            _share(mpc, BITS, (packed(n),), seed), _share(mpc, RING, (n,), seed + 9)
-        )
-    ]
+def _inject(mpc: MPCBackend, seed: int, n: int, f: int) -> list[Share]:
+    return [mpc.inject(_share(mpc, BITS, (packed(n),), seed), _share(mpc, RING, (n,), seed + 9))]
 
 
 STEPS = [
@@ -139,7 +132,7 @@ STEPS = [
     _truncated_product,
     _truncation,
     _carry_inputs,
-    _carry_level,
+    _carry_out,
     _bit_to_ring,
     _inject,
 ]
@@ -147,17 +140,27 @@ STEPS = [
 
 @everywhere
 @pytest.mark.parametrize("run", STEPS, ids=lambda run: run.__name__.strip("_"))
+@pytest.mark.parametrize("kernels", [True, False], ids=["its kernels", "as written"])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=6)
 @given(seed=seeds, n=sizes, f=st.integers(1, 62))
 def test_a_party_alone_says_and_holds_the_same(
-    protocol: str, run: Callable[..., list[Share]], where: str, seed: int, n: int, f: int
+    protocol: str,
+    kernels: bool,
+    run: Callable[..., list[Share]],
+    where: str,
+    seed: int,
+    n: int,
+    f: int,
 ) -> None:
-    for me in range(PROTOCOLS[protocol].sharing.parties):
+    """With the kernels that a protocol brings, and as its file is written: so does a subclass."""
+    made = PROTOCOLS[protocol]()
+    for me in range(made.sharing.parties):
         said, held = [], []
         for device in ("cpu", where):
             party = LoneParty(me, named(device))
-            shares = run(PROTOCOLS[protocol]().at(party), seed, n, f)  # type: ignore[arg-type]
+            mpc = accelerated(made, party.device) if kernels else made
+            shares = run(mpc.at(party), seed, n, f)  # type: ignore[arg-type]
             arrays = [a for share in shares for _, a in sorted(share.parts.items())]
             assert all(on_host(a) == (device == "cpu") for a in (*party.said, *arrays)), (
                 "an array left the device"
@@ -167,24 +170,3 @@ def test_a_party_alone_says_and_holds_the_same(
         for mine, theirs in ((said[0], said[1]), (held[0], held[1])):
             for a, b in zip(mine, theirs, strict=True):
                 np.testing.assert_array_equal(b, a, strict=True)
-
-
-class ByProducts(Tetrad4PC):
-    """Tetrad with the carry tree that every protocol has."""
-
-    carry_level = MPCBackend.carry_level
-
-
-@settings(deadline=None, max_examples=10)
-@given(seed=seeds, n=sizes, f=st.integers(0, 62))
-def test_the_levels_of_tetrads_carry_tree_are_its_products(seed: int, n: int, f: int) -> None:
-    for me in range(4):
-        found = []
-        for protocol in (ByProducts, Tetrad4PC):
-            party = LoneParty(me, named("cpu"))
-            shares = _carry_level(protocol().at(party), seed, n, f)  # type: ignore[arg-type]
-            found.append(
-                [*(share.parts[c] for share in shares for c in sorted(share.parts)), *party.said]
-            )
-        for a, b in zip(*found, strict=True):
-            np.testing.assert_array_equal(b, a, strict=True)

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends import Additive2PC, Additive2PCOT, Plain, Replicated3PC, Tetrad4PC
+from backends import (
+    ADDITIVE_2PC,
+    REPLICATED_3PC,
+    TETRAD_4PC,
+    Additive2PC,
+    Additive2PCOT,
+    Plain,
+    Replicated3PC,
+    Tetrad4PC,
+)
 from backends.shamir import Shamir
 from helpers import Wiretap, rng, words
 from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
@@ -29,14 +38,9 @@ from wwfl_core.cluster.local import PerParty
 from wwfl_core.errors import Misuse, Refused, VerificationFailed
 from wwfl_core.numbers.algebra import RING
 from wwfl_core.numbers.field import PrimeField
-from wwfl_core.party.transcript import CHECK_LABELS, digest
-from wwfl_core.sharing.semantics import (
-    ADDITIVE_2PC,
-    REPLICATED_3PC,
-    TETRAD_4PC,
-    Security,
-    SharingSemantics,
-)
+from wwfl_core.party.check_point import CHECK_LABELS
+from wwfl_core.party.transcript import digest
+from wwfl_core.sharing.semantics import Security, SharingSemantics
 from wwfl_core.sharing.shamir import shamir
 
 PROTOCOLS: dict[str, Callable[[], MPCBackend]] = {

@@ -123,7 +123,7 @@ class WithoutSharing(MPCBackend):
     ("given", "words"),
     [
         (Replicated3PC, r"write Replicated3PC\(\) instead of Replicated3PC"),
-        ("3pc", r"an instance of a subclass of MPCBackend, such as Replicated3PC\(\); got '3pc'"),
+        ("3pc", r"an instance of a subclass of MPCBackend, such as MyProtocol\(\); got '3pc'"),
         (WithoutSharing(), r"set WithoutSharing.sharing = SharingSemantics"),
     ],
     ids=["class", "name", "without-sharing"],

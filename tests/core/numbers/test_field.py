@@ -20,7 +20,7 @@ from wwfl_core.numbers.bilinear import Bilinear, Conv2d, MatMul, Mul
 from wwfl_core.numbers.field import MERSENNE_127, PrimeField
 from wwfl_core.protocol.bit_format import PACKED
 from wwfl_core.sharing.shamir import lagrange, shamir
-from wwfl_core.tensors.tensor import SharedTensor
+from wwfl_core.tensors import SharedTensor
 
 F = PrimeField()
 P = MERSENNE_127

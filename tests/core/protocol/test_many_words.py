@@ -31,8 +31,9 @@ def test_five_parties_hold_three_words() -> None:
     "checks",
     [
         "correctness/",
-        "views/uniform",
         "ledger",
+        # (views/span and views/alike of a coalition: tests/core/testing/test_testing.py)
+        pytest.param("views/uniform", marks=pytest.mark.slow),
         pytest.param("truncation/bias", marks=pytest.mark.slow),
     ],
 )

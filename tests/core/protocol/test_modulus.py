@@ -84,7 +84,7 @@ def _combined(mpc: Session, words: list[Array], source: Algebra, target: Algebra
         Share(target, p.shape, {0: p})
         for p in (modulus.parts(w, i, count, source, target) for i, w in enumerate(words))
     ]
-    return mpc.protocol.open(modulus.combine(mpc.protocol, dealt, source, target), "test")
+    return mpc.protocol.open(mpc.protocol.combine(dealt, source, target), "test")
 
 
 @settings(max_examples=25, deadline=None)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from helpers import EVERY, SECURE, cluster, rng, signed, words
-from wwfl_core import LocalCluster, Mul, Session, SharedTensor
-from wwfl_core.protocol import derived, truncation
+from wwfl_core import LocalCluster, MPCBackend, Mul, Session, SharedTensor
+from wwfl_core.protocol import truncation
 
 F = 20
 CHUNK = 1 << 22
@@ -105,7 +105,7 @@ def test_the_64_bit_halves_satisfy_lemma_w_at_all_edges() -> None:
 
 def truncated(mpc: Session, x: SharedTensor, bits: int, generic: bool) -> Any:
     return mpc.protocol.open(
-        derived.truncate(mpc.protocol, x.data, bits)
+        MPCBackend.truncate(mpc.protocol, x.data, bits)
         if generic
         else mpc.protocol.truncate(x.data, bits),
         "test",

@@ -10,17 +10,15 @@ from time import process_time
 
 import pytest
 
-from wwfl_core.errors import Misuse
-from wwfl_core.sharing.semantics import (
+from backends import (
     ADDITIVE_2PC,
     ADDITIVE_2PC_NO_HELPER,
     PLAIN,
     REPLICATED_3PC,
     TETRAD_4PC,
-    DealPlan,
-    Security,
-    SharingSemantics,
 )
+from wwfl_core.errors import Misuse
+from wwfl_core.sharing.semantics import DealPlan, Security, SharingSemantics
 
 MODULUS = 3
 

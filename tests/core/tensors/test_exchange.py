@@ -15,7 +15,7 @@ from backends import Additive2PC, Plain, Replicated3PC
 from helpers import EVERY, SECURE
 from wwfl_core import LocalCluster, NetworkModel, Phase, Session
 from wwfl_core.errors import Misuse
-from wwfl_core.party.transcript import CHECK_LABELS
+from wwfl_core.party.check_point import CHECK_LABELS
 from wwfl_core.tensors import ops
 from wwfl_core.tensors.ops.exchange import By, choose, estimates, merge_exchange, pruned
 

@@ -12,7 +12,6 @@ import pytest
 from wwfl_core import LocalCluster, MPCBackend, Session
 from wwfl_core.errors import VerificationFailed
 from wwfl_core.numbers.bilinear import Bilinear
-from wwfl_core.protocol.derived import words
 from wwfl_core.sharing.semantics import Security, SharingSemantics
 from wwfl_core.sharing.share import Share
 
@@ -57,4 +56,4 @@ def test_words_have_more_vouchers_than_there_are_liars() -> None:
 
 def _fewest_dealers(mpc: Session) -> int:
     x = mpc.share(np.ones(2) if mpc.me == 0 else None, 0, shape=(2,))
-    return min(len(group.dealers) for group, _ in words(mpc, x.data))
+    return min(len(group.dealers) for group, _ in mpc.words(x.data))

@@ -20,7 +20,6 @@ from wwfl_core import LocalCluster, MPCBackend, Mul, Session, SharedTensor
 from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import BITS, RING
-from wwfl_core.protocol import derived
 from wwfl_core.randomness.keystream import KeyStreams
 from wwfl_core.randomness.prg import Prg
 from wwfl_core.sharing.share import Share
@@ -47,10 +46,10 @@ def operations(mpc: Session, x: SharedTensor, y: SharedTensor, what: str) -> lis
         "is zero": lambda: [mpc.protocol.is_zero(x.data, 6)],
         "bit to ring": lambda: [s, mpc.protocol.bit_to_ring(s, x.shape)],
         "injection": lambda: [s, mpc.protocol.inject(s, y.data)],
-        "generic truncation": lambda: [derived.truncate(mpc.protocol, x.data, F)],
-        "generic sign": lambda: [derived.sign(mpc.protocol, x.data, 9)],
+        "generic truncation": lambda: [MPCBackend.truncate(mpc.protocol, x.data, F)],
+        "generic sign": lambda: [MPCBackend.sign(mpc.protocol, x.data, 9)],
         "generic injection": lambda: [
-            derived.inject(mpc.protocol, mpc.protocol.sign(x.data, 5), y.data)
+            MPCBackend.inject(mpc.protocol, mpc.protocol.sign(x.data, 5), y.data)
         ],
         "together": lambda: mpc.protocol.bilinear_many(
             [(Mul(), x.data, y.data), (Mul(), y.data, y.data)], F

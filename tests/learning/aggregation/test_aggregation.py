@@ -32,7 +32,7 @@ from wwfl.aggregation import (
 from wwfl.data.sampling import distinct
 from wwfl_core import LocalCluster, NetworkModel, Phase, Session, SharedTensor
 from wwfl_core.errors import ConfigError, Misuse
-from wwfl_core.plugins import get
+from wwfl_core.protocol.registry import get
 
 ULP = 2.0**-20
 COIN = bytes(range(32))

@@ -16,9 +16,9 @@ import pytest
 from helpers import REPOSITORY
 from wwfl import Ensemble
 from wwfl.aggregation import FedAvg, FedAvgM, Krum, MultiKrum, TrimmedMean, in_floats, registry
-from wwfl.options import options_of
 from wwfl_core import NetworkModel
 from wwfl_core.errors import ConfigError
+from wwfl_core.plugins import options_of
 
 ROOT = REPOSITORY
 PAGE = (ROOT / "docs" / "how-to" / "aggregation.md").read_text()

@@ -532,15 +532,15 @@ def test_attacks_are_known_by_name() -> None:
     ] * 12
     for known in (attacks(), model_attacks()):
         assert all(
-            entry.made_by is not None and entry.made_by.name == name
+            entry.factory is not None and entry.factory.name == name
             for name, entry in known.items()
         )
     assert attack("tlf", source=3, target=8) == TargetedLabelFlip(3, 8)
-    with pytest.raises(ConfigError, match="no attack is called 'dfl'; did you mean 'dlf'"):
+    with pytest.raises(ConfigError, match="no attack is registered as 'dfl'; did you mean 'dlf'"):
         attack("dfl")
     with pytest.raises(ConfigError, match="no option 'sorce'; did you mean 'source'"):
         attack("tlf", sorce=3)
-    with pytest.raises(ConfigError, match="no attack is called 'rlf'"):
+    with pytest.raises(ConfigError, match="no attack on models is registered as 'rlf'"):
         model_attack("rlf")
     with pytest.raises(ConfigError, match=r"source is 1\.5, but it is like 0 \(int\)"):
         attack("tlf", source=1.5)  # no label is 1.5: it would change nothing
@@ -567,7 +567,7 @@ def test_other_distributions_add_attacks(monkeypatch: pytest.MonkeyPatch) -> Non
         importlib.metadata.EntryPoint("abstract", "wwfl.attacks.api:DataAttack", "wwfl.attacks"),
     ]
     monkeypatch.setattr(
-        "wwfl.attacks.registry.entry_points",
+        "wwfl_core.plugins.entry_points",
         lambda group: points if group == "wwfl.attacks" else [],
     )
     found = attacks()

@@ -20,9 +20,9 @@ from backends import Plain, Replicated3PC
 from helpers import REPOSITORY
 from wwfl.cli import matrix
 from wwfl.cli.main import app
-from wwfl.experiments.conversion_costs import measure_pairs
-from wwfl_core import plugins as registry
+from wwfl.experiments import measure_conversions
 from wwfl_core.errors import ConfigError
+from wwfl_core.protocol import registry
 from wwfl_core.protocol.backend import MPCBackend
 
 ROOT = REPOSITORY
@@ -92,7 +92,7 @@ def test_the_built_in_protocols_are_registered() -> None:
         ("backends:", "package.module:Class"),
         ("wwfl_core.channel.cost:Cost", "a class, but not an MPCBackend"),
         ("wwfl_core.protocol.backend:MPCBackend", "does not define bilinear, name, sharing"),
-        ("wwfl_core.plugins:GROUP", "neither a protocol class nor a function"),
+        ("wwfl_core.protocol.registry:GROUP", "neither a protocol class nor a function"),
     ],
 )
 def test_what_cannot_be_resolved_is_explained(what: str, says: str) -> None:
@@ -211,8 +211,8 @@ def test_backends_tells_where_other_engines_compute_and_what_is_wrong_with_them(
 
 CAVEAT = """
 from dataclasses import replace
-from backends import Replicated3PC
-from wwfl_core.sharing import REPLICATED_3PC, Security
+from backends import REPLICATED_3PC, Replicated3PC
+from wwfl_core.sharing.semantics import Security
 class P(Replicated3PC):
     name = "careless"
     sharing = replace(REPLICATED_3PC, security=Security(caveats=("masks from a dice",)))
@@ -363,13 +363,13 @@ def test_a_pair_that_fails_concerns_no_other_pair() -> None:
     class Late(Plain):
         name = "late"
 
-        def reveal(self, *args: Any, **options: Any) -> Any:
+        def open(self, *args: Any, **options: Any) -> Any:
             raise OSError("no luck")
 
     def entry(name: str, kind: Callable[[], MPCBackend]) -> registry.Entry:
         return registry.Entry(name, kind, None, "test")
 
-    rows, problems = measure_pairs([entry("late", Late), entry("noted", Noted)])
+    rows, problems = measure_conversions([entry("late", Late), entry("noted", Noted)])
     assert not problems
     errors = {(row["source"], row["target"]): row["error"] for row in rows}
     assert errors["noted", "noted"] is None and errors["late", "noted"] is None

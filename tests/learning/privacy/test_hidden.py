@@ -13,7 +13,14 @@ import numpy as np
 import pytest
 from benchmarks import hidden_sampling
 
-from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
+from backends import (
+    ADDITIVE_2PC_NO_HELPER,
+    REPLICATED_3PC,
+    Additive2PC,
+    Plain,
+    Replicated3PC,
+    Tetrad4PC,
+)
 from backends.additive2pc_ot import Additive2PCOT
 from backends.crypten import CrypTen
 from backends.shamir import Shamir
@@ -27,7 +34,7 @@ from wwfl.privacy import Permission, RevealPolicy
 from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
 from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import ConfigError, Misuse, Refused, VerificationFailed
-from wwfl_core.sharing.semantics import ADDITIVE_2PC_NO_HELPER, REPLICATED_3PC, Security
+from wwfl_core.sharing.semantics import Security
 from wwfl_core.sharing.shamir import shamir
 from wwfl_core.tensors import concatenate, permuters, secret_selection
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backends import Additive2PC, Plain, Replicated3PC
+from backends import TETRAD_4PC, Additive2PC, Plain, Replicated3PC
 from backends.real import Real
 from helpers import EVERY, rng
 from wwfl import SGD, Cluster, FedAvg, Federation, Schedule, TrimmedMean
@@ -27,15 +27,16 @@ from wwfl.nn import mlp
 from wwfl.privacy import Budget, Guarantee, Private, gaussian_epsilon, releases_within
 from wwfl.privacy import reveal_policy as policy
 from wwfl.privacy.accountant import delta_of, epsilon_of, excess
-from wwfl.privacy.discrete_gaussian import Source, bernoulli, exp_bernoulli, sample
+from wwfl.privacy.discrete_gaussian import bernoulli, exp_bernoulli, sample
 from wwfl.privacy.rule import clip_rows, clip_target, coordinate_bound, joint_noise, server_sigma2
 from wwfl_core import LocalCluster, Session, SharedTensor
 from wwfl_core.errors import ConfigError, Refused
-from wwfl_core.sharing.semantics import TETRAD_4PC, SharingSemantics
+from wwfl_core.randomness.uniform import UniformWords
+from wwfl_core.sharing.semantics import SharingSemantics
 
 
-def fresh() -> Source:
-    return Source(rng().bytes(32))
+def fresh() -> UniformWords:
+    return UniformWords(rng().bytes(32))
 
 
 def chi_square(counts: np.ndarray, probabilities: np.ndarray) -> float:
@@ -75,7 +76,9 @@ def test_wide_noise_is_gaussian_and_every_bit_of_it_is_random() -> None:
 
 
 def test_a_sampler_is_reproducible_under_its_key_and_fresh_under_another() -> None:
-    one, same, other = (sample(Source(bytes([k]) * 32), Fraction(10**6), 100) for k in (1, 1, 2))
+    one, same, other = (
+        sample(UniformWords(bytes([k]) * 32), Fraction(10**6), 100) for k in (1, 1, 2)
+    )
     assert np.array_equal(one, same) and not np.array_equal(one, other)
 
 
@@ -86,7 +89,7 @@ def test_a_rational_probability_is_met(a: int, b: int, seed: int) -> None:
     n, p = 2000, numerator / denominator
     hits = int(
         bernoulli(
-            Source(seed.to_bytes(32, "little")), np.full(n, numerator, object), denominator
+            UniformWords(seed.to_bytes(32, "little")), np.full(n, numerator, object), denominator
         ).sum()
     )
     assert abs(hits - n * p) <= 7 * math.sqrt(n * p * (1 - p)) + 1e-6
@@ -101,7 +104,7 @@ def test_exponentials_are_met(numerator: int, denominator: int) -> None:
     assert abs(hits - n * p) <= 6 * math.sqrt(n * p * (1 - p))
 
 
-class Scripted(Source):
+class Scripted(UniformWords):
     """Words that a test wrote down."""
 
     def __init__(self, *answers: int) -> None:

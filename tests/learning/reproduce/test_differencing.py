@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from backends import ADDITIVE_2PC, REPLICATED_3PC, TETRAD_4PC
 from helpers import rng, words
 from wwfl.reproduce import differencing
 from wwfl.reproduce._differencing_mpc import TwoClusters
 from wwfl.reproduce._differencing_net import Net, auc, psnr
 from wwfl.reproduce.differencing import coupled, secure_sum
 from wwfl_core.numbers.algebra import RING
-from wwfl_core.sharing.semantics import ADDITIVE_2PC, REPLICATED_3PC, TETRAD_4PC
 from wwfl_core.testing.statistics import LIMIT
 
 

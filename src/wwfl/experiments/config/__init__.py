@@ -2,7 +2,7 @@
 
 What a run is told stands here; what is made of it is in `wwfl.experiments.from_config`."""
 
-from .load import did_you_mean, load, parse
+from .load import load, parse
 from .schema import schema
 from .sections import (
     Attack,
@@ -17,7 +17,7 @@ from .sections import (
     Reveal,
     Run,
 )
-from .tables import keys
+from .tables import differing_keys, keys
 from .text import example, to_toml
 
 __all__ = [
@@ -32,7 +32,7 @@ __all__ = [
     "Privacy",
     "Reveal",
     "Run",
-    "did_you_mean",
+    "differing_keys",
     "example",
     "keys",
     "load",

@@ -3,9 +3,8 @@ nearest key. All errors in a file are reported together."""
 
 from __future__ import annotations
 
-import difflib
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from wwfl_core.errors import ConfigError, Misuse
+from wwfl_core.plugins import did_you_mean
 
 from .sections import Config
 from .tables import FORMS, KINDS, Key, inlined_class, keys
@@ -42,8 +42,13 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 def parse(text: str, overrides: Sequence[str] = (), *, source: str = "configuration") -> Config:
     """The same for TOML text; `source` names it in errors.
 
-    >>> parse("[schedule]\\nrounds = 3", ["schedule.lr=0.5"]).schedule.rounds
-    3
+    >>> parse("schedule = { rounds = 3 }", ["schedule.lr=0.5"]).schedule.sgd.lr
+    0.5
+    >>> parse("schedule = { rounds = 0, epoch = 3 }")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    wwfl_core.errors.ConfigError: configuration:
+      schedule: 'epoch' is no key here; did you mean 'epochs'? (keys are ...)
+      schedule.rounds: input should be greater than or equal to 1, got 0
     """
     try:
         tree = tomllib.loads(text)
@@ -57,12 +62,6 @@ def parse(text: str, overrides: Sequence[str] = (), *, source: str = "configurat
     if reader.problems:
         raise ConfigError(f"{source}:\n" + "\n".join(f"  {line}" for line in reader.problems))
     return config
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """ "did you mean 'x'? " for the known word that is nearest; nothing if none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
-    return f"did you mean {near[0]!r}? " if near else ""
 
 
 # ---------------------------------------------------------------------- tables to objects

@@ -1,39 +1,72 @@
-"""The kernels of `wwfl_core.kernels` on device arrays, with the same names, arguments and bits.
+"""The kernels of `wwfl_core.kernels` on device arrays, with the same names, arguments and bits; and
+what kernels of protocols are started with.
 
 Arrays decide where they run: CuPy arrays on a GPU, `shim.ShimArray`s on a CPU with the same CUDA
-sources. Importing this package needs neither CuPy nor a device nor a compiler."""
+sources. Importing this package needs neither CuPy nor a device nor a compiler.
+
+A protocol that brings kernels of its own calls `over` (or a `Launcher`) with the path of its
+source, which may include the headers of `csrc/`: masked.cuh (elementwise expressions with masks
+from key streams), chacha.cuh, carry.cuh and lemma_w.cuh."""
 
 from __future__ import annotations
 
-from .bits import expand, from_planes, pack, pack_words, to_planes, unpack_words
+from wwfl_core.kernels._lazy import check_int
+
+from .bits import (
+    expand,
+    from_planes,
+    negate_where,
+    pack,
+    pack_words,
+    packed_bits,
+    packed_words,
+    pick,
+    planes_of,
+    to_planes,
+    unpack_words,
+    xor_where,
+)
+from .carry import Level
 from .conv import col2im, im2col
 from .elementwise import add, linear, mul_sum, scale, sub
 from .fixedpoint import decode, encode
 from .gemm import batched_matmul, matmul
-from .launch import Launcher, launcher_for
-from .prg import Stream, combined, random_bytes, random_words
+from .launch import DeviceArray, Launcher, launcher_for, over, plain, sized
+from .prg import (
+    Stream,
+    check_length,
+    combined,
+    random_bytes,
+    random_words,
+    ring_or_bits,
+    same_kind,
+    source_args,
+    stream_args,
+    streams_args,
+)
 from .shim import ShimArray, asarray, asnumpy
 from .truncation import (
-    correction,
     left_bits,
     right_bits,
     shift_correct,
-    truncate_left,
-    truncate_right,
-    wrap_message,
+    shift_left_half,
+    star_bits,
 )
 
 __all__ = [
+    "DeviceArray",
     "Launcher",
+    "Level",
     "ShimArray",
     "Stream",
     "add",
     "asarray",
     "asnumpy",
     "batched_matmul",
+    "check_int",
+    "check_length",
     "col2im",
     "combined",
-    "correction",
     "decode",
     "encode",
     "expand",
@@ -44,17 +77,30 @@ __all__ = [
     "linear",
     "matmul",
     "mul_sum",
+    "negate_where",
+    "over",
     "pack",
     "pack_words",
+    "packed_bits",
+    "packed_words",
+    "pick",
+    "plain",
+    "planes_of",
     "random_bytes",
     "random_words",
     "right_bits",
+    "ring_or_bits",
+    "same_kind",
     "scale",
     "shift_correct",
+    "shift_left_half",
+    "sized",
+    "source_args",
+    "star_bits",
+    "stream_args",
+    "streams_args",
     "sub",
     "to_planes",
-    "truncate_left",
-    "truncate_right",
     "unpack_words",
-    "wrap_message",
+    "xor_where",
 ]

@@ -108,6 +108,23 @@ def pick(packed: DeviceArray, shape: tuple[int, ...], index: Any) -> DeviceArray
     return out
 
 
+def negate_where(value: DeviceArray, packed: DeviceArray) -> DeviceArray:
+    """(1 - 2 b) value for the packed bits b; value: uint64, any shape."""
+    return _where("negate_where", value, packed)
+
+
+def xor_where(value: DeviceArray, packed: DeviceArray) -> DeviceArray:
+    """value + b - 2 b value for the packed bits b; value: uint64, any shape."""
+    return _where("xor_where", value, packed)
+
+
+def _where(kernel: str, value: DeviceArray, packed: DeviceArray) -> DeviceArray:
+    source = plain(value, "value", np.uint64)
+    out, n = launcher_for(source).empty(source.shape, np.uint64), source.size
+    over("bits.cu", kernel, n, [source, packed_bits(packed, n, "packed"), out, n], source)
+    return out
+
+
 def packed_bits(packed: DeviceArray, n: int, name: str) -> DeviceArray:
     """Checked packed bits of n elements."""
     source = plain(packed, name, np.uint8, 1)

@@ -1,87 +1,21 @@
-"""The carry tree of comparisons for replicated shares: one kernel per round, the bits of
-`derived.carry_out`.
+"""A level of the carry tree of comparisons (`wwfl_core.protocol.bit_planes`) as kernels take it.
 
-A round takes in the product of the last one (one component computed, one received), and computes
-and masks the message of the next. Messages are packed bit planes, as they travel."""
+A kernel takes in the product of the last level, and makes what a protocol sends for the next one.
+Which that is, the protocol's kernel says (csrc/carry.cuh); here are the arrays that all of them
+have."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from wwfl_core.errors import Misuse
 
 from .launch import BLOCK, DeviceArray, blocks, launcher_for, plain
-from .prg import Stream, check_length, stream_args
+from .prg import check_length
 
 Components = tuple[DeviceArray, ...]
-
-
-@dataclass(frozen=True)
-class CarryState:
-    """A party's two components of g (k planes) and p (k - 1, without the lowest): uint8 (planes,
-    ceil(n / 8))."""
-
-    g: Components
-    p: Components
-
-    @property
-    def positions(self) -> int:
-        """How many positions are left; with one, `g` is the carry."""
-        return int(self.g[0].shape[0])
-
-
-def start(state: CarryState, own: Stream, following: Stream) -> DeviceArray:
-    """The first message: uint8 (even - 1, ceil(n / 8)), even = k - k % 2."""
-    return _round(state, None, own, following)[1]
-
-
-def advance(
-    state: CarryState,
-    z: DeviceArray,
-    received: DeviceArray,
-    own: Stream | None,
-    following: Stream | None,
-) -> tuple[CarryState, DeviceArray]:
-    """Takes in the product (z sent, and what was received); returns the state after it and the next
-    message.
-
-    The message has no rows when one position is left; only then the streams may be None.
-    """
-    return _round(state, (z, received), own, following)
-
-
-def level(
-    g: Components,
-    p: Components,
-    product: Components | None,
-    own: Stream | None,
-    following: Stream | None = None,
-) -> tuple[Components, Components, DeviceArray]:
-    """`start` (without a product) or `advance` for a step of a protocol: the components of g and p,
-    and the message."""
-    state, message = _round(CarryState(g, p), product, own, following)
-    return state.g, state.p, message
-
-
-def _round(
-    state: CarryState, product: Components | None, own: Stream | None, following: Stream | None
-) -> tuple[CarryState, DeviceArray]:
-    found = Level(state.g, state.p, product)
-    if found.rows and (own is None or following is None):
-        raise Misuse(
-            f"{found.positions} positions are left, so the next message needs its two streams"
-        )
-    message = found.plane()
-    found.launch(
-        "carry.cu",
-        "round_words",
-        "round_bytes",
-        [message, *stream_args(own), *stream_args(following)],
-    )
-    return CarryState(*found.after), message
 
 
 class Level:

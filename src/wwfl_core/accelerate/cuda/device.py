@@ -1,5 +1,5 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
-# reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 """The CUDA kernels on a GPU, through CuPy (`pip install wwfl[cuda]`). Importing this module needs
 no device."""
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from wwfl_core.errors import ConfigError
 
-from .launch import OPTIONS, DeviceArray, Dim3, Launcher, source_text
+from .launcher import OPTIONS, DeviceArray, Dim3, Launcher, source_text
 
 
 def cupy() -> Any:

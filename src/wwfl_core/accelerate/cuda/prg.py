@@ -153,22 +153,6 @@ def _taken(group: Sequence[tuple[object, int]]) -> int:
     return sum(sign for _, sign in group)
 
 
-def conjunction(x: DeviceArray, y: DeviceArray, *terms: DeviceArray | Stream | None) -> DeviceArray:
-    """x AND y XOR all terms, of packed bits; a term that is None is left out."""
-    streams = [t for t in terms if isinstance(t, Stream)]
-    arrays = [t for t in terms if t is not None and not isinstance(t, Stream)]
-    return combined(
-        arrays,
-        (),
-        streams,
-        (),
-        shape=x.shape,
-        dtype=np.uint8,
-        launcher=launcher_for(x),
-        product=(x, y),
-    )
-
-
 def ring_or_bits(value: DeviceArray, kernel: str) -> str:
     """`kernel`_ring for uint64, `kernel`_bits for uint8 (packed bits)."""
     launcher_for(value)

@@ -1,5 +1,5 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false,
-# reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 """The CUDA kernels on a CPU: the same sources, compiled by g++ with a header that emulates blocks,
 barriers and warps.
 
@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from wwfl_core.errors import ConfigError, Misuse, WwflError
 
-from .launch import SOURCE_DIR, DeviceArray, Dim3, Launcher, source_text
+from .launcher import SOURCE_DIR, DeviceArray, Dim3, Launcher, source_text
 
 FLAGS = (
     *("-std=c++17", "-O2", "-fPIC", "-shared", "-fno-strict-aliasing"),
@@ -46,6 +46,11 @@ _ALIGN = 64
 
 class ShimArray(np.ndarray[Any, Any]):
     """A NumPy array that plays a device array."""
+
+    @property
+    def launcher(self) -> Launcher:
+        """What starts kernels on it."""
+        return shim_launcher()
 
     def __array_ufunc__(
         self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **kwargs: Any
@@ -137,8 +142,8 @@ def cache_dir() -> Path:
 
 
 def build(source: str, flags: Sequence[str] = FLAGS) -> Path:
-    """Compile `csrc/<source>` to a shared library (kept by the hash of text and flags) and return
-    its path.
+    """Compile a source (`source_text`) to a shared library (kept by the hash of text and flags) and
+    return its path.
 
     Raises:
         ConfigError: without g++, or when it reports an error.
@@ -147,7 +152,7 @@ def build(source: str, flags: Sequence[str] = FLAGS) -> Path:
     headers = [(SOURCE_DIR / name).read_text() for name in HEADERS]
     key = hashlib.sha256("\0".join([text, *headers, *flags, platform.machine()]).encode())
     directory = cache_dir()
-    library = directory / f"{source.removesuffix('.cu')}-{key.hexdigest()[:24]}.so"
+    library = directory / f"{Path(source).stem}-{key.hexdigest()[:24]}.so"
     if library.exists():
         return library
     compiler = shutil.which("g++")

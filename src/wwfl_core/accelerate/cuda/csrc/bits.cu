@@ -119,3 +119,12 @@ KERNEL pack_words(const u64* x, u64* data, i64 n, i64 width, i64 out_words) {
 KERNEL unpack_words(const u8* data, u64* x, i64 n, i64 width, i64 bytes) {
     for (i64 i = first_index(); i < n; i += stride()) x[i] = unpacked(data, i, width, bytes);
 }
+
+// (1 - 2 b) value, and value + b - 2 b value, for packed bits b.
+KERNEL negate_where(const u64* value, const u8* packed, u64* out, i64 n) {
+    for (i64 i = first_index(); i < n; i += stride()) out[i] = bit(packed, i) ? 0 - value[i] : value[i];
+}
+
+KERNEL xor_where(const u64* value, const u8* packed, u64* out, i64 n) {
+    for (i64 i = first_index(); i < n; i += stride()) out[i] = bit(packed, i) ? 1 - value[i] : value[i];
+}

@@ -1,4 +1,4 @@
-// A level of the carry tree of comparisons on bit planes (wwfl_core/derived.carry_out), for a party with N components.
+// A level of the carry tree of comparisons on bit planes (wwfl_core/protocol/bit_planes.py), for a party with N components.
 //
 // k positions are k rows of g and k - 1 rows of p (without the lowest). A level's product z has even - 1 rows,
 // even = k - k % 2: even / 2 rows that complete g and even / 2 - 1 that are the new p.

@@ -1,4 +1,4 @@
-"""Fused local steps of the 3PC replicated protocol (`backends/replicated3pc.py`), one kernel each.
+"""Local steps of the 3PC replicated protocol (`backends/replicated3pc.py`), one kernel each.
 
 Operands are uint64 arrays (ring elements) or uint8 arrays (packed bits; sums are XOR, products
 AND)."""
@@ -9,12 +9,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from wwfl_core.accelerate.cuda import (
+    DeviceArray,
+    Level,
+    Stream,
+    check_length,
+    launcher_for,
+    over,
+    packed_bits,
+    plain,
+    ring_or_bits,
+    same_kind,
+    sized,
+    stream_args,
+)
 from wwfl_core.errors import Misuse
 
-from .bits import packed_bits
-from .launch import DeviceArray, launcher_for, over, plain, sized
-from .prg import Stream, check_length, ring_or_bits, same_kind, stream_args
+from . import SOURCES
 
+SOURCE, CARRY_SOURCE = (str(SOURCES / name) for name in ("replicated.cu", "replicated_carry.cu"))
 Components = tuple[DeviceArray, DeviceArray]
 
 
@@ -29,7 +42,7 @@ def product(x: Components, y: Components, own: Stream, following: Stream) -> Dev
     z = launcher_for(operands[0]).empty(operands[0].shape, operands[0].dtype)
     check_length(z.nbytes)
     args = [*operands, z, z.nbytes, *own.args(), *following.args()]
-    over("replicated.cu", kernel, -(-z.nbytes // 64), args, z)
+    over(SOURCE, kernel, -(-z.nbytes // 64), args, z)
     return z
 
 
@@ -47,26 +60,11 @@ def lift(b: Components, n: int, mask: Stream, x: Components | None = None) -> De
     out = launcher_for(bits[0]).empty((n,) if x is None else (2, n), np.uint64)
     check_length(out.nbytes)
     over(
-        "replicated.cu",
+        SOURCE,
         "lift",
         -(-out.nbytes // 64),
         [*bits, *words, out, n, rows, *mask.args()],
         out,
-    )
-    return out
-
-
-def times_sign(part: DeviceArray, v: DeviceArray, *, add_bit: bool = False) -> DeviceArray:
-    """(1 - 2 v) part, plus v if `add_bit`, for packed bits v; part: uint64, any shape."""
-    source = plain(part, "part", np.uint64)
-    n = source.size
-    out = launcher_for(source).empty(source.shape, np.uint64)
-    over(
-        "replicated.cu",
-        "times_sign",
-        n,
-        [source, packed_bits(v, n, "v"), out, n, int(add_bit)],
-        source,
     )
     return out
 
@@ -102,5 +100,29 @@ def inject(
         n,
         int(hiding is not None),
     ]
-    over("replicated.cu", "inject", -(-n // 8), [*args, *stream_args(hiding)], third)
+    over(SOURCE, "inject", -(-n // 8), [*args, *stream_args(hiding)], third)
     return out
+
+
+def level(
+    g: Components,
+    p: Components,
+    product: Components | None,
+    own: Stream | None = None,
+    following: Stream | None = None,
+) -> tuple[Components, Components, DeviceArray]:
+    """A level of the carry tree: takes in the last product (None: there is none yet) and returns
+    the components of g and p after it, and party i's message of the next product.
+
+    g: k planes, p: k - 1 (uint8, ceil(n / 8) bytes each). The message has even - 1 rows, even = k -
+    k % 2 of the positions that are left; none when one is left, and only then the streams may be
+    missing."""
+    found = Level(g, p, product)
+    if found.rows and (own is None or following is None):
+        raise Misuse(
+            f"{found.positions} positions are left, so the next message needs its two streams"
+        )
+    message = found.plane()
+    masks = [*stream_args(own), *stream_args(following)]
+    found.launch(CARRY_SOURCE, "round_words", "round_bytes", [message, *masks])
+    return (*found.after, message)

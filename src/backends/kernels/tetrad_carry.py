@@ -1,5 +1,5 @@
 """The carry tree of comparisons in Tetrad: a level's local steps, one kernel each
-(`backends/tetrad_steps.py`).
+(`fused_tetrad4pc.py`).
 
 g, p and the product are given as the three components that the party holds, in order: uint8 planes.
 A step takes the last product in (None: there is none yet) and returns the components of g and p
@@ -10,11 +10,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from .carry import Components, Level
-from .launch import DeviceArray, plain
-from .prg import Stream, stream_args, streams_args
+from wwfl_core.accelerate.cuda import (
+    DeviceArray,
+    Level,
+    Stream,
+    plain,
+    stream_args,
+    streams_args,
+)
 
-SOURCE = "tetrad_carry.cu"
+from . import SOURCES
+
+Components = tuple[DeviceArray, ...]
+SOURCE = str(SOURCES / "tetrad_carry.cu")
 Parts = Components | None
 State = tuple[Components, Components]
 

@@ -46,14 +46,6 @@ KERNEL __launch_bounds__(THREADS) lift(const u8* b1, const u8* b2, const u64* x1
         });
 }
 
-// (1 - 2 v) part (+ v) for a packed bit v.
-KERNEL times_sign(const u64* part, const u8* v, u64* out, i64 n, i64 adding) {
-    for (i64 i = first_index(); i < n; i += stride()) {
-        const u64 flip = bit(v, i);
-        out[i] = (flip ? 0 - part[i] : part[i]) + (adding ? flip : 0);
-    }
-}
-
 // (1 - 2 v) (d + u x3) + v (rest0 + rest1), of u and d stacked; rest1 may be absent; less F(hiding) if `masking`.
 KERNEL __launch_bounds__(THREADS) inject(const u64* u, const u64* x3, const u8* v, const u64* rest0, const u64* rest1,
         u64* out, i64 n, i64 masking, STREAM(hiding)) {

@@ -1,4 +1,4 @@
-"""Fused local steps of the 4PC protocol Tetrad (`backends/tetrad4pc.py`), one kernel each.
+"""Local steps of the 4PC protocol Tetrad (`backends/tetrad4pc.py`), one kernel each.
 
 Operands are uint64 arrays (ring elements) or uint8 arrays (packed bits; sums are XOR, products
 AND), all of one shape. x and y are given as the components that the party holds, by name: m, l1,
@@ -10,23 +10,29 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from wwfl_core.errors import Misuse
-from wwfl_core.kernels._lazy import check_int
-
-from .bits import packed_bits, packed_words
-from .launch import DeviceArray, launcher_for, over, plain, sized
-from .prg import (
+from wwfl_core.accelerate.cuda import (
+    DeviceArray,
     Stream,
+    check_int,
     check_length,
+    launcher_for,
+    over,
+    packed_bits,
+    packed_words,
+    plain,
     ring_or_bits,
     same_kind,
+    sized,
     source_args,
     stream_args,
     streams_args,
 )
+from wwfl_core.errors import Misuse
+
+from . import SOURCES
 
 Parts = Mapping[str, DeviceArray]
-SOURCE = "tetrad.cu"
+SOURCE = str(SOURCES / "tetrad.cu")
 
 
 def _run(

@@ -143,11 +143,11 @@ def _valuation(value: int, p: int, k: int) -> int:
 
 def _explained(plan: Plan, hosts: Sequence[str]) -> str:
     runs = servers(plan, hosts)
-    held = [
-        f"components {sorted({c for i, a in enumerate(side.addresses) if a in runs for c in side.sharing.held_by(i)})}"
-        f" of {len(side.sharing.components)} at the {what}"
-        for what, side in (("source", plan.here), ("target", plan.there))
-    ]
+    held: list[str] = []
+    for what, side in (("source", plan.here), ("target", plan.there)):
+        theirs = [i for i, address in enumerate(side.addresses) if address in runs]
+        components = sorted({c for i in theirs for c in side.sharing.held_by(i)})
+        held.append(f"components {components} of {len(side.sharing.components)} at the {what}")
     return (
         f"reshare: the hosts {', '.join(map(repr, hosts))} may be corrupt at the same time in "
         "both clusters, and with "

@@ -1,168 +1,42 @@
-"""The conformance kit's checks of conversion: a protocol under test, to and from every other
-protocol that is given.
-
-    from reshare.testing import conversion
-    print(conformance(MyProtocol, extra=[conversion({"2pc": Additive2PC, "4pc": Tetrad4PC})]))
-
-Needs neither pytest nor hypothesis. The checks call a converter `convert(x, to) -> Handle`; any
-function of that form can be judged in place of `reshare`."""
+"""Checks of what a conversion delivers: the value, fresh shares, and nothing to anybody else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property, partial
+from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
-from reshare.api import reshare
 from reshare.convert import expand
-from wwfl_core.channel.frames import Frame
-from wwfl_core.cluster.local import Handle, LocalCluster, Pending
+from wwfl_core.cluster import Handle, LocalCluster
 from wwfl_core.numbers.algebra import RING
 from wwfl_core.numbers.arrays import U64, Array, Shape, numel
 from wwfl_core.protocol.derived import packed
 from wwfl_core.randomness.prg import KEY_BYTES
 from wwfl_core.tensors import Session, SharedBits, SharedTensor
-from wwfl_core.testing import Bench, Check, Failed, NotPromised, Provider, Samples, programs
-from wwfl_core.testing.bench import Factory, expect_equal, succeeded
-from wwfl_core.testing.checks import claim
-from wwfl_core.testing.statistics import LIMIT, Span, bit_row, bit_rows, uniformity
+from wwfl_core.testing import (
+    LIMIT,
+    Failed,
+    NotPromised,
+    Samples,
+    Span,
+    bit_row,
+    bit_rows,
+    expect_equal,
+    programs,
+    succeeded,
+    uniformity,
+)
 
-Convert = Callable[[Handle, LocalCluster], Handle]
+from .pairs import Pair, Pairs, Tap, open_ring
+
 MANY = 4096
 ENOUGH = 256
 """Arrays with fewer elements are too small for statistics."""
 
 
-def convert(x: Handle, to: LocalCluster) -> Handle:
-    """The converter under test by default: the only place of the kit that calls `reshare`."""
-    return reshare(x, to, allow_weaker=True)
-
-
-def conversion(others: Mapping[str, Factory], convert: Convert = convert) -> Provider:
-    """Checks "reshare/..." for `wwfl_core.testing.conformance(..., extra=[...])`.
-
-    Every check converts between the protocol under test and each of `others` (by name), in both
-    directions. One that does not start is left out and named in the verdict of "reshare/value"."""
-    from .faults import FAULTS
-
-    def checks(bench: Bench) -> Iterator[Check]:
-        pairs = Pairs(bench, dict(others), convert)
-        for name, body in {**BODIES, **FAULTS}.items():
-            native = not bench.runtime or name in ("reshare/value", "reshare/linear")
-            yield Check(
-                name, claim(body), partial(body, pairs) if native else bench.not_started_often
-            )
-
-    return checks
-
-
-# ---------------------------------------------------------------------- pairs of clusters
-
-
-class Watched(LocalCluster):
-    """A cluster that keeps what every party reported, also when the coordinator's call raised."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self.pending: list[Pending] = []
-        super().__init__(*args, **options)
-
-    def submit(self, fn: Callable[..., Any], *args: Any, **options: Any) -> Pending:
-        self.pending.append(super().submit(fn, *args, **options))
-        return self.pending[-1]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One direction of conversion."""
-
-    source: Factory
-    target: Factory
-    name: str
-
-    @contextmanager
-    def clusters(
-        self, *, insecure_seed: int | None = None, deadline_s: float = 30.0
-    ) -> Generator[tuple[Watched, Watched]]:
-        """Fresh clusters `source` and `target`, connected."""
-        options: dict[str, Any] = {"insecure_seed": insecure_seed, "deadline_s": deadline_s}
-        with (
-            Watched(self.source(), name="source", **options) as a,
-            Watched(self.target(), name="target", **options) as b,
-        ):
-            a.connect(b)
-            yield a, b
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """What a check of conversion gets: the protocol under test, the others, and the converter."""
-
-    bench: Bench
-    others: Mapping[str, Factory]
-    convert: Convert
-
-    @cached_property
-    def problems(self) -> dict[str, str]:
-        """Others that do not start, with the reason. They say nothing about the protocol under
-        test."""
-        found: dict[str, str] = {}
-        for name, factory in self.others.items():
-            try:
-                LocalCluster(factory(), deadline_s=30.0).close()
-            except (Exception, SystemExit) as error:
-                found[name] = f"{type(error).__name__}: {error}"
-        return found
-
-    def __iter__(self) -> Iterator[Pair]:
-        mine, own = self.bench.factory, self.bench.protocol.name
-        working = {name: make for name, make in self.others.items() if name not in self.problems}
-        if not working:
-            raise NotPromised("no other protocol was given to convert to")
-        for name, make in working.items():
-            yield Pair(mine, make, f"{own} -> {name}")
-            if make is not mine:
-                yield Pair(make, mine, f"{name} -> {own}")
-
-
-class Tap:
-    """A wiretap on both clusters of a pair, whose parties are numbered through: the source's, then
-    the target's.
-
-    `alter` as in `wwfl_core.testing.Wiretap`. `index[address]` is a party's number, `addresses` the
-    reverse."""
-
-    def __init__(
-        self,
-        a: LocalCluster,
-        b: LocalCluster,
-        alter: Callable[[int, int, Frame], Frame | None] | None = None,
-    ) -> None:
-        self.addresses = (*a.addresses, *b.addresses)
-        self.index = {address: i for i, address in enumerate(self.addresses)}
-        self.frames: list[tuple[int, int, int, Frame]] = []
-        self._alter = alter
-        self._sent = dict.fromkeys(self.index.values(), 0)
-        a.memory.tamper = b.memory.tamper = self
-
-    def __call__(self, sender: str, receiver: str, frame: Frame) -> Frame | None:
-        s, r = self.index[sender], self.index[receiver]
-        i = self._sent[s]
-        self._sent[s] = i + 1
-        self.frames.append((s, r, i, frame))
-        return frame if self._alter is None else self._alter(s, i, frame)
-
-
 # ---------------------------------------------------------------------- programs
-
-
-def open_ring(mpc: Session, x: SharedTensor) -> Array | None:
-    """Opens the ring elements behind a tensor."""
-    return programs.open_words(mpc, x.data)
 
 
 def _transposed(mpc: Session, x: SharedTensor) -> SharedTensor:
@@ -429,7 +303,7 @@ def _spans_nothing(pair: Pair, coalition: tuple[int, ...], x: U64, seen: Seen) -
     return found
 
 
-BODIES: dict[str, Callable[[Pairs], str]] = {
+VALUES: dict[str, Callable[[Pairs], str]] = {
     "reshare/value": value,
     "reshare/linear": linear,
     "reshare/fresh": fresh,
