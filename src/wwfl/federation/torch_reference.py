@@ -1,4 +1,4 @@
-"""The plaintext twin: the same federated training as the MPC run, in ordinary torch floats.
+"""The torch reference: the same federated training as the MPC run, in ordinary torch floats.
 
 Same initial model, same samples, same batch order, same update rule; so any difference to the MPC
 run is fixed-point arithmetic (or a bug). Parameters travel as dict name -> float64 array, as in

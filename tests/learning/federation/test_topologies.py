@@ -33,7 +33,7 @@ from wwfl import (
 from wwfl.aggregation import Inputs
 from wwfl.experiments.config import parse
 from wwfl.experiments.from_config import prepare_data, start_federation
-from wwfl.federation import torch_reference as plaintext
+from wwfl.federation import torch_reference
 from wwfl.federation.torch_model import TorchModel
 from wwfl.nn import parameters
 from wwfl.privacy import Private
@@ -91,7 +91,9 @@ def test_the_float_engine_is_the_torch_reference() -> None:
     with make("flat", "float") as fed:
         history = fed.fit(train, test, rounds=3)
         ours = {n: p.detach().numpy().copy() for n, p in fed.reveal().named_parameters()}
-    hits, params = plaintext.run(model(), train, test, [r.batches for r in history], SMALL.sgd.lr)
+    hits, params = torch_reference.run(
+        model(), train, test, [r.batches for r in history], SMALL.sgd.lr
+    )
     assert [r.accuracy for r in history] == hits
     assert all(np.allclose(ours[n], params[n], atol=1e-6) for n in params)
 
