@@ -16,11 +16,9 @@ import numpy as np
 from backends import Additive2PC, Replicated3PC, Tetrad4PC
 from benchmarks.machine import describe
 from wwfl.data.datasets import mnist
+from wwfl.federation import one_hot
 from wwfl.federation import server_programs as programs
-from wwfl.federation.client_data import one_hot
-from wwfl.nn import models
-from wwfl.nn.layers import DEFAULT_INT_BITS
-from wwfl.nn.trace import pool_first, trace
+from wwfl.nn import Model, models, trace
 from wwfl_core import LocalCluster, MPCBackend, Phase
 
 PROTOCOLS = (Additive2PC, Replicated3PC, Tetrad4PC)
@@ -29,14 +27,14 @@ PROTOCOLS = (Additive2PC, Replicated3PC, Tetrad4PC)
 def measure(protocol: MPCBackend, count: int, images: int) -> str:
     """A line of the table."""
     layers, initial = trace(models.lenet5(0))
-    layers = pool_first(layers)
+    model = Model.of(layers)
     flat = np.concatenate([value.reshape(-1) for value in initial.values()])
     root = mnist()[0][:images]
     with LocalCluster(protocol) as c:
         voters = [c.share(flat) for _ in range(count)]
         rows = c.share(root.images), c.share(one_hot(root.labels, 10))
         begun = time.perf_counter()
-        c.run(programs.validate, layers, DEFAULT_INT_BITS, voters, *rows, 100, images // 2)
+        c.run(programs.validate, model, voters, *rows, 100, images // 2)
         seconds, cost = time.perf_counter() - begun, c.last_cost
     offline, online = (
         cost.bytes_sent(phase=phase) / 1e6 for phase in (Phase.OFFLINE, Phase.ONLINE)

@@ -17,7 +17,7 @@ from pathlib import Path
 from backends import Additive2PC, Replicated3PC
 from wwfl import SGD, Cluster, Federation, Round, Schedule, datasets
 from wwfl.data.partition import paper
-from wwfl.nn.models import lenet5
+from wwfl.nn import lenet5
 
 CLUSTERS, CLIENTS, SAMPLES = 10, 100, 200
 PAPER = Schedule(
@@ -30,7 +30,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder")
-    parser.add_argument("--engine", choices=["simulate", "plain"], default="simulate")
+    parser.add_argument("--engine", choices=["simulate", "float"], default="simulate")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--checkpoint")

@@ -38,8 +38,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from wwfl.nn.models import lenet5
-from wwfl.nn.trace import pool_first, trace
+from wwfl.nn import lenet5, pool_first, trace
 from wwfl_core import LocalCluster
 from wwfl_core.accelerate.cuda.shim import ShimArray, ShimLauncher
 

@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from backends import Replicated3PC, Tetrad4PC
-from wwfl.nn.models import lenet5
-from wwfl.nn.trace import pool_first, trace
+from wwfl.nn import lenet5, pool_first, trace
 from wwfl_core import LocalCluster, MPCBackend, Phase
 from wwfl_core.accelerate.cuda.device import cupy_launcher, require_device
 from wwfl_core.accelerate.cuda.launch import Launcher

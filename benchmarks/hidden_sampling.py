@@ -19,8 +19,8 @@ from typing import Any
 
 from backends import Additive2PC, Additive2PCOT, Replicated3PC, Tetrad4PC
 from wwfl.data.datasets import mnist
+from wwfl.federation import CLUSTER_NETWORK, one_hot
 from wwfl.federation import server_programs as programs
-from wwfl.federation.federation import CLUSTER_NETWORK, one_hot
 from wwfl_core import LocalCluster, MPCBackend, Phase
 
 from .machine import describe

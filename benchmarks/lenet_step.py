@@ -24,11 +24,7 @@ import torch
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from wwfl.data.datasets import mnist
-from wwfl.nn.layers import Network, Params
-from wwfl.nn.models import lenet5
-from wwfl.nn.spec import Layer
-from wwfl.nn.trace import pool_first, trace
-from wwfl.nn.train import SGD, gradients
+from wwfl.nn import SGD, Layer, Network, Params, gradients, lenet5, pool_first, trace
 from wwfl_core import LocalCluster, MPCBackend, Phase, Session, SharedTensor, recorded
 
 from .machine import describe

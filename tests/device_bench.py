@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wwfl.nn import spec
-from wwfl.nn.layers import Network, Params
-from wwfl.nn.train import SGD, gradients
+from wwfl.nn import SGD, Network, Params, gradients, spec
 from wwfl_core import LocalCluster, Session, SharedTensor
 from wwfl_core.channel.frames import Frame
 from wwfl_core.numbers.arrays import Array, on_host, to_host

@@ -24,7 +24,7 @@ from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from wwfl import SGD, Cluster, Ensemble, FedAvg, Federation, Group, LocalTrainers, Schedule
 from wwfl.aggregation import Inputs
 from wwfl.data.datasets import Dataset, mnist
-from wwfl.nn.models import mlp
+from wwfl.nn import mlp
 from wwfl_core import SharedTensor
 
 SMALL = Schedule(samples_per_client=20, clients_per_round=2, epochs=2, batch=20, sgd=SGD(0.5))

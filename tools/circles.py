@@ -50,9 +50,12 @@ def read(src: Path) -> dict[str, Module]:
         is_package = parts[-1] == "__init__"
         module = Module(".".join(parts[:-1] if is_package else parts), is_package)
 
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-        for node in ast.walk(tree):
-            _note(module, node)
+        # A lazy face imports what its stub says, when it is first used.
+        stub = path.with_suffix(".pyi")
+        for file in (path, stub) if stub.exists() else (path,):
+            tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+            for node in ast.walk(tree):
+                _note(module, node)
         modules[module.name] = module
 
     return modules

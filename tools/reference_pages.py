@@ -38,17 +38,27 @@ class Face:
 
 
 def faces(src: Path = SRC) -> dict[str, Face]:
-    """Every package with a list `__all__`, by its dotted name."""
+    """Every package with a list `__all__`, or with a stub that lists its names, by its dotted
+    name."""
     found = {}
     for path in sorted(src.rglob("__init__.py")):
         name = ".".join(path.relative_to(src).parent.parts)
         tree = ast.parse(path.read_text(encoding="utf-8"))
+        stub = path.with_suffix(".pyi")
+        if stub.exists():
+            found[name] = Face(name, ast.get_docstring(tree) or "", _stubbed(stub))
         for node in tree.body:
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
                 found[name] = Face(
                     name, ast.get_docstring(tree) or "", ast.literal_eval(node.value)
                 )
     return found
+
+
+def _stubbed(stub: Path) -> tuple[str, ...]:
+    """The public names of a lazy face: `from module import Name as Name`."""
+    imports = [n for n in ast.parse(stub.read_text("utf-8")).body if isinstance(n, ast.ImportFrom)]
+    return tuple(sorted(a.asname for n in imports for a in n.names if a.asname is not None))
 
 
 def owners(found: dict[str, Face], modules: dict[str, Module]) -> dict[str, str]:

@@ -33,7 +33,7 @@ def main(quick: bool = False) -> Figure:
     )
     tested = test[:100] if quick else test[:1000]
 
-    def train_with(engine: Literal["mpc", "plain"]) -> list[float]:
+    def train_with(engine: Literal["mpc", "float"]) -> list[float]:
         clusters = [Cluster(Additive2PC()), Cluster(Replicated3PC()), Cluster(Tetrad4PC())]
         model = MLP(1024, [8], 10) if quick else LeNet()
         with Federation(
@@ -46,7 +46,7 @@ def main(quick: bool = False) -> Figure:
             )
         return [done.accuracy or 0.0 for done in history]
 
-    private, clear = train_with("mpc"), train_with("plain")
+    private, clear = train_with("mpc"), train_with("float")
 
     figure = Figure(figsize=(6, 3.2), layout="constrained")
     axes = figure.subplots()

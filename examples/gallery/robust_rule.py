@@ -3,7 +3,7 @@
 Of 100 clients in ten clusters some are malicious, and they sit together, so that whole clusters
 are theirs (the worst that clients who only share data can do). The mean follows them; the trimmed
 mean leaves out the most extreme models of every coordinate. The experiment runs in floats
-(`engine="plain"`): what the rules do on shares is the same, and is tested to be.
+(`engine="float"`): what the rules do on shares is the same, and is tested to be.
 """
 
 import sys
@@ -44,7 +44,7 @@ def main(quick: bool = False) -> Figure:
             [Cluster(Plain(), clients=10)] * 10,
             rule,
             schedule=schedule,
-            engine="plain",
+            engine="float",
             insecure_seed=3,
         ) as fed:
             fed.fit(data, rounds=2 if quick else 8, partition=who)

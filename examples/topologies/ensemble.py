@@ -2,7 +2,7 @@
 predictions are votes."""
 
 from wwfl import SGD, Ensemble, Federation, LocalTrainers, Replicated3PC, Schedule, datasets
-from wwfl.nn.models import mlp
+from wwfl.nn import mlp
 
 
 def main(rounds: int = 3, clients: int = 3, samples: int = 100) -> float:

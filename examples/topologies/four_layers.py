@@ -2,7 +2,7 @@
 servers."""
 
 from wwfl import SGD, Additive2PC, Cluster, Federation, Group, Replicated3PC, Schedule, datasets
-from wwfl.nn.models import mlp
+from wwfl.nn import mlp
 
 
 def main(rounds: int = 5, clients: int = 4, samples: int = 100) -> float:

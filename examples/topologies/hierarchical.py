@@ -2,7 +2,7 @@
 edges' ones."""
 
 from wwfl import SGD, Federation, Group, LocalTrainers, Plain, Schedule, datasets
-from wwfl.nn.models import mlp
+from wwfl.nn import mlp
 
 
 def main(rounds: int = 5, clients: int = 6, samples: int = 100) -> float:

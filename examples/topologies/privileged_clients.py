@@ -11,7 +11,7 @@ from wwfl import (
     Schedule,
     datasets,
 )
-from wwfl.nn.models import mlp
+from wwfl.nn import mlp
 
 
 def main(rounds: int = 5, clients: int = 4, samples: int = 100) -> float:

@@ -2,7 +2,7 @@
 are opened."""
 
 from wwfl import SGD, Federation, LocalTrainers, Replicated3PC, Schedule, datasets
-from wwfl.nn.models import mlp
+from wwfl.nn import mlp
 
 
 def main(rounds: int = 5, clients: int = 10, samples: int = 100) -> float:

@@ -21,12 +21,12 @@ from wwfl_core.testing import Bench, Check, Failed, Provider, Report, claim
 
 from .data import datasets
 from .data.datasets import Dataset
-from .federation import torch_reference as plaintext
+from .federation import torch_reference
 from .nn.layers import Network, Params
 from .nn.models import mlp
+from .nn.sgd import SGD, count_correct, train
 from .nn.spec import Layer
-from .nn.trace import trace
-from .nn.train import SGD, count_correct, train
+from .nn.tracing import trace
 
 HIDDEN, BATCH, RATE = 16, 20, 0.1
 DIGITS, TESTED = 600, 200
@@ -128,9 +128,9 @@ def demo(bench: Bench) -> str:
     ):  # other runtimes take seconds for what takes the native protocols milliseconds
         batches = batches[:FEW]
     reference = _model()
-    initial = plaintext.parameters(reference)
-    exact = plaintext.train_cluster(reference, digits.images, digits.labels, batches, RATE)
-    want = round(plaintext.accuracy(reference, test) * TESTED)
+    initial = torch_reference.parameters(reference)
+    exact = torch_reference.train_cluster(reference, digits.images, digits.labels, batches, RATE)
+    want = round(torch_reference.accuracy(reference, test) * TESTED)
     found = _privately(bench, digits, test, batches)
     allowed, worst = bound(bench.frac_bits), 0.0
     for name, value in exact.items():

@@ -17,7 +17,7 @@ from reshare import reshare
 from wwfl import Cluster, Federation, Schedule, Servers
 from wwfl.data.datasets import mnist
 from wwfl.federation import server_programs as programs
-from wwfl.nn.models import mlp
+from wwfl.nn import mlp
 from wwfl_core import Handle, LocalCluster, MPCBackend, Security, Session, SharedTensor
 from wwfl_core.errors import ConfigError, DataError, InsecureNotAllowed
 from wwfl_core.sharing.semantics import weaker_of

@@ -28,11 +28,8 @@ from reshare import reshare
 from wwfl import SGD, Cluster, Federation, Schedule
 from wwfl.data.datasets import mnist
 from wwfl.experiments import operation_costs as measure
-from wwfl.federation import torch_reference as plaintext
-from wwfl.nn.layers import Network, Params
-from wwfl.nn.models import mlp
-from wwfl.nn.trace import trace
-from wwfl.nn.train import train
+from wwfl.federation import torch_reference
+from wwfl.nn import Network, Params, mlp, trace, train
 from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor, WwflError
 from wwfl_core.accelerate.cuda.shim import ShimLauncher
 from wwfl_core.channel.frames import Frame
@@ -282,7 +279,7 @@ def test_it_federates_with_another_protocol() -> None:
         history = fed.fit(data, test, rounds=2)
         revealed = {n: p.detach().numpy().copy() for n, p in fed.reveal().named_parameters()}
     batches = [r.batches for r in history]
-    _, params = plaintext.run(
+    _, params = torch_reference.run(
         mlp(1024, [16], 10, seed=1), data, test, batches, 0.1, dtype=torch.float64
     )
     for name, value in params.items():

@@ -19,10 +19,7 @@ from backends.correlated.ot import Take, _hash, _permutation, _permute
 from helpers import EDGES, Wiretap, apply_open, opened, rng, words
 from reshare import reshare
 from server_programs import relu_of_product
-from wwfl.nn.layers import Network
-from wwfl.nn.models import mlp
-from wwfl.nn.trace import trace
-from wwfl.nn.train import SGD, train
+from wwfl.nn import SGD, Network, mlp, trace, train
 from wwfl_core import LocalCluster, MPCBackend, Phase, Session, SharedTensor
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import Misuse, ProtocolError

@@ -14,12 +14,22 @@ from .updates import NORM_BITS, NormBounded, diagonal, gram, mixture, scaled, up
 
 @dataclass(frozen=True)
 class NormClipping(NormBounded):
-    """current + mean of g_i min(1, clip / |g_i|), |g_i| the Euclidean norm of an update (Sun et al., 2019).
+    """current + mean of g_i min(1, clip / |g_i|), |g_i| the Euclidean norm of an update (Sun et
+    al., 2019).
 
     Norms are compared exactly; those above `clip` are divided out with a relative error of 1e-6.
-    Costs one product of matrices for the norms, one comparison depth and roots on n numbers, and
-    one inner product per coordinate. `norm_bound` as in `updates`: norms must stay below it (2^(31
-    - f) by default)."""
+    Weights are not used. Costs one product of matrices for the norms, one comparison depth and
+    roots on n numbers, and one inner product per coordinate. `norm_bound` as in `updates`: norms
+    must stay below it (2^(31 - f) by default).
+
+    Raises:
+        ConfigError: a clip outside [2^-16, 2^31).
+
+    >>> from wwfl.aggregation import NormClipping, in_floats
+    >>> rule = NormClipping(clip=1.0)
+    >>> in_floats.aggregate(rule, [[3.0, 4.0], [0.0, 0.0]], [1, 1], [0.0, 0.0]).round(4).tolist()
+    [0.3, 0.4]
+    """
 
     clip: float = 1.0
     norm_bound: float | None = None

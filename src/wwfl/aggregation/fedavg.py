@@ -23,10 +23,17 @@ class FedAvg(Aggregation):
     """The weighted mean (McMahan et al., AISTATS'17). Local: 0 bytes, 0 rounds, in every protocol.
 
     Weights become integers that add up to 2^24 exactly, so the mean is a sum of integer multiples
-    at a scale of 24 more fractional bits (log2 n more for 2^k equal weights), and equal models stay
-    what they are. Weights are exact to 2^-24. Bringing the mean back to the format of the cluster
-    is a truncation, which is not free in any protocol that is exact (2PC: 2 bits online, 3PC: 130,
-    and offline): whoever stores the model pays it, once per round."""
+    at a scale of 24 more fractional bits (k more for 2^k equal weights), and equal models stay what
+    they are. Weights are exact to 2^-24. Bringing the mean back to the format of the cluster is a
+    truncation, which is not free in any protocol that is exact (2PC: 2 bits online, 3PC: 130, and
+    offline): whoever stores the model pays it, once per round.
+
+    One malicious input moves the mean as far as it likes; see `NormClipping` and the robust rules.
+
+    >>> from wwfl.aggregation import FedAvg, in_floats
+    >>> in_floats.aggregate(FedAvg(), [[0.0], [4.0]], weights=[3, 1], current=[0.0]).tolist()
+    [1.0]
+    """
 
     def aggregate(self, inputs: Inputs) -> SharedTensor:
         self.check(len(inputs.models))
@@ -61,7 +68,17 @@ class FedAvgM(Aggregation):
     current), and the next model is current + rate v.
 
     The velocity is in `Inputs.memory`. Linear: beyond the rule, one truncation for the momentum and
-    one for the rate."""
+    one for the rate.
+
+    Raises:
+        ConfigError: a momentum outside [0, 1), a rate that is not positive and finite.
+
+    >>> from wwfl.aggregation import FedAvgM, in_floats
+    >>> rule, memory = FedAvgM(momentum=0.5), {}
+    >>> first = in_floats.aggregate(rule, [[1.0]], [1], [0.0], memory=memory)
+    >>> in_floats.aggregate(rule, [first], [1], first, memory=memory).tolist()
+    [1.5]
+    """
 
     base: Aggregation = field(default_factory=FedAvg)
     momentum: float = 0.9

@@ -22,13 +22,22 @@ from .updates import NORM_BITS, NormBounded, at_scale, diagonal, gram, mixture, 
 
 @dataclass(frozen=True)
 class FLTrust(NormBounded):
-    """current + sum_i T_i (|g_0| / |g_i|) g_i / sum_i T_i with T_i = max(0, cos(g_i, g_0)) (Cao et al., NDSS'21).
+    """current + sum_i T_i (|g_0| / |g_i|) g_i / sum_i T_i with T_i = max(0, cos(g_i, g_0)) (Cao et
+    al., NDSS'21).
 
-    g_0 is the update of the model that was trained on the servers' root set; without any trust the model stays. All
-    inner products come from one product of matrices, exact. Norms become a secret floating point (`ops.wide`), so
-    updates may be as small as a unit of the format or as large as `norm_bound` (see `updates`; 2^(31 - f) by default)
-    with the same relative error, 1e-6 of |g_0|. Rounds do not depend on the number of parameters, and per coordinate
-    there are one inner product and one product with |g_0|.
+    g_0 is the update of the model that was trained on the servers' root set (`Inputs.root`);
+    without any trust the model stays. Weights are not used.
+
+    All inner products come from one product of matrices, exact. Norms become a secret floating
+    point (`ops.wide`), so updates may be as small as a unit of the format or as large as
+    `norm_bound` (see `updates`; 2^(31 - f) by default) with the same relative error, 1e-6 of |g_0|.
+    Rounds do not depend on the number of parameters, and per coordinate there are one inner product
+    and one product with |g_0|.
+
+    >>> from wwfl.aggregation import FLTrust, in_floats
+    >>> models, root = [[2.0, 0.0], [-9.0, 0.0]], [1.0, 0.0]
+    >>> in_floats.aggregate(FLTrust(), models, [1, 1], [0.0, 0.0], root).round(4).tolist()
+    [1.0, 0.0]
     """
 
     norm_bound: float | None = None

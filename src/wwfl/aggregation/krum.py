@@ -29,7 +29,17 @@ class MultiKrum(Aggregation):
 
     An input's score is the sum of its n - byzantine - 2 smallest squared distances to others, exact
     (`norm_limit`; see `updates` for `norm_bound`); of equal scores the smaller index is preferred.
-    By default n - byzantine are selected."""
+    By default n - byzantine are selected. Weights are not used, and which inputs were selected
+    stays secret. It needs 2 byzantine + 3 inputs.
+
+    Costs one product of matrices for the distances, the ranks of each input's n - 1 distances and
+    of n scores, and one inner product per coordinate.
+
+    >>> from wwfl.aggregation import MultiKrum, in_floats
+    >>> models = [[1.0], [2.0], [3.0], [2.0], [900.0]]
+    >>> in_floats.aggregate(MultiKrum(byzantine=1), models, [1] * 5, [0.0]).round(4).tolist()
+    [2.0]
+    """
 
     byzantine: int = 2
     selected: int | None = None
@@ -78,6 +88,12 @@ class MultiKrum(Aggregation):
 
 @dataclass(frozen=True)
 class Krum(MultiKrum):
-    """The one input with the smallest score, unchanged."""
+    """The one input with the smallest score, unchanged; otherwise as `MultiKrum`.
+
+    >>> from wwfl.aggregation import Krum, in_floats
+    >>> models = [[1.0], [2.0], [3.0], [2.0], [900.0]]
+    >>> in_floats.aggregate(Krum(byzantine=1), models, [1] * 5, [0.0]).tolist()
+    [2.0]
+    """
 
     selected: int | None = 1

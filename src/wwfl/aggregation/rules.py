@@ -38,7 +38,21 @@ class Inputs:
 
 
 class Aggregation(ABC):
-    """Combines flat models of equal shape into one. Instances are immutable and picklable."""
+    """Combines flat models of equal shape into one. Instances are immutable and picklable.
+
+    A rule is one class with one method, `aggregate`, written over shared tensors; every protocol,
+    the simulation and the float engine run it. What it opens is in the ledger, and subject to the
+    reveal policy's `other`. docs/aggregation.md shows how to add one.
+
+    >>> from dataclasses import dataclass
+    >>> from wwfl.aggregation import Aggregation, in_floats
+    >>> @dataclass(frozen=True)
+    ... class First(Aggregation):
+    ...     def aggregate(self, inputs):
+    ...         return inputs.models[0]
+    >>> in_floats.aggregate(First(), [[7.0], [8.0]], [1, 1], current=[0.0]).tolist()
+    [7.0]
+    """
 
     @property
     def inner(self) -> Aggregation | None:
@@ -58,8 +72,8 @@ class Aggregation(ABC):
 
     @abstractmethod
     def aggregate(self, inputs: Inputs) -> SharedTensor:
-        """The next global model; it may have more fractional bits than the cluster's format (see
-        `FedAvg`)."""
+        """The next global model [parameters]; it may have more fractional bits than the cluster's
+        format (see `FedAvg`)."""
 
     def check(self, inputs: int) -> None:
         """Raises ConfigError if the rule cannot work with this many inputs."""

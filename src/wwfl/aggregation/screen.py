@@ -2,13 +2,13 @@
 
 By public coefficients from the coin, drawn when all inputs are fixed (b_j in {0, 1} uniform):
 
-1. Pieces of at most 2^13 coordinates: |sum b_j g_j| <= sqrt(2^13) `limit`, 40 times. If one word is larger than
-   twice that (modulo 2^64), then of b_j = 0 and b_j = 1 at most one passes. A short g passes always, since
-   |sum b_j g_j| <= sqrt(2^13) |g|.
-2. Now no sum over all coordinates wraps around, so s = sum (1 - 2 b_j) g_j is exact: |s| <= `limit` / 2, 134 times.
-   E s^2 = |g|^2 and E s^4 <= 3 |g|^4, so s^2 >= |g|^2 / 4 with probability at least (3/4)^2 / 3 = 3/16
-   (Paley and Zygmund); for |g| <= `limit` / 16.4, |s| > `limit` / 2 has probability at most 2 exp(-8.2^2 / 2)
-   (Hoeffding).
+1. Pieces of at most 2^13 coordinates: |sum b_j g_j| <= sqrt(2^13) `limit`, 40 times. If one word is
+   larger than twice that (modulo 2^64), then of b_j = 0 and b_j = 1 at most one passes. A short g
+   always passes, since |sum b_j g_j| <= sqrt(2^13) |g|.
+2. Now no sum over all coordinates wraps around, so s = sum (1 - 2 b_j) g_j is exact:
+   |s| <= `limit` / 2, 134 times. E s^2 = |g|^2 and E s^4 <= 3 |g|^4, so s^2 >= |g|^2 / 4 with
+   probability at least (3/4)^2 / 3 = 3/16 (Paley and Zygmund); for |g| <= `limit` / 16.4,
+   |s| > `limit` / 2 has probability at most 2 exp(-8.2^2 / 2) (Hoeffding).
 """
 
 from __future__ import annotations
@@ -38,16 +38,27 @@ FAR = 134
 
 @dataclass(frozen=True)
 class Screened(Aggregation):
-    """`base`, on the inputs whose updates are short; an input with a longer one counts as the
+    """`base`, on the inputs whose updates are short; an input with a longer update counts as the
     current model.
 
-    Where inner products wrap around, a huge update looks like a small one (`Aggregation.norm_limit`). Here nothing is
-    assumed: an update g is refused for |g| >= `limit` but with probability 2^-40, and accepted for
-    |g| <= `limit` / 16.4 but with the same probability; between them it may be either. Which inputs were refused stays
+    Where inner products wrap around, a huge update looks like a small one
+    (`Aggregation.norm_limit`). Screening assumes nothing about inputs: it refuses an update g with
+    |g| >= `limit` except with probability 2^-40, and accepts one with |g| <= `limit` / 16.4 except
+    with the same probability; between the two it may do either. Which inputs were refused stays
     secret. `limit`, if not given, is the bound of `base`, and at most 2^(31 - f).
 
     Costs two comparisons per sum in one sign depth, their conjunction, and one product per
-    coordinate; sums are local."""
+    coordinate; sums are local. It needs `Inputs.coin`.
+
+    Raises:
+        ConfigError: a limit that is not a positive finite norm.
+
+    >>> from wwfl.aggregation import FedAvg, Screened, in_floats
+    >>> huge, small = [1e9, 0.0], [0.5, 0.5]
+    >>> rule = Screened(FedAvg(), limit=100.0)
+    >>> in_floats.aggregate(rule, [huge, small], [1, 1], [0.0, 0.0], coin=bytes(32)).tolist()
+    [0.25, 0.25]
+    """
 
     base: Aggregation = field(default_factory=Krum)
     limit: float | None = None

@@ -20,7 +20,13 @@ class TrimmedMean(Aggregation):
     the comparison width: values must differ by less than 2^(bits - 1 - f), f the cluster's
     fractional bits. 64 holds for whatever is shared; a smaller one is cheaper, but only for inputs
     that are known to lie in that range, since a value outside of it can wrap around and be kept.
-    `by` is "pairs", "exchange", or the network for which the faster of both is chosen."""
+    `by` is "pairs" (fewest rounds), "exchange" (fewest comparisons), or the network for which the
+    faster of both is chosen.
+
+    >>> from wwfl.aggregation import TrimmedMean, in_floats
+    >>> in_floats.aggregate(TrimmedMean(1), [[1.0], [2.0], [4.0], [99.0]], [1] * 4, [0.0]).tolist()
+    [3.0]
+    """
 
     trim: int = 1
     bits: int = 64
@@ -47,7 +53,11 @@ class Median(Aggregation):
     """The median of every coordinate; of an even number the mean of the middle two (Yin et al.,
     ICML'18).
 
-    `bits` and `by` as in `TrimmedMean`.
+    `bits` and `by` as in `TrimmedMean`; weights are not used.
+
+    >>> from wwfl.aggregation import Median, in_floats
+    >>> in_floats.aggregate(Median(), [[1.0], [2.0], [99.0]], [1] * 3, [0.0]).tolist()
+    [2.0]
     """
 
     bits: int = 64

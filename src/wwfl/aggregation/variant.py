@@ -23,7 +23,17 @@ class TrimmedMeanVariant(Aggregation):
     Counted over `beta` coordinates that the coin draws after all inputs are fixed. Ties go to the
     smaller index, in the order of values (lower) and in the counts (removed). Who is removed stays
     secret; `reveal_outliers` opens it to the servers, which makes the last step local but for one
-    truncation. `bits` as in `TrimmedMean`, for updates."""
+    truncation. `bits` as in `TrimmedMean`, for updates. Weights are not used. It needs
+    `Inputs.coin`.
+
+    Costs `ranks` of n inputs on beta coordinates (not on all of them), one selection among n
+    counts, and one inner product per coordinate.
+
+    >>> from wwfl.aggregation import TrimmedMeanVariant, in_floats
+    >>> rule, models = TrimmedMeanVariant(trim=1, beta=1), [[1.0], [2.0], [3.0], [99.0]]
+    >>> in_floats.aggregate(rule, models, [1] * 4, [0.0], coin=bytes(32)).round(4).tolist()
+    [2.5]
+    """
 
     trim: int = 2
     beta: int = 100

@@ -13,7 +13,7 @@ from torch import nn
 
 from wwfl.data.dataset import Dataset
 from wwfl.data.sampling import batches
-from wwfl.nn.models import lenet5
+from wwfl.nn import lenet5
 from wwfl_core.errors import ConfigError
 
 from .api import Changed, DataAttack, Held, coin

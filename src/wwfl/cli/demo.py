@@ -29,11 +29,15 @@ from wwfl.experiments import (
     start_federation,
     to_toml,
 )
-from wwfl.federation.accounting import tally
-from wwfl.federation.federation import Federation
-from wwfl.federation.guarantees import downgrades, refusal
-from wwfl.federation.topology import Cluster, Servers, leaves
-from wwfl.federation.torch_reference import run as run_plaintext
+from wwfl.federation import (
+    Cluster,
+    Federation,
+    Servers,
+    downgrades,
+    leaves,
+    refusal,
+    torch_reference,
+)
 from wwfl_core.channel.cost import Cost, Phase
 from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.errors import ConfigError
@@ -125,7 +129,7 @@ def demo(
         wall_s = time.monotonic() - started
         accuracies = [record.accuracy or 0.0 for record in federation.history]
         batches = [record.batches for record in federation.history]
-        plaintext, _ = run_plaintext(
+        plaintext, _ = torch_reference.run(
             initial_model(config, held.train),
             held.train,
             held.test,
@@ -282,7 +286,7 @@ def figures(
             name: {p.value: cost.modelled_s.get(p, 0.0) for p in Phase}
             for name, cost in costs.items()
         },
-        "stages": tally(federation)["stages"],
+        "stages": federation.cost_book.tally()["stages"],
         "per_party": {c.name: _per_party(c, c.cost) for c in everyone},
         "security": {c.name: str(c.sharing.security) for c in everyone},
         "opened": opened,

@@ -25,8 +25,7 @@ from wwfl.experiments import (
     to_toml,
     write_plots,
 )
-from wwfl.federation.accounting import STAGE_KEYS, total
-from wwfl.federation.topology import LocalTrainers, Member
+from wwfl.federation import STAGE_KEYS, LocalTrainers, Member, total
 from wwfl_core.errors import ConfigError
 
 from .options import Jobs, Json, Ray, Set, console_beside, write_json

@@ -20,11 +20,9 @@ from torch import nn
 from wwfl import attacks
 from wwfl.aggregation import Aggregation
 from wwfl.data import PARTITIONS, Dataset, Partition, mnist, read
-from wwfl.federation import federation as fl
-from wwfl.federation.topology import Group, LocalTrainers, Member, NamedRule, leaves
+from wwfl.federation import Federation, Group, LocalTrainers, Member, NamedRule, engine_name, leaves
 from wwfl.nn import models
-from wwfl.privacy import Budget, Private
-from wwfl.privacy.policy import Permission, RevealPolicy
+from wwfl.privacy import Budget, Permission, Private, RevealPolicy
 from wwfl_core.errors import ConfigError
 from wwfl_core.plugins import did_you_mean
 from wwfl_core.protocol.backend import MPCBackend
@@ -223,7 +221,7 @@ def search_current_folder(*names: str) -> None:
 
 def start_federation(
     config: Config, data: ExperimentData, executor: Executor | None = None
-) -> fl.Federation:
+) -> Federation:
     """The servers of a run, started; `executor` is where they train in the clear.
 
     Raises:
@@ -231,19 +229,19 @@ def start_federation(
             less than before; an executor for a run that trains nothing in the clear.
     """
     section = config.federation
-    if executor is not None and section.engine != "plain" and not _trainers(config):
+    if executor is not None and section.engine != "float" and not _trainers(config):
         raise ConfigError(
             f'engine "{section.engine}" trains at its servers, not in workers: --jobs and --ray '
-            'spread what is trained in the clear (engine "plain", trainers)'
+            'spread what is trained in the clear (engine "float", trainers)'
         )
     search_current_folder(*_protocols(config))
-    return fl.Federation(
+    return Federation(
         initial_model(config, data.train),
         section.servers,
         [_seeded(member, config.run.seed) for member in section.clusters],
         aggregation_rule(config.aggregation, config.privacy),
         executor=executor,
-        engine=section.engine,
+        engine=engine_name(section.engine),
         root=data.root,
         reveal_policy=reveal_policy(config),
         schedule=config.schedule,
@@ -284,8 +282,8 @@ def reveal_policy(config: Config) -> RevealPolicy | None:
     """What every server will refuse to open: a model at another time, or of fewer clients, than
     configured; and what a rule opens of its own, unless an option of the rule asks for it. Local
     trainers, where the topology has some, see the model in every round. There is no policy for
-    engine "plain": floats in the clear hide nothing."""
-    if config.federation.engine == "plain":
+    engine "float": floats in the clear hide nothing."""
+    if config.federation.engine == "float":
         return None
     section = config.reveal
     asked = any(rule.options.get("reveal_outliers") is True for rule in _rules(config))

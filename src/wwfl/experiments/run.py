@@ -15,9 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from wwfl.federation import accounting
-from wwfl.federation.checkpoint import STATE
-from wwfl.federation.federation import Federation, Progress
+from wwfl.federation import STATE, Federation, Progress, difference
 from wwfl.privacy import Private
 from wwfl_core.cluster.local import LocalCluster
 from wwfl_core.errors import ConfigError, DataError
@@ -137,12 +135,12 @@ def _rounds(
 ) -> None:
     config = folder.config
     test = data.test if config.run.evaluate else None
-    before, opened = accounting.tally(federation), _opened(federation)
+    before, opened = federation.cost_book.tally(), _opened(federation)
     for number in range(len(federation.history) + 1, config.schedule.rounds + 1):
         begun = time.monotonic()
         federation.fit(data.train, test, rounds=number, partition=data.partition, progress=progress)
-        now = accounting.tally(federation)
-        line = _line(federation, time.monotonic() - begun) | accounting.difference(now, before)
+        now = federation.cost_book.tally()
+        line = _line(federation, time.monotonic() - begun) | difference(now, before)
         line["privacy"] = spent(federation, config.privacy.delta)
         folder.append(line, _new_openings(federation, opened))
         if config.run.checkpoint:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from wwfl.attacks import success_rate
-from wwfl.federation.topology import NamedRule
+from wwfl.federation import NamedRule
 from wwfl_core.errors import WwflError
 
 from .config import Config, Data

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from wwfl.data.datasets import Dataset
 from wwfl.data.partition import Partition
-from wwfl.nn import spec
+from wwfl.nn import Model
 from wwfl_core.errors import ConfigError
 
 Rows = tuple[Any, Any]
@@ -114,7 +114,7 @@ class LeafData:
         return lost
 
     def data(self, upload: Upload, train: Dataset) -> Dataset:
-        """A upload in the clear, as its client has it. Raises ConfigError if nobody has it any
+        """An upload in the clear, as its client has it. Raises ConfigError if nobody has it any
         more."""
         if upload.key in self.sources:
             return self.sources[upload.key]
@@ -195,21 +195,16 @@ def one_hot(labels: npt.NDArray[np.int64], classes: int) -> npt.NDArray[np.float
     return np.eye(classes)[labels]
 
 
-def count_classes(layers: Sequence[spec.Layer], data: Dataset) -> int:
+def count_classes(model: Model, data: Dataset) -> int:
     """How many classes a model tells apart, for data that it can classify.
 
     Raises:
         ConfigError: images or labels that do not fit the model.
     """
-    shape = spec.output_shape(layers, data.images.shape[1:])
-    if len(shape) != 1:
-        raise ConfigError(
-            f"the model's output for {data.images.shape[1:]} is {shape}; classification needs "
-            "[classes]"
-        )
-    if data.labels.max(initial=0) >= shape[0]:
+    classes = model.classes(data.images.shape[1:])
+    if data.labels.max(initial=0) >= classes:
         raise ConfigError(
             f"label {data.labels.max()} needs at least {data.labels.max() + 1} outputs, the model "
-            f"has {shape[0]}"
+            f"has {classes}"
         )
-    return shape[0]
+    return classes

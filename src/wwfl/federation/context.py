@@ -1,29 +1,36 @@
-"""What all rounds of a federation have in common: the tree, its servers, its data, and the public
-coins."""
+"""What all rounds of a federation have in common: its tree and the servers there, its data, and the
+public coins.
+
+Here belongs every command that is given to servers (`run`, `share`, `move`), so that its cost is
+booked, and what needs no more than the tree. The course of a round is `run_round`'s, the state that
+rounds change is the federation's."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from torch import nn
+import numpy.typing as npt
 
 from wwfl.data import sampling
 from wwfl.data.datasets import Dataset
-from wwfl.nn import spec
-from wwfl.privacy import policy
+from wwfl.nn import Model
+from wwfl.privacy import reveal_policy as policy
 from wwfl_core.errors import Misuse, ProtocolError
 from wwfl_core.randomness.prg import derive_key
 
 from . import server_programs as programs
 from .client_data import LeafData, Rows, Upload, content_key, count_classes, one_hot
-from .cost_book import Books
+from .cost_book import CostBook
 from .engines import Engine, Node
 from .schedule import Batches, Round, Schedule
 from .topology import Group, LocalTrainers, Place
+from .torch_model import TorchModel
 
 Progress = Callable[[str, str, int, int], None]
 """(cluster, stage, done, total): called from several threads."""
@@ -33,9 +40,6 @@ Available = Callable[[int, str, int], bool]
 
 RUNS_PER_ROUND = 1 << 16
 """Command numbers that a round has for itself (see `Engine.align`)."""
-
-EVALUATION_BATCH = 100
-"""How many images servers classify at a time."""
 
 _log = logging.getLogger("wwfl.federation.federation")
 
@@ -50,17 +54,21 @@ def everybody(number: int, leaf: str, client: int) -> bool:
 
 
 @dataclass
-class Setting:
-    """What all rounds of a federation have in common."""
+class Context:
+    """What all rounds of a federation have in common.
 
-    model: nn.Module
-    layers: list[spec.Layer]
-    int_bits: int
+    `model` is what programs get, `torch_model` what trains in the clear, perhaps in `executor`'s
+    workers. `root` is where the servers' own data set is trained. Nodes are used by one thread at
+    a time; different nodes may be used at once."""
+
+    model: Model
+    torch_model: TorchModel
     schedule: Schedule
     seed: int | None
     deadline_s: float
     tree: Place
-    books: Books
+    engine: Engine
+    allow_weaker: bool
     leaf_data: list[LeafData]
     root: Place | None = None
     root_rows: Rows | None = None
@@ -69,15 +77,43 @@ class Setting:
     reveal_policy: policy.RevealPolicy | None = None
     tests: dict[str, Rows] = field(default_factory=dict)
     executor: Executor | None = None
+    costs: CostBook = field(default_factory=CostBook)
 
-    @property
-    def engine(self) -> Engine:
-        return self.books.engine
+    # ------------------------------------------------------------------ commands
 
-    @property
-    def size(self) -> int:
-        """How many numbers one model has."""
-        return spec.parameter_count(self.layers)
+    def run(self, node: Node, stage: str, fn: Callable[..., Any], *args: Any) -> Any:
+        """Runs a program whose public results all servers report alike."""
+        begun = time.monotonic()
+        result = node.run_agreed(fn, *args)
+        self.costs.spent(node.name, stage, node.last_cost, begun)
+        return result
+
+    def share(self, node: Node, value: npt.ArrayLike, stage: str | None = "upload") -> Any:
+        """A client's upload; not booked without a stage."""
+        begun = time.monotonic()
+        handle = node.share(value)
+        if stage is not None:
+            self.costs.spent(node.name, stage, node.last_cost, begun)
+        return handle
+
+    def share_rows(self, node: Node, data: Dataset, booked: bool = True) -> Rows:
+        """A client's (or the servers' own) images and labels, shared at a node."""
+        stage = "upload" if booked else None
+        images = self.share(node, data.images, stage)
+        return images, self.share(node, one_hot(data.labels, self.classes), stage)
+
+    def move(self, x: Any, to: Node, outvoted: list[str], stage: str = "reshare") -> Any:
+        """Hands a value on to another node; names of outvoted servers are appended to
+        `outvoted`."""
+        if x.cluster is to:
+            return x
+        begun = time.monotonic()
+        moved = self.engine.move(x, to, self.allow_weaker)
+        self.costs.spent(f"{x.cluster.name} -> {to.name}", stage, moved.cost, begun)
+        outvoted.extend(moved.outvoted)
+        return moved.handle
+
+    # ------------------------------------------------------------------ the tree
 
     @property
     def leaves(self) -> list[Place]:
@@ -97,14 +133,14 @@ class Setting:
     def check(self, data: Dataset) -> None:
         """Takes note of how many classes there are. Raises ConfigError for data that does not fit
         the model."""
-        self.classes = count_classes(self.layers, data)
+        self.classes = count_classes(self.model, data)
 
     def share_test(self, test: Dataset) -> Rows:
         """A test set at the global servers, shared once."""
         self.check(test)
         key = content_key(test)
         if key not in self.tests:
-            self.tests[key] = share_rows(self, self.tree.node, test)
+            self.tests[key] = self.share_rows(self.tree.node, test)
         return self.tests[key]
 
     @property
@@ -178,7 +214,7 @@ class Setting:
     def coin(self, node: Node, who: str, label: str) -> bytes:
         """A joint coin of a node's servers. A run from a public seed tosses it all the same, so
         that it costs what a real one does, and then takes the seed's: all engines draw alike."""
-        tossed: bytes = self.books.run(node, "sample", programs.toss, label)
+        tossed: bytes = self.run(node, "sample", programs.toss, label)
         return tossed if self.seed is None else derive_key(b"wwfl coin", str(self.seed), who, label)
 
     def pool(
@@ -237,10 +273,3 @@ class Setting:
 def _as_rows(uploads: Sequence[Upload], batches: Sequence[Sequence[int]]) -> list[list[int]]:
     rows = np.concatenate([p.rows for p in uploads])
     return [rows[np.asarray(batch)].tolist() for batch in batches]
-
-
-def share_rows(setting: Setting, node: Node, data: Dataset, booked: bool = True) -> Rows:
-    """A client's (or the servers' own) images and labels, shared at a node."""
-    stage = "upload" if booked else None
-    images = setting.books.share(node, data.images, stage)
-    return images, setting.books.share(node, one_hot(data.labels, setting.classes), stage)

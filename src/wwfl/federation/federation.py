@@ -1,12 +1,12 @@
 """WW-FL, Algorithm 1: clients share data with nearby clusters, clusters train, global servers
 aggregate.
 
-The coordinator sends commands and holds handles. It acts as the clients (who own their data) and as
-the owner of the initial model, which is public; it never holds a share of anything trained."""
+Here belongs what a user of a federation calls, and the state that rounds change. The coordinator
+sends commands and holds handles. It acts as the clients (who own their data) and as the owner of
+the initial model, which is public; it never holds a share of anything trained."""
 
 from __future__ import annotations
 
-import copy
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -20,63 +20,33 @@ from torch import nn
 from wwfl.aggregation import Aggregation, FedAvg
 from wwfl.data.datasets import Dataset
 from wwfl.data.partition import Partition, iid
-from wwfl.nn import spec
-from wwfl.nn.layers import DEFAULT_INT_BITS
-from wwfl.nn.trace import pool_first, trace
-from wwfl.privacy import policy
+from wwfl.nn import DEFAULT_INT_BITS, Model, trace
+from wwfl.privacy import reveal_policy as policy
 from wwfl_core.channel.cost import Cost
 from wwfl_core.errors import ConfigError, Misuse, Refused
 from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.sharing.semantics import Security
 
-from . import checkpoint as state
-from . import guarantees as downgrade
+from . import guarantees, topology
 from . import server_programs as programs
-from . import topology
-from .client_data import LeafData, check_equal_rows, check_partition, fingerprint, one_hot
+from .checkpoint import Checkpoints, Snapshot, configuration_of
+from .client_data import LeafData, check_equal_rows, check_partition, fingerprint
 from .context import (
-    EVALUATION_BATCH,
     RUNS_PER_ROUND,
     Available,
+    Context,
     Progress,
-    Setting,
     everybody,
-    share_rows,
     silent,
 )
-from .cost_book import Books
-from .engines import EngineName, make
-from .engines.plain import load_flat
+from .cost_book import CostBook
+from .engine_names import EngineName, engine_name
+from .engines import make
 from .inference import InferenceService
 from .run_round import RoundRunner
-from .schedule import Round, Schedule
-from .topology import (
-    CLUSTER_NETWORK,
-    GLOBAL_NETWORK,
-    Cluster,
-    Ensemble,
-    Group,
-    LocalTrainers,
-    Member,
-    Place,
-    Servers,
-)
-
-__all__ = [
-    "CLUSTER_NETWORK",
-    "GLOBAL_NETWORK",
-    "Available",
-    "Cluster",
-    "Ensemble",
-    "Federation",
-    "Group",
-    "LocalTrainers",
-    "Progress",
-    "Round",
-    "Schedule",
-    "Servers",
-    "one_hot",
-]
+from .schedule import Batches, Round, Schedule
+from .topology import Cluster, Ensemble, Group, Member, Place, Servers
+from .torch_model import TorchModel
 
 _log = logging.getLogger("wwfl.federation.federation")
 
@@ -84,28 +54,51 @@ _log = logging.getLogger("wwfl.federation.federation")
 class Federation:
     """Clusters that run different protocols train one model for global servers; nobody opens it.
 
-    `model` is an ordinary torch module of supported layers. Members are `Cluster`s, `Group`s of
-    members, and `LocalTrainers`. `global_servers` are a protocol or its name, or `Servers` that
-    also say who operates them and on which device they compute; clusters may share hosts with them.
-    `engine` says what carries the federation out: "mpc" (the protocols), "simulate" (their fixed-
-    point arithmetic, without secrecy) or "plain" (floats). `insecure_seed` makes the whole run
-    reproducible, and therefore insecure (all keys are derived from it), and makes all engines draw
-    the same batches and (public) clients; leave it None for fresh keys. `processes=True` runs every
-    server as its own process over mutual TLS. Use as a context manager, or call `close`.
+    `model` is an ordinary torch module of supported layers (`wwfl.nn.SUPPORTED`). Members are
+    `Cluster`s, `Group`s of members, and `LocalTrainers`. `global_servers` are a protocol or its
+    name, or `Servers` that also say who operates them and on which device they compute; clusters
+    may share hosts with them. `aggregation` is the global servers' rule, by default `FedAvg`. Use a
+    federation as a context manager, or call `close`.
+
+    `engine` says what carries the federation out: "mpc" (the protocols), "simulate" (their
+    fixed-point arithmetic, without secrecy) or "float" (float64, and a model's layers in torch;
+    no secrecy either). `processes=True` runs every server as its own process over mutual TLS; a
+    command that takes longer than `deadline_s` seconds fails. `executor` trains what is trained in
+    the clear (all of engine "float", and `LocalTrainers`) in its workers, perhaps on other machines
+    (`wwfl.experiments.RayExecutor`), with the same result; data and models go there with every
+    round.
+
+    `insecure_seed` makes the whole run reproducible, and therefore insecure (all keys are derived
+    from it), and makes all engines draw the same batches and (public) clients; leave it None for
+    fresh keys.
+
+    `int_bits` declares the range of activations: they must stay below 2^(int_bits - 1) in
+    magnitude, or comparisons are wrong.
 
     `root` is the servers' own data set, for rules that need one; it is trained by `root_trainer`:
-    the global servers, a cluster of its own, or leaf number k. Without a `reveal_policy`, whoever
-    holds this object may open the model; with one, every server decides (`wwfl.privacy.policy`).
-    `executor` trains what is trained in the clear (all of engine "plain", and `LocalTrainers`) in
-    its workers, perhaps on other machines (`wwfl.experiments.RayExecutor`), with the same result;
-    data and models go there with every round.
+    the global servers, a cluster of its own, or leaf number k.
 
-    The model has the guarantee of the weakest cluster that it passes through (`guarantee`). A
-    transfer that takes away protection is refused unless `allow_weaker=True`.
+    Security: the model has the guarantee of the weakest cluster that it passes through
+    (`guarantee`). A transfer that takes away protection is refused unless `allow_weaker=True`.
+    Without a `reveal_policy`, whoever holds this object may open the model; with one, every server
+    decides (`RevealPolicy`).
 
     Raises:
         ConfigError: an unsupported layer, no clusters, an aggregation rule that does not fit,
             transfers to clusters that protect the model less than the global servers do.
+
+    >>> from wwfl import Cluster, Federation, LogisticRegression, Replicated3PC, Schedule, datasets
+    >>> train, test = datasets.mnist(pad=0)
+    >>> schedule = Schedule(samples_per_client=20, clients_per_round=2, epochs=1)
+    >>> members = [Cluster(Replicated3PC(), clients=4), Cluster(Replicated3PC(), clients=4)]
+    >>> with Federation(
+    ...     LogisticRegression(28 * 28, 10), Replicated3PC(), members, schedule=schedule
+    ... ) as fed:
+    ...     history = fed.fit(train, test[:50], rounds=1)
+    ...     print(fed.guarantee)
+    semi-honest, 1 corrupt party
+    >>> [len(people) for people in history[0].participants]
+    [2, 2]
     """
 
     def __init__(
@@ -129,59 +122,81 @@ class Federation:
     ) -> None:
         self.aggregation = aggregation or FedAvg()
         self.schedule = schedule or Schedule()
+        self.engine: EngineName = engine_name(engine)
+        self.allow_weaker, self.root = allow_weaker, root
+        self.history: list[Round] = []
+
         servers = global_servers if isinstance(global_servers, Servers) else Servers(global_servers)
-        where = (servers.network, servers.hosts, servers.device)
-        top = Group(servers.protocol, tuple(clusters), self.aggregation, "global", *where)
-        tree = topology.build(top, self.schedule)
-        trainer = topology.root_trainer(tree, None if root is None else len(root), root_trainer)
-        lost = downgrade.downgrades_in(tree)
-        if trainer is not None and trainer.name == "root":
-            lost += downgrade.downgrades(tree.security, [(trainer.name, trainer.security)])
-        if lost and not allow_weaker:
-            raise ConfigError(
-                downgrade.refusal(lost, "say allow_weaker=True (fed.guarantee tells what is left)")
-            )
-        if reveal_policy is not None and engine == "plain":
-            raise ConfigError(
-                'engine="plain" hides nothing, so no reveal policy can hold: use "simulate" or '
-                '"mpc"'
-            )
-        self.model, self.root = model, root
-        layers, self.initial = trace(model)
-        self.layers = pool_first(layers)
-        self.int_bits, self.allow_weaker = int_bits, allow_weaker
-        self.engine: EngineName = engine
+        tree = self._tree(servers, clusters)
         assert isinstance(tree.spec, Group)
         self.members = list(tree.spec.members)
-        self.history: list[Round] = []
-        options = {"processes": processes, "insecure_seed": insecure_seed, "deadline_s": deadline_s}
-        self._books = Books(make(engine, model, executor, **options), allow_weaker)
-        leaves = [place for place in tree.walk() if place.leaf is not None]
-        self._setting = Setting(
-            model=model,
-            layers=self.layers,
-            int_bits=int_bits,
+        trainer = topology.root_trainer(tree, None if root is None else len(root), root_trainer)
+        self._refuse_downgrades(tree, trainer)
+        if reveal_policy is not None and self.engine == "float":
+            raise ConfigError(
+                'engine="float" hides nothing, so no reveal policy can hold: use "simulate" or '
+                '"mpc"'
+            )
+
+        layers, self.initial = trace(model)
+        traced = TorchModel(model, Model.of(layers, int_bits))
+        carrier = make(
+            self.engine,
+            processes=processes,
+            insecure_seed=insecure_seed,
+            deadline_s=deadline_s,
+            executor=executor,
+        )
+        self._context = Context(
+            model=carrier.model(traced),
+            torch_model=traced,
             schedule=self.schedule,
             seed=insecure_seed,
             deadline_s=deadline_s,
             tree=tree,
-            books=self._books,
-            leaf_data=[LeafData() for _ in leaves],
+            engine=carrier,
+            allow_weaker=allow_weaker,
+            leaf_data=[LeafData() for place in tree.walk() if place.leaf is not None],
             root=trainer,
             reveal_policy=reveal_policy,
             executor=executor,
         )
-        self._model: Any = None
+        root_set = None if root is None else root.sha256
+        self._checkpoints = Checkpoints(
+            self._context, configuration_of(self._context, self.engine, root_set)
+        )
+        self._current: Any = None
         self._train: Dataset | None = None
         self._next_row = 0
         self._fingerprint: str | None = None
-        self._written: state.Written = {}
         self._closed = False
         try:
-            self._setting.open_all()
+            self._context.open_all()
         except BaseException:
             self.close()
             raise
+
+    def _tree(self, servers: Servers, clusters: Sequence[Member]) -> Place:
+        """The members below the global servers, checked."""
+        top = Group(
+            servers.protocol,
+            tuple(clusters),
+            self.aggregation,
+            "global",
+            network=servers.network,
+            hosts=servers.hosts,
+            device=servers.device,
+        )
+        return topology.build(top, self.schedule)
+
+    def _refuse_downgrades(self, tree: Place, trainer: Place | None) -> None:
+        lost = guarantees.downgrades_in(tree)
+        if trainer is not None and trainer.name == "root":
+            lost += guarantees.downgrades(tree.security, [(trainer.name, trainer.security)])
+        if lost and not self.allow_weaker:
+            raise ConfigError(
+                guarantees.refusal(lost, "say allow_weaker=True (fed.guarantee tells what is left)")
+            )
 
     # ------------------------------------------------------------------ training
 
@@ -202,20 +217,29 @@ class Federation:
         restored ones count), and returns the history.
 
         Every client's data is shared with its cluster once, when it is first sampled (with hidden
-        sampling: first there). With `test`, the global servers classify the (secret-shared) test
-        set after every round and open only the number of hits, where the reveal policy lets them.
-        With `checkpoint`, every party writes its shares to that folder after every round, and after
-        that `on_round` is called. `partition[k][client]` are the rows of `train` that a client of
-        leaf k (in the order of the tree) holds, by default `samples_per_client` random ones.
-        `available` says who is there in a round.
+        sampling: first there).
+
+        Args:
+            train: all clients' data; images [n, ...] and labels in 0..classes-1.
+            test: the global servers classify it, secret-shared, after every round, and open only
+                the number of hits, where the reveal policy lets them.
+            rounds: the number of the last round.
+            partition: `partition[k][client]` are the rows of `train` that a client of leaf k (in
+                the order of the tree) holds; by default `samples_per_client` random ones, drawn
+                from `partition_seed`.
+            checkpoint: a folder to which every party writes its shares after every round.
+            available: who is there in a round; it must not change its mind about one.
+            progress: called with (cluster, stage, done, total), from several threads.
+            on_round: called after every round, when its checkpoint is written.
 
         Raises:
             ConfigError: data that does not fit the model, the partition, or the checkpoint that was
                 restored.
             ProtocolError: a round cannot be finished; the model is that of the round before, and
                 fit() can be called again.
+            Refused: by the reveal policy, or a rule whose privacy budget is spent.
         """
-        self._setting.check(train)
+        self._context.check(train)
         self._take_data(train, partition, partition_seed)
         self._set_up(test)
         last = self.schedule.rounds if rounds is None else rounds
@@ -236,9 +260,9 @@ class Federation:
 
         Raises:
             Misuse: no such leaf or client, or no training set yet.
-            ConfigError: data that does not fit the model.
+            ConfigError: data that does not fit the model, or hidden sampling.
         """
-        place = self._setting.leaf(leaf)
+        place = self._context.leaf(leaf)
         assert place.leaf is not None and not isinstance(place.spec, Group)
         if not 0 <= client < place.spec.clients:
             raise Misuse(f"{place.name} has clients 0..{place.spec.clients - 1}, not {client}")
@@ -247,8 +271,8 @@ class Federation:
                 "with hidden sampling all clients have equally many rows: give them more in a new "
                 "run"
             )
-        self._setting.check(data)
-        leaf_data = self._setting.leaf_data[place.leaf]
+        self._context.check(data)
+        leaf_data = self._context.leaf_data[place.leaf]
         if leaf_data.give_again(client, data):
             return
         if self._train is None:
@@ -259,14 +283,14 @@ class Federation:
         upload = leaf_data.add(client, data, self._next_row, len(self.history))
         self._next_row += len(data)
         if place.node is not None:
-            self._setting.engine.align(
+            self._context.engine.align(
                 place.node, (len(self.history) + 1) * RUNS_PER_ROUND + RUNS_PER_ROUND // 2
             )
-            leaf_data.shares[upload.key] = share_rows(self._setting, place.node, data)
+            leaf_data.shares[upload.key] = self._context.share_rows(place.node, data)
 
     def _take_data(self, train: Dataset, partition: Partition | None, seed: int) -> None:
         """Who holds which rows; a run goes on with the data that it began with."""
-        clients = self._setting.clients
+        clients = self._context.clients
         if partition is None:
             partition = iid(
                 train, len(clients), max(clients.values()), self.schedule.samples_per_client, seed
@@ -280,7 +304,7 @@ class Federation:
                 "this federation began with another training set or partition; give fit() the "
                 "same ones"
             )
-        for leaf_data, parts in zip(self._setting.leaf_data, partition, strict=True):
+        for leaf_data, parts in zip(self._context.leaf_data, partition, strict=True):
             leaf_data.parts = parts
         if self._train is None:
             self._next_row = max(self._next_row, len(train))
@@ -288,49 +312,46 @@ class Federation:
         for record in self.history:
             record.drawn_by(self._batches)
 
-    def _batches(self, record: Round) -> Any:
-        return self._setting.batches(record, self.history)
+    def _batches(self, record: Round) -> Batches:
+        return self._context.batches(record, self.history)
 
     def _set_up(self, test: Dataset | None) -> None:
         """Shares the initial model, the test set and the root set, under command numbers of their
         own."""
-        servers, setting = self.global_servers, self._setting
-        if self._model is None:
-            flat = np.concatenate(
-                [self.initial[name].reshape(-1) for name in spec.parameter_shapes(self.layers)]
-            )
+        servers, context = self.global_servers, self._context
+        if self._current is None:
+            flat = np.concatenate([self.initial[name].reshape(-1) for name in context.model.shapes])
             if isinstance(self.aggregation, Ensemble):
-                flat = self.aggregation.start(flat, setting.tree.capacity)
-            self._model = self._books.share(servers, flat)
-        setting.engine.align(servers, RUNS_PER_ROUND)
+                flat = self.aggregation.start(flat, context.tree.capacity)
+            self._current = context.share(servers, flat)
+        context.engine.align(servers, RUNS_PER_ROUND)
         if test is not None:
-            self._setting.share_test(test)
-        if self.root is not None and setting.root is not None and setting.root_rows is None:
-            self._setting.check(self.root)
-            node = setting.root.node
+            context.share_test(test)
+        if self.root is not None and context.root is not None and context.root_rows is None:
+            context.check(self.root)
+            node = context.root.node
             if node is not servers:
-                setting.engine.align(node, RUNS_PER_ROUND)
-            setting.root_rows = share_rows(setting, node, self.root)
-            setting.root_size = len(self.root)
+                context.engine.align(node, RUNS_PER_ROUND)
+            context.root_rows = context.share_rows(node, self.root)
+            context.root_size = len(self.root)
 
     def _round(
         self, train: Dataset, test: Dataset | None, available: Available, progress: Progress
     ) -> None:
-        begun, before = time.monotonic(), self._books.bytes_by_stage()
-        play = RoundRunner(
-            self._setting, self.current_model, self.history, train, available, progress
+        begun, costs = time.monotonic(), self._context.costs
+        before = costs.bytes_by_stage()
+        runner = RoundRunner(
+            self._context, self.current_model, self.history, train, available, progress
         )
-        self.aggregation.affords(play.record.number)
-        model, record = play.run()
-        self._model = model
+        self.aggregation.affords(runner.record.number)
+        self._current, record = runner.run()
         self.history.append(record)
         record.drawn_by(self._batches)
-        self._setting.tell(record)
+        self._context.tell(record)
         if test is not None:
             record.accuracy = self._accuracy(test, record.number, progress)
-        spent = (
-            (stage, n - before.get(stage, 0)) for stage, n in self._books.bytes_by_stage().items()
-        )
+
+        spent = ((stage, n - before.get(stage, 0)) for stage, n in costs.bytes_by_stage().items())
         record.bytes_sent = {stage: n for stage, n in spent if n}
         record.seconds = time.monotonic() - begun
 
@@ -349,77 +370,96 @@ class Federation:
     @property
     def current_model(self) -> Any:
         """The global model's shares at the global servers."""
-        if self._model is None:
+        if self._current is None:
             raise Misuse("there is no model yet: call fit() or restore() first")
-        return self._model
+        return self._current
 
     @property
     def guarantee(self) -> Security:
         """What the global model is protected against: the weakest of all clusters that it passed
         (or will pass)."""
-        whole = topology.guarantee(self._setting.tree)
-        if self._model is None:
+        whole = guarantees.guarantee(self._context.tree)
+        if self._current is None:
             return whole if self.engine == "mpc" else Security(corruptions=0)
-        held: Security = self._model.guarantee
+        held: Security = self._current.guarantee
         return Security(
             held.malicious,
             held.corruptions,
-            tuple(sorted({*held.caveats, *topology.opened(self.tree)})),
+            tuple(sorted({*held.caveats, *guarantees.opened(self.tree)})),
         )
 
     @property
     def tree(self) -> Place:
         """The federation's tree: the global servers, and below them everybody else."""
-        return self._setting.tree
+        return self._context.tree
 
     @property
     def global_servers(self) -> Any:
-        """The node of the global servers (a `LocalCluster` unless engine="plain")."""
+        """The node of the global servers (a `LocalCluster` unless engine="float")."""
         if self._closed:
             raise Misuse("the federation is closed")
-        return self._setting.tree.node
+        return self._context.tree.node
 
     @property
     def clusters(self) -> list[Any]:
         """The nodes of all clusters and groups below the global servers, parents first."""
-        return [place.node for place in self._setting.places[1:]]
+        return [place.node for place in self._context.places[1:]]
+
+    @property
+    def model(self) -> Model:
+        """What the model computes and how its parameters lie in a flat vector."""
+        return self._context.model
+
+    @property
+    def cost_book(self) -> CostBook:
+        """What was sent and how long it took, by (where, stage)."""
+        return self._context.costs
 
     @property
     def costs(self) -> dict[tuple[str, str], Cost]:
         """What was sent, by (where, stage)."""
-        return self._books.costs
+        return self.cost_book.costs
 
     @property
     def seconds(self) -> dict[tuple[str, str], float]:
         """Measured seconds by (where, stage); clusters train at the same time."""
-        return self._books.seconds
+        return self.cost_book.seconds
 
     def evaluate(
         self, test: Dataset, reason: str = "hits on the test set", progress: Progress = silent
     ) -> float:
-        """Share of the test images that the model classifies right. Opens only the number of
-        hits."""
+        """Share (0 to 1) of the test images that the model classifies right. Opens only the number
+        of hits; the ledger gives `reason`.
+
+        The servers get the test set once, as shares, and compute on 100 images at a time.
+
+        Raises:
+            ConfigError: data that does not fit the model.
+            Refused: by the reveal policy.
+        """
         servers = self.global_servers
         progress(servers.name, "evaluate", 0, 1)
-        tests = self._setting.share_test(test)
-        args = (self.layers, self.int_bits, self.current_model, *tests, EVALUATION_BATCH, reason)
-        hits: int = self._books.run(servers, "evaluate", programs.evaluate, *args)
+        tests = self._context.share_test(test)
+        batch = self._context.engine.evaluation_batch
+        args = (self.model, self.current_model, *tests, batch, reason)
+        hits: int = self._context.run(servers, "evaluate", programs.evaluate, *args)
         progress(servers.name, "evaluate", 1, 1)
         return hits / len(test)
 
     def predict(
         self, images: npt.ArrayLike, *, client: str = "coordinator"
     ) -> npt.NDArray[np.int64]:
-        """Labels [n] of images [n, c, h, w], by private inference at the global servers. Only the
-        client, whom the caller acts as, learns them; `InferenceService` limits and counts what a
-        client asks.
+        """Labels int64 [n] of images [n, c, h, w], by private inference at the global servers. Only
+        the client, whom the caller acts as, learns them; `InferenceService` limits and counts what
+        a client asks.
 
         Raises:
+            Misuse: images that are no batch of the model's inputs.
             Refused: by the reveal policy.
         """
         begun = time.monotonic()
         answer = InferenceService(self).ask(client, images)
-        self._books.spent(self.global_servers.name, "predict", answer.cost, begun)
+        self.cost_book.spent(self.global_servers.name, "predict", answer.cost, begun)
         return np.asarray(answer.values, np.int64)
 
     def reveal(self, reason: str = "the final model", *, who: str = "coordinator") -> nn.Module:
@@ -431,21 +471,29 @@ class Federation:
             Refused: by the reveal policy, which knows `who` asks.
         """
         servers, model = self.global_servers, self.current_model
+        traced = self._context.torch_model
         if isinstance(self.aggregation, Ensemble):
-            model = servers.run_agreed(programs.members, model, self._setting.size)
+            model = servers.run_agreed(programs.members, model, self.model.size)
         opened = servers.run_agreed(policy.open_model, model, who, reason)
         if opened.ndim == 1:
-            return load_flat(self.model, self.layers, opened)
-        return nn.ModuleList(
-            load_flat(copy.deepcopy(self.model), self.layers, flat) for flat in opened
-        )
+            return traced.load(opened, into=traced.module)
+        return nn.ModuleList(traced.load(flat) for flat in opened)
 
     # ------------------------------------------------------------------ checkpoints
 
     def save(self, folder: str) -> None:
         """Every party writes its shares (model, clients' data); the coordinator writes the public
-        state."""
-        state.save(self, folder)
+        state.
+
+        A crash while it writes leaves the old checkpoint whole.
+
+        Raises:
+            ProtocolError: the global servers cannot write. Others that cannot are left out, with a
+                warning in the log.
+        """
+        self._checkpoints.save(
+            folder, Snapshot(self.current_model, self.history, self._fingerprint, self._next_row)
+        )
 
     def restore(self, folder: str) -> Self:
         """Continues from a checkpoint of the same configuration.
@@ -454,7 +502,14 @@ class Federation:
             DataError: a missing, corrupt or foreign file; nothing is changed then.
             ConfigError: a checkpoint of another configuration.
         """
-        state.restore(self, folder)
+        found = self._checkpoints.restore(folder, self._fingerprint)
+        self._current, self.history = found.model, found.history
+        self._fingerprint, self._next_row = found.fingerprint, found.next_row
+        if self.history:
+            self._context.tell(self.history[-1])
+        if self._train is not None:
+            for record in self.history:
+                record.drawn_by(self._batches)
         return self
 
     # ------------------------------------------------------------------ lifetime
@@ -462,7 +517,7 @@ class Federation:
     def close(self) -> None:
         """Stops all servers."""
         self._closed = True
-        for place in self._setting.places:
+        for place in self._context.places:
             if place.node is not None:
                 place.node.close()
 

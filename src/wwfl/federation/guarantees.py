@@ -1,4 +1,6 @@
-"""Which transfers of a federation would take protection away from the model."""
+"""What a federation's model is protected against, and which transfers would take some of it away.
+
+Here belongs whatever follows from the tree and its protocols alone, before anything is sent."""
 
 from __future__ import annotations
 
@@ -50,4 +52,19 @@ def refusal(found: Iterable[str], consent: str) -> str:
         f"the model would lose protection on its way: {'; '.join(found)}. Use protocols that "
         "protect it as much, "
         f"or {consent}"
+    )
+
+
+def opened(place: Place) -> tuple[str, ...]:
+    """Caveats of a model that local trainers see."""
+    trainers = (p.name for p in place.walk() if isinstance(p.spec, LocalTrainers))
+    return tuple(f"opened to the clients of {name} in every round" for name in trainers)
+
+
+def guarantee(place: Place) -> Security:
+    """What the model is protected against at its weakest, wherever it goes."""
+    servers = [p.security for p in place.walk() if not isinstance(p.spec, LocalTrainers)]
+    weakest = weaker_of(*servers)
+    return Security(
+        weakest.malicious, weakest.corruptions, tuple(sorted({*weakest.caveats, *opened(place)}))
     )

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reshare import reshare_with_report
-from wwfl.nn import spec
-from wwfl.privacy import policy
+from wwfl.nn import Model
+from wwfl.privacy import reveal_policy as policy
 from wwfl_core.channel.cost import Cost
 from wwfl_core.cluster.local import Handle, LocalCluster
 from wwfl_core.errors import ConfigError, Misuse, Refused, WwflError
@@ -34,9 +34,12 @@ _PROGRAMS = {"labels": programs.labels, "logits": programs.logits}
 class ModelSource(Protocol):
     """What a service serves; a `Federation` is one."""
 
-    layers: list[spec.Layer]
-    int_bits: int
     allow_weaker: bool
+
+    @property
+    def model(self) -> Model:
+        """What it computes."""
+        ...
 
     @property
     def current_model(self) -> Handle:
@@ -102,6 +105,21 @@ class InferenceService:
     model is reshared there once per version).
 
     `clock` gives seconds that never go back; tests inject one. Without `limits` nobody is limited.
+    Servers learn how many images of which shape are asked about, and nothing of the answer.
+
+    >>> import numpy as np
+    >>> from backends import Replicated3PC
+    >>> from wwfl.federation import InferenceService, SharedModel
+    >>> from wwfl.nn import Model, spec
+    >>> from wwfl_core import LocalCluster
+    >>> with LocalCluster(Replicated3PC()) as cluster:
+    ...     flat = cluster.share([1.0, 0.0, 0.0, 1.0])
+    ...     service = InferenceService(
+    ...         SharedModel(flat, Model.of([spec.Linear("", (2, 2), bias=False)]))
+    ...     )
+    ...     answer = service.ask("alice", np.array([[0.3, 0.1], [0.1, 0.3]]))
+    >>> answer.values.tolist(), service.totals()["alice"]["images"]
+    ([0, 1], 2)
     """
 
     def __init__(
@@ -126,6 +144,9 @@ class InferenceService:
 
     def ask(self, client: str, images: npt.ArrayLike, returned: Returned = "labels") -> Answer:
         """Classifies images [n, c, h, w] for `client`, whom the caller acts as.
+
+        `returned` is "labels" (int64 [n]) or "logits" (float64 [n, classes]; of an ensemble its
+        votes). One query is computed at a time, 100 images in the rounds of one.
 
         Raises:
             Misuse, ConfigError, RangeError: images that are no batch of the model's inputs; before
@@ -177,7 +198,7 @@ class InferenceService:
             raise Misuse(
                 f"a query is a batch of at least one input, got an array of shape {batch.shape}"
             )
-        if len(spec.output_shape(self.source.layers, batch.shape[1:])) != 1:
+        if len(self.source.model.output_shape(batch.shape[1:])) != 1:
             raise Misuse(f"the model does not classify inputs of shape {batch.shape[1:]}")
         return batch
 
@@ -229,9 +250,7 @@ class InferenceService:
         cluster = model.cluster
         shared = cluster.share(batch)
         cost = cluster.last_cost
-        result: Handle = cluster.run(
-            _PROGRAMS[returned], self.source.layers, self.source.int_bits, model, shared, BATCH
-        )
+        result: Handle = cluster.run(_PROGRAMS[returned], self.source.model, model, shared, BATCH)
         cost = cost + cluster.last_cost
         revealed = cluster.reveal_to_client(
             result, client, f"predicted {returned}", policy.hand_over
@@ -254,11 +273,13 @@ class InferenceService:
 
 @dataclass(frozen=True)
 class SharedModel:
-    """A flat model that lives at some cluster, without a federation around it."""
+    """A flat model that lives at some cluster, without a federation around it.
+
+    `current_model` is the handle of its parameters [model.size]. `allow_weaker` permits serving it
+    at a cluster that protects it less."""
 
     current_model: Handle
-    layers: list[spec.Layer]
-    int_bits: int
+    model: Model
     allow_weaker: bool = False
 
 

@@ -1,5 +1,8 @@
 """One leaf's part of a round: sample clients, take their data, train; or let local trainers
-train."""
+train.
+
+Here belongs what happens at one leaf. Which leaves train, what they start from and where their
+models go is `run_round`'s."""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ from wwfl_core.randomness.prg import derive_key
 
 from . import server_programs as programs
 from .client_data import Rows, Upload
-from .context import Available, Progress, Setting, share_rows
+from .context import Available, Context, Progress
 from .engines import Node
-from .engines.plain import train_all
 from .schedule import Round
 from .topology import Cluster, Group, LocalTrainers, Place
+from .torch_model import Job, train_all
 
 
 @dataclass
@@ -36,15 +39,19 @@ class Trained:
     coin: bytes
 
 
-class Leaves:
+class LeafTraining:
     """Trains the leaves of round `number`; may be used from several threads, for one leaf each."""
 
     def __init__(
-        self, setting: Setting, number: int, history: Sequence[Round], train: Dataset, available: Available,
+        self,
+        context: Context,
+        number: int,
+        history: Sequence[Round],
+        train: Dataset,
+        available: Available,
         progress: Progress,
-    ) -> None:  # fmt: skip
-        self.setting = setting
-        self.books = setting.books
+    ) -> None:
+        self.context = context
         self.number = number
         self.history = history
         self.train_set = train
@@ -53,7 +60,7 @@ class Leaves:
 
     def choose(self, place: Place, coin: bytes) -> list[int]:
         assert not isinstance(place.spec, Group)
-        number, plan = self.number, self.setting.schedule
+        number, plan = self.number, self.context.schedule
         people = sampling.choose(
             coin,
             place.spec.clients,
@@ -67,8 +74,8 @@ class Leaves:
 
     def train_cluster(self, place: Place, start: Any) -> Trained:
         """Sample clients, take their data, train on the pool."""
-        begun, node, plan = time.monotonic(), place.node, self.setting.schedule
-        coin = self.setting.coin(node, place.name, f"round {self.number}")
+        begun, node, plan = time.monotonic(), place.node, self.context.schedule
+        coin = self.context.coin(node, place.name, f"round {self.number}")
         people, shared = ([], self._drawn(place)) if plan.hidden else self._pooled(place, coin)
         if not shared:
             raise ProtocolError(f"{place.name} has no data to train on")
@@ -82,7 +89,7 @@ class Leaves:
         """Public sampling: who takes part, and their data."""
         assert place.leaf is not None
         people = self.choose(place, coin)
-        uploads = self.setting.pool(place.leaf, self.number, people, self.history)
+        uploads = self.context.pool(place.leaf, self.number, people, self.history)
         return people, [self._upload(place, upload) for upload in uploads]
 
     def _drawn(self, place: Place) -> list[Rows]:
@@ -92,9 +99,9 @@ class Leaves:
 
         Who is there is public, so the sample is one of those. That it is all of them would be no
         secret."""
-        plan, number, leaf = self.setting.schedule, self.number, place.leaf
+        plan, number, leaf = self.context.schedule, self.number, place.leaf
         assert leaf is not None and isinstance(place.spec, Cluster)
-        leaf_data = self.setting.leaf_data[leaf]
+        leaf_data = self.context.leaf_data[leaf]
         there = [
             c
             for c in range(place.spec.clients)
@@ -115,11 +122,11 @@ class Leaves:
         if not uploads:
             return []
         self.progress(place.name, "select", 0, 1)
-        rows: Rows = self.books.run(
+        rows: Rows = self.context.run(
             place.node, "select", programs.select, uploads, plan.clients_per_round
         )
         self.progress(place.name, "select", 1, 1)
-        earlier = leaf_data.drawn(self.setting.hidden_rounds(leaf, number, self.history))
+        earlier = leaf_data.drawn(self.context.hidden_rounds(leaf, number, self.history))
         if plan.window != 1:
             leaf_data.keep_drawn(number, rows, plan.window)
         return [*earlier, rows]
@@ -134,55 +141,44 @@ class Leaves:
         begun: float,
     ) -> Any:
         """SGD at a node; late is as bad as failed."""
-        setting, momentum, sgd = self.setting, None, self.setting.schedule.sgd
+        context, momentum, sgd = self.context, None, self.context.schedule.sgd
         anchor = (model,) if sgd.prox else ()  # a proximal term pulls towards where the round began
-        step = setting.engine.batches_per_command or len(drawn)
+        step = context.engine.batches_per_command or len(drawn)
         try:
             for done in range(0, len(drawn), step):
                 self.progress(node.name, stage, done, len(drawn))
                 self._limit(node, begun)
                 batches = drawn[done : done + step]
-                args = (
-                    setting.layers,
-                    setting.int_bits,
-                    model,
-                    *data,
-                    batches,
-                    sgd,
-                    momentum,
-                    *anchor,
-                )
-                model, momentum = self.books.run(node, stage, programs.train_batch, *args)
+                args = (context.model, model, *data, batches, sgd, momentum, *anchor)
+                model, momentum = self.context.run(node, stage, programs.train_batch, *args)
             self._limit(node, begun)
         finally:
-            node.deadline_s = setting.deadline_s
+            node.deadline_s = context.deadline_s
         self.progress(node.name, stage, len(drawn), len(drawn))
         return model
 
     def _limit(self, node: Node, begun: float) -> None:
-        limit = self.setting.schedule.cluster_deadline_s
+        limit = self.context.schedule.cluster_deadline_s
         if limit is None:
             return
         left = limit - (time.monotonic() - begun)
         if left <= 0:
             raise DeadlineExceeded(f"{node.name} was not ready after cluster_deadline_s={limit} s")
-        node.deadline_s = min(self.setting.deadline_s, left)
+        node.deadline_s = min(self.context.deadline_s, left)
 
     def _upload(self, place: Place, upload: Upload) -> Rows:
         """The shares of a client's data; the client shares them when they are first needed, and
         leaves."""
         assert place.leaf is not None
-        leaf_data = self.setting.leaf_data[place.leaf]
+        leaf_data = self.context.leaf_data[place.leaf]
         if upload.key in leaf_data.shares:
             return leaf_data.shares[upload.key]
-        rows = share_rows(
-            self.setting,
-            place.node,
-            leaf_data.data(upload, self.train_set),
-            upload.key not in leaf_data.uploaded,
+        data = leaf_data.data(upload, self.train_set)
+        rows = self.context.share_rows(
+            place.node, data, booked=upload.key not in leaf_data.uploaded
         )
         leaf_data.uploaded.add(upload.key)
-        if self.setting.engine.keeps_uploads:
+        if self.context.engine.keeps_uploads:
             leaf_data.shares[upload.key] = rows
         return rows
 
@@ -195,14 +191,14 @@ class Leaves:
         assert isinstance(spec_, LocalTrainers) and leaf is not None
         people = self.choose(place, coin)
         drawn = {
-            client: self.setting.client_batches(leaf, client, self.number, coin)
+            client: self.context.client_batches(leaf, client, self.number, coin)
             for client in people
         }
         heard = [client for client, (_, batches) in drawn.items() if batches]
         jobs = (self._job(leaf, starts[client % len(starts)], *drawn[client]) for client in heard)
         models: list[Any] = []
         self.progress(place.name, "train", 0, len(people))
-        for model in train_all(jobs, self.setting.executor):
+        for model in train_all(jobs, self.context.executor):
             models.append(model)
             self.progress(place.name, "train", len(models), len(people))
         weights = [float(sum(len(p.rows) for p in drawn[client][0])) for client in heard]
@@ -219,21 +215,14 @@ class Leaves:
         start: npt.NDArray[np.float64],
         uploads: Sequence[Upload],
         batches: Sequence[Sequence[int]],
-    ) -> tuple[Any, ...]:
-        """What one client trains: arguments of `train_flat`."""
-        parts = [self.setting.leaf_data[leaf].data(p, self.train_set) for p in uploads]
+    ) -> Job:
+        """What one client trains."""
+        parts = [self.context.leaf_data[leaf].data(p, self.train_set) for p in uploads]
         images, labels = (
             np.concatenate([getattr(p, name) for p in parts]) for name in ("images", "labels")
         )
-        return (
-            self.setting.model,
-            self.setting.layers,
-            start,
-            images,
-            labels,
-            batches,
-            self.setting.schedule.sgd,
-        )
+        sgd = self.context.schedule.sgd
+        return Job(self.context.torch_model, start, images, labels, batches, sgd)
 
     def _attack(
         self,

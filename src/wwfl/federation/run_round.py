@@ -1,5 +1,8 @@
 """One round of Algorithm 1 on a tree of any depth: models go down, leaves train, groups aggregate
-on the way up."""
+on the way up.
+
+Here belongs the course of one round: who gets which model, who is left out, what is made of the
+answers. It changes nothing of the federation but what `RoundRunner.run` returns."""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ import numpy.typing as npt
 from wwfl.aggregation import Aggregation
 from wwfl.data import sampling
 from wwfl.data.datasets import Dataset
-from wwfl.privacy import policy
+from wwfl.privacy import reveal_policy as policy
 from wwfl_core.errors import ConfigError, ProtocolError, RangeError
 from wwfl_core.randomness.prg import derive_key
 
 from . import server_programs as programs
-from .context import EVALUATION_BATCH, RUNS_PER_ROUND, Available, Progress, Setting
-from .leaf_training import Leaves, Trained
+from .context import RUNS_PER_ROUND, Available, Context, Progress
+from .leaf_training import LeafTraining, Trained
 from .schedule import Round
 from .topology import Cluster, Ensemble, Group, LocalTrainers, Place, trained_roots
 
@@ -29,20 +32,24 @@ _log = logging.getLogger("wwfl.federation.federation")
 
 
 class RoundRunner:
-    """Plays one round. Commands to a node that several leaves share are given in the order of the
+    """Runs one round. Commands to a node that several leaves share are given in the order of the
     tree, never from several threads, so that a seeded run is reproducible; leaves train at the same
     time."""
 
     def __init__(
-        self, setting: Setting, current: Any, history: Sequence[Round], train: Dataset, available: Available,
+        self,
+        context: Context,
+        current: Any,
+        history: Sequence[Round],
+        train: Dataset,
+        available: Available,
         progress: Progress,
-    ) -> None:  # fmt: skip
-        self.setting = setting
-        self.books = setting.books
+    ) -> None:
+        self.context = context
         self.current = current
         self.progress = progress
         self.record = Round(len(history) + 1)
-        self.leaves = Leaves(setting, self.record.number, history, train, available, progress)
+        self.leaves = LeafTraining(context, self.record.number, history, train, available, progress)
         self.memories: list[tuple[Place, dict[str, Any]]] = []
         self._starts: dict[str, Any] = {}
         self._coins: dict[str, bytes] = {}
@@ -56,12 +63,12 @@ class RoundRunner:
             ProtocolError: the global servers failed, too few leaves answered, or too few for the
                 rule.
         """
-        setting, tree = self.setting, self.setting.tree
+        context, tree = self.context, self.context.tree
         self._make_ready()
         self._hand_down(tree, self.current)
         root = self._train_root()
-        leaves = [place for place in setting.leaves if place.name in self._starts]
-        with ThreadPoolExecutor(max(1, setting.engine.workers(len(leaves)))) as pool:
+        leaves = [place for place in context.leaves if place.name in self._starts]
+        with ThreadPoolExecutor(max(1, context.engine.workers(len(leaves)))) as pool:
             for place, trained in zip(leaves, pool.map(self._train_leaf, leaves), strict=True):
                 if isinstance(trained, Trained):
                     self._trained[place.name] = trained
@@ -79,8 +86,8 @@ class RoundRunner:
 
     def _settle(self) -> None:
         """Who took part; whatever was left out did not."""
-        plan = self.setting.schedule
-        for place in self.setting.leaves:
+        plan = self.context.schedule
+        for place in self.context.leaves:
             trained = self._trained.get(place.name)
             self.record.participants.append(trained.people if trained else [])
             self.record.hidden.append(plan.clients_per_round if trained and plan.hidden else 0)
@@ -99,11 +106,11 @@ class RoundRunner:
 
     def _make_ready(self) -> None:
         """Aligns all nodes' randomness with the round, and replaces servers that cannot go on."""
-        for place in self.setting.places:
+        for place in self.context.places:
             try:
                 self._align(place)
             except ProtocolError as error:
-                if place is self.setting.tree:
+                if place is self.context.tree:
                     raise
                 self._leave_out(place, error)
 
@@ -111,17 +118,17 @@ class RoundRunner:
         run = (self.record.number + 1) * RUNS_PER_ROUND
         if place.node.broken is None:
             try:
-                self.setting.engine.align(place.node, run)
+                self.context.engine.align(place.node, run)
                 return
             except ProtocolError:
                 if place.node.broken is None:
                     raise
-        if place is self.setting.tree:
+        if place is self.context.tree:
             raise ProtocolError(
                 f"the global servers cannot go on: {place.node.broken}; restore from a checkpoint"
             )
-        self.setting.rebuild(place, self.record.number - 1)
-        self.setting.engine.align(place.node, run)
+        self.context.rebuild(place, self.record.number - 1)
+        self.context.engine.align(place.node, run)
 
     def _hand_down(self, place: Place, model: Any) -> None:
         for child in place.children:
@@ -132,7 +139,7 @@ class RoundRunner:
                     self._starts[child.name] = self._open_for(place, child, model)
                     continue
                 mine = self._part(model, child.first) if _apart(place) else model
-                start = self.books.move(mine, child.node, self.record.outvoted)
+                start = self.context.move(mine, child.node, self.record.outvoted)
                 if isinstance(child.spec, Group):
                     self._starts[child.name] = start
                     self._hand_down(child, start)
@@ -153,7 +160,7 @@ class RoundRunner:
     def _open_for(self, place: Place, child: Place, model: Any) -> list[npt.NDArray[np.float64]]:
         """Local trainers get the model in the clear; in an ensemble, each its own one."""
         number = self.record.number
-        self._coins[child.name] = self.setting.coin(
+        self._coins[child.name] = self.context.coin(
             place.node, child.name, f"round {number} of {child.name}"
         )
         reason, to = f"the model before round {number}, for the clients of {child.name}", child.name
@@ -172,8 +179,8 @@ class RoundRunner:
         ]
 
     def _part(self, stacked: Any, index: int) -> Any:
-        return self.books.run(
-            stacked.cluster, "ensemble", programs.part, stacked, index, self.setting.size
+        return self.context.run(
+            stacked.cluster, "ensemble", programs.part, stacked, index, self.context.model.size
         )
 
     # ------------------------------------------------------------------ leaves
@@ -189,18 +196,18 @@ class RoundRunner:
 
     def _train_root(self) -> Any:
         """The current model, trained on the servers' own root set where this is done."""
-        setting, place = self.setting, self.setting.root
-        if place is None or setting.root_rows is None or not trained_roots(setting.tree):
+        context, place = self.context, self.context.root
+        if place is None or context.root_rows is None or not trained_roots(context.tree):
             return None
         if place.name in self.record.absent:
             self._give_up(f"the root set is trained at {place.name}")
-        moved = self.books.move(self.current, place.node, self.record.outvoted, "root")
-        coin = setting.coin(place.node, "root", f"root, round {self.record.number}")
+        moved = self.context.move(self.current, place.node, self.record.outvoted, "root")
+        coin = context.coin(place.node, "root", f"root, round {self.record.number}")
         drawn = sampling.batches(
-            coin, setting.root_size, setting.schedule.batch, setting.schedule.epochs
+            coin, context.root_size, context.schedule.batch, context.schedule.epochs
         )
         return self.leaves.fit(
-            place.node, "root", moved, setting.root_rows, drawn, time.monotonic()
+            place.node, "root", moved, context.root_rows, drawn, time.monotonic()
         )
 
     # ------------------------------------------------------------------ up
@@ -209,7 +216,7 @@ class RoundRunner:
         """What a group makes of its members' models; `current` is the model that it handed down."""
         assert isinstance(place.spec, Group)
         found = self._collect(place, root)
-        if place is self.setting.tree:
+        if place is self.context.tree:
             self._settle()
         rule = place.spec.rule
         if _apart(place):
@@ -221,15 +228,15 @@ class RoundRunner:
         try:
             rule.check(len(models))
         except ConfigError as error:
-            self._give_up(str(error)) if place is self.setting.tree else self._refuse(place, error)
+            self._give_up(str(error)) if place is self.context.tree else self._refuse(place, error)
         mine = None
         if rule.needs_root and root is not None:
-            mine = self.books.move(root, place.node, self.record.outvoted, "root")
-        seed, label = self.setting.seed, f"rule, round {self.record.number}"
+            mine = self.context.move(root, place.node, self.record.outvoted, "root")
+        seed, label = self.context.seed, f"rule, round {self.record.number}"
         coin = None if seed is None else derive_key(b"wwfl coin", str(seed), place.name, label)
         self.progress(place.name, "aggregate", 0, 1)
-        args = (rule, models, weights, current, mine, place.memory, coin)
-        model, memory = self.books.run(place.node, "aggregate", programs.aggregate, *args)
+        args = (self.context.engine.rule(rule), models, weights, current, mine, place.memory, coin)
+        model, memory = self.context.run(place.node, "aggregate", programs.aggregate, *args)
         self.progress(place.name, "aggregate", 1, 1)
         self.memories.append((place, memory))
         return model
@@ -238,20 +245,13 @@ class RoundRunner:
         """The models of an ensemble, and which of them may vote, where that is measured on the
         servers' own data."""
         assert isinstance(rule, Ensemble)
-        setting = self.setting
+        context = self.context
         if rule.min_accuracy is None:
-            return self.books.run(place.node, "aggregate", programs.stack, models)
-        assert setting.root_rows is not None
-        least = rule.least(setting.root_size)
-        args = (
-            setting.layers,
-            setting.int_bits,
-            models,
-            *setting.root_rows,
-            EVALUATION_BATCH,
-            least,
-        )
-        return self.books.run(place.node, "validate", programs.validate, *args)
+            return self.context.run(place.node, "aggregate", programs.stack, models)
+        assert context.root_rows is not None
+        least = rule.least(context.root_size)
+        args = (context.model, models, *context.root_rows, context.engine.evaluation_batch, least)
+        return self.context.run(place.node, "validate", programs.validate, *args)
 
     def _refuse(self, place: Place, error: ConfigError) -> None:
         raise ProtocolError(f"{place.name}: {error}")
@@ -274,12 +274,14 @@ class RoundRunner:
         if isinstance(child.spec, Group):
             model = self._aggregate(child, self._starts[child.name], root)
             weight = sum(sum(t.weights) for p in child.walk() if (t := self._trained.get(p.name)))
-            return {child.first: (self.books.move(model, place.node, self.record.outvoted), weight)}
+            return {
+                child.first: (self.context.move(model, place.node, self.record.outvoted), weight)
+            }
         trained = self._trained.get(child.name)
         if trained is None:
             return {}
         if isinstance(child.spec, Cluster):
-            moved = self.books.move(trained.models[0], place.node, self.record.outvoted)
+            moved = self.context.move(trained.models[0], place.node, self.record.outvoted)
             return {child.first: (moved, trained.weights[0])}
         return self._receive_uploads(place, child, trained)
 
@@ -294,7 +296,7 @@ class RoundRunner:
         for slot, (client, model, weight) in enumerate(uploads):
             number = child.first + (client if _apart(place) else slot)
             try:
-                found[number] = self.books.share(place.node, model), weight
+                found[number] = self.context.share(place.node, model), weight
             except RangeError as error:
                 self.record.absent[f"{child.name}/{client}"] = f"RangeError: {error}"
                 continue

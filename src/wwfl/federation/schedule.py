@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from wwfl.bounds import Count, Positive, check_bounds
-from wwfl.nn.train import SGD
+from wwfl.nn import SGD
 from wwfl_core.errors import ConfigError, DataError, Misuse
 
 Sampling = Literal["public", "hidden"]
@@ -37,7 +37,7 @@ class Schedule:
     cluster then have equally many rows, and there are no local trainers, who see the model in every
     round and submit theirs by name. A pool of several rounds ("accumulate", "window:k") is that of
     their samples, one after the other: a client that was drawn twice is in it twice, since how many
-    different clients it has is a secret. Engine "plain", where nothing is secret, draws by its
+    different clients it has is a secret. Engine "float", where nothing is secret, draws by its
     server's key."""
 
     samples_per_client: Count = 50

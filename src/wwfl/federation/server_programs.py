@@ -1,40 +1,24 @@
-"""What the servers run, one function per step of WW-FL's Algorithm 1. No torch here: server
-processes stay small."""
+"""What servers run: one function per step of WW-FL's Algorithm 1.
+
+Every engine runs these programs, the protocols on shares and the float engine on floats. Here
+belongs what servers do with values; who asks them, when and in which order is the coordinator's
+(`run_round`). No torch here: server processes stay small."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-
-import numpy as np
+from typing import Any
 
 from wwfl.aggregation import Aggregation, Inputs
-from wwfl.nn import spec
-from wwfl.nn.layers import Network, Params
-from wwfl.nn.train import SGD, Velocity, train
-from wwfl.privacy import policy
+from wwfl.nn import SGD, Model, Momentum
+from wwfl.privacy import reveal_policy as policy
 from wwfl_core.cluster import load_shares, save_shares
 from wwfl_core.errors import Misuse
 from wwfl_core.tensors import Session, SharedTensor, concatenate, secret_selection, stack_tensors
 from wwfl_core.tensors.ops import argmax, one_hot_argmax
 
 Rows = tuple[SharedTensor, SharedTensor]  # images [n, ...], one-hot labels [n, classes]
-
-
-def unflatten(flat: SharedTensor, layers: Sequence[spec.Layer]) -> Params:
-    """A flat model [parameters] as named tensors, in the order of the layers."""
-    params: Params = {}
-    at = 0
-    for name, shape in spec.parameter_shapes(layers).items():
-        size = int(np.prod(shape))
-        params[name] = flat[at : at + size].reshape(*shape)
-        at += size
-    return params
-
-
-def flatten(params: Params) -> SharedTensor:
-    """The inverse of `unflatten`."""
-    return concatenate([p.reshape(p.size) for p in params.values()])
 
 
 def ready(mpc: Session) -> None:
@@ -64,8 +48,7 @@ def members(mpc: Session, stacked: SharedTensor, size: int) -> SharedTensor:
 
 def validate(
     mpc: Session,
-    layers: Sequence[spec.Layer],
-    int_bits: int,
+    model: Model,
     models: Sequence[SharedTensor],
     images: SharedTensor,
     one_hot: SharedTensor,
@@ -78,8 +61,7 @@ def validate(
     Per model what `evaluate` costs for these images; then one comparison of all counts, and one
     conversion of bits."""
     with mpc.scope("validate"):
-        network = Network(list(layers), int_bits)
-        counts = [_hits(network, voters(model, layers), images, one_hot, batch) for model in models]
+        counts = [_hits(model, voters(model, flat), images, one_hot, batch) for flat in models]
         found = stack_tensors(counts) - least
         short = found.negative(min(64, len(images).bit_length() + 2 + found.frac_bits))
         voices = (~short).to_integers().rescale(models[0].frac_bits)
@@ -116,29 +98,19 @@ def select(mpc: Session, clients: Sequence[Rows], count: int) -> Rows:
 
 def train_batch(
     mpc: Session,
-    layers: Sequence[spec.Layer],
-    int_bits: int,
+    model: Model,
     flat: SharedTensor,
     images: SharedTensor,
     one_hot: SharedTensor,
     batches: Sequence[Sequence[int]],
     sgd: SGD,
-    momentum: tuple[SharedTensor, int] | None,
+    momentum: Momentum | None,
     anchor: SharedTensor | None = None,
-) -> tuple[SharedTensor, tuple[SharedTensor, int] | None]:
+) -> tuple[SharedTensor, Momentum | None]:
     """Train: SGD steps on the pooled data; returns the model and the momentum. `anchor` is the
     model that the round started from, which FedProx (`sgd.prox`) needs."""
     with mpc.scope("train"):
-        network = Network(list(layers), int_bits)
-        velocity = Velocity(*momentum) if momentum else None
-        params, start = (
-            unflatten(flat, layers),
-            None if anchor is None else unflatten(anchor, layers),
-        )
-        params, velocity = train(
-            mpc, network, params, images, one_hot, batches, sgd, velocity, start
-        )
-        return flatten(params), None if velocity is None else (velocity.flat, velocity.batch)
+        return model.train(mpc, flat, images, one_hot, batches, sgd, momentum, anchor)
 
 
 def aggregate(
@@ -166,34 +138,38 @@ def aggregate(
         return model.rescale(mpc.format.frac_bits), inputs.memory
 
 
-Voters = tuple[list[Params], SharedTensor | None]
-"""Models that decide, and their voices [models, 1, 1], 1 or 0, where not all of them may vote."""
+Voters = tuple[list[SharedTensor], SharedTensor | None]
+"""Flat models that decide, and their voices [models, 1, 1], 1 or 0, where not all of them may
+vote."""
+
+Frozen = tuple[list[Any], SharedTensor | None]
+"""The same, ready for `Model.logits`."""
 
 
-def voters(flat: SharedTensor, layers: Sequence[spec.Layer]) -> Voters:
+def voters(model: Model, flat: SharedTensor) -> Voters:
     """Of one model [parameters], or of an ensemble [models, parameters] or [models, parameters + 1]
     (`validate`)."""
     if flat.ndim == 1:
-        return [unflatten(flat, layers)], None
-    count, size = flat.shape[0], spec.parameter_count(layers)
+        return [flat], None
+    count, size = flat.shape[0], model.size
     voices = flat[:, size].reshape(count, 1, 1) if flat.shape[1] > size else None
-    return [unflatten(flat[i], layers) for i in range(count)], voices
+    return [flat[i, :size] for i in range(count)], voices
 
 
-def freeze(network: Network, voters: Voters) -> Voters:
+def freeze(model: Model, voters: Voters) -> Frozen:
     """The same, in evaluation mode."""
     models, voices = voters
-    return [network.freeze(params) for params in models], voices
+    return [model.freeze(flat) for flat in models], voices
 
 
-def decide(network: Network, voters: Voters, images: SharedTensor) -> tuple[SharedTensor, int]:
+def decide(model: Model, frozen: Frozen, images: SharedTensor) -> tuple[SharedTensor, int]:
     """Scores [n, classes], the largest of which is the prediction, and the bits to compare them
     with: one model's logits, or the sum of several models' votes."""
-    models, voices = voters
+    models, voices = frozen
     ballots = []
-    for params in models:
-        logits, _ = network.forward(images, params)
-        bits = min(64, logits.frac_bits + network.int_bits)
+    for one in models:
+        logits = model.logits(images, one)
+        bits = model.logit_bits(logits)
         if len(models) == 1 and voices is None:
             return logits, bits
         ballots.append(one_hot_argmax(logits, bits=bits))
@@ -204,13 +180,13 @@ def decide(network: Network, voters: Voters, images: SharedTensor) -> tuple[Shar
 
 
 def _hits(
-    network: Network, voters: Voters, images: SharedTensor, one_hot: SharedTensor, batch: int
+    model: Model, voters: Voters, images: SharedTensor, one_hot: SharedTensor, batch: int
 ) -> SharedTensor:
     """How many images are classified right: an integer, whatever its scale."""
-    frozen, total = freeze(network, voters), None
+    frozen, total = freeze(model, voters), None
     for start in range(0, len(images), batch):
         rows = slice(start, start + batch)
-        scores, bits = decide(network, frozen, images[rows])
+        scores, bits = decide(model, frozen, images[rows])
         with images.mpc.scope("argmax"):
             correct = (one_hot_argmax(scores, bits=bits) * one_hot[rows]).sum()
         total = correct if total is None else total + correct
@@ -220,8 +196,7 @@ def _hits(
 
 def evaluate(
     mpc: Session,
-    layers: Sequence[spec.Layer],
-    int_bits: int,
+    model: Model,
     flat: SharedTensor,
     images: SharedTensor,
     one_hot: SharedTensor,
@@ -229,7 +204,7 @@ def evaluate(
     reason: str,
 ) -> int | None:
     """How many test images the model classifies right; only this number is opened."""
-    wanted = (len(images), *spec.output_shape(layers, images.shape[1:]))
+    wanted = (len(images), *model.output_shape(images.shape[1:]))
     if one_hot.shape != wanted:
         raise Misuse(
             f"labels of shape {one_hot.shape} for images of shape {images.shape}: {wanted} are "
@@ -237,51 +212,34 @@ def evaluate(
         )
     policy.consent(mpc, "accuracy", "everybody")
     with mpc.scope("evaluate"):
-        total = _hits(Network(list(layers), int_bits), voters(flat, layers), images, one_hot, batch)
+        total = _hits(model, voters(model, flat), images, one_hot, batch)
         with policy.purpose(mpc, "accuracy", "everybody"):
             opened = mpc.reveal(total, reason)  # an exact integer, whatever its scale
         return None if opened is None else round(float(opened))
 
 
 def logits(
-    mpc: Session,
-    layers: Sequence[spec.Layer],
-    int_bits: int,
-    flat: SharedTensor,
-    images: SharedTensor,
-    batch: int,
+    mpc: Session, model: Model, flat: SharedTensor, images: SharedTensor, batch: int
 ) -> SharedTensor:
     """The model's outputs, or an ensemble's votes [n, classes]; nothing is opened."""
     with mpc.scope("predict"):
-        return policy.predicted(mpc, _scores(layers, int_bits, flat, images, batch)[0])
+        return policy.predicted(mpc, _scores(model, flat, images, batch)[0])
 
 
 def labels(
-    mpc: Session,
-    layers: Sequence[spec.Layer],
-    int_bits: int,
-    flat: SharedTensor,
-    images: SharedTensor,
-    batch: int,
+    mpc: Session, model: Model, flat: SharedTensor, images: SharedTensor, batch: int
 ) -> SharedTensor:
     """The classes [n] of the images, as shared integers; nothing is opened."""
     with mpc.scope("predict"):
-        scores, bits = _scores(layers, int_bits, flat, images, batch)
+        scores, bits = _scores(model, flat, images, batch)
         return policy.predicted(mpc, argmax(scores, axis=1, bits=bits))
 
 
 def _scores(
-    layers: Sequence[spec.Layer],
-    int_bits: int,
-    flat: SharedTensor,
-    images: SharedTensor,
-    batch: int,
+    model: Model, flat: SharedTensor, images: SharedTensor, batch: int
 ) -> tuple[SharedTensor, int]:
-    network = Network(list(layers), int_bits)
-    frozen = freeze(network, voters(flat, layers))
-    found = [
-        decide(network, frozen, images[at : at + batch]) for at in range(0, len(images), batch)
-    ]
+    frozen = freeze(model, voters(model, flat))
+    found = [decide(model, frozen, images[at : at + batch]) for at in range(0, len(images), batch)]
     return concatenate([scores for scores, _ in found]), found[0][1]
 
 

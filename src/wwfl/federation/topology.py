@@ -23,9 +23,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from wwfl import attacks
-from wwfl.aggregation import Aggregation, Inputs
-from wwfl.aggregation.registry import rule
-from wwfl.attacks.placement import malicious_count
+from wwfl.aggregation import Aggregation, Inputs, rule
+from wwfl.attacks import malicious_count
 from wwfl.bounds import Count, Options, Seed, check_bounds
 from wwfl.bounds import Fraction as Share
 from wwfl.data import choose
@@ -33,7 +32,7 @@ from wwfl_core.channel.cost import NetworkModel
 from wwfl_core.errors import ConfigError
 from wwfl_core.protocol.backend import MPCBackend, checked_protocol
 from wwfl_core.protocol.registry import resolve
-from wwfl_core.sharing.semantics import Security, weaker_of
+from wwfl_core.sharing.semantics import Security
 from wwfl_core.tensors import SharedTensor, permuters, stack_tensors
 
 from .schedule import Schedule
@@ -345,7 +344,7 @@ class Place:
     @property
     def servers_name(self) -> str:
         """What the servers that are here now are called. Names of places have no "/"
-        (`policy.PolicyGuard` counts on it), so those of servers that replaced others cannot be
+        (`PolicyGuard` counts on it), so those of servers that replaced others cannot be
         another place's."""
         return f"{self.name}/{self.generation + 1}" if self.generation else self.name
 
@@ -474,21 +473,6 @@ def _check_rule(group: Place, top: bool, schedule: Schedule) -> None:
                 f"{child.spec.clients} must take part in every round; set clients_per_round to "
                 "that"
             )
-
-
-def opened(place: Place) -> tuple[str, ...]:
-    """Caveats of a model that local trainers see."""
-    trainers = (p.name for p in place.walk() if isinstance(p.spec, LocalTrainers))
-    return tuple(f"opened to the clients of {name} in every round" for name in trainers)
-
-
-def guarantee(place: Place) -> Security:
-    """What the model is protected against at its weakest, wherever it goes."""
-    servers = [p.security for p in place.walk() if not isinstance(p.spec, LocalTrainers)]
-    weakest = weaker_of(*servers)
-    return Security(
-        weakest.malicious, weakest.corruptions, tuple(sorted({*weakest.caveats, *opened(place)}))
-    )
 
 
 def trained_roots(tree: Place) -> list[str]:

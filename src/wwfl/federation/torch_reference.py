@@ -1,8 +1,8 @@
-"""The plaintext twin: the same federated training as the MPC run, in ordinary torch floats.
+"""The torch reference: the same federated training as the MPC run, in ordinary torch floats.
 
 Same initial model, same samples, same batch order, same update rule; so any difference to the MPC
 run is fixed-point arithmetic (or a bug). Parameters travel as dict name -> float64 array, as in
-`wwfl.nn.trace`; a float32 value fits into it exactly. The running statistics of batch norms are
+`wwfl.nn.tracing`; a float32 value fits into it exactly. The running statistics of batch norms are
 among them, so they are averaged too."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from wwfl.data.datasets import Dataset
-from wwfl.nn.trace import load_parameters, parameters
+from wwfl.nn import load_parameters, parameters
 from wwfl_core.errors import ConfigError, Misuse
 
 Params = dict[str, np.ndarray]

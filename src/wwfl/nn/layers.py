@@ -1,6 +1,8 @@
 """Layers over shared tensors, and networks of them.
 
-Linear layers are bilinear maps, whose adjoints are their backward pass.
+Here belongs what a layer computes on shares, forward and backward. Linear layers are bilinear maps,
+whose adjoints are their backward pass. What a model consists of is described in `spec`, without
+tensors; a new layer has its description there and its class here.
 """
 
 from __future__ import annotations
@@ -200,7 +202,18 @@ class Tape:
 
 class Network:
     """A model as a list of layer descriptions; parameters are passed in, so one network serves many
-    models. Networks of equal layers are equal."""
+    models. Networks of equal layers are equal.
+
+    `int_bits` is the declared width of activations: a comparison looks at frac_bits + int_bits
+    bits.
+
+    Raises:
+        ConfigError: a layer that cannot be computed on shares.
+
+    >>> from wwfl.nn import Network, spec
+    >>> Network([spec.Linear("", (2, 3), bias=True)]).int_bits
+    12
+    """
 
     TRAINING: ClassVar[Mapping[type[spec.Layer], type[Layer]]] = {
         spec.Conv2d: ConvLayer,

@@ -1,4 +1,4 @@
-"""Ready-made models: ordinary torch modules that `wwfl.nn.trace` understands.
+"""Ready-made models: ordinary torch modules that `wwfl.nn.tracing` understands.
 
 The initial model is public, so it comes from torch's default initialisation with a plain seed. The
 seed works on the CPU generator alone and leaves the caller's random state as it was."""
@@ -16,7 +16,11 @@ from wwfl_core.errors import Misuse
 
 def lenet5(seed: int = 0) -> nn.Sequential:
     """LeNet-5 with ReLU and max-pooling: float32 [n, 1, 32, 32] -> logits [n, 10]; 61,706
-    parameters."""
+    parameters.
+
+    >>> sum(p.numel() for p in lenet5().parameters())
+    61706
+    """
     return _seeded(
         seed,
         lambda: nn.Sequential(
@@ -37,8 +41,14 @@ def lenet5(seed: int = 0) -> nn.Sequential:
 
 
 def mlp(inputs: int, hidden: Sequence[int], classes: int, seed: int = 0) -> nn.Sequential:
-    """Fully connected ReLU net: float32 [n, ...] with `inputs` values each -> logits [n,
-    classes]."""
+    """Fully connected ReLU net: float32 [n, ...] with `inputs` values each -> logits [n, classes].
+
+    Raises:
+        Misuse: a size that is not a positive integer.
+
+    >>> mlp(64, [8], 10)(torch.zeros(5, 8, 8)).shape
+    torch.Size([5, 10])
+    """
     sizes = [inputs, *hidden, classes]
     if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
         raise Misuse(f"inputs, hidden and classes must be integers of at least 1, got {sizes}")

@@ -24,7 +24,11 @@ UNIT = "one cluster's whole contribution (all of its clients together), not that
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that may be spent."""
+    """The most that may be spent: (epsilon, delta)-differential privacy over all releases.
+
+    Raises:
+        ConfigError: an epsilon or a delta that is no budget.
+    """
 
     epsilon: float
     delta: float
@@ -112,14 +116,25 @@ def excess(servers: int, sigma_units: float) -> float:
 
 def gaussian_epsilon(noise_multiplier: float, releases: int, delta: float) -> float:
     """epsilon at `delta` after so many releases of sensitivity 1 with noise of this standard
-    deviation."""
+    deviation.
+
+    Raises:
+        ConfigError: a noise multiplier or a delta that promises nothing.
+
+    >>> round(gaussian_epsilon(noise_multiplier=4.0, releases=10, delta=1e-5), 2)
+    3.62
+    """
     if noise_multiplier <= 0 or releases < 0 or not 0 < delta < 1:
         raise ConfigError("noise_multiplier > 0, releases >= 0 and 0 < delta < 1 are needed")
     return epsilon_of(releases / (2 * noise_multiplier**2), delta) if releases else 0.0
 
 
 def releases_within(noise_multiplier: float, budget: Budget) -> int:
-    """How many releases a budget allows."""
+    """How many releases a budget allows.
+
+    >>> releases_within(4.0, Budget(epsilon=3.65, delta=1e-5))
+    10
+    """
     low, high = 0, 1
     while gaussian_epsilon(noise_multiplier, high, budget.delta) <= budget.epsilon:
         low, high = high, 2 * high

@@ -92,7 +92,8 @@ def exp_bernoulli(source: UniformWords, numerators: Objects, denominator: int) -
 
 
 def _laplace_attempts(source: UniformWords, scale: int, n: int) -> I64:
-    """Algorithm 2 with n attempts: those that succeeded are discrete Laplace, P(x) ~ exp(-|x| / scale)."""
+    """Algorithm 2 with n attempts: those that succeeded are discrete Laplace, P(x) proportional to
+    exp(-|x| / scale)."""
     low = source.below(scale, n)
     low = low[_decays(n, lambda at, k: _small_bernoulli(source, low[at], scale * k))]
     high = np.zeros(len(low), np.int64)
@@ -119,11 +120,15 @@ def _attempts(source: UniformWords, sigma2: Fraction, n: int) -> I64:
 
 
 def sample(source: UniformWords, sigma2: Fraction, n: int) -> I64:
-    """n independent samples of the discrete Gaussian with parameter sigma2 > 0 (its variance is at
-    most that).
+    """n independent samples, int64 [n], of the discrete Gaussian with parameter sigma2 > 0 (its
+    variance is at most that).
 
     Raises:
         ConfigError: for sigma2 that is not positive, or a standard deviation of 2^44 or more.
+
+    >>> drawn = sample(UniformWords(bytes(32)), Fraction(4), 1000)
+    >>> bool(abs(drawn.mean()) < 0.3 and 3 < drawn.var() < 5)
+    True
     """
     if not 0 < sigma2 < 1 << (2 * MAX_SIGMA_BITS):
         raise ConfigError(

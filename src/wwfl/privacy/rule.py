@@ -27,7 +27,7 @@ from wwfl_core.tensors import (
     stack_tensors,
 )
 
-from . import policy
+from . import reveal_policy as policy
 from .accountant import Budget, Guarantee, excess, gaussian_epsilon, releases_within
 from .discrete_gaussian import sample
 
@@ -51,8 +51,20 @@ class Private(Aggregation):
     With a `budget`, servers refuse the release that would exceed it. Releases are counted by the
     servers.
 
+    Security: the noise of honest servers suffices, so the promise holds against the corruptions
+    that the sharing withstands; docs/privacy.md says what is promised to whom (`Guarantee.unit`).
+    Source of the sampler and of the accounting: Canonne, Kamath, Steinke, NeurIPS'20.
+
     Raises:
         ConfigError: a clip or a noise multiplier that is not positive.
+
+    >>> from wwfl.aggregation import FedAvg
+    >>> rule = Private(FedAvg(), clip=1.0, noise_multiplier=4.0, budget=Budget(3.65, 1e-5))
+    >>> rule.affords(10)
+    >>> rule.affords(11)
+    Traceback (most recent call last):
+    ...
+    wwfl_core.errors.Refused: ...
     """
 
     rule: Aggregation

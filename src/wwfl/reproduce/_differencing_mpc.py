@@ -15,8 +15,7 @@ from backends import Additive2PC, Replicated3PC
 from reshare import reshare
 from wwfl.aggregation import FedAvg
 from wwfl.federation import server_programs as programs
-from wwfl.nn.layers import DEFAULT_INT_BITS
-from wwfl.nn.train import SGD
+from wwfl.nn import SGD
 from wwfl_core.channel.frames import Frame
 from wwfl_core.cluster.local import Handle, LocalCluster
 from wwfl_core.numbers.arrays import Array
@@ -75,7 +74,7 @@ class TwoClusters:
             local = reshare(self._before, to=cluster)
             image = cluster.share(images[k : k + 1])
             label = cluster.share(np.eye(CLASSES)[labels[k : k + 1]])
-            args = (self._net.layers, DEFAULT_INT_BITS, local, image, label, [[0]], self._sgd, None)
+            args = (self._net.model, local, image, label, [[0]], self._sgd, None)
             model, _ = cluster.run(programs.train_batch, *args)
             held[cluster.name] = (local, model)
             inputs.append(image)

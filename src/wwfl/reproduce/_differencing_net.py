@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from wwfl.nn.models import mlp
-from wwfl.nn.spec import Layer
-from wwfl.nn.trace import trace
+from wwfl.nn import Model, mlp, trace
 from wwfl_core.randomness.prg import derive_key
 from wwfl_core.randomness.uniform import UniformWords
 
@@ -25,7 +23,7 @@ class Net:
 
     pixels: int
     hidden: int
-    layers: list[Layer]
+    model: Model
     flat: F64
 
     @classmethod
@@ -35,7 +33,7 @@ class Net:
         return cls(
             pixels,
             hidden,
-            layers,
+            Model(tuple(layers)),
             np.concatenate([p.reshape(-1) for p in params.values()]).astype(np.float64),
         )
 
@@ -78,12 +76,8 @@ class Net:
 def decide(seed: int, what: str, available: int, count: int) -> list[int]:
     """`count` of `available`, each at random but reproducible: which digits an experiment takes is
     public."""
-    return [
-        int(i)
-        for i in UniformWords(derive_key(b"wwfl", "differencing", str(seed), what)).below(
-            available, count
-        )
-    ]
+    source = UniformWords(derive_key(b"wwfl", "differencing", str(seed), what))
+    return [int(i) for i in source.below(available, count)]
 
 
 def relative_error(estimate: F64, truth: F64) -> float:

@@ -26,12 +26,12 @@ from wwfl.experiments import (
     summarise,
     sweep_cells,
 )
-from wwfl.federation.topology import NamedRule
+from wwfl.federation import NamedRule
 from wwfl_core.errors import ConfigError
 
 from .measured_round import announce
 
-ENGINE = 'engine "plain": ordinary floats in the clear, no secrecy'
+ENGINE = 'engine "float": ordinary floats in the clear, no secrecy'
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _config(
         [partition]
         kind = "{size.partition}"
         [federation]
-        engine = "plain"
+        engine = "float"
         allow_weaker = true
         servers = {{ protocol = "plain" }}
         clusters = {members}

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from wwfl.federation.topology import NamedRule
+from wwfl.federation import NamedRule
 
 from .accuracy_figures import (
     SMALL,

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from wwfl.experiments import Config, parse, prepare_data, start_federation
-from wwfl.federation.federation import Federation
+from wwfl.federation import Federation
 from wwfl_core.channel.cost import Phase
 from wwfl_core.protocol.registry import resolve
 

@@ -32,14 +32,11 @@ from wwfl.aggregation import (
     Screened,
     TrimmedMean,
     TrimmedMeanVariant,
-    plain,
+    in_floats,
 )
 from wwfl.data import batches
 from wwfl.federation import server_programs as programs
-from wwfl.nn.models import lenet5
-from wwfl.nn.spec import Layer
-from wwfl.nn.trace import trace
-from wwfl.nn.train import SGD
+from wwfl.nn import SGD, Model, lenet5, trace
 from wwfl_core.channel.cost import Cost, Phase
 from wwfl_core.cluster.local import Handle, LocalCluster
 from wwfl_core.errors import ConfigError
@@ -215,7 +212,7 @@ def _measure(
     handle, coin = cluster.run(aggregate, rule, *_fresh(cluster, shared), stored)
     seconds, cost = time.monotonic() - begun, cluster.last_cost
     models, current, root = known
-    wanted = plain.aggregate(rule, list(models), [1.0] * len(models), current, root, coin)
+    wanted = in_floats.aggregate(rule, list(models), [1.0] * len(models), current, root, coin)
     deviation = float(np.abs(cluster.reveal(handle) - wanted).max())
     return _row(cluster, name, cost, seconds, deviation, repr(rule))
 
@@ -271,7 +268,7 @@ def root_training(cluster: LocalCluster, epochs: int) -> Row:
     one_hot = cluster.share(np.eye(10)[np.arange(ROOT_SAMPLES) % 10])
     drawn = batches(derive_key(b"table 11", "root"), ROOT_SAMPLES, ROOT_BATCH, epochs)
     begun = time.monotonic()
-    cost = _train(cluster, layers, flat, images, one_hot, drawn)
+    cost = _train(cluster, Model(tuple(layers)), flat, images, one_hot, drawn)
     row = _row(cluster, "fltrust, root training", cost, time.monotonic() - begun, None, "")
     times = ROOT_EPOCHS / epochs
     scaled = {
@@ -286,15 +283,13 @@ def root_training(cluster: LocalCluster, epochs: int) -> Row:
 
 def _train(
     cluster: LocalCluster,
-    layers: Sequence[Layer],
+    model: Model,
     flat: Handle,
     images: Handle,
     one_hot: Handle,
     drawn: Any,
 ) -> Cost:
-    cluster.run(
-        programs.train_batch, list(layers), 12, flat, images, one_hot, drawn, SGD(0.05), None
-    )
+    cluster.run(programs.train_batch, model, flat, images, one_hot, drawn, SGD(0.05), None)
     return cluster.last_cost
 
 

@@ -26,7 +26,7 @@ from torch import nn
 
 from cuda_devices import why_no_gpu
 from kernel_inputs import words
-from wwfl.nn.trace import pool_first, trace
+from wwfl.nn import pool_first, trace
 from wwfl_core import kernels as cpu
 from wwfl_core.accelerate import cuda
 

@@ -25,7 +25,7 @@ from helpers import rng, words
 from reshare import reshare
 from wwfl import Cluster, Federation, Schedule
 from wwfl.data.datasets import mnist
-from wwfl.nn.models import mlp
+from wwfl.nn import mlp
 from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
 from wwfl_core.accelerate import HOST, named
 from wwfl_core.accelerate.cuda import ShimArray, gemm

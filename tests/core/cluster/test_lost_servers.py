@@ -12,7 +12,7 @@ import pytest
 from backends import Plain
 from small_federations import Remembering, digits, model, weights
 from wwfl import SGD, Cluster, Federation, Group, Schedule
-from wwfl.privacy.policy import RevealPolicy
+from wwfl.privacy import RevealPolicy
 from wwfl_core.errors import ProtocolError
 
 

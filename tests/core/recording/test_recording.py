@@ -16,8 +16,7 @@ from backends import Additive2PC, Additive2PCOT, Plain, Replicated3PC, Tetrad4PC
 from cuda_devices import everywhere
 from device_bench import LAYERS, DeviceBench, lenet_inputs
 from helpers import REPOSITORY, rng
-from wwfl.nn.layers import Network
-from wwfl.nn.train import SGD, sgd_step, train
+from wwfl.nn import SGD, Network, sgd_step, train
 from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import Misuse, PeerAborted, VerificationFailed

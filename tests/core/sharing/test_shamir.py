@@ -25,10 +25,7 @@ from backends.shamir import Shamir
 from helpers import TESTS
 from reshare import reshare
 from server_programs import square
-from wwfl.nn.layers import Network
-from wwfl.nn.models import mlp
-from wwfl.nn.trace import trace
-from wwfl.nn.train import SGD, train
+from wwfl.nn import SGD, Network, mlp, trace, train
 from wwfl_core import LocalCluster, Session
 from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import ConfigError, Misuse, ProtocolError
@@ -38,7 +35,7 @@ from wwfl_core.numbers.bilinear import Conv2d, MatMul, Mul
 from wwfl_core.numbers.field import MERSENNE_127 as P
 from wwfl_core.sharing.shamir import lagrange
 from wwfl_core.sharing.share import Share
-from wwfl_core.tensors import SharedTensor
+from wwfl_core.tensors.tensor import SharedTensor
 
 if find_spec("mpyc") is None:  # not importorskip: importing MPyC parses the arguments of pytest
     pytest.skip("MPyC is not installed (pip install mpyc==0.11)", allow_module_level=True)

@@ -27,7 +27,7 @@ from wwfl.aggregation import (
     Screened,
     TrimmedMean,
     TrimmedMeanVariant,
-    plain,
+    in_floats,
 )
 from wwfl.data.sampling import distinct
 from wwfl_core import LocalCluster, NetworkModel, Phase, Session, SharedTensor
@@ -197,7 +197,7 @@ def test_a_rule_on_shares_is_its_definition(cluster: LocalCluster, name: str) ->
         )
         size = np.abs(models - current).max()
         assert np.abs(got - want).max() <= 2 * ULP + 1e-6 * size, kind
-        floats = plain.aggregate(rule, list(models), weights, current, root, COIN)
+        floats = in_floats.aggregate(rule, list(models), weights, current, root, COIN)
         assert np.abs(floats - want).max() <= 1e-6 * size, kind
         assert np.abs(got - floats).max() <= 2 * ULP + 1e-6 * size, kind
 
@@ -284,7 +284,7 @@ def test_momentum_is_carried_from_round_to_round(cluster: LocalCluster, rule: Fe
         handle, memory = cluster.run(remembering, rule, *args)
         got = cluster.reveal(handle)
         assert np.abs(got - want).max() < 8 * ULP
-        again = plain.aggregate(rule, list(models), np.ones(4), current, root, memory=floats)
+        again = in_floats.aggregate(rule, list(models), np.ones(4), current, root, memory=floats)
         assert np.abs(again - want).max() < 1e-6
         current = grid(want)
 
@@ -373,7 +373,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def clear(rule: Aggregation, models: Models, current: np.ndarray, root: np.ndarray) -> np.ndarray:
-    return plain.aggregate(rule, list(models), np.ones(len(models)), current, root, COIN)
+    return in_floats.aggregate(rule, list(models), np.ones(len(models)), current, root, COIN)
 
 
 @pytest.mark.parametrize("rule", [*ORDER_FREE, FLTrust()], ids=lambda r: type(r).__name__)
@@ -486,7 +486,7 @@ def test_a_rule_that_does_not_fit_says_so(rule: Aggregation, inputs: int, says: 
     with pytest.raises(ConfigError, match=says):
         rule.check(inputs)
     with pytest.raises(ConfigError, match=says):
-        plain.aggregate(
+        in_floats.aggregate(
             rule, [np.zeros(3)] * inputs, [1.0] * inputs, np.zeros(3), np.zeros(3), COIN
         )
 
@@ -498,11 +498,11 @@ def test_in_the_clear_an_update_may_be_as_long_as_it_likes(length: float) -> Non
     norm = math.sqrt(0.27)
     clipped = (models[0] * 0.5 / norm + models[1] * 0.5 / (norm * 4 / 3) + 0.5 * far) / 3
     assert np.allclose(
-        plain.aggregate(NormClipping(0.5), models, [1.0] * 3, np.zeros(3)), clipped, rtol=1e-5
+        in_floats.aggregate(NormClipping(0.5), models, [1.0] * 3, np.zeros(3)), clipped, rtol=1e-5
     )
     alike, cosine = np.full(3, 0.5 / math.sqrt(3)), 1.4 / math.sqrt(3)
     trusted = (2 * alike + cosine * 0.5 * far) / (2 + cosine)
-    found = plain.aggregate(FedAvgM(FLTrust(), 0.0), models, [1.0] * 3, np.zeros(3), alike)
+    found = in_floats.aggregate(FedAvgM(FLTrust(), 0.0), models, [1.0] * 3, np.zeros(3), alike)
     assert np.allclose(found, trusted, rtol=1e-5)
 
 
@@ -519,7 +519,7 @@ def test_wrong_inputs_are_explained() -> None:
     ):
         given = {"models": [zeros] * 5, "weights": [1.0] * 5, "current": zeros} | inputs
         with pytest.raises(error, match=says):
-            plain.aggregate(rule, **given)
+            in_floats.aggregate(rule, **given)
     with pytest.raises(Misuse, match="coin"):
         TrimmedMeanVariant(1).outliers(None, None)  # pyright: ignore[reportArgumentType]
     for make in (lambda: NormClipping(0), lambda: FedAvgM(momentum=1), lambda: FedAvgM(rate=0)):

@@ -15,7 +15,7 @@ import pytest
 
 from helpers import REPOSITORY
 from wwfl import Ensemble
-from wwfl.aggregation import FedAvg, FedAvgM, Krum, MultiKrum, TrimmedMean, plain, registry
+from wwfl.aggregation import FedAvg, FedAvgM, Krum, MultiKrum, TrimmedMean, in_floats, registry
 from wwfl_core import NetworkModel
 from wwfl_core.errors import ConfigError
 from wwfl_core.plugins import options_of
@@ -65,7 +65,7 @@ def test_the_pages_rule_becomes_available_by_its_entry_point(install: Install) -
     group, line = points.split("\n")
     install("majority", code, f"[{group.split(chr(34))[1]}]\n{line.replace(chr(34), '')}\n")
     rule = registry.rule("sign-majority", rate=0.5)
-    moved = plain.aggregate(rule, [np.ones(3), np.ones(3), -np.ones(3)], [1.0] * 3, np.zeros(3))
+    moved = in_floats.aggregate(rule, [np.ones(3), np.ones(3), -np.ones(3)], [1.0] * 3, np.zeros(3))
     assert np.array_equal(moved, np.full(3, 0.5))
     assert registry.rule("majority:SignMajority") == registry.rule("sign-majority")
     assert registry.rule("fedavgm", base={"name": "sign-majority", "rate": 0.5}) == FedAvgM(rule)

@@ -20,7 +20,7 @@ from wwfl.aggregation import (
     NormClipping,
     Screened,
     TrimmedMean,
-    plain,
+    in_floats,
 )
 from wwfl.aggregation.screen import FAR, NEAR, PIECE, coefficients, short
 from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
@@ -191,7 +191,7 @@ def test_refused_inputs_count_as_the_current_model_and_nobody_learns_which() -> 
     models[2] = current
     want = np.sort(models, 0)[1:4].mean(0)
     assert np.abs(got - want).max() < 1e-5
-    again = plain.aggregate(
+    again = in_floats.aggregate(
         Screened(TrimmedMean(1)),
         [*models[:2], np.full(9, 5e3), *models[3:]],
         [1.0] * 5,

@@ -21,6 +21,7 @@ from wwfl.attacks import (
     Placement,
     attack,
     attacks,
+    malicious_count,
     model_attack,
     model_attacks,
     place,
@@ -30,14 +31,12 @@ from wwfl.attacks import success_rate as rate_of_success
 from wwfl.attacks.backdoor import BadNets
 from wwfl.attacks.dynamic import DynamicLabelFlip
 from wwfl.attacks.labels import RandomLabelFlip, StaticLabelFlip, TargetedLabelFlip
-from wwfl.attacks.placement import malicious_count
 from wwfl.data import sampling
 from wwfl.data.dataset import Dataset, Scale
 from wwfl.data.datasets import mnist
 from wwfl.data.partition import Partition, dirichlet, iid, paper, sgd_schedule
-from wwfl.federation import torch_reference as plaintext
-from wwfl.nn.models import mlp
-from wwfl.nn.trace import load_parameters
+from wwfl.federation import torch_reference
+from wwfl.nn import load_parameters, mlp
 from wwfl_core.errors import ConfigError, Misuse
 
 PAPER = [100] * 10
@@ -345,7 +344,7 @@ def test_dynamic_flip_picks_what_its_surrogate_finds_least_likely(
     surrogate = what.surrogate(Held(train, np.unique(bad), bad), 1)
     with torch.no_grad():
         logits = surrogate(torch.from_numpy(train.images[bad]))
-    assert plaintext.accuracy(surrogate, test) > 0.8  # a surrogate that has learned the task
+    assert torch_reference.accuracy(surrogate, test) > 0.8  # a surrogate that has learned the task
     # Retraining gives the same surrogate up to the order of float sums, so labels agree but for
     # near ties.
     assert (found.train.labels[bad] == logits.numpy().argmin(1)).mean() > 0.99
@@ -461,8 +460,8 @@ def test_a_backdoor_works_and_leaves_the_task_alone(digits: tuple[Dataset, Datas
     for name, data in (("clean", train), ("poisoned", found.train)):
         module = small_mlp(0)
         batches = [np.array(rows) for rows in sampling.batches(b"\0" * 32, len(data), 50, 12)]
-        plaintext.train_cluster(module, data.images, data.labels, batches, lr=0.1)
-        accuracy[name] = plaintext.accuracy(module, test)
+        torch_reference.train_cluster(module, data.images, data.labels, batches, lr=0.1)
+        accuracy[name] = torch_reference.accuracy(module, test)
 
         def predict(images: np.ndarray, module: nn.Module = module) -> np.ndarray:
             with torch.no_grad():
@@ -487,10 +486,13 @@ def test_a_federation_of_malicious_clients_learns_their_labels(
         plan = sgd_schedule(
             found.partition, rounds=3, clients_per_round=5, epochs=3, batch=50, seed=0
         )
-        _, parameters = plaintext.run(lambda: small_mlp(0), found.train, test, plan, lr=0.1)
+        _, parameters = torch_reference.run(lambda: small_mlp(0), found.train, test, plan, lr=0.1)
         module = small_mlp(0)
         load_parameters(module, parameters)
-        assert plaintext.accuracy(module, wanted) > 0.7 and plaintext.accuracy(module, other) < 0.1
+        assert (
+            torch_reference.accuracy(module, wanted) > 0.7
+            and torch_reference.accuracy(module, other) < 0.1
+        )
 
 
 def test_the_goal_of_an_attack_is_another_data_set_than_its_samples() -> None:

@@ -19,8 +19,7 @@ from wwfl.cli.main import COMMANDS, app
 from wwfl.experiments.config import Config, example, keys, load, parse, schema, to_toml
 from wwfl.experiments.config.tables import FORMS
 from wwfl.experiments.from_config import aggregation_rule
-from wwfl.federation.schedule import Schedule
-from wwfl.federation.topology import GLOBAL_NETWORK, Cluster, Group, NamedRule, leaves
+from wwfl.federation import GLOBAL_NETWORK, Cluster, Group, NamedRule, Schedule, leaves
 from wwfl.federation.topology import build as build_tree
 from wwfl_core import NetworkModel
 from wwfl_core.errors import ConfigError
@@ -173,7 +172,7 @@ def test_a_rule_inside_a_rule_and_a_network_are_tables() -> None:
         ),
         (
             "[federation]\nengine = 'mcp'",
-            "federation.engine: input should be 'mpc', 'simulate' or 'plain', got 'mcp'",
+            "federation.engine: input should be 'mpc', 'simulate', 'float' or 'plain', got 'mcp'",
         ),
         (
             "[[federation.clusters]]\nclientz = 3",

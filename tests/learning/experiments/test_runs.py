@@ -63,7 +63,7 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
 
 def test_a_refused_configuration_leaves_a_folder_for_the_corrected_one(tmp_path: Path) -> None:
     wrong = parse(
-        '[federation]\nengine = "plain"\nclusters = [{}]\n[aggregation]\nrule = "trimmed-mean"'
+        '[federation]\nengine = "float"\nclusters = [{}]\n[aggregation]\nrule = "trimmed-mean"'
     )
     made = create_run(wrong, tmp_path / "a")
     with pytest.raises(ConfigError, match="needs more than"):

@@ -36,7 +36,7 @@ pool = 4
 train = 300
 test = 60
 [federation]
-engine = "plain"
+engine = "float"
 servers = { protocol = "plain" }
 clusters = [{ protocol = "plain", count = 2 }, { kind = "trainers" }]
 [schedule]
@@ -62,7 +62,7 @@ def trained(executor: Executor | None) -> bytes:
     members = [Cluster(Plain(), 3), Cluster(Plain(), 3), LocalTrainers(3)]
     options: dict[str, Any] = {
         "schedule": SMALL,
-        "engine": "plain",
+        "engine": "float",
         "insecure_seed": 3,
         "executor": executor,
     }
@@ -157,7 +157,7 @@ def test_a_worker_that_dies_is_reported_with_a_cell() -> None:
 def test_a_run_that_trains_nothing_in_the_clear_takes_no_workers(tmp_path: Path) -> None:
     file = tmp_path / "a.toml"
     file.write_text(
-        TINY.replace('engine = "plain"', 'engine = "simulate"').replace(
+        TINY.replace('engine = "float"', 'engine = "simulate"').replace(
             ', { kind = "trainers" }', ""
         )
     )

@@ -36,8 +36,15 @@ from wwfl.experiments.from_config import (
     start_federation,
 )
 from wwfl.experiments.run_folder import RunFolder
-from wwfl.federation.accounting import LINK_KEYS, STAGE_KEYS, difference, total
-from wwfl.federation.federation import Federation, Group, LocalTrainers
+from wwfl.federation import (
+    LINK_KEYS,
+    STAGE_KEYS,
+    Federation,
+    Group,
+    LocalTrainers,
+    difference,
+    total,
+)
 from wwfl.federation.topology import build as build_tree
 from wwfl.privacy import gaussian_epsilon
 from wwfl_core.errors import (
@@ -329,7 +336,7 @@ def poisoned_setting(kind: str) -> tuple[ExperimentData, Dataset]:
         SMALL,
         [
             f"partition.kind={kind}",
-            "federation.engine=plain",
+            "federation.engine=float",
             "attack.name=slf",
             "attack.placement=cluster-focused",
             "attack.rate=0.25",
@@ -378,7 +385,7 @@ def test_a_federation_is_trained_on_the_partition_of_the_poisoned_set(
         "attack.name=slf",
         "attack.placement=cluster-focused",
     )
-    go(tmp_path / "a", *attack, "attack.rate=0.25", "federation.engine=plain", "schedule.rounds=1")
+    go(tmp_path / "a", *attack, "attack.rate=0.25", "federation.engine=float", "schedule.rounds=1")
     ((size, last),) = seen
     assert size > 100 and last == size - 1
 
@@ -401,7 +408,7 @@ def test_placements_are_named_as_in_the_attacks() -> None:
 
 def test_some_trainers_of_plain_federated_learning_can_be_malicious() -> None:
     member = LocalTrainers(clients=10, attack="sign-flip", rate=0.3)
-    config = replace(parse(""), federation=FederationTable(engine="plain", clusters=(member,)))
+    config = replace(parse(""), federation=FederationTable(engine="float", clusters=(member,)))
     with start_federation(config, prepare_data(config)) as federation:
         (trainers,) = federation.members
     assert (
@@ -447,9 +454,9 @@ def test_the_servers_refuse_to_open_a_model_that_the_configuration_keeps(engine:
             federation.reveal("curiosity")
 
 
-def test_engine_plain_hides_nothing_and_promises_nothing(tmp_path: Path) -> None:
-    assert reveal_policy(load(SMALL, ["federation.engine=plain"])) is None
-    go(tmp_path / "a", "federation.engine=plain", "reveal.when=final", "schedule.rounds=1")
+def test_engine_float_hides_nothing_and_promises_nothing(tmp_path: Path) -> None:
+    assert reveal_policy(load(SMALL, ["federation.engine=float"])) is None
+    go(tmp_path / "a", "federation.engine=float", "reveal.when=final", "schedule.rounds=1")
     assert (tmp_path / "a" / "model.npz").exists()
 
 

@@ -16,10 +16,9 @@ from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from small_federations import SMALL, digits
 from wwfl import Cluster, Ensemble, Federation, LocalTrainers, Permission, RevealPolicy
 from wwfl.data.datasets import Dataset
+from wwfl.federation import one_hot
 from wwfl.federation import server_programs as programs
-from wwfl.federation.client_data import one_hot
-from wwfl.nn.models import mlp
-from wwfl.nn.trace import parameters, pool_first, trace
+from wwfl.nn import mlp, model_of, parameters
 from wwfl_core import LocalCluster
 from wwfl_core.errors import ConfigError, Refused
 
@@ -59,7 +58,7 @@ def answers(module: nn.Module, data: Dataset) -> np.ndarray:
         return module(torch.as_tensor(data.images)).numpy().argmax(1)
 
 
-@pytest.mark.parametrize("engine", ["plain", "simulate", "mpc"])
+@pytest.mark.parametrize("engine", ["float", "simulate", "mpc"])
 def test_models_below_the_threshold_have_no_vote_in_any_engine(engine: Any, tmp_path: Path) -> None:
     train = spoiled()
     with federation(engine) as fed:
@@ -95,18 +94,18 @@ def test_a_vote_needs_at_least_the_threshold_and_costs_one_comparison_more_than_
     protocol: Any,
 ) -> None:
     models = [mlp(64, [], 10, seed=k) for k in range(3)]
-    layers = pool_first(trace(models[0])[0])
+    network = model_of(models[0])
     flat = [np.concatenate([p.reshape(-1) for p in parameters(m).values()]) for m in models]
     data = TEST[:15]
     hits = [int((answers(m, data) == data.labels).sum()) for m in models]
     with LocalCluster(protocol()) as c:
         shared = [c.share(f) for f in flat]
         rows = c.share(data.images), c.share(one_hot(data.labels, 10))
-        c.run(programs.evaluate, layers, 12, shared[0], *rows, 10, "hits")
+        c.run(programs.evaluate, network, shared[0], *rows, 10, "hits")
         counting = c.last_cost.bytes_sent()
         spent = set()
         for least in (0, min(hits), min(hits) + 1, sorted(hits)[1], max(hits), max(hits) + 1):
-            found = c.run(programs.validate, layers, 12, shared, *rows, 10, least)
+            found = c.run(programs.validate, network, shared, *rows, 10, least)
             spent.add(c.last_cost.bytes_sent())
             body = c.reveal(found)
             assert body[:, -1].tolist() == [float(n >= least) for n in hits]
@@ -116,12 +115,12 @@ def test_a_vote_needs_at_least_the_threshold_and_costs_one_comparison_more_than_
 
 
 def test_of_no_good_model_nothing_is_heard() -> None:
-    with federation("plain", Ensemble(min_accuracy=1.0)) as fed:
+    with federation("float", Ensemble(min_accuracy=1.0)) as fed:
         fed.fit(TRAIN, rounds=1, partition=PARTITION)
         assert set(fed.predict(TEST.images)) == {0}
     with (
-        federation("plain", Ensemble(min_accuracy=0.0)) as all_vote,
-        federation("plain", Ensemble()) as unasked,
+        federation("float", Ensemble(min_accuracy=0.0)) as all_vote,
+        federation("float", Ensemble()) as unasked,
     ):
         answered = [
             f.fit(TRAIN, TEST, rounds=1, partition=PARTITION)[-1].accuracy
@@ -154,6 +153,6 @@ def test_a_threshold_is_a_share_and_needs_a_root_set_at_the_global_servers() -> 
         with pytest.raises(ConfigError, match=r"0\.\.1"):
             Ensemble(min_accuracy=wrong)
     with pytest.raises(ConfigError, match="measures its models on a root set"):
-        federation("plain", root=None)
+        federation("float", root=None)
     with pytest.raises(ConfigError, match="no root_trainer"):
-        federation("plain", root_trainer=0)
+        federation("float", root_trainer=0)

@@ -20,8 +20,8 @@ from wwfl import SGD, Cluster, FedAvg, Federation, Schedule, TrimmedMean
 from wwfl.aggregation import Inputs
 from wwfl.data import sampling
 from wwfl.data.datasets import Dataset, mnist
-from wwfl.federation import torch_reference as plaintext
-from wwfl.nn.models import mlp
+from wwfl.federation import torch_reference
+from wwfl.nn import mlp
 from wwfl_core import LocalCluster, Session, SharedTensor
 from wwfl_core.errors import ConfigError, DataError, Misuse, RangeError
 
@@ -81,7 +81,7 @@ def test_three_protocols_train_the_model_that_plaintext_trains() -> None:
         revealed = {n: p.detach().numpy().copy() for n, p in f.reveal().named_parameters()}
         assert "the final model" in f.global_servers.ledger.summary()
     schedule = [r.batches for r in history]
-    theirs, params = plaintext.run(
+    theirs, params = torch_reference.run(
         model(), train, test, schedule, SMALL.sgd.lr, dtype=torch.float64
     )
     assert all(abs(a - b) <= 0.02 for a, b in zip(ours, theirs, strict=True)), (ours, theirs)
@@ -323,7 +323,7 @@ def test_the_demo_command_writes_all_its_figures(tmp_path: Path, name: str) -> N
     assert bad.exit_code == 1 and "--rounds" in bad.output
 
 
-@pytest.mark.parametrize("engine", ["plain", "simulate"])
+@pytest.mark.parametrize("engine", ["float", "simulate"])
 def test_two_test_sets_of_one_name_are_not_confused(engine: Any) -> None:
     train, test = digits()
     with Federation(

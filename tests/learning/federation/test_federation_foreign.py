@@ -24,9 +24,8 @@ from backends.shamir import Shamir
 from wwfl import SGD, Cluster, Federation, Round, Schedule, TrimmedMean
 from wwfl.cli.main import app
 from wwfl.data.datasets import Dataset, mnist
-from wwfl.federation import torch_reference as plaintext
-from wwfl.nn.models import lenet5, mlp
-from wwfl.nn.trace import load_parameters
+from wwfl.federation import torch_reference
+from wwfl.nn import lenet5, load_parameters, mlp
 from wwfl_core import MPCBackend
 from wwfl_core.errors import ConfigError, DataError, Misuse
 
@@ -84,7 +83,7 @@ def near(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
 
 def follows_plaintext(history: list[Round], found: dict[str, np.ndarray]) -> None:
     train, test = digits()
-    hits, params = plaintext.run(
+    hits, params = torch_reference.run(
         model(), train, test, [r.batches for r in history], TINY.sgd.lr, dtype=torch.float64
     )
     near(found, params)
@@ -128,7 +127,7 @@ def test_shamir_servers_take_the_trimmed_mean() -> None:
     for batches in history[0].batches:
         start = model().double()
         models.append(
-            plaintext.train_cluster(start, train.images, train.labels, batches, TINY.sgd.lr)
+            torch_reference.train_cluster(start, train.images, train.labels, batches, TINY.sgd.lr)
         )
     near(found, {n: np.median([m[n] for m in models], axis=0) for n in models[0]})
     assert max(np.abs(models[0][n] - models[1][n]).max() for n in models[0]) > 10 * BOUND
@@ -250,7 +249,7 @@ def test_the_demo_model_trains_for_crypten_servers() -> None:
     with Federation(lenet5(0), CrypTen(), members, schedule=schedule, insecure_seed=0) as f:
         history = f.fit(train, test[:200], rounds=1)
         found = weights(f)
-    hits, params = plaintext.run(
+    hits, params = torch_reference.run(
         lenet5(0),
         train,
         test[:200],

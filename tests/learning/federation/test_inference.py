@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from helpers import Wiretap, rng
-from wwfl.federation.inference import InferenceService, RateLimit, SharedModel
-from wwfl.nn.models import mlp
-from wwfl.nn.trace import trace
+from wwfl.federation import InferenceService, RateLimit, SharedModel
+from wwfl.nn import Model, mlp, trace
 from wwfl_core import LocalCluster
 from wwfl_core.errors import ConfigError, InsecureNotAllowed, Misuse, RangeError, Refused
 
@@ -31,7 +30,7 @@ def network() -> torch.nn.Module:
 def served(cluster: LocalCluster) -> SharedModel:
     layers, params = trace(network())
     flat = np.concatenate([p.reshape(-1) for p in params.values()])
-    return SharedModel(cluster.share(flat), layers, 12)
+    return SharedModel(cluster.share(flat), Model.of(layers))
 
 
 def queries(n: int) -> np.ndarray:

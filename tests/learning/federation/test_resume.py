@@ -19,16 +19,16 @@ from wwfl_core.errors import ConfigError
 
 ROUNDS = 3
 CASES = [
-    ("flat", "plain"),
+    ("flat", "float"),
     ("flat", "simulate"),
     ("flat", "mpc"),
-    ("deep", "plain"),
+    ("deep", "float"),
     ("deep", "mpc"),
     ("remembering", "simulate"),
     ("remembering", "mpc"),
     ("voting", "mpc"),
     ("single", "simulate"),
-    ("hidden", "plain"),
+    ("hidden", "float"),
     ("hidden", "simulate"),
     ("hidden", "mpc"),
 ]
@@ -53,7 +53,7 @@ def whole(
 
 QUICK = {
     ("flat", "mpc"),
-    ("deep", "plain"),
+    ("deep", "float"),
     ("remembering", "simulate"),
     ("voting", "mpc"),
     ("hidden", "mpc"),
@@ -143,7 +143,7 @@ def test_client_data_is_written_once(tmp_path: Path) -> None:
     train, test = digits()
     with make("flat", "mpc") as fed:
         fed.fit(train, test, rounds=4, checkpoint=str(tmp_path))
-        uploaded = [leaf_data.shares.keys() for leaf_data in fed._setting.leaf_data]
+        uploaded = [leaf_data.shares.keys() for leaf_data in fed._context.leaf_data]
     sizes: dict[str, list[int]] = {}
     for path in tmp_path.glob("3pc-1.*.party0.share"):
         sizes.setdefault(path.name.split(".")[0], []).append(path.stat().st_size)

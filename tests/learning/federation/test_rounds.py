@@ -32,7 +32,7 @@ def test_absent_clients_are_replaced_along_the_same_permutation() -> None:
     assert sampling.choose(seed, 10, 4, "clients", present=lambda c: c == 7) == [7]
 
 
-@pytest.mark.parametrize("engine", ["plain", pytest.param("mpc", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", ["float", pytest.param("mpc", marks=pytest.mark.slow)])
 def test_clients_drop_out_and_return(engine: str) -> None:
     train, test = digits()
     with make("flat", engine) as all_there:
@@ -75,10 +75,10 @@ def test_a_cluster_trains_on_the_data_that_the_policy_says(policy: str, depth: i
         samples_per_client=10, clients_per_round=1, epochs=1, batch=7, data_policy=policy
     )
     with Federation(
-        model(), Plain(), [Cluster(Plain(), 6)], schedule=schedule, engine="plain", insecure_seed=5
+        model(), Plain(), [Cluster(Plain(), 6)], schedule=schedule, engine="float", insecure_seed=5
     ) as fed:
         fed.fit(train, rounds=6)
-        parts = fed._setting.leaf_data[0].parts
+        parts = fed._context.leaf_data[0].parts
         people = [r.participants[0][0] for r in fed.history]
         assert len(set(people)) < 6  # somebody took part twice, and its data is still there once
         for number, record in enumerate(fed.history, 1):
@@ -96,7 +96,7 @@ def test_unknown_data_policies_are_refused(policy: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "engine", ["plain", "simulate", pytest.param("mpc", marks=pytest.mark.slow)]
+    "engine", ["float", "simulate", pytest.param("mpc", marks=pytest.mark.slow)]
 )
 def test_clients_add_data_and_a_resumed_run_has_it(engine: str, tmp_path: Path) -> None:
     train, test = digits()
@@ -128,14 +128,14 @@ def test_clients_add_data_and_a_resumed_run_has_it(engine: str, tmp_path: Path) 
 def test_local_trainers_give_added_data_again_after_a_restart(tmp_path: Path) -> None:
     train, _ = digits()
     more = digits(410)[0].take(np.arange(400, 410))
-    with make("single", "plain") as fed:
+    with make("single", "float") as fed:
         fed.fit(train, rounds=1)
         for client in range(4):
             fed.add_data(0, client, more)
         fed.save(str(tmp_path))
         fed.fit(train, rounds=2)
         expected = weights(fed)
-    with make("single", "plain") as fed:
+    with make("single", "float") as fed:
         fed.restore(str(tmp_path))
         with pytest.raises(ConfigError, match=r"added 10 rows .* give them again with add_data"):
             fed.fit(train, rounds=2)
@@ -147,7 +147,7 @@ def test_local_trainers_give_added_data_again_after_a_restart(tmp_path: Path) ->
 
 def test_data_can_only_be_added_where_somebody_is() -> None:
     train, test = digits()
-    with make("flat", "plain") as fed:
+    with make("flat", "float") as fed:
         with pytest.raises(Misuse, match="after fit"):
             fed.add_data(0, 0, test)
         fed.fit(train, rounds=1)
@@ -162,7 +162,7 @@ def test_a_partition_decides_who_holds_what() -> None:
     partition = [[np.arange(5), np.arange(10, 17)], [np.arange(20, 21), np.arange(0)]]
     schedule = Schedule(clients_per_round=2, epochs=1, batch=4)
     members = [Cluster(Plain(), 2), Cluster(Plain(), 2)]
-    with Federation(model(), Plain(), members, schedule=schedule, engine="plain") as fed:
+    with Federation(model(), Plain(), members, schedule=schedule, engine="float") as fed:
         record = fed.fit(train, rounds=1, partition=partition)[0]
         assert [sorted(r for b in batches for r in b) for batches in record.batches] == [
             [*range(5), *range(10, 17)],
@@ -180,7 +180,7 @@ def test_a_partition_decides_who_holds_what() -> None:
             "client 1 of plain-2: rows are integers, not float64",
         ),
     ):
-        with Federation(model(), Plain(), members, schedule=schedule, engine="plain") as fed:
+        with Federation(model(), Plain(), members, schedule=schedule, engine="float") as fed:
             with pytest.raises(ConfigError, match=why):
                 fed.fit(train, rounds=1, partition=wrong)
 

@@ -33,9 +33,9 @@ from wwfl import (
 from wwfl.aggregation import Inputs
 from wwfl.experiments.config import parse
 from wwfl.experiments.from_config import prepare_data, start_federation
-from wwfl.federation import torch_reference as plaintext
-from wwfl.federation.engines.plain import load_flat, train_flat
-from wwfl.nn.trace import parameters
+from wwfl.federation import torch_reference
+from wwfl.federation.torch_model import TorchModel
+from wwfl.nn import parameters
 from wwfl.privacy import Private
 from wwfl_core import SharedTensor
 from wwfl_core.errors import ConfigError, ProtocolError
@@ -64,21 +64,21 @@ def test_all_engines_draw_alike_and_train_the_same_model(kind: str) -> None:
     train, test = digits()
     found: dict[str, np.ndarray] = {}
     records: dict[str, list[Round]] = {}
-    for engine in ("plain", "simulate", "mpc"):
+    for engine in ("float", "simulate", "mpc"):
         with make(kind, engine) as fed:
             records[engine] = fed.fit(train, test, rounds=2)
             found[engine] = np.frombuffer(weights(fed))
             assert fed.predict(test.images[:7]).shape == (7,)
             reasons = set(fed.global_servers.ledger.summary())
             assert {"hits on the test set after round 1", "predicted labels"} <= reasons
-    moved = np.abs(found["plain"] - np.tile(initial(), len(found["plain"]) // len(initial()))).max()
+    moved = np.abs(found["float"] - np.tile(initial(), len(found["float"]) // len(initial()))).max()
     for engine in ("simulate", "mpc"):
         assert [r.participants for r in records[engine]] == [
-            r.participants for r in records["plain"]
+            r.participants for r in records["float"]
         ]
-        assert [r.batches for r in records[engine]] == [r.batches for r in records["plain"]]
-        assert np.abs(found[engine] - found["plain"]).max() < 0.02 * moved
-        for a, b in zip(records[engine], records["plain"], strict=True):
+        assert [r.batches for r in records[engine]] == [r.batches for r in records["float"]]
+        assert np.abs(found[engine] - found["float"]).max() < 0.02 * moved
+        for a, b in zip(records[engine], records["float"], strict=True):
             assert abs((a.accuracy or 0) - (b.accuracy or 0)) <= 1.01 / len(test)
 
 
@@ -86,12 +86,14 @@ def initial() -> np.ndarray:
     return np.concatenate([p.reshape(-1) for p in parameters(model()).values()])
 
 
-def test_the_plain_engine_is_the_plaintext_twin() -> None:
+def test_the_float_engine_is_the_torch_reference() -> None:
     train, test = digits()
-    with make("flat", "plain") as fed:
+    with make("flat", "float") as fed:
         history = fed.fit(train, test, rounds=3)
         ours = {n: p.detach().numpy().copy() for n, p in fed.reveal().named_parameters()}
-    hits, params = plaintext.run(model(), train, test, [r.batches for r in history], SMALL.sgd.lr)
+    hits, params = torch_reference.run(
+        model(), train, test, [r.batches for r in history], SMALL.sgd.lr
+    )
     assert [r.accuracy for r in history] == hits
     assert all(np.allclose(ours[n], params[n], atol=1e-6) for n in params)
 
@@ -100,7 +102,7 @@ def test_simulation_costs_nothing_but_keeps_no_client_data() -> None:
     train, test = digits()
     with make("flat", "simulate") as fed:
         fed.fit(train, test, rounds=2)
-        assert all(not leaf_data.shares for leaf_data in fed._setting.leaf_data)
+        assert all(not leaf_data.shares for leaf_data in fed._context.leaf_data)
         assert (
             fed.guarantee.corruptions == 0
         )  # a simulation protects nothing, whatever is simulated
@@ -119,10 +121,14 @@ def test_simulation_costs_nothing_but_keeps_no_client_data() -> None:
 
 
 def test_an_unknown_engine_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match="engine 'float' is unknown; it can be mpc, simulate, plain"
-    ):
-        Federation(model(), Plain(), [Cluster(Plain())], engine="float")  # type: ignore[arg-type]
+    known = "engine 'floats' is unknown; it can be mpc, simulate, float"
+    with pytest.raises(ConfigError, match=known):
+        make("flat", "floats")
+
+
+def test_the_former_name_of_the_float_engine_still_works() -> None:
+    with pytest.warns(FutureWarning, match="float"), make("flat", "plain") as fed:
+        assert fed.engine == "float"
 
 
 def test_servers_say_where_they_compute_at_every_node_of_the_tree() -> None:
@@ -150,7 +156,7 @@ def test_a_group_of_one_cluster_changes_nothing_but_the_way() -> None:
         [Group(Plain(), [Cluster(Plain(), 3, "a")], name="g")],
     ):
         with Federation(
-            model(), Plain(), members, schedule=SMALL, engine="plain", insecure_seed=1
+            model(), Plain(), members, schedule=SMALL, engine="float", insecure_seed=1
         ) as fed:
             fed.fit(train, test, rounds=2)
             found.append(weights(fed))
@@ -167,7 +173,7 @@ def test_groups_are_weighed_by_the_rows_below_them() -> None:
     found = []
     for members in ([a, b, c], [Group(Plain(), [a, b], name="g"), c]):
         with Federation(
-            model(), Plain(), members, schedule=schedule, engine="plain", insecure_seed=1
+            model(), Plain(), members, schedule=schedule, engine="float", insecure_seed=1
         ) as fed:
             fed.fit(train, rounds=1, partition=partition)
             found.append(np.frombuffer(weights(fed)))
@@ -191,9 +197,7 @@ def test_local_trainers_submit_what_torch_trains_and_the_ledger_says_that_they_s
             in fed.global_servers.ledger.summary()
         )
         assert fed.guarantee.caveats == ("opened to the clients of clients-1 in every round",)
-        expected = train_flat(
-            model(),
-            fed.layers,
+        expected = TorchModel(model(), fed.model).train(
             initial(),
             train.images,
             train.labels,
@@ -223,11 +227,11 @@ def test_model_attacks_replace_the_models_of_malicious_local_trainers_only() -> 
         attack = Reverse() if malicious else None
         members = [LocalTrainers(4, attack=attack, malicious=malicious)]
         with Federation(
-            model(), Plain(), members, schedule=schedule, engine="plain", insecure_seed=1
+            model(), Plain(), members, schedule=schedule, engine="float", insecure_seed=1
         ) as fed:
             fed.fit(train, rounds=1)
             found.append(np.frombuffer(weights(fed)))
-            parts = [np.asarray(c) for c in fed._setting.leaf_data[0].parts]
+            parts = [np.asarray(c) for c in fed._context.leaf_data[0].parts]
             record = fed.history[0]
         assert attack is None or attack.seen == [2]
     starts = initial()
@@ -235,9 +239,7 @@ def test_model_attacks_replace_the_models_of_malicious_local_trainers_only() -> 
     for client, part in enumerate(parts):
         mine = [b for b in record.batches[0] if set(b) <= set(part.tolist())]
         batches = [[part.tolist().index(i) for i in b] for b in mine]
-        new = train_flat(
-            model(),
-            fed.layers,
+        new = TorchModel(model(), fed.model).train(
             starts,
             train.images[part],
             train.labels[part],
@@ -336,15 +338,13 @@ def test_an_ensemble_keeps_models_apart_and_votes() -> None:
         fed.fit(train, test, rounds=2)
         stacked = np.frombuffer(weights(fed)).reshape(3, -1)
         labels, accuracy = fed.predict(test.images), fed.history[-1].accuracy
-        layers = fed.layers
+        double = TorchModel(model().double(), fed.model)
     assert min(np.abs(stacked[i] - stacked[j]).max() for i in range(3) for j in range(i)) > 1e-2
     votes = np.zeros((len(test), 10))
     close = np.zeros(len(test), bool)
     for one in stacked:
         with torch.no_grad():
-            logits = load_flat(model().double(), layers, one)(
-                torch.tensor(test.images.astype(np.float64))
-            ).numpy()
+            logits = double.load(one)(torch.tensor(test.images.astype(np.float64))).numpy()
         votes[np.arange(len(test)), logits.argmax(1)] += 1
         top = np.sort(logits, axis=1)
         close |= top[:, -1] - top[:, -2] < 1e-3

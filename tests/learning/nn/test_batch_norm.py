@@ -16,12 +16,8 @@ from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from helpers import REPOSITORY, rng
 from wwfl import SGD, Cluster, Federation, Schedule
 from wwfl.data.datasets import Dataset
-from wwfl.federation import torch_reference as plaintext
-from wwfl.nn import spec
-from wwfl.nn.layers import Network, Params
-from wwfl.nn.models import resnet9
-from wwfl.nn.trace import parameters, pool_first, trace
-from wwfl.nn.train import gradients, train
+from wwfl.federation import torch_reference
+from wwfl.nn import Network, Params, gradients, parameters, pool_first, resnet9, spec, trace, train
 from wwfl_core import LocalCluster, Phase, Session, SharedTensor
 from wwfl_core.errors import ConfigError, Misuse
 
@@ -297,7 +293,7 @@ def test_a_step_of_resnet9_is_that_of_float64(
         params = {name: c.share(value) for name, value in initial.items()}
         data = c.share(x), c.share(np.eye(10)[y])
         found = c.run(step, pool_first(layers), params, *data, SGD(0.1))
-        exact = plaintext.train_cluster(model, x, y, [np.arange(batch)], 0.1)
+        exact = torch_reference.train_cluster(model, x, y, [np.arange(batch)], 0.1)
         for name, value in exact.items():
             moved = np.linalg.norm(value - initial[name])
             # Gradients of single activations are some hundred units, and rounding flips a few of
@@ -306,7 +302,7 @@ def test_a_step_of_resnet9_is_that_of_float64(
 
 
 def test_running_statistics_travel_and_are_averaged_with_the_model() -> None:
-    """A federation of two protocols ends with the statistics of the plaintext twin."""
+    """A federation of two protocols ends with the statistics of the torch reference."""
     generator = np.random.default_rng(7)
     images = generator.normal(2.0, 1.5, (120, 1, 6, 6)).astype(np.float32)
     data = Dataset(images, generator.integers(0, 3, 120), "noise", "this test", "00")
@@ -334,7 +330,7 @@ def test_running_statistics_travel_and_are_averaged_with_the_model() -> None:
     ) as f:
         history = f.fit(data, data, rounds=2)
         revealed = parameters(f.reveal())
-    theirs, params = plaintext.run(
+    theirs, params = torch_reference.run(
         model(), data, data, [r.batches for r in history], 0.1, dtype=torch.float64
     )
     for name, value in params.items():

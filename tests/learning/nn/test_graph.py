@@ -17,9 +17,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from layer_reference import forward
-from wwfl.nn import spec
-from wwfl.nn.models import ResNet9, resnet9
-from wwfl.nn.trace import layer_shapes, load_parameters, output_shape, parameters, pool_first, trace
+from wwfl.nn import ResNet9, resnet9, spec
+from wwfl.nn.tracing import (
+    layer_shapes,
+    load_parameters,
+    output_shape,
+    parameters,
+    pool_first,
+    trace,
+)
 from wwfl_core.errors import ConfigError, Misuse
 
 

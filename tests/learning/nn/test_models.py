@@ -1,4 +1,4 @@
-"""Models, their layer descriptions, and the plaintext twin of the federated run."""
+"""Models, their layer descriptions, and the torch reference of a federated run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,16 @@ from torch import nn
 from layer_reference import forward
 from wwfl.data.datasets import Dataset, mnist
 from wwfl.data.partition import iid, sgd_schedule
-from wwfl.federation import torch_reference as plaintext
+from wwfl.federation import torch_reference
 from wwfl.nn import models, spec
-from wwfl.nn.trace import layer_shapes, load_parameters, output_shape, parameters, pool_first, trace
+from wwfl.nn.tracing import (
+    layer_shapes,
+    load_parameters,
+    output_shape,
+    parameters,
+    pool_first,
+    trace,
+)
 from wwfl_core.errors import ConfigError, Misuse
 
 
@@ -318,7 +325,7 @@ def test_load_parameters_round_trip_and_errors() -> None:
         np.testing.assert_array_equal(value, before[name])  # an error writes nothing
 
 
-# ---- the plaintext twin
+# ---- the torch reference
 
 
 def test_train_cluster_is_plain_mean_gradient_descent() -> None:
@@ -335,7 +342,7 @@ def test_train_cluster_is_plain_mean_gradient_descent() -> None:
         error = (p / p.sum(axis=1, keepdims=True) - y) / len(batch)
         velocity = [0.5 * velocity[0] + error.T @ x, 0.5 * velocity[1] + error.sum(axis=0)]
         w, b = w - 0.1 * velocity[0], b - 0.1 * velocity[1]
-    trained = plaintext.train_cluster(module, images, labels, batches, 0.1, momentum=0.5)
+    trained = torch_reference.train_cluster(module, images, labels, batches, 0.1, momentum=0.5)
     np.testing.assert_allclose(trained["1.weight"], w, rtol=1e-12)
     np.testing.assert_allclose(trained["1.bias"], b, rtol=1e-12)
     np.testing.assert_array_equal(parameters(module)["1.bias"], trained["1.bias"])
@@ -352,29 +359,31 @@ def test_train_cluster_errors() -> None:
         np.zeros((1, 1), int),
     ):
         with pytest.raises(Misuse, match="batch 0"):
-            plaintext.train_cluster(module, images, labels, [batch], 0.1)
+            torch_reference.train_cluster(module, images, labels, [batch], 0.1)
     for lr, momentum in ((0.0, 0.0), (-1.0, 0.0), (float("nan"), 0.0), (0.1, 1.0), (0.1, -0.1)):
         with pytest.raises(Misuse, match=r"lr|momentum"):
-            plaintext.train_cluster(module, images, labels, [np.array([0])], lr, momentum)
+            torch_reference.train_cluster(module, images, labels, [np.array([0])], lr, momentum)
     with pytest.raises(ConfigError, match=r"0\.steps: a buffer of torch.int64 cannot be averaged"):
         counting = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
         counting[0].register_buffer("steps", torch.zeros((), dtype=torch.int64))
-        plaintext.train_cluster(counting, images, labels, [np.array([0, 1])], 0.1)
+        torch_reference.train_cluster(counting, images, labels, [np.array([0, 1])], 0.1)
     with pytest.raises(ConfigError, match="1: momentum=None counts batches"):
         norm = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4, momentum=None))
-        plaintext.train_cluster(norm, images, labels, [np.array([0, 1])], 0.1)
+        torch_reference.train_cluster(norm, images, labels, [np.array([0, 1])], 0.1)
     for option in ("weight_decay", "prox"):
         with pytest.raises(Misuse, match=option):
-            plaintext.train_cluster(module, images, labels, [np.array([0])], 0.1, **{option: -1.0})
+            torch_reference.train_cluster(
+                module, images, labels, [np.array([0])], 0.1, **{option: -1.0}
+            )
     with pytest.raises(ConfigError, match="no parameters"):
-        plaintext.train_cluster(nn.ReLU(), images, labels, [np.array([0])], 0.1)
+        torch_reference.train_cluster(nn.ReLU(), images, labels, [np.array([0])], 0.1)
 
 
 def test_fedavg() -> None:
     a, b = {"x": np.array([1.0, 2.0])}, {"x": np.array([3.0, 6.0])}
-    np.testing.assert_array_equal(plaintext.fedavg([a, b])["x"], [2, 4])
-    np.testing.assert_array_equal(plaintext.fedavg([a, b], [3, 1])["x"], [1.5, 3])
-    np.testing.assert_array_equal(plaintext.fedavg([a, b], [0, 2])["x"], [3, 6])
+    np.testing.assert_array_equal(torch_reference.fedavg([a, b])["x"], [2, 4])
+    np.testing.assert_array_equal(torch_reference.fedavg([a, b], [3, 1])["x"], [1.5, 3])
+    np.testing.assert_array_equal(torch_reference.fedavg([a, b], [0, 2])["x"], [3, 6])
     for models_, weights in (
         ([], None),
         ([a], [1, 2]),
@@ -383,21 +392,21 @@ def test_fedavg() -> None:
         ([a], [np.nan]),
     ):
         with pytest.raises(Misuse):
-            plaintext.fedavg(models_, weights)
+            torch_reference.fedavg(models_, weights)
     with pytest.raises(Misuse, match="model 1 has parameters"):
-        plaintext.fedavg([a, {"y": a["x"]}])
+        torch_reference.fedavg([a, {"y": a["x"]}])
     with pytest.raises(Misuse, match="x: model 1 has shape"):
-        plaintext.fedavg([a, {"x": np.zeros(3)}])
+        torch_reference.fedavg([a, {"x": np.zeros(3)}])
 
 
 def test_accuracy(small: tuple[Dataset, Dataset]) -> None:
     _, test = small
     module = models.logistic_regression(1024, 10)
     load_parameters(module, {"1.weight": np.zeros((10, 1024)), "1.bias": np.eye(10)[3]})
-    assert plaintext.accuracy(module, test) == np.mean(test.labels == 3)
-    assert plaintext.accuracy(module, test, batch=7) == np.mean(test.labels == 3)
+    assert torch_reference.accuracy(module, test) == np.mean(test.labels == 3)
+    assert torch_reference.accuracy(module, test, batch=7) == np.mean(test.labels == 3)
     with pytest.raises(Misuse, match="no images"):
-        plaintext.accuracy(module, test[:0])
+        torch_reference.accuracy(module, test[:0])
 
 
 def test_run_is_train_cluster_and_fedavg(small: tuple[Dataset, Dataset]) -> None:
@@ -412,28 +421,30 @@ def test_run_is_train_cluster_and_fedavg(small: tuple[Dataset, Dataset]) -> None
     first = []
     for batches in plan[0]:
         load_parameters(module, before)
-        first.append(plaintext.train_cluster(module, train.images, train.labels, batches, 0.1))
-    load_parameters(module, plaintext.fedavg(first))
-    expected = [plaintext.accuracy(module, test)]
-    plaintext.train_cluster(module, train.images, train.labels, plan[1][1], 0.1)
-    expected.append(plaintext.accuracy(module, test))
+        first.append(
+            torch_reference.train_cluster(module, train.images, train.labels, batches, 0.1)
+        )
+    load_parameters(module, torch_reference.fedavg(first))
+    expected = [torch_reference.accuracy(module, test)]
+    torch_reference.train_cluster(module, train.images, train.labels, plan[1][1], 0.1)
+    expected.append(torch_reference.accuracy(module, test))
 
-    accuracies, params = plaintext.run(initial, train, test, plan, 0.1)
+    accuracies, params = torch_reference.run(initial, train, test, plan, 0.1)
     assert accuracies == expected
     for name, value in parameters(module).items():
         np.testing.assert_array_equal(value, params[name])
         np.testing.assert_array_equal(parameters(initial)[name], before[name])  # not touched
     assert (
-        plaintext.run(lambda: models.mlp(1024, [8], 10), train, test, plan, 0.1, 1)[0]
+        torch_reference.run(lambda: models.mlp(1024, [8], 10), train, test, plan, 0.1, 1)[0]
         == expected[:1]
     )
-    double = plaintext.run(initial, train, test, plan, 0.1, dtype=torch.float64)[1]
+    double = torch_reference.run(initial, train, test, plan, 0.1, dtype=torch.float64)[1]
     for name in params:
         np.testing.assert_allclose(double[name], params[name], atol=1e-5)
     with pytest.raises(Misuse, match=r"rounds must be in 0\.\.2"):
-        plaintext.run(initial, train, test, plan, 0.1, 3)
+        torch_reference.run(initial, train, test, plan, 0.1, 3)
     with pytest.raises(Misuse, match="float16"):
-        plaintext.run(initial, train, test, plan, 0.1, dtype=torch.float16)
+        torch_reference.run(initial, train, test, plan, 0.1, dtype=torch.float16)
 
 
 def test_running_statistics_are_averaged_like_parameters() -> None:
@@ -442,7 +453,7 @@ def test_running_statistics_are_averaged_like_parameters() -> None:
     data = Dataset(images, generator.integers(0, 3, 40), "noise", "this test", "00")
     module = nn.Sequential(nn.BatchNorm2d(1, momentum=0.5), nn.Flatten(), nn.Linear(16, 3)).double()
     halves = [np.arange(20), np.arange(20, 40)]
-    _, params = plaintext.run(module, data, data, [[[half] for half in halves]], 0.1)
+    _, params = torch_reference.run(module, data, data, [[[half] for half in halves]], 0.1)
     means = [data.images[half].astype(np.float64).mean() for half in halves]
     variances = [data.images[half].astype(np.float64).var(ddof=1) for half in halves]
     np.testing.assert_allclose(params["0.running_mean"], [0.5 * np.mean(means)], rtol=1e-6)
@@ -457,13 +468,13 @@ def test_the_proximal_term_pulls_towards_the_model_at_the_start() -> None:
     for batch in batches:
         module = models.logistic_regression(6, 4).double()
         load_parameters(module, w)
-        plain = plaintext.train_cluster(module, images, labels, [batch], 0.1)
+        plain = torch_reference.train_cluster(module, images, labels, [batch], 0.1)
         w = {
             name: plain[name] - 0.1 * 0.7 * (w[name] - start[name]) - 0.1 * 0.2 * w[name]
             for name in w
         }
     module = models.logistic_regression(6, 4).double()
-    found = plaintext.train_cluster(
+    found = torch_reference.train_cluster(
         module, images, labels, batches, 0.1, prox=0.7, weight_decay=0.2
     )
     for name in w:
@@ -480,6 +491,6 @@ def test_tiny_federation_learns_mnist(small: tuple[Dataset, Dataset], seed: int)
     plan = sgd_schedule(
         iid(train, 3, 4, 50, seed), rounds=10, clients_per_round=2, epochs=5, batch=20, seed=seed
     )
-    accuracies, _ = plaintext.run(models.lenet5(seed), train, test, plan, lr=0.05)
+    accuracies, _ = torch_reference.run(models.lenet5(seed), train, test, plan, lr=0.05)
     assert len(accuracies) == 10
     assert accuracies[-1] >= 0.83

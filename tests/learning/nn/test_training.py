@@ -11,10 +11,21 @@ import torch
 from torch import nn
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
-from wwfl.nn.layers import Network, Params, PooledConvLayer
-from wwfl.nn.models import BasicBlock, lenet5, logistic_regression, mlp
-from wwfl.nn.trace import pool_first, trace
-from wwfl.nn.train import SGD, count_correct, gradients, train
+from wwfl.nn import (
+    SGD,
+    BasicBlock,
+    Network,
+    Params,
+    PooledConvLayer,
+    count_correct,
+    gradients,
+    lenet5,
+    logistic_regression,
+    mlp,
+    pool_first,
+    trace,
+    train,
+)
 from wwfl_core import LocalCluster, Phase, Session, SharedTensor
 from wwfl_core.errors import ConfigError, Misuse
 

@@ -30,7 +30,7 @@ from small_federations import SMALL, digits, model, weights
 from wwfl import Cluster, Federation, Group, LocalTrainers, Round, Schedule
 from wwfl.experiments.config import parse
 from wwfl.federation import server_programs as programs
-from wwfl.privacy.policy import Permission, RevealPolicy
+from wwfl.privacy import Permission, RevealPolicy
 from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
 from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import ConfigError, Misuse, Refused, VerificationFailed
@@ -297,7 +297,7 @@ def hidden(engine: str, *members: Any, schedule: Schedule = HIDDEN, **options: A
     return Federation(model(), Additive2PC(), leaves, **(defaults | options))
 
 
-@pytest.mark.parametrize("engine", ["mpc", "simulate", "plain"])
+@pytest.mark.parametrize("engine", ["mpc", "simulate", "float"])
 def test_clusters_train_on_the_sample_and_no_record_names_a_client(engine: str) -> None:
     """All clients of a cluster hold the same digits, so that whoever is drawn, training must give
     what it gives with public sampling."""
@@ -306,7 +306,7 @@ def test_clusters_train_on_the_sample_and_no_record_names_a_client(engine: str) 
     quick = dataclasses.replace(HIDDEN, epochs=1)
     members = [Cluster(p(), 4) for p in (Additive2PC, Replicated3PC, Tetrad4PC)]
     with hidden(
-        "plain", *members, schedule=dataclasses.replace(quick, sampling="public")
+        "float", *members, schedule=dataclasses.replace(quick, sampling="public")
     ) as public:
         public.fit(train, rounds=1, partition=alike)
         expected = np.frombuffer(weights(public))
@@ -314,16 +314,16 @@ def test_clusters_train_on_the_sample_and_no_record_names_a_client(engine: str) 
     with hidden(engine, *members, schedule=quick) as fed:
         (record,) = fed.fit(train, rounds=1, partition=alike)
         found = np.frombuffer(weights(fed))
-        assert np.abs(found - expected).max() < (0 if engine == "plain" else 1e-3) + 1e-12
+        assert np.abs(found - expected).max() < (0 if engine == "float" else 1e-3) + 1e-12
         assert (
             record.participants == [[], [], []]
             and record.hidden == [2, 2, 2] == record.contributors
         )
         assert record.batches == [[], [], []] and not record.absent
         assert Round.from_json(record.to_json()) == record
-        assert all(shelf.uploaded == {"0", "1", "2", "3"} for shelf in fed._setting.leaf_data)
+        assert all(shelf.uploaded == {"0", "1", "2", "3"} for shelf in fed._context.leaf_data)
         assert not any(
-            key.startswith("drawn") for shelf in fed._setting.leaf_data for key in shelf.shares
+            key.startswith("drawn") for shelf in fed._context.leaf_data for key in shelf.shares
         )
         assert not any(list(node.ledger) for node in fed.clusters)
         if engine == "mpc":
@@ -362,7 +362,7 @@ def test_a_pool_of_several_rounds_is_their_samples_one_after_the_other(
     schedule = dataclasses.replace(HIDDEN, epochs=1, data_policy=policy)
     with hidden("simulate", schedule=schedule) as fed:
         assert steps_by_round(fed, train, 4) == steps
-        assert sorted(fed._setting.leaf_data[0].shares) == kept
+        assert sorted(fed._context.leaf_data[0].shares) == kept
 
 
 def test_a_round_in_which_a_cluster_was_left_out_adds_nothing_to_its_pool() -> None:
@@ -372,8 +372,8 @@ def test_a_round_in_which_a_cluster_was_left_out_adds_nothing_to_its_pool() -> N
     with hidden("simulate", *members, schedule=schedule) as fed:
         fed.fit(train, rounds=1)
         fed.history[0].hidden[0] = 0  # as if its model had been lost on the way up
-        assert fed._setting.hidden_rounds(0, 2, fed.history) == []
-        assert fed._setting.hidden_rounds(1, 2, fed.history) == [1]
+        assert fed._context.hidden_rounds(0, 2, fed.history) == []
+        assert fed._context.hidden_rounds(1, 2, fed.history) == [1]
 
 
 def test_the_sample_is_one_of_the_clients_whose_data_is_there() -> None:
@@ -381,14 +381,14 @@ def test_the_sample_is_one_of_the_clients_whose_data_is_there() -> None:
     again."""
     train, _ = digits()
     uploads = []
-    with hidden("plain") as fed:
+    with hidden("float") as fed:
         fed.fit(
             train,
             rounds=3,
             available=lambda number, leaf, client: (
                 client != number
             ),  # 1 joins in round 2, and so on
-            on_round=lambda record, fed: uploads.append(sorted(fed._setting.leaf_data[0].uploaded)),
+            on_round=lambda record, fed: uploads.append(sorted(fed._context.leaf_data[0].uploaded)),
         )
         assert uploads == [["0", "2", "3"], ["0", "1", "2", "3"], ["0", "1", "2", "3"]]
         assert [record.hidden for record in fed.history] == [[2], [2], [2]]

@@ -17,11 +17,11 @@ from reshare import reshare
 from wwfl import SGD, Cluster, Federation, Group, LocalTrainers, Schedule
 from wwfl.aggregation import FedAvg, Inputs
 from wwfl.data.datasets import Dataset, mnist
+from wwfl.federation import InferenceService
 from wwfl.federation import server_programs as programs
-from wwfl.federation.inference import InferenceService
-from wwfl.nn.models import mlp
-from wwfl.privacy import policy
-from wwfl.privacy.policy import Facts, Permission, PolicyGuard, RevealPolicy
+from wwfl.nn import mlp
+from wwfl.privacy import reveal_policy as policy
+from wwfl.privacy.reveal_policy import Facts, Permission, PolicyGuard, RevealPolicy
 from wwfl_core import LocalCluster, Session, SharedTensor
 from wwfl_core.errors import ConfigError, Desync, Misuse, Refused
 
@@ -175,7 +175,7 @@ def test_only_predictions_are_handed_over_as_such() -> None:
             lambda: servers.reveal_to_client(model, "mallory", "please", policy.hand_over),
         )
         shared = servers.share(test.images[:2])
-        labels = servers.run(programs.labels, f.layers, f.int_bits, model, shared, 10)
+        labels = servers.run(programs.labels, f.model, model, shared, 10)
         twice = servers.run(plus_nothing, labels)
         refused(
             "predictions.what",
@@ -188,7 +188,7 @@ def test_only_predictions_are_handed_over_as_such() -> None:
         with pytest.raises(
             Misuse, match=r"labels of shape \(650,\)"
         ):  # else it would add parameters up
-            servers.run(programs.evaluate, f.layers, f.int_bits, model, shared, model, 10, "hits")
+            servers.run(programs.evaluate, f.model, model, shared, model, 10, "hits")
         assert [o.to for o in servers.ledger] == ["client alice", "client coordinator"]
 
 

@@ -19,12 +19,13 @@ from backends.real import Real
 from helpers import EVERY, rng
 from wwfl import SGD, Cluster, FedAvg, Federation, Schedule, TrimmedMean
 from wwfl.aggregation import Inputs
-from wwfl.aggregation.plain import aggregate as aggregate_floats
+from wwfl.aggregation.in_floats import aggregate as aggregate_floats
 from wwfl.data.datasets import mnist
 from wwfl.experiments.run import spent
 from wwfl.federation import server_programs as programs
-from wwfl.nn.models import mlp
-from wwfl.privacy import Budget, Guarantee, Private, gaussian_epsilon, policy, releases_within
+from wwfl.nn import mlp
+from wwfl.privacy import Budget, Guarantee, Private, gaussian_epsilon, releases_within
+from wwfl.privacy import reveal_policy as policy
 from wwfl.privacy.accountant import delta_of, epsilon_of, excess
 from wwfl.privacy.discrete_gaussian import bernoulli, exp_bernoulli, sample
 from wwfl.privacy.rule import clip_rows, clip_target, coordinate_bound, joint_noise, server_sigma2
@@ -337,7 +338,7 @@ def test_a_simulation_in_fixed_point_has_the_noise_of_all_servers(protocol: str)
     assert abs(found.var() / (sharing.parties / honest * sigma**2) - 1) < 6 * math.sqrt(2 / n)
 
 
-@pytest.mark.parametrize("engine", ["plain", "simulate", "mpc"])
+@pytest.mark.parametrize("engine", ["float", "simulate", "mpc"])
 def test_every_engine_promises_and_refuses_the_same(engine: Any, tmp_path: Path) -> None:
     train = mnist()[0][:20].pooled(4)
     rule = Private(FedAvg(), clip=1.0, noise_multiplier=2.0, budget=Budget(3.5, 1e-5))

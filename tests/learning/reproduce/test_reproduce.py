@@ -20,7 +20,7 @@ from wwfl.cli import attack
 from wwfl.cli.main import app
 from wwfl.experiments import sweep as grid
 from wwfl.experiments.config import Config, parse
-from wwfl.federation.topology import NamedRule
+from wwfl.federation import NamedRule
 from wwfl.reproduce import accuracy_figures as figures
 from wwfl.reproduce import fig3, fig4, fig5, fig6, layers, table8
 from wwfl.reproduce import measured_round as setup
@@ -290,7 +290,7 @@ def test_a_backdoors_success_is_measured_where_it_has_a_goal() -> None:
         pool = 2
         test = 60
         [federation]
-        engine = "plain"
+        engine = "float"
         clusters = [{ protocol = "2pc" }]
         [schedule]
         rounds = 1

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from wwfl.bounds import Count, Fraction, NotNegative, Option, Positive, Seed
-from wwfl.federation.schedule import Schedule
+from wwfl.federation import Schedule, engine_name
 from wwfl.federation.topology import (
     Cluster,
     LocalTrainers,
@@ -83,8 +83,8 @@ class Partition:
 class Federation:
     """Who computes, with which protocols, connected how."""
 
-    engine: Literal["mpc", "simulate", "plain"] = "mpc"
-    """mpc (shares), simulate (fixed point in the clear) or plain (float in the clear)"""
+    engine: Literal["mpc", "simulate", "float", "plain"] = "mpc"
+    """mpc (shares), simulate (fixed point in the clear) or float (floats in the clear)"""
     servers: Servers = field(default_factory=Servers)
     """the global servers"""
     clusters: Annotated[tuple[Member, ...], MinLen(1)] = (
@@ -101,6 +101,10 @@ class Federation:
     """derive all keys from this public seed: reproducible, and therefore insecure"""
     deadline_s: Positive = 120.0
     """how long a server waits for a message"""
+
+    def __post_init__(self) -> None:
+        # "plain" is the former name of "float".
+        object.__setattr__(self, "engine", engine_name(self.engine))
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from pydantic import TypeAdapter
 
-from wwfl.federation.schedule import Schedule
-from wwfl.federation.topology import Cluster, Group, LocalTrainers, NamedRule, Servers
-from wwfl.nn.train import SGD
+from wwfl.federation import Cluster, Group, LocalTrainers, NamedRule, Schedule, Servers
+from wwfl.nn import SGD
 from wwfl_core.channel.cost import NetworkModel
 
 from .sections import (

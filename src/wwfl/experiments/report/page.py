@@ -9,7 +9,7 @@ from typing import Any
 
 from wwfl.experiments.config import to_toml
 from wwfl.experiments.run_folder import RunFolder
-from wwfl.federation.accounting import LINK_KEYS, STAGE_KEYS, total
+from wwfl.federation import LINK_KEYS, STAGE_KEYS, total
 from wwfl_core.errors import DataError
 
 from .plots import accuracy_of, curves, layers, megabytes, require_package, traffic

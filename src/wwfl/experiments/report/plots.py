@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wwfl.federation.accounting import STAGE_KEYS, total
+from wwfl.federation import STAGE_KEYS, total
 from wwfl_core.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -1,114 +1,34 @@
-"""What carries out a federation: real protocols, their fixed-point arithmetic alone, or ordinary
-floats.
+"""Engines: what carries out a federation. Real protocols, their fixed-point arithmetic alone, or
+ordinary floats.
 
-One coordinator for all of them: it samples, distributes and collects, and asks *nodes* to run the
-functions of `wwfl.federation.server_programs`. An engine makes nodes and moves values between them;
-`LocalCluster` is a node as it is."""
+Here belongs where servers live and how values move between them. What servers do is written once,
+in `wwfl.federation.server_programs`."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any, ClassVar, Literal, Protocol, get_args
 
-import numpy.typing as npt
-from torch import nn
+from ..engine_names import EngineName
+from .engine import Engine, Node
+from .floats import FloatEngine
+from .mpc import MPCEngine, SimulationEngine
 
-from reshare import Reshared
-from wwfl.federation.topology import Servers
-from wwfl_core.channel.cost import Cost
-from wwfl_core.errors import ConfigError
-from wwfl_core.party.ledger import Ledger
-
-EngineName = Literal["mpc", "simulate", "plain"]
-
-
-class Node(Protocol):
-    """Servers that keep values and run programs on them, as the coordinator sees them."""
-
-    name: str
-    ledger: Ledger
-    cost: Cost
-    last_cost: Cost
-    deadline_s: float
-
-    @property
-    def broken(self) -> str | None:
-        """Why the servers can no longer work together, if so."""
-        ...
-
-    def share(self, value: npt.ArrayLike) -> Any:
-        """A client's upload; what comes back has `.shape`, `.cluster` (this node) and
-        `.guarantee`."""
-        ...
-
-    def run(self, fn: Callable[..., Any], *args: Any) -> Any:
-        """Runs a program of `wwfl.federation.server_programs`."""
-        ...
-
-    def run_agreed(self, fn: Callable[..., Any], *args: Any) -> Any:
-        """The same, for public results that all servers report alike."""
-        ...
-
-    def reveal(self, handle: Any, reason: str = "reveal") -> Any:
-        """Opens a value as a float64 array; recorded in the ledger."""
-        ...
-
-    def reveal_to_client(self, handle: Any, client: str, reason: str, program: Any = ...) -> Any:
-        """Opens a value to a client alone (`wwfl_core.cluster.client.Revealed`)."""
-        ...
-
-    def close(self) -> None:
-        """Stops the servers."""
-        ...
-
-
-class Engine(ABC):
-    """Makes the nodes of a federation and moves values between them.
-
-    `keeps_uploads`: clients share their data once and it stays; otherwise they bring it each time,
-    since it costs nothing and a thousand clients' data would fill the memory.
-    `batches_per_command`: how many batches a node trains in one command (None: all of a round).
-    `workers` is how many leaves train at the same time."""
-
-    keeps_uploads: ClassVar[bool] = True
-    batches_per_command: ClassVar[int | None] = 1
-
-    @abstractmethod
-    def open(self, servers: Servers, name: str) -> Node:
-        """Starts the servers of a node."""
-
-    @abstractmethod
-    def move(self, x: Any, to: Node, allow_weaker: bool) -> Reshared:
-        """The value, at another node."""
-
-    @abstractmethod
-    def align(self, node: Node, run: int) -> None:
-        """Lets the node's randomness go on from command number `run`, so that a resumed run draws
-        what an uninterrupted one draws. Raises ProtocolError if the node's servers are gone."""
-
-    @abstractmethod
-    def workers(self, leaves: int) -> int:
-        """How many leaves should train at the same time."""
+__all__ = ["Engine", "Node", "make"]
 
 
 def make(
-    name: EngineName, model: nn.Module, executor: Executor | None = None, **options: Any
+    name: EngineName,
+    *,
+    processes: bool,
+    insecure_seed: int | None,
+    deadline_s: float,
+    executor: Executor | None,
 ) -> Engine:
-    """An engine by name; `executor` is where it computes in the clear, other options are those of
-    protocols.
-
-    Raises:
-        ConfigError: an unknown name.
-    """
-    from .mpc import Mpc, Simulate
-    from .plain import PlainFloat
-
-    if name == "plain":
-        return PlainFloat(model, executor, insecure_seed=options.get("insecure_seed"))
-    if name == "simulate":
-        return Simulate(**(options | {"processes": False}))
-    if name == "mpc":
-        return Mpc(**options)
-    raise ConfigError(f"engine {name!r} is unknown; it can be {', '.join(get_args(EngineName))}")
+    """An engine by name. `executor` is where the float engine trains; the other options are those
+    of the protocols' servers."""
+    if name == "float":
+        return FloatEngine(executor, insecure_seed=insecure_seed)
+    kind = SimulationEngine if name == "simulate" else MPCEngine
+    return kind(
+        processes=processes and name == "mpc", insecure_seed=insecure_seed, deadline_s=deadline_s
+    )

@@ -7,15 +7,15 @@ from typing import ClassVar, cast
 
 from backends import Plain
 from reshare import Reshared, reshare_with_report
-from wwfl.federation import server_programs as programs
-from wwfl.federation.topology import Servers
 from wwfl_core.channel.certificates import Authority
 from wwfl_core.cluster.local import Handle, LocalCluster
 
-from . import Engine, Node
+from .. import server_programs as programs
+from ..topology import Servers
+from .engine import Engine, Node
 
 
-class Mpc(Engine):
+class MPCEngine(Engine):
     """Every node runs its protocol, in threads or in processes over mutual TLS."""
 
     def __init__(self, *, processes: bool, insecure_seed: int | None, deadline_s: float) -> None:
@@ -47,7 +47,7 @@ class Mpc(Engine):
         return leaves
 
 
-class Simulate(Mpc):
+class SimulationEngine(MPCEngine):
     """Every protocol is replaced by `Plain` with its number format: the same fixed-point arithmetic
     with the same truncation error, without secrecy. Costs are those of `Plain`, which sends next to
     nothing."""

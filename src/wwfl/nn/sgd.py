@@ -1,4 +1,7 @@
-"""Private SGD: softmax cross-entropy, backward pass, update - one party's program."""
+"""Private SGD: softmax cross-entropy, backward pass, update; one party's program.
+
+Here belongs how a model is trained on shared rows. What a layer does is `layers`', who trains on
+whose data is the federation's."""
 
 from __future__ import annotations
 
@@ -35,12 +38,16 @@ class Velocity(NamedTuple):
 class SGD:
     """Stochastic gradient descent on the mean cross-entropy of a batch, as in torch.
 
-    The gradient of weight_decay / 2 |w|^2 + prox / 2 |w - anchor|^2 is added; the latter is
-    FedProx's proximal term (Li et al., MLSys'20), anchored at the global model that the round
-    started from. Neither costs communication: they are part of the update's truncation.
+    lr: step size. momentum: v <- momentum v + g, then w <- w - lr v, from v = 0 in every round. The
+    gradient of weight_decay / 2 |w|^2 + prox / 2 |w - anchor|^2 is added; the latter is FedProx's
+    proximal term (Li et al., MLSys'20), anchored at the global model that the round started from.
+    Neither costs communication: they are part of the update's truncation.
 
     Raises:
-        ConfigError: a number that is out of bounds.
+        ConfigError: a rate, momentum, decay or proximal term out of range.
+
+    >>> SGD(0.1, momentum=0.9)
+    SGD(lr=0.1, momentum=0.9, weight_decay=0.0, prox=0.0)
     """
 
     lr: Positive = 0.05
@@ -146,7 +153,20 @@ def train(
     """SGD over the given batches of row indices (public, in order); returns parameters and
     momentum.
 
-    `anchor`: the parameters that the round started from, which `sgd.prox` pulls towards.
+    images: [n, ...]; one_hot: [n, classes]. `anchor`: the parameters that the round started from,
+    which `sgd.prox` pulls towards. A program: every party of a cluster calls it. Nothing is opened.
+
+    >>> import numpy as np
+    >>> from backends import Replicated3PC
+    >>> from wwfl.nn import SGD, Network, spec, train
+    >>> from wwfl_core import LocalCluster
+    >>> network = Network([spec.Linear("", (2, 3), bias=False)])
+    >>> def program(mpc, weight, x, y):
+    ...     return train(mpc, network, {"weight": weight}, x, y, [[0]], SGD(1.0))[0]["weight"]
+    >>> with LocalCluster(Replicated3PC()) as c:
+    ...     inputs = c.share(np.zeros((2, 3))), c.share(np.ones((1, 3))), c.share(np.eye(2)[:1])
+    ...     c.reveal(c.run(program, *inputs)).round(3).tolist()
+    [[0.5, 0.5, 0.5], [-0.5, -0.5, -0.5]]
     """
     for batch in batches:
         rows = np.asarray(batch, np.intp)

@@ -12,6 +12,8 @@ from torch import nn
 from wwfl_core.errors import ConfigError
 
 from . import graph, spec
+from .layer import DEFAULT_INT_BITS
+from .model import Model
 from .modules import SUPPORTED
 from .spec import Layer, layer_shapes, output_shape, pool_first
 
@@ -19,11 +21,22 @@ __all__ = [
     "SUPPORTED",
     "layer_shapes",
     "load_parameters",
+    "model_of",
     "output_shape",
     "parameters",
     "pool_first",
     "trace",
 ]
+
+
+def model_of(module: nn.Module, int_bits: int = DEFAULT_INT_BITS) -> Model:
+    """The description of a torch module that servers compute with; `trace` says which modules.
+
+    >>> from wwfl.nn import LeNet, model_of
+    >>> model_of(LeNet()).size
+    61706
+    """
+    return Model.of(trace(module)[0], int_bits)
 
 
 def trace(module: nn.Module) -> tuple[list[Layer], dict[str, np.ndarray]]:
@@ -32,8 +45,17 @@ def trace(module: nn.Module) -> tuple[list[Layer], dict[str, np.ndarray]]:
 
     module: any module whose forward combines supported layers (`SUPPORTED`), or one such layer; it
     is traced with torch.fx. Names are torch's. The running statistics of a batch norm count as
-    parameters; the order is that of `spec.parameter_shapes`. ConfigError, with the path of the
-    module, for anything else."""
+    parameters; the order is that of `spec.parameter_shapes`.
+
+    Raises:
+        ConfigError: with the path of the module, for anything that is not understood in full.
+
+    >>> layers, parameters = trace(nn.Linear(2, 3))
+    >>> layers
+    [Linear(name='', source=None, weight_shape=(3, 2), bias=True)]
+    >>> parameters["bias"].shape
+    (3,)
+    """
     layers = graph.describe(module)
     shapes = spec.parameter_shapes(layers)
     params = parameters(module)
