@@ -46,7 +46,7 @@ class MPCBackend(DerivedOperations):
     """Checks of the conformance kit that are known to fail, with the reason; reported as such,
     never as conforming."""
     numpy_only: ClassVar[bool] = False
-    """Whether shares must be NumPy arrays. Code over the algebra and its kernels takes any array."""
+    """Whether shares must be NumPy arrays. Code over the algebra and its kernels takes any."""
     keeps_state: ClassVar[bool] = False
     """Whether an operation depends on more than its operands and its number, for example on a pool
     of precomputed values."""

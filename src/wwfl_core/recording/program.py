@@ -125,8 +125,9 @@ def recorded(program: Callable[Concatenate[Session, P], R]) -> Recorded[P, R]:
     within a run, not from run to run.
 
     It must not open values or have check points, convert them to other servers, or share a party's
-    own data: that belongs outside. Protocols whose shares cannot live on a device
-    (`MPCBackend.numpy_only`), or that keep a state of their own (`keeps_state`), just run the program.
+    own data: that belongs outside. Protocols whose shares must be NumPy arrays
+    (`MPCBackend.numpy_only`), or that keep a state of their own (`keeps_state`), just run the
+    program.
 
     Raises:
         Misuse: for what cannot be recorded, while recording; an argument that is not hashable.
