@@ -7,7 +7,7 @@ from wwfl_core.numbers.bilinear import Bilinear
 from wwfl_core.numbers.field import PrimeField
 from wwfl_core.protocol.bit_format import FieldBits
 from wwfl_core.protocol.dealing import PointDealing
-from wwfl_core.sharing.shamir import shamir
+from wwfl_core.sharing.points import shamir
 from wwfl_core.sharing.share import Share
 
 F = PrimeField()

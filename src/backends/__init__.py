@@ -3,6 +3,7 @@
 from .additive2pc import ADDITIVE_2PC, Additive2PC
 from .additive2pc_ot import ADDITIVE_2PC_NO_HELPER, Additive2PCOT
 from .plain import PLAIN, Plain
+from .real import Real
 from .replicated3pc import REPLICATED_3PC, Replicated3PC
 from .tetrad4pc import TETRAD_4PC, Tetrad4PC
 
@@ -15,6 +16,7 @@ __all__ = [
     "Additive2PC",
     "Additive2PCOT",
     "Plain",
+    "Real",
     "Replicated3PC",
     "Tetrad4PC",
 ]

@@ -25,15 +25,10 @@ import numpy as np
 
 from wwfl_core import kernels
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.algebra import BITS, RING
-from wwfl_core.numbers.arrays import Array, Shape, numel
-from wwfl_core.numbers.bilinear import Bilinear
-from wwfl_core.party.party import Party
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.protocol.bit_planes import check_window, packed
-from wwfl_core.protocol.declared_cost import DeclaredCost
-from wwfl_core.sharing.semantics import SharingSemantics
-from wwfl_core.sharing.share import Share, concat, split
+from wwfl_core.numbers import BITS, RING, Array, Bilinear, Shape, numel
+from wwfl_core.party import Party
+from wwfl_core.protocol import DeclaredCost, MPCBackend, check_window, packed
+from wwfl_core.sharing import Share, SharingSemantics, concat, split
 
 from .correlated import dealer, pair
 from .correlated.dealer import Roles

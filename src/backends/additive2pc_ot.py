@@ -22,13 +22,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from wwfl_core.numbers.algebra import BITS
-from wwfl_core.numbers.bilinear import Mul
-from wwfl_core.party.party import Party
-from wwfl_core.protocol.bit_planes import planes
-from wwfl_core.protocol.declared_cost import DeclaredCost, Sizes
-from wwfl_core.sharing.semantics import SharingSemantics
-from wwfl_core.sharing.share import Share, concat, stack
+from wwfl_core.numbers import BITS, Mul
+from wwfl_core.party import Party
+from wwfl_core.protocol import DeclaredCost, Sizes, planes
+from wwfl_core.sharing import Share, SharingSemantics, concat, stack
 
 from .additive2pc import P1, P2, PAIR, AdditivePair
 from .correlated import pair

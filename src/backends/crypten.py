@@ -31,17 +31,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from wwfl_core.errors import ConfigError, Misuse
-from wwfl_core.numbers.algebra import BITS, RING, RING32
-from wwfl_core.numbers.arrays import Array, Shape, numel
-from wwfl_core.numbers.bilinear import Bilinear, DirectSum, Mul
-from wwfl_core.party.party import Op, Party
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.protocol.bit_planes import check_window, packed
-from wwfl_core.protocol.declared_cost import DeclaredCost
-from wwfl_core.protocol.modulus import reduce
-from wwfl_core.randomness.prg import KEY_BYTES
-from wwfl_core.sharing.semantics import Security, SharingSemantics
-from wwfl_core.sharing.share import Share
+from wwfl_core.numbers import BITS, RING, RING32, Array, Bilinear, DirectSum, Mul, Shape, numel
+from wwfl_core.party import Op, Party
+from wwfl_core.protocol import DeclaredCost, MPCBackend, check_window, packed, reduce_modulus
+from wwfl_core.randomness import KEY_BYTES
+from wwfl_core.sharing import Security, Share, SharingSemantics
 
 from .foreign.engine import Engine
 
@@ -167,7 +161,7 @@ class CrypTen(MPCBackend):
                 Share(RING, v.shape, {c: a.astype(np.uint64) for c, a in v.parts.items()})
                 for v in (x, y)
             ]
-            return reduce(self.bilinear(f, wide[0], wide[1]), RING32)
+            return reduce_modulus(self.bilinear(f, wide[0], wide[1]), RING32)
         local = truncate if self.local_truncation else 0
         a, b = x.parts.get(self.me), y.parts.get(self.me)
         z = self._share(self._call(f.name, "product", f, a, b, x.shape, y.shape, local), shape)

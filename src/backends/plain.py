@@ -12,15 +12,9 @@ from typing import ClassVar
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.numbers.algebra import BITS, RING
-from wwfl_core.numbers.arrays import Shape, numel
-from wwfl_core.numbers.bilinear import Bilinear
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.protocol.bit_planes import check_window
-from wwfl_core.protocol.declared_cost import DeclaredCost
-from wwfl_core.protocol.truncation import low_mask
-from wwfl_core.sharing.semantics import Security, SharingSemantics
-from wwfl_core.sharing.share import Share
+from wwfl_core.numbers import BITS, RING, Bilinear, Shape, numel
+from wwfl_core.protocol import DeclaredCost, MPCBackend, check_window, low_mask
+from wwfl_core.sharing import Security, Share, SharingSemantics
 
 PLAIN = SharingSemantics("plain", 1, (frozenset({0}),), (1,), Security(corruptions=0))
 OPERATIONS = (

@@ -20,14 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from wwfl_core import kernels
-from wwfl_core.channel.memory import MemoryNetwork
-from wwfl_core.numbers.algebra import BITS, Algebra
-from wwfl_core.numbers.arrays import F64, Array, Shape, as_float, numel
-from wwfl_core.numbers.number_format import NumberFormat
-from wwfl_core.party.party import Party
-from wwfl_core.protocol.bit_planes import check_window
-from wwfl_core.sharing.semantics import SharingSemantics
-from wwfl_core.sharing.share import Share
+from wwfl_core.channel import MemoryNetwork
+from wwfl_core.numbers import BITS, F64, Algebra, Array, NumberFormat, Shape, as_float, numel
+from wwfl_core.party import Party
+from wwfl_core.protocol import check_window
+from wwfl_core.sharing import Share, SharingSemantics
 from wwfl_core.tensors import Session
 
 from .plain import PLAIN, OneParty

@@ -16,15 +16,10 @@ from typing import ClassVar
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.numbers.algebra import BITS, RING, Algebra
-from wwfl_core.numbers.arrays import Array, Shape, numel
-from wwfl_core.numbers.bilinear import Bilinear
-from wwfl_core.party.party import ONLINE, Op
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.protocol.bit_planes import plane_shape
-from wwfl_core.protocol.declared_cost import DeclaredCost
-from wwfl_core.sharing.semantics import SharingSemantics
-from wwfl_core.sharing.share import Share
+from wwfl_core.numbers import BITS, RING, Algebra, Array, Bilinear, Shape, numel
+from wwfl_core.party import ONLINE, Op
+from wwfl_core.protocol import DeclaredCost, MPCBackend, plane_shape
+from wwfl_core.sharing import Share, SharingSemantics
 
 from .correlated.dealer import Roles
 from .correlated.truncation import PairTruncation

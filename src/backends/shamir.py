@@ -27,17 +27,10 @@ from typing import Any, Self
 import numpy as np
 
 from wwfl_core.errors import ConfigError, Misuse
-from wwfl_core.numbers.algebra import BITS
-from wwfl_core.numbers.arrays import Array, Shape, from_wire, to_wire
-from wwfl_core.numbers.bilinear import Bilinear, Mul
-from wwfl_core.numbers.field import PrimeField
-from wwfl_core.party.party import Party
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.protocol.bit_format import FieldBits
-from wwfl_core.protocol.bit_planes import check_window
-from wwfl_core.protocol.dealing import PointDealing
-from wwfl_core.sharing.shamir import shamir
-from wwfl_core.sharing.share import Share
+from wwfl_core.numbers import BITS, Array, Bilinear, Mul, PrimeField, Shape, from_wire, to_wire
+from wwfl_core.party import Party
+from wwfl_core.protocol import FieldBits, MPCBackend, PointDealing, check_window
+from wwfl_core.sharing import Share, shamir
 
 from .foreign.engine import Engine
 

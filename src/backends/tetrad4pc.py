@@ -25,17 +25,19 @@ from typing import ClassVar
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.numbers.algebra import BITS, RING, Algebra
-from wwfl_core.numbers.arrays import Array, Shape, numel
-from wwfl_core.numbers.bilinear import Bilinear
-from wwfl_core.party.party import OFFLINE, ONLINE, Op
-from wwfl_core.protocol import truncation
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.protocol.bit_planes import packed, plane_shape
-from wwfl_core.protocol.declared_cost import DeclaredCost
-from wwfl_core.protocol.shares import Known
-from wwfl_core.sharing.semantics import Security, SharingSemantics
-from wwfl_core.sharing.share import Share
+from wwfl_core.numbers import BITS, RING, Algebra, Array, Bilinear, Shape, numel
+from wwfl_core.party import OFFLINE, ONLINE, Op
+from wwfl_core.protocol import (
+    DeclaredCost,
+    Known,
+    MPCBackend,
+    packed,
+    plane_shape,
+    right_bits,
+    shifted_plus_one,
+    star_bits,
+)
+from wwfl_core.sharing import Security, Share, SharingSemantics
 
 CS1, CS2, CS3, CS4 = 0, 1, 2, 3
 M, L1, L2, L3 = 0, 1, 2, 3  # components
@@ -262,25 +264,25 @@ class Tetrad4PC(MPCBackend):
 
     def _wrap_rest(self, r: Array, e1: Array, bits: int) -> Array:
         """CS1: e2 = r* - e1 mod 2^f, packed."""
-        return kernels.pack_words(RING.sub(truncation.right_bits(r), e1), bits)
+        return kernels.pack_words(RING.sub(right_bits(r), e1), bits)
 
     def _wrap_rest_and_seed(
         self, r: Array, e1: Array, sigma: Array, s: Array, bits: int
     ) -> tuple[Array, Array]:
         """CS4: e2, and w = sigma r* + s mod 2^f, packed."""
-        star = truncation.right_bits(r)
+        star = right_bits(r)
         w = RING.add(kernels.expand(sigma, r.size).reshape(r.shape) * star, s)
         return kernels.pack_words(RING.sub(star, e1), bits), kernels.pack_words(w, bits)
 
     def _wrap_flag(self, c: Array, sigma: Array) -> Array:
         """CS2, CS3: d = c* ^ sigma, packed."""
-        return BITS.add(kernels.pack(truncation.star_bits(c)), sigma)
+        return BITS.add(kernels.pack(star_bits(c)), sigma)
 
     def _wrap_share(self, c: Array, e: Array, u: Array, bits: int) -> Array:
         """CS3: c* e1 + u1 mod 2^f, packed; CS2: c* e2 + u2 with the e2 that it was sent."""
         if self.me == CS2:
             e = kernels.unpack_words(e, c.size, bits).reshape(c.shape)
-        return kernels.pack_words(RING.add(truncation.star_bits(c) * e, u), bits)
+        return kernels.pack_words(RING.add(star_bits(c) * e, u), bits)
 
     def _wrap_concluded(
         self, c: Array, mine: Array, theirs: Array, d: Array, s: Array, bits: int
@@ -294,11 +296,11 @@ class Tetrad4PC(MPCBackend):
 
     def _right_half(self, r: Array, u: Array, bits: int) -> Array:
         """CS1, CS4: (r >> f) + 1 + 2^(64-f) u."""
-        return truncation.shifted_plus_one(r, bits, RING.neg(u))
+        return shifted_plus_one(r, bits, RING.neg(u))
 
     def _wrap_check(self, r: Array, d: Array, w: Array, u: Array, bits: int) -> Array:
         """CS1: v = d r* + (1 - 2d) w + u mod 2^f, packed."""
-        n, star = r.size, truncation.right_bits(r)
+        n, star = r.size, right_bits(r)
         seed = kernels.negate_where(kernels.unpack_words(w, n, bits), d).reshape(r.shape)
         v = RING.add(kernels.expand(d, n).reshape(r.shape) * star + seed, u)
         return kernels.pack_words(v, bits)

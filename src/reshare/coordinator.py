@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from wwfl_core.channel import Cost
 from wwfl_core.cluster import Handle, LocalCluster, Outcome, Ref, map_tree
 from wwfl_core.errors import InsecureNotAllowed, Misuse, PeerAborted
-from wwfl_core.numbers.algebra import RING, RING32, Algebra
+from wwfl_core.numbers import RING, RING32, Algebra
 from wwfl_core.sharing import Security
 
 from . import modulus_change as domain

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from functools import reduce
 
 from wwfl_core import kernels
-from wwfl_core.numbers.algebra import BITS, RING, Algebra
-from wwfl_core.numbers.arrays import Array, Shape, numel
-from wwfl_core.protocol import modulus
-from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.numbers import BITS, RING, Algebra, Array, Shape, numel
+from wwfl_core.protocol import MPCBackend, divides, parts, reduce_modulus
 from wwfl_core.sharing import Share
 
 
@@ -39,7 +37,7 @@ class Change:
         """The shape of a dealt word."""
         if self.source == BITS:
             return ((numel(self.shape) + 7) // 8,)
-        return self.shape if modulus.divides(self.target, self.source) else (2, *self.shape)
+        return self.shape if divides(self.target, self.source) else (2, *self.shape)
 
     @property
     def value_bytes(self) -> int:
@@ -48,7 +46,7 @@ class Change:
 
     def parts(self, word: Array, number: int, count: int) -> Array:
         """What is dealt of word `number` of `count`, computed by those who know it."""
-        return word if self.kept else modulus.parts(word, number, count, self.source, self.target)
+        return word if self.kept else parts(word, number, count, self.source, self.target)
 
     def combine(self, mpc: MPCBackend, dealt: Sequence[Share]) -> Share:
         """The value from its dealt words, at the target."""
@@ -81,7 +79,7 @@ class FieldToBits(Change):
     GF(2)."""
 
     def combine(self, mpc: MPCBackend, dealt: Sequence[Share]) -> Share:
-        return modulus.reduce(super().combine(mpc, dealt), BITS)
+        return reduce_modulus(super().combine(mpc, dealt), BITS)
 
 
 def numbers(source: Algebra, target: Algebra, shape: Shape) -> Change:

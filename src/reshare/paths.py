@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from wwfl_core.errors import Misuse
 from wwfl_core.plugins import did_you_mean
-from wwfl_core.randomness.prg import KEY_BYTES
+from wwfl_core.randomness import KEY_BYTES
 
 from .convert import Dealing
 from .plan import Plan, Side

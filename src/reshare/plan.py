@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from wwfl_core.numbers.algebra import RING, Algebra
+from wwfl_core.numbers import RING, Algebra
 from wwfl_core.party import DIGEST_BYTES
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.randomness.prg import KEY_BYTES
+from wwfl_core.protocol import MPCBackend
+from wwfl_core.randomness import KEY_BYTES
 from wwfl_core.sharing import Group, Share, SharingSemantics
 
 from .modulus_change import Change

@@ -14,9 +14,9 @@ from functools import lru_cache
 from itertools import chain, combinations
 from typing import ClassVar
 
-from wwfl_core.numbers.arrays import Array
+from wwfl_core.numbers import Array
 from wwfl_core.party import ONLINE
-from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol import MPCBackend
 from wwfl_core.sharing import Share
 
 from .modulus_change import Change

@@ -1,6 +1,6 @@
 """`python -m wwfl`."""
 
-from .cli.main import app
+from wwfl.cli import app
 
 if __name__ == "__main__":
     app()

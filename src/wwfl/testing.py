@@ -15,18 +15,14 @@ import numpy as np
 
 import wwfl_core.testing as kit
 from reshare.testing import conversion
-from wwfl_core.protocol.registry import Factory, backends
+from wwfl.data import Dataset
+from wwfl.nn import SGD, Layer, Network, Params, count_correct, mlp, trace, train
+from wwfl_core.protocol import Factory, backends
 from wwfl_core.tensors import Session, SharedTensor
 from wwfl_core.testing import Bench, Check, Failed, Provider, Report, claim
 
 from .data import datasets
-from .data.datasets import Dataset
 from .federation import torch_reference
-from .nn.layers import Network, Params
-from .nn.models import mlp
-from .nn.sgd import SGD, count_correct, train
-from .nn.spec import Layer
-from .nn.tracing import trace
 
 HIDDEN, BATCH, RATE = 16, 20, 0.1
 DIGITS, TESTED = 600, 200

@@ -1,12 +1,12 @@
 """The abstractions of wwfl: algebra, sharing, party, protocol, and the operations derived from
 them."""
 
+from wwfl_core.numbers import Bilinear, Conv2d, FixedPoint, MatMul, Mul
+from wwfl_core.protocol import MPCBackend
+
 from .channel import Cost, NetworkModel, Phase
 from .cluster import Handle, LocalCluster
 from .errors import WwflError
-from .numbers.bilinear import Bilinear, Conv2d, MatMul, Mul
-from .numbers.fixed_point import FixedPoint
-from .protocol.backend import MPCBackend
 from .recording import recorded
 from .sharing import Security, SharingSemantics
 from .tensors import Session, SharedBits, SharedTensor

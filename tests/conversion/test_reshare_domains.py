@@ -22,7 +22,7 @@ from wwfl_core.errors import InsecureNotAllowed, Misuse
 from wwfl_core.numbers.algebra import RING, RING32
 from wwfl_core.numbers.bilinear import Bilinear
 from wwfl_core.numbers.field import PrimeField
-from wwfl_core.sharing.shamir import lagrange
+from wwfl_core.sharing.points import lagrange
 from wwfl_core.sharing.share import Share
 from wwfl_core.tensors import SharedBits, SharedTensor
 

@@ -33,9 +33,8 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from wwfl_core.errors import ProtocolError
-from wwfl_core.numbers.algebra import BITS
-from wwfl_core.numbers.arrays import U8
-from wwfl_core.party.party import Op
+from wwfl_core.numbers import BITS, U8
+from wwfl_core.party import Op
 
 COUNT = 128  # transfers, the security parameter of OT extension
 POINT_BYTES = 32

@@ -15,9 +15,12 @@ import numpy as np
 
 from wwfl_core import kernels
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.algebra import BITS, RING, RING32, Algebra
-from wwfl_core.numbers.arrays import Array, Shape, cut, numel
-from wwfl_core.numbers.bilinear import (
+from wwfl_core.numbers import (
+    BITS,
+    RING,
+    RING32,
+    Algebra,
+    Array,
     Bilinear,
     Composed,
     Conv2d,
@@ -27,6 +30,9 @@ from wwfl_core.numbers.bilinear import (
     Flip,
     MatMul,
     Mul,
+    Shape,
+    cut,
+    numel,
 )
 
 from .ot import ROWS, Take, Transfers

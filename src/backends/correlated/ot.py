@@ -30,10 +30,9 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
 from wwfl_core import kernels
-from wwfl_core.numbers.algebra import BITS
-from wwfl_core.numbers.arrays import U8, U64
-from wwfl_core.party.party import OFFLINE, Op, Party
-from wwfl_core.protocol.bit_planes import packed
+from wwfl_core.numbers import BITS, U8, U64
+from wwfl_core.party import OFFLINE, Op, Party
+from wwfl_core.protocol import packed
 
 from . import base_ot, softspoken
 from .base_ot import COUNT, KEY_BYTES, POINT_BYTES, PUBLIC_SHAPE

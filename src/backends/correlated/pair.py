@@ -3,8 +3,8 @@ OT)."""
 
 from __future__ import annotations
 
-from wwfl_core.numbers.arrays import U8, Array
-from wwfl_core.party.party import Op
+from wwfl_core.numbers import U8, Array
+from wwfl_core.party import Op
 
 Pair = tuple[int, int]
 

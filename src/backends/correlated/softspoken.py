@@ -27,11 +27,10 @@ import hashlib
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.numbers.algebra import BITS
-from wwfl_core.numbers.arrays import U8, U64
-from wwfl_core.party.party import OFFLINE, Op
-from wwfl_core.protocol.bit_planes import packed
-from wwfl_core.randomness.prg import Prg
+from wwfl_core.numbers import BITS, U8, U64
+from wwfl_core.party import OFFLINE, Op
+from wwfl_core.protocol import packed
+from wwfl_core.randomness import Prg
 
 from .base_ot import COUNT, KEY_BYTES
 

@@ -11,11 +11,9 @@ from abc import ABC, abstractmethod
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.numbers.algebra import BITS, RING, Algebra
-from wwfl_core.numbers.arrays import U8, U64, Array, Shape
-from wwfl_core.numbers.bilinear import Bilinear
-from wwfl_core.party.party import OFFLINE, Op, Party
-from wwfl_core.protocol.bit_planes import packed
+from wwfl_core.numbers import BITS, RING, U8, U64, Algebra, Array, Bilinear, Shape
+from wwfl_core.party import OFFLINE, Op, Party
+from wwfl_core.protocol import packed
 
 from . import gilboa
 from .dealer import Roles

@@ -9,12 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.numbers.algebra import BITS, RING
-from wwfl_core.numbers.arrays import U8, U64, Array, Shape, numel
-from wwfl_core.party.party import OFFLINE, Op
-from wwfl_core.protocol import truncation
-from wwfl_core.protocol.bit_planes import packed
-from wwfl_core.protocol.shares import Known
+from wwfl_core.numbers import BITS, RING, U8, U64, Array, Shape, numel
+from wwfl_core.party import OFFLINE, Op
+from wwfl_core.protocol import Known, packed, right_bits, shifted_plus_one, star_bits
 
 from .dealer import Roles
 from .pair import Pair, exchange
@@ -84,17 +81,17 @@ class PairTruncation:
 
     def _left_message(self, a: Array, alpha: Array) -> Array:
         """X: da = a ^ alpha, packed."""
-        return BITS.add(kernels.pack(truncation.star_bits(a)), alpha)
+        return BITS.add(kernels.pack(star_bits(a)), alpha)
 
     def _right_message(self, b: Array, beta: Array) -> Array:
         """Y: db = b ^ beta, packed."""
-        return BITS.add(kernels.pack(truncation.right_bits(b)), beta)
+        return BITS.add(kernels.pack(right_bits(b)), beta)
 
     def _left_share(self, a: U64, bits: int, da: U8, db: U8, c0: U64) -> Array:
         """X: (A >> f) - 2^(64-f) (s_X + base)."""
         n = a.size
         signed = kernels.negate_where(c0, da ^ db)
-        s = kernels.expand(db, n) * truncation.star_bits(a).reshape(-1) + signed
+        s = kernels.expand(db, n) * star_bits(a).reshape(-1) + signed
         return kernels.shift_left_half(a, bits, s.reshape(a.shape))
 
     def _right_share(self, b: U64, bits: int, da: U8, db: U8, beta: U8, c1: U8) -> Array:
@@ -102,7 +99,7 @@ class PairTruncation:
         n = b.size
         both = kernels.negate_where(kernels.expand(da & beta, n), db)
         s = both + kernels.negate_where(kernels.unpack_words(c1, n, bits), da ^ db)
-        return truncation.shifted_plus_one(b, bits, s.reshape(b.shape))
+        return shifted_plus_one(b, bits, s.reshape(b.shape))
 
 
 __all__ = ["PairTruncation"]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wwfl_core.channel.cost import Phase
-from wwfl_core.numbers.arrays import U8, Array, Shape
+from wwfl_core.channel import Phase
+from wwfl_core.numbers import U8, Array, Shape
 
 
 class Relay:

@@ -24,10 +24,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from wwfl_core.channel.cost import Phase
-from wwfl_core.numbers.algebra import RING
-from wwfl_core.numbers.arrays import U64, Array, Shape
-from wwfl_core.randomness.prg import Prg
+from wwfl_core.channel import Phase
+from wwfl_core.numbers import RING, U64, Array, Shape
+from wwfl_core.randomness import Prg
 
 from .child import Relay
 

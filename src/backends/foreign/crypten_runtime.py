@@ -13,9 +13,7 @@ import numpy as np
 import torch
 
 from wwfl_core.kernels import expand, pack
-from wwfl_core.numbers.algebra import RING
-from wwfl_core.numbers.arrays import U8, U64, Array, Shape, numel
-from wwfl_core.numbers.bilinear import Bilinear
+from wwfl_core.numbers import RING, U8, U64, Array, Bilinear, Shape, numel
 
 from .child import Relay
 from .crypten_bridge import (

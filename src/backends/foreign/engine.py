@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from wwfl_core.errors import ConfigError, ProtocolError
-from wwfl_core.numbers.arrays import Array
-from wwfl_core.party.party import Op
+from wwfl_core.numbers import Array
+from wwfl_core.party import Op
 
 COMPUTE_DEADLINE_S = 600.0
 STDERR_TAIL = 2000

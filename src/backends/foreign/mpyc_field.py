@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numba
 import numpy as np
 
-from wwfl_core.numbers.arrays import U64, Array
+from wwfl_core.numbers import U64, Array
 
 P = 2**127 - 1
 ELEMENT_BYTES = 16

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any
 
-from wwfl_core.numbers.arrays import U64
+from wwfl_core.numbers import U64
 
 from .child import Relay
 from .mpyc_field import (

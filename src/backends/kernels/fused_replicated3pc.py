@@ -9,11 +9,9 @@ import numpy as np
 
 from wwfl_core.accelerate import LazyStep, elementwise
 from wwfl_core.accelerate.cuda import Stream, combined, launcher_for, planes_of
-from wwfl_core.numbers.algebra import BITS, Algebra
-from wwfl_core.numbers.arrays import Array, numel
-from wwfl_core.numbers.bilinear import Bilinear
-from wwfl_core.protocol.bit_planes import AND, carry_ands
-from wwfl_core.sharing.share import Share
+from wwfl_core.numbers import BITS, Algebra, Array, Bilinear, numel
+from wwfl_core.protocol import AND, carry_ands
+from wwfl_core.sharing import Share
 
 from ..correlated.truncation import PairTruncation
 from ..replicated3pc import X1, X2, Held, Replicated3PC

@@ -9,13 +9,10 @@ import numpy as np
 
 from wwfl_core.accelerate import LazyMask, LazyStep, elementwise
 from wwfl_core.accelerate.cuda import Stream, combined, launcher_for, mul_sum, planes_of
-from wwfl_core.numbers.algebra import BITS, Algebra
-from wwfl_core.numbers.arrays import Array, Shape
-from wwfl_core.numbers.bilinear import Bilinear
-from wwfl_core.party.party import OFFLINE, ONLINE
-from wwfl_core.protocol.bit_planes import AND, carry_ands
-from wwfl_core.protocol.dealing import TableDealing
-from wwfl_core.sharing.share import Share
+from wwfl_core.numbers import BITS, Algebra, Array, Bilinear, Shape
+from wwfl_core.party import OFFLINE, ONLINE
+from wwfl_core.protocol import AND, TableDealing, carry_ands
+from wwfl_core.sharing import Share
 
 from ..tetrad4pc import (
     CS1,

@@ -14,7 +14,7 @@ import numpy as np
 from wwfl_core.channel import Frame
 from wwfl_core.cluster import Handle, Outcome
 from wwfl_core.errors import ProtocolError, WwflError
-from wwfl_core.numbers.arrays import U64
+from wwfl_core.numbers import U64
 from wwfl_core.tensors import Session
 from wwfl_core.testing import (
     SEED,

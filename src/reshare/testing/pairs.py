@@ -14,9 +14,9 @@ from typing import Any
 
 from wwfl_core.channel import Frame
 from wwfl_core.cluster import Handle, LocalCluster, Pending
-from wwfl_core.numbers.arrays import Array
+from wwfl_core.numbers import Array
 from wwfl_core.tensors import Session, SharedTensor
-from wwfl_core.testing import Bench, Factory, NotPromised, programs
+from wwfl_core.testing import Bench, Factory, NotPromised, open_words
 
 Convert = Callable[[Handle, LocalCluster], Handle]
 """A converter that the kit judges: (tensor, target cluster) -> the same numbers there."""
@@ -117,4 +117,4 @@ class Tap:
 
 def open_ring(mpc: Session, x: SharedTensor) -> Array | None:
     """Opens the ring elements behind a tensor."""
-    return programs.open_words(mpc, x.data)
+    return open_words(mpc, x.data)

@@ -10,10 +10,9 @@ import numpy as np
 
 from reshare.convert import expand
 from wwfl_core.cluster import Handle, LocalCluster
-from wwfl_core.numbers.algebra import RING
-from wwfl_core.numbers.arrays import U64, Array, Shape, numel
-from wwfl_core.protocol.derived import packed
-from wwfl_core.randomness.prg import KEY_BYTES
+from wwfl_core.numbers import RING, U64, Array, Shape, numel
+from wwfl_core.protocol import packed
+from wwfl_core.randomness import KEY_BYTES
 from wwfl_core.tensors import Session, SharedBits, SharedTensor
 from wwfl_core.testing import (
     LIMIT,
@@ -23,8 +22,9 @@ from wwfl_core.testing import (
     Span,
     bit_row,
     bit_rows,
+    deal_bits,
     expect_equal,
-    programs,
+    parts_of,
     succeeded,
     uniformity,
 )
@@ -44,7 +44,7 @@ def _transposed(mpc: Session, x: SharedTensor) -> SharedTensor:
 
 
 def _shared_bits(mpc: Session, bits: Array, shape: Shape) -> SharedBits:
-    return SharedBits(mpc, programs.deal_bits(mpc, bits, mpc.sharing.evaluators[0], shape), shape)
+    return SharedBits(mpc, deal_bits(mpc, bits, mpc.sharing.evaluators[0], shape), shape)
 
 
 def _reveal(mpc: Session, x: Any) -> Any:
@@ -52,7 +52,7 @@ def _reveal(mpc: Session, x: Any) -> Any:
 
 
 def _parts(mpc: Session, x: SharedTensor) -> Any:
-    return programs.parts_of([x.data])[0]
+    return parts_of([x.data])[0]
 
 
 def _mixed(mpc: Session, x: SharedTensor, y: SharedTensor) -> SharedTensor:

@@ -11,7 +11,7 @@ from operator import add
 import numpy as np
 
 from wwfl_core.errors import ConfigError
-from wwfl_core.numbers.arrays import F64
+from wwfl_core.numbers import F64
 from wwfl_core.tensors import SharedTensor
 
 from .rules import Aggregation, Inputs

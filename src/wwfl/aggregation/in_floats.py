@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from backends.real import Real
+from backends import Real
 from wwfl_core.errors import ConfigError
-from wwfl_core.numbers.arrays import F64, as_float
-from wwfl_core.sharing.share import Share
+from wwfl_core.numbers import F64, as_float
+from wwfl_core.sharing import Share
 from wwfl_core.tensors import Computation, Session, SharedTensor
 
 from .rules import Aggregation, Inputs

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from wwfl_core.channel import NetworkModel
 from wwfl_core.errors import ConfigError
-from wwfl_core.numbers.arrays import F64
+from wwfl_core.numbers import F64
 from wwfl_core.tensors import SharedTensor
 
 WAN = NetworkModel(latency_s=0.1, bandwidth_bps=100e6)

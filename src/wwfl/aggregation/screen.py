@@ -19,9 +19,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from wwfl_core.errors import ConfigError, Misuse
-from wwfl_core.numbers.arrays import U64, Array, beside
-from wwfl_core.randomness.keystream import chacha20
-from wwfl_core.randomness.prg import derive_key
+from wwfl_core.numbers import U64, Array, beside
+from wwfl_core.randomness import chacha20, derive_key
 from wwfl_core.tensors import SharedBits, SharedTensor, all_of, concatenate
 
 from .krum import Krum

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wwfl_core.errors import ConfigError
-from wwfl_core.numbers.arrays import F64, contiguous
-from wwfl_core.numbers.bilinear import MatMul
+from wwfl_core.numbers import F64, MatMul, contiguous
 from wwfl_core.tensors import SharedTensor, stack_tensors
 
 from .rules import Aggregation

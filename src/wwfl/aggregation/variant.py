@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wwfl.data.sampling import distinct
+from wwfl.data import distinct
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.tensors import SharedTensor, ranks, stack_tensors, top_k_mask
 

@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from wwfl.data.dataset import Dataset
+from wwfl.data import Dataset
 from wwfl_core.errors import Misuse
-from wwfl_core.randomness.prg import chacha20, derive_key
+from wwfl_core.randomness import chacha20, derive_key
 
 MAX_SEED = 1 << 63
 ALL_WORDS = 2.0**64

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from wwfl.data.dataset import Dataset, Scale
+from wwfl.data import Dataset, Scale
 from wwfl_core.errors import ConfigError
 
 from .api import ALL_WORDS, Changed, DataAttack, Held, coin, words

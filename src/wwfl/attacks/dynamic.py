@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from wwfl.data.dataset import Dataset
-from wwfl.data.sampling import batches
+from wwfl.data import Dataset, draw_batches
 from wwfl.nn import lenet5
 from wwfl_core.errors import ConfigError
 
@@ -60,7 +59,7 @@ class DynamicLabelFlip(DataAttack):
         )
         labels = torch.from_numpy(held.data.labels)
         module.train()
-        for batch in batches(order, len(held.pool), self.batch, self.epochs):
+        for batch in draw_batches(order, len(held.pool), self.batch, self.epochs):
             rows = held.pool[batch]
             images = torch.from_numpy(held.data.images[rows]).to(self.device)
             optimiser.zero_grad(set_to_none=True)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from wwfl.data.dataset import Dataset
+from wwfl.data import Dataset
 from wwfl_core.errors import ConfigError
 
 from .api import Changed, DataAttack, Held, coin, words

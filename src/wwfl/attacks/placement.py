@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from itertools import accumulate
 
-from wwfl.data.sampling import choose, permutation
+from wwfl.data import choose, permutation
 from wwfl_core.errors import ConfigError
 
 from .api import coin

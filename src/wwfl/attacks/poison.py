@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wwfl.data.dataset import Dataset
-from wwfl.data.partition import Partition
+from wwfl.data import Dataset, Partition
 from wwfl_core.errors import Misuse
 
 from .api import Changed, DataAttack, Held

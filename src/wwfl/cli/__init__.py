@@ -5,4 +5,6 @@ library."""
 
 from .main import app
 
-__all__ = ["app"]
+__all__ = [
+    "app",
+]

@@ -12,9 +12,9 @@ from rich.table import Table
 
 from wwfl.experiments import OPERATIONS, cost_cell, measure_operations, search_current_folder
 from wwfl_core.plugins import Entry
-from wwfl_core.protocol.registry import backends as registered
-from wwfl_core.protocol.registry import resolve
-from wwfl_core.sharing.semantics import SharingSemantics
+from wwfl_core.protocol import backends as registered
+from wwfl_core.protocol import resolve
+from wwfl_core.sharing import SharingSemantics
 
 from .options import Json, Protocols, console_beside, write_json
 

@@ -18,8 +18,8 @@ from rich.markup import escape
 from wwfl.experiments import search_current_folder
 from wwfl.testing import conformance as judged
 from wwfl.testing import providers
-from wwfl_core.protocol.registry import Factory, backends, resolve
-from wwfl_core.sharing.semantics import Security
+from wwfl_core.protocol import Factory, backends, resolve
+from wwfl_core.sharing import Security
 from wwfl_core.testing import Check, Report, Verdict, check_backend
 
 from .options import Json, console_beside, write_json

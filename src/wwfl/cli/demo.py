@@ -38,11 +38,11 @@ from wwfl.federation import (
     refusal,
     torch_reference,
 )
-from wwfl_core.channel.cost import Cost, Phase
-from wwfl_core.cluster.local import LocalCluster
+from wwfl_core.channel import Cost, Phase
+from wwfl_core.cluster import LocalCluster
 from wwfl_core.errors import ConfigError
 from wwfl_core.plugins import did_you_mean
-from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol import MPCBackend
 
 from .options import Json, console_beside, write_json
 from .progress import Bars

@@ -9,7 +9,7 @@ from .describe import describe_folder
 from .idx import read_idx, write_idx
 from .partition import PARTITIONS, Partition, iid
 from .readers import READERS, read
-from .sampling import batches, choose, distinct
+from .sampling import choose, distinct, draw_batches, permutation
 from .single_image import read_image
 from .skew import label_counts, label_skew
 
@@ -20,17 +20,18 @@ __all__ = [
     "Dataset",
     "Partition",
     "Scale",
-    "batches",
     "choose",
     "cifar10",
     "describe_folder",
     "distinct",
+    "draw_batches",
     "fashion_mnist",
     "iid",
     "image_folder",
     "label_counts",
     "label_skew",
     "mnist",
+    "permutation",
     "read",
     "read_idx",
     "read_image",

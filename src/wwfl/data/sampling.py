@@ -7,8 +7,7 @@ from collections.abc import Callable
 from itertools import islice
 
 from wwfl_core.errors import ConfigError
-from wwfl_core.randomness.prg import derive_key
-from wwfl_core.randomness.uniform import UniformIntegers, permutation
+from wwfl_core.randomness import UniformIntegers, derive_key, permutation
 
 
 def choose(
@@ -50,7 +49,7 @@ def distinct(seed: bytes, population: int, count: int, *context: str) -> list[in
     return sorted(found)
 
 
-def batches(seed: bytes, rows: int, size: int, epochs: int) -> list[list[int]]:
+def draw_batches(seed: bytes, rows: int, size: int, epochs: int) -> list[list[int]]:
     """Row indices of every batch: each epoch is a fresh permutation, cut into batches (the last may
     be smaller)."""
     if rows < 1 or size < 1 or epochs < 1:
@@ -62,4 +61,4 @@ def batches(seed: bytes, rows: int, size: int, epochs: int) -> list[list[int]]:
     return drawn
 
 
-__all__ = ["batches", "choose", "distinct", "permutation"]
+__all__ = ["choose", "distinct", "draw_batches", "permutation"]

@@ -13,14 +13,11 @@ from typing import Any, Self
 import numpy as np
 
 from reshare import reshare_with_report
-from wwfl_core.cluster.local import LocalCluster
+from wwfl_core.cluster import LocalCluster
 from wwfl_core.errors import InsecureNotAllowed
-from wwfl_core.numbers.arrays import F64
-from wwfl_core.numbers.fixed_point import HEADROOM_BITS
+from wwfl_core.numbers import F64, HEADROOM_BITS
 from wwfl_core.plugins import Entry
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.protocol.bit_format import Bools
-from wwfl_core.protocol.registry import Factory
+from wwfl_core.protocol import Bools, Factory, MPCBackend
 from wwfl_core.tensors import Session, SharedBits
 
 CONVERTED_NUMBERS = 1000

@@ -25,8 +25,7 @@ from wwfl.nn import models
 from wwfl.privacy import Budget, Permission, Private, RevealPolicy
 from wwfl_core.errors import ConfigError
 from wwfl_core.plugins import did_you_mean
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.protocol.registry import resolve
+from wwfl_core.protocol import MPCBackend, resolve
 
 from .config import Config, Data, Model, Privacy
 

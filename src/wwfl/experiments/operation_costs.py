@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from wwfl_core import LocalCluster, MPCBackend, Mul, Phase, Session, SharedBits, SharedTensor
-from wwfl_core.party.check_point import CHECK_LABELS
-from wwfl_core.tensors.ops import relu
+from wwfl_core.party import CHECK_LABELS
+from wwfl_core.tensors import relu
 
 N = 4096
 N_OBJECTS = 512  # elements that are Python integers are slow

@@ -17,7 +17,7 @@ import numpy as np
 
 from wwfl.federation import STATE, Federation, Progress, difference
 from wwfl.privacy import Private
-from wwfl_core.cluster.local import LocalCluster
+from wwfl_core.cluster import LocalCluster
 from wwfl_core.errors import ConfigError, DataError
 
 from .config import Config

@@ -34,4 +34,5 @@ from .topology import Member as Member
 from .topology import ModelAttack as ModelAttack
 from .topology import NamedRule as NamedRule
 from .topology import Servers as Servers
+from .topology import check_clients as check_clients
 from .topology import leaves as leaves

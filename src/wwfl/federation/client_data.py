@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wwfl.data.datasets import Dataset
-from wwfl.data.partition import Partition
+from wwfl.data import Dataset, Partition
 from wwfl.nn import Model
 from wwfl_core.errors import ConfigError
 

@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wwfl.data import sampling
-from wwfl.data.datasets import Dataset
+from wwfl.data import Dataset, draw_batches
 from wwfl.nn import Model
 from wwfl.privacy import reveal_policy as policy
 from wwfl_core.errors import Misuse, ProtocolError
-from wwfl_core.randomness.prg import derive_key
+from wwfl_core.randomness import derive_key
 
 from . import server_programs as programs
 from .client_data import LeafData, Rows, Upload, content_key, count_classes, one_hot
@@ -244,7 +243,7 @@ class Context:
         uploads = [p for p in self.leaf_data[leaf].uploads(client, number) if len(p.rows)]
         rows = sum(len(p.rows) for p in uploads)
         seed = derive_key(coin, "client", str(client))
-        return uploads, sampling.batches(
+        return uploads, draw_batches(
             seed, rows, self.schedule.batch, self.schedule.epochs
         ) if rows else []
 
@@ -264,7 +263,7 @@ class Context:
                 uploads = self.pool(place.leaf, record.number, people, history)
                 rows = sum(len(p.rows) for p in uploads)
                 mine = _as_rows(
-                    uploads, sampling.batches(bytes.fromhex(coin), rows, plan.batch, plan.epochs)
+                    uploads, draw_batches(bytes.fromhex(coin), rows, plan.batch, plan.epochs)
                 )
             drawn.append(mine)
         return drawn

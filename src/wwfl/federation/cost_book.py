@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from threading import Lock
 from typing import Any
 
-from wwfl_core.channel.cost import Cost, Phase
+from wwfl_core.channel import Cost, Phase
 
 STAGE_KEYS = ("where", "stage")
 LINK_KEYS = ("sender", "receiver")

@@ -18,14 +18,13 @@ import numpy.typing as npt
 from torch import nn
 
 from wwfl.aggregation import Aggregation, FedAvg
-from wwfl.data.datasets import Dataset
-from wwfl.data.partition import Partition, iid
+from wwfl.data import Dataset, Partition, iid
 from wwfl.nn import DEFAULT_INT_BITS, Model, trace
 from wwfl.privacy import reveal_policy as policy
-from wwfl_core.channel.cost import Cost
+from wwfl_core.channel import Cost
 from wwfl_core.errors import ConfigError, Misuse, Refused
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.sharing.semantics import Security
+from wwfl_core.protocol import MPCBackend
+from wwfl_core.sharing import Security
 
 from . import guarantees, topology
 from . import server_programs as programs

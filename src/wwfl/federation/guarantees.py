@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from reshare import is_weaker
-from wwfl_core.sharing.semantics import Security, weaker_of
+from wwfl_core.sharing import Security, weaker_of
 
 from .topology import LocalTrainers, Place
 

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from reshare import reshare_with_report
 from wwfl.nn import Model
 from wwfl.privacy import reveal_policy as policy
-from wwfl_core.channel.cost import Cost
-from wwfl_core.cluster.local import Handle, LocalCluster
+from wwfl_core.channel import Cost
+from wwfl_core.cluster import Handle, LocalCluster
 from wwfl_core.errors import ConfigError, Misuse, Refused, WwflError
 
 from . import server_programs as programs

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wwfl.data import sampling
-from wwfl.data.datasets import Dataset
+from wwfl.data import Dataset, choose, draw_batches
 from wwfl_core.errors import ConfigError, DeadlineExceeded, ProtocolError
-from wwfl_core.randomness.prg import derive_key
+from wwfl_core.randomness import derive_key
 
 from . import server_programs as programs
 from .client_data import Rows, Upload
@@ -61,7 +60,7 @@ class LeafTraining:
     def choose(self, place: Place, coin: bytes) -> list[int]:
         assert not isinstance(place.spec, Group)
         number, plan = self.number, self.context.schedule
-        people = sampling.choose(
+        people = choose(
             coin,
             place.spec.clients,
             plan.clients_per_round,
@@ -81,7 +80,7 @@ class LeafTraining:
             raise ProtocolError(f"{place.name} has no data to train on")
         data = node.run(programs.pool, shared)
         rows = sum(images.shape[0] for images, _ in shared)
-        drawn = sampling.batches(coin, rows, plan.batch, plan.epochs)
+        drawn = draw_batches(coin, rows, plan.batch, plan.epochs)
         model = self.fit(node, "train", start, data, drawn, begun)
         return Trained([model], [float(rows)], people, coin)
 

@@ -16,11 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from wwfl.aggregation import Aggregation
-from wwfl.data import sampling
-from wwfl.data.datasets import Dataset
+from wwfl.data import Dataset, draw_batches
 from wwfl.privacy import reveal_policy as policy
 from wwfl_core.errors import ConfigError, ProtocolError, RangeError
-from wwfl_core.randomness.prg import derive_key
+from wwfl_core.randomness import derive_key
 
 from . import server_programs as programs
 from .context import RUNS_PER_ROUND, Available, Context, Progress
@@ -203,7 +202,7 @@ class RoundRunner:
             self._give_up(f"the root set is trained at {place.name}")
         moved = self.context.move(self.current, place.node, self.record.outvoted, "root")
         coin = context.coin(place.node, "root", f"root, round {self.record.number}")
-        drawn = sampling.batches(
+        drawn = draw_batches(
             coin, context.root_size, context.schedule.batch, context.schedule.epochs
         )
         return self.leaves.fit(

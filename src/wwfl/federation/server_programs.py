@@ -15,8 +15,15 @@ from wwfl.nn import SGD, Model, Momentum
 from wwfl.privacy import reveal_policy as policy
 from wwfl_core.cluster import load_shares, save_shares
 from wwfl_core.errors import Misuse
-from wwfl_core.tensors import Session, SharedTensor, concatenate, secret_selection, stack_tensors
-from wwfl_core.tensors.ops import argmax, one_hot_argmax
+from wwfl_core.tensors import (
+    Session,
+    SharedTensor,
+    argmax,
+    concatenate,
+    one_hot_argmax,
+    secret_selection,
+    stack_tensors,
+)
 
 Rows = tuple[SharedTensor, SharedTensor]  # images [n, ...], one-hot labels [n, classes]
 

@@ -28,11 +28,10 @@ from wwfl.attacks import malicious_count
 from wwfl.bounds import Count, Options, Seed, check_bounds
 from wwfl.bounds import Fraction as Share
 from wwfl.data import choose
-from wwfl_core.channel.cost import NetworkModel
+from wwfl_core.channel import NetworkModel
 from wwfl_core.errors import ConfigError
-from wwfl_core.protocol.backend import MPCBackend, checked_protocol
-from wwfl_core.protocol.registry import resolve
-from wwfl_core.sharing.semantics import Security
+from wwfl_core.protocol import MPCBackend, checked_protocol, resolve
+from wwfl_core.sharing import Security
 from wwfl_core.tensors import SharedTensor, permuters, stack_tensors
 
 from .schedule import Schedule

@@ -19,7 +19,7 @@ from torch import nn
 
 from wwfl.nn import SGD, Model, load_parameters
 from wwfl_core.errors import WwflError
-from wwfl_core.numbers.arrays import F64
+from wwfl_core.numbers import F64
 
 from . import torch_reference
 

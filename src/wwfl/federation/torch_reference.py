@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from wwfl.data.datasets import Dataset
+from wwfl.data import Dataset
 from wwfl.nn import load_parameters, parameters
 from wwfl_core.errors import ConfigError, Misuse
 

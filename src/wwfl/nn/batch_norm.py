@@ -23,8 +23,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wwfl_core.errors import ConfigError, Misuse
-from wwfl_core.numbers.bilinear import Bilinear, Mul
-from wwfl_core.numbers.linear import SumTo
+from wwfl_core.numbers import Bilinear, Mul, SumTo
 from wwfl_core.tensors import (
     SharedTensor,
     bilinear_many,

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from wwfl_core.errors import ConfigError, Misuse
-from wwfl_core.numbers.bilinear import Bilinear, Conv2d, MatMul
-from wwfl_core.numbers.linear import SumPool2d
+from wwfl_core.numbers import Bilinear, Conv2d, MatMul, SumPool2d
 from wwfl_core.tensors import PoolTree, SharedBits, SharedTensor, bilinear_many, relu_with_bits
 
 from . import batch_norm, spec

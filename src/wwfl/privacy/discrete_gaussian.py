@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wwfl_core.errors import ConfigError
-from wwfl_core.randomness.uniform import UniformWords, accepted
+from wwfl_core.randomness import UniformWords, accepted
 
 I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]

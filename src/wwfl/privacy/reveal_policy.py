@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 from wwfl_core.cluster import LocalCluster
 from wwfl_core.cluster import hand_over as hand_over_components
 from wwfl_core.errors import ConfigError, Misuse, Refused
-from wwfl_core.numbers.arrays import Shape
+from wwfl_core.numbers import Shape
 from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 Kind = Literal["model", "trainers", "accuracy", "predictions", "other"]

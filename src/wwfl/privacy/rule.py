@@ -12,10 +12,8 @@ import numpy as np
 from wwfl.aggregation import Aggregation, FedAvg, Inputs
 from wwfl_core.channel import Phase
 from wwfl_core.errors import ConfigError, Refused
-from wwfl_core.numbers.algebra import BITS
-from wwfl_core.numbers.bilinear import MatMul
-from wwfl_core.randomness.prg import KEY_BYTES
-from wwfl_core.randomness.uniform import UniformWords
+from wwfl_core.numbers import BITS, MatMul
+from wwfl_core.randomness import KEY_BYTES, UniformWords
 from wwfl_core.sharing import SharingSemantics
 from wwfl_core.tensors import (
     Computation,

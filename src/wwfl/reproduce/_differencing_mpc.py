@@ -16,9 +16,9 @@ from reshare import reshare
 from wwfl.aggregation import FedAvg
 from wwfl.federation import server_programs as programs
 from wwfl.nn import SGD
-from wwfl_core.channel.frames import Frame
-from wwfl_core.cluster.local import Handle, LocalCluster
-from wwfl_core.numbers.arrays import Array
+from wwfl_core.channel import Frame
+from wwfl_core.cluster import Handle, LocalCluster
+from wwfl_core.numbers import Array
 from wwfl_core.tensors import Session, SharedTensor
 
 from ._differencing_net import CLASSES, Net

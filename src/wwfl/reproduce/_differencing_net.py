@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wwfl.nn import Model, mlp, trace
-from wwfl_core.randomness.prg import derive_key
-from wwfl_core.randomness.uniform import UniformWords
+from wwfl_core.randomness import UniformWords, derive_key
 
 F64 = npt.NDArray[np.float64]
 CLASSES = 10

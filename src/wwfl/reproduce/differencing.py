@@ -27,11 +27,10 @@ from rich.table import Table
 from backends import ADDITIVE_2PC, REPLICATED_3PC, TETRAD_4PC
 from wwfl.data import Dataset, mnist
 from wwfl_core.errors import ConfigError
-from wwfl_core.numbers.algebra import RING
-from wwfl_core.numbers.fixed_point import FixedPoint
-from wwfl_core.randomness.prg import Prg, derive_key
-from wwfl_core.sharing.semantics import SharingSemantics
-from wwfl_core.testing.statistics import uniformity
+from wwfl_core.numbers import RING, FixedPoint
+from wwfl_core.randomness import Prg, derive_key
+from wwfl_core.sharing import SharingSemantics
+from wwfl_core.testing import uniformity
 
 from ._differencing_mpc import GLOBAL, TwoClusters, View
 from ._differencing_net import Net, auc, cosine, decide, psnr, relative_error

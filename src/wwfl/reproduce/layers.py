@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from wwfl.experiments import Config, parse, prepare_data, start_federation
-from wwfl_core.channel.cost import Phase
+from wwfl_core.channel import Phase
 from wwfl_core.errors import ConfigError
 
 from .measured_round import announce

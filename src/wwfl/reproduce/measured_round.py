@@ -10,8 +10,8 @@ from rich.progress import Progress
 
 from wwfl.experiments import Config, parse, prepare_data, start_federation
 from wwfl.federation import Federation
-from wwfl_core.channel.cost import Phase
-from wwfl_core.protocol.registry import resolve
+from wwfl_core.channel import Phase
+from wwfl_core.protocol import resolve
 
 BATCH, EPOCHS, CLIENTS, SAMPLES = 80, 5, 10, 200
 PAPER_BATCHES = CLIENTS * SAMPLES * EPOCHS // BATCH

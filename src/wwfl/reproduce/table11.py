@@ -34,15 +34,15 @@ from wwfl.aggregation import (
     TrimmedMeanVariant,
     in_floats,
 )
-from wwfl.data import batches
+from wwfl.data import draw_batches
 from wwfl.federation import server_programs as programs
 from wwfl.nn import SGD, Model, lenet5, trace
-from wwfl_core.channel.cost import Cost, Phase
-from wwfl_core.cluster.local import Handle, LocalCluster
+from wwfl_core.channel import Cost, Phase
+from wwfl_core.cluster import Handle, LocalCluster
 from wwfl_core.errors import ConfigError
-from wwfl_core.numbers.arrays import F64
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.randomness.prg import chacha20, derive_key
+from wwfl_core.numbers import F64
+from wwfl_core.protocol import MPCBackend
+from wwfl_core.randomness import chacha20, derive_key
 from wwfl_core.tensors import Session, SharedTensor
 
 INPUTS, TRIM = 10, 2
@@ -266,7 +266,7 @@ def root_training(cluster: LocalCluster, epochs: int) -> Row:
     flat = cluster.share(np.concatenate([p.reshape(-1) for p in params.values()]))
     images = cluster.share(np.zeros((ROOT_SAMPLES, 1, 32, 32)))
     one_hot = cluster.share(np.eye(10)[np.arange(ROOT_SAMPLES) % 10])
-    drawn = batches(derive_key(b"table 11", "root"), ROOT_SAMPLES, ROOT_BATCH, epochs)
+    drawn = draw_batches(derive_key(b"table 11", "root"), ROOT_SAMPLES, ROOT_BATCH, epochs)
     begun = time.monotonic()
     cost = _train(cluster, Model(tuple(layers)), flat, images, one_hot, drawn)
     row = _row(cluster, "fltrust, root training", cost, time.monotonic() - begun, None, "")

@@ -8,6 +8,17 @@ from __future__ import annotations
 
 from .choose import named
 from .device import HOST, Device, Memory
+from .gpu import DRAWN_LATE, Kernels
 from .lazy import LazyMask, LazyStep, elementwise
 
-__all__ = ["HOST", "Device", "LazyMask", "LazyStep", "Memory", "elementwise", "named"]
+__all__ = [
+    "DRAWN_LATE",
+    "HOST",
+    "Device",
+    "Kernels",
+    "LazyMask",
+    "LazyStep",
+    "Memory",
+    "elementwise",
+    "named",
+]

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wwfl_core.numbers.algebra import Algebra
-from wwfl_core.numbers.arrays import Array, Shape, to_host
-from wwfl_core.randomness.prg import Prg
+from wwfl_core.numbers import Algebra, Array, Shape, to_host
+from wwfl_core.randomness import Prg
 
 
 @dataclass(frozen=True)

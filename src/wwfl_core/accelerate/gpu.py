@@ -19,10 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wwfl_core.errors import ConfigError
-from wwfl_core.numbers.algebra import Algebra
-from wwfl_core.numbers.arrays import Array, Shape, on_host, to_host
-from wwfl_core.randomness.keystream import check_size
-from wwfl_core.randomness.prg import Prg
+from wwfl_core.numbers import Algebra, Array, Shape, on_host, to_host
+from wwfl_core.randomness import Prg, check_size
 
 from .cuda import Launcher, Stream, asarray, random_bytes
 from .cuda.device import cupy_launcher, require_device

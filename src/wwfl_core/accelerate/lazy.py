@@ -12,9 +12,7 @@ from typing import Any, TypeGuard
 import numpy as np
 import numpy.typing as npt
 
-from wwfl_core.numbers.arrays import Array, Shape, to_host
-from wwfl_core.numbers.bilinear import Bilinear, Mul
-from wwfl_core.numbers.lazy import LazyArray, computed
+from wwfl_core.numbers import Array, Bilinear, LazyArray, Mul, Shape, computed, to_host
 
 from .cuda import Launcher, Stream, combined
 

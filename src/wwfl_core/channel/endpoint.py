@@ -19,9 +19,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from wwfl_core.accelerate.device import HOST, Device
+from wwfl_core.accelerate import HOST, Device
 from wwfl_core.errors import DeadlineExceeded, Desync, Misuse, PeerAborted, PeerLost
-from wwfl_core.numbers.arrays import freeze
+from wwfl_core.numbers import freeze
 
 from .clock import ORIGIN, Clock, Stamp
 from .cost import Cost, Link, NetworkModel, Phase

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wwfl_core.errors import Desync, Misuse
-from wwfl_core.numbers.arrays import contiguous, to_host
+from wwfl_core.numbers import contiguous, to_host
 
 from .cost import Phase
 

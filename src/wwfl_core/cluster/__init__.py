@@ -9,7 +9,7 @@ Here belongs where servers run (threads, processes), which commands they execute
 between commands, how clients share and receive, and shares on disk. What a program says is
 `tensors`' affair."""
 
-from .client import Revealed, hand_over
+from .client import Revealed, combine, hand_over
 from .local import Handle, LocalCluster, Pending
 from .server import Outcome, PerParty, Ref, map_tree
 from .share_files import load_shares, save_shares
@@ -22,6 +22,7 @@ __all__ = [
     "PerParty",
     "Ref",
     "Revealed",
+    "combine",
     "hand_over",
     "load_shares",
     "map_tree",

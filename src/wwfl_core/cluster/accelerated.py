@@ -15,11 +15,10 @@ import inspect
 import warnings
 from functools import cache
 
-from wwfl_core.accelerate.device import Device
-from wwfl_core.accelerate.gpu import Kernels
+from wwfl_core.accelerate import Device, Kernels
 from wwfl_core.errors import ConfigError
 from wwfl_core.plugins import Entry, Registry
-from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol import MPCBackend
 
 GROUP = "wwfl.accelerated"
 

@@ -16,8 +16,7 @@ from typing import Any, Self
 import numpy.typing as npt
 
 from wwfl_core import kernels
-from wwfl_core.accelerate.choose import named
-from wwfl_core.accelerate.device import HOST, Memory
+from wwfl_core.accelerate import HOST, Memory, named
 from wwfl_core.channel import Authority, Cost, HostPort, Link, MemoryNetwork, NetworkModel, Phase
 from wwfl_core.errors import (
     DeadlineExceeded,
@@ -27,10 +26,10 @@ from wwfl_core.errors import (
     ProtocolError,
     VerificationFailed,
 )
-from wwfl_core.numbers.arrays import Array, Shape
+from wwfl_core.numbers import Array, Shape
 from wwfl_core.party import Ledger
-from wwfl_core.protocol.backend import MPCBackend, checked_protocol
-from wwfl_core.randomness.prg import derive_key, fresh_key
+from wwfl_core.protocol import MPCBackend, checked_protocol
+from wwfl_core.randomness import derive_key, fresh_key
 from wwfl_core.sharing import Security, SharingSemantics, weaker_of
 from wwfl_core.tensors import Session, SharedTensor, decoded
 

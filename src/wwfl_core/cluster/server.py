@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from wwfl_core.accelerate.device import HOST, Device, Memory
+from wwfl_core.accelerate import HOST, Device, Memory
 from wwfl_core.channel import Cost, Endpoint, NetworkModel
 from wwfl_core.errors import (
     DeadlineExceeded,
@@ -19,10 +19,9 @@ from wwfl_core.errors import (
     PeerLost,
     VerificationFailed,
 )
-from wwfl_core.numbers.algebra import Algebra
-from wwfl_core.numbers.arrays import Shape, to_host
+from wwfl_core.numbers import Algebra, Shape, to_host
 from wwfl_core.party import Opening, Party
-from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol import MPCBackend
 from wwfl_core.sharing import Security
 from wwfl_core.tensors import Session, SharedBits, SharedTensor
 

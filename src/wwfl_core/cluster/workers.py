@@ -13,11 +13,10 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Protocol
 
-from wwfl_core.accelerate.choose import named
-from wwfl_core.accelerate.device import HOST
+from wwfl_core.accelerate import HOST, named
 from wwfl_core.channel import Endpoint, HostPort, Identity, MemoryNetwork, TcpNode
 from wwfl_core.errors import Misuse, PeerLost
-from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol import MPCBackend
 
 from .server import Command, Outcome, Server
 

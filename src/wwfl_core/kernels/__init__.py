@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ._lazy import check_int
 from .bits import expand, from_planes, negate_where, pack, pick, to_planes, xor_where
-from .conv import col2im, im2col
+from .conv import col2im, geometry, im2col
 from .elementwise import mul_sum
 from .gemm import matmul
 from .prepare import prepare
@@ -11,9 +12,11 @@ from .truncation import left_bits, right_bits, shift_correct, shift_left_half, s
 from .words import pack_words, unpack_words
 
 __all__ = [
+    "check_int",
     "col2im",
     "expand",
     "from_planes",
+    "geometry",
     "im2col",
     "left_bits",
     "matmul",

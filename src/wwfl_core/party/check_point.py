@@ -9,8 +9,7 @@ import numpy as np
 from blake3 import blake3
 
 from wwfl_core.errors import VerificationFailed
-from wwfl_core.numbers.algebra import BITS
-from wwfl_core.numbers.arrays import to_host
+from wwfl_core.numbers import BITS, to_host
 
 from .party import Party
 from .transcript import DIGEST_BYTES

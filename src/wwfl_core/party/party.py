@@ -9,13 +9,21 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from wwfl_core.accelerate.device import Device
+from wwfl_core.accelerate import Device
 from wwfl_core.channel import Endpoint, Phase
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.algebra import Algebra
-from wwfl_core.numbers.arrays import Array, Shape, from_wire, to_host, to_wire, wire_form
-from wwfl_core.numbers.lazy import LazyArray, computed
-from wwfl_core.randomness.prg import KEY_BYTES, Prg, derive_key, fresh_key, subset_name
+from wwfl_core.numbers import (
+    Algebra,
+    Array,
+    LazyArray,
+    Shape,
+    computed,
+    from_wire,
+    to_host,
+    to_wire,
+    wire_form,
+)
+from wwfl_core.randomness import KEY_BYTES, Prg, derive_key, fresh_key, subset_name
 from wwfl_core.sharing import Security, SharingSemantics
 
 from .ledger import Ledger

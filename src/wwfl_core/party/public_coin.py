@@ -10,8 +10,7 @@ import hashlib
 import numpy as np
 
 from wwfl_core.errors import VerificationFailed
-from wwfl_core.numbers.algebra import BITS
-from wwfl_core.numbers.arrays import to_host
+from wwfl_core.numbers import BITS, to_host
 
 from .party import Party
 

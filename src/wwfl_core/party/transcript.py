@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from blake3 import blake3
 
-from wwfl_core.numbers.arrays import U8, Array, contiguous, on_host, to_host, to_wire
+from wwfl_core.numbers import U8, Array, contiguous, on_host, to_host, to_wire
 
 DIGEST_BYTES = 32
 KEPT_BYTES = 1 << 28

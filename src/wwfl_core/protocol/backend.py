@@ -13,12 +13,9 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.bilinear import Bilinear
-from wwfl_core.numbers.fixed_point import FixedPoint
-from wwfl_core.numbers.number_format import NumberFormat
-from wwfl_core.party.party import Party
-from wwfl_core.sharing.semantics import SharingSemantics
-from wwfl_core.sharing.share import Share
+from wwfl_core.numbers import Bilinear, FixedPoint, NumberFormat
+from wwfl_core.party import Party
+from wwfl_core.sharing import Share, SharingSemantics
 
 from .bit_format import PACKED, BitFormat
 from .declared_cost import DeclaredCost

@@ -14,10 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wwfl_core import kernels
-from wwfl_core.numbers.algebra import BITS, Algebra
-from wwfl_core.numbers.arrays import Array, Shape, numel
-from wwfl_core.numbers.bilinear import Mul
-from wwfl_core.sharing.share import Share
+from wwfl_core.numbers import BITS, Algebra, Array, Mul, Shape, numel
+from wwfl_core.sharing import Share
 
 from .derived import DerivedOperations
 

@@ -9,9 +9,8 @@ import numpy as np
 
 from wwfl_core import kernels
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.arrays import Array, Shape, numel
-from wwfl_core.numbers.bilinear import Mul
-from wwfl_core.sharing.share import Share, together
+from wwfl_core.numbers import Array, Mul, Shape, numel
+from wwfl_core.sharing import Share, together
 
 AND = Mul()
 

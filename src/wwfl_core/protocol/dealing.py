@@ -5,15 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from wwfl_core.channel.cost import Phase
+from wwfl_core.channel import Phase
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.algebra import Algebra
-from wwfl_core.numbers.arrays import Array, Shape
-from wwfl_core.numbers.lazy import computed
-from wwfl_core.party.party import Party
-from wwfl_core.sharing.semantics import SharingSemantics
-from wwfl_core.sharing.shamir import ShamirSharing
-from wwfl_core.sharing.share import Share
+from wwfl_core.numbers import Algebra, Array, Shape, computed
+from wwfl_core.party import Party
+from wwfl_core.sharing import ShamirSharing, Share, SharingSemantics
 
 
 class Dealing(ABC):

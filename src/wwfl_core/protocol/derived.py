@@ -17,10 +17,20 @@ import numpy as np
 
 from wwfl_core import kernels
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.algebra import BITS, RING, RING32, Algebra
-from wwfl_core.numbers.arrays import Array, Shape, array_of, numel
-from wwfl_core.numbers.bilinear import Bilinear, DirectSum, Mul
-from wwfl_core.sharing.share import Share, concat, split, stack
+from wwfl_core.numbers import (
+    BITS,
+    RING,
+    RING32,
+    Algebra,
+    Array,
+    Bilinear,
+    DirectSum,
+    Mul,
+    Shape,
+    array_of,
+    numel,
+)
+from wwfl_core.sharing import Share, concat, split, stack
 
 from . import modulus, truncation
 from .bit_planes import (

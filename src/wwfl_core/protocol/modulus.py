@@ -23,9 +23,8 @@ from typing import Any
 import numpy as np
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.algebra import Algebra
-from wwfl_core.numbers.arrays import Array
-from wwfl_core.sharing.share import Share
+from wwfl_core.numbers import Algebra, Array
+from wwfl_core.sharing import Share
 
 
 def divides(target: Algebra, source: Algebra) -> bool:
@@ -75,7 +74,7 @@ def top_bits(count: int) -> int:
     return (4 * count).bit_length()
 
 
-def reduce(x: Share, target: Algebra) -> Share:
+def reduce_modulus(x: Share, target: Algebra) -> Share:
     """A share modulo 2^k as one modulo a smaller power of two (bits are packed): local, exact
     modulo that.
 
@@ -92,4 +91,4 @@ def reduce(x: Share, target: Algebra) -> Share:
     return Share(target, shape, found)
 
 
-__all__ = ["divides", "parts", "reduce", "top_bits"]
+__all__ = ["divides", "parts", "reduce_modulus", "top_bits"]

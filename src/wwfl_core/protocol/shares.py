@@ -10,15 +10,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from wwfl_core import kernels
-from wwfl_core.channel.cost import Phase
+from wwfl_core.channel import Phase
 from wwfl_core.errors import VerificationFailed
-from wwfl_core.numbers.algebra import RING, Algebra
-from wwfl_core.numbers.arrays import Array, Shape
-from wwfl_core.party.check_point import agree
-from wwfl_core.party.party import ONLINE, Op, Party
-from wwfl_core.party.transcript import DIGEST_BYTES, digest
-from wwfl_core.sharing.semantics import Group, SharingSemantics
-from wwfl_core.sharing.share import Share
+from wwfl_core.numbers import RING, Algebra, Array, Shape
+from wwfl_core.party import DIGEST_BYTES, ONLINE, Op, Party, agree, digest
+from wwfl_core.sharing import Group, Share, SharingSemantics
 
 from .dealing import Dealing, TableDealing, sum_of
 

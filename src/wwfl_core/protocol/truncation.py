@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 
 from wwfl_core import kernels
-from wwfl_core.numbers.arrays import U64
+from wwfl_core.numbers import U64
 
 
 def star_bits(a: U64) -> U64:

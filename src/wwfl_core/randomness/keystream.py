@@ -9,7 +9,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.arrays import U8
+from wwfl_core.numbers import U8
 
 MAX_STREAM_BYTES = 2**32 * 64  # the 32-bit block counter of RFC 8439
 _COUNTER = b"\0\0\0\0"

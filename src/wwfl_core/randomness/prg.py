@@ -12,8 +12,7 @@ import os
 from collections.abc import Iterable
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.algebra import Algebra
-from wwfl_core.numbers.arrays import Array, Shape
+from wwfl_core.numbers import Algebra, Array, Shape
 
 from .keystream import KeyStreams, chacha20
 

@@ -18,7 +18,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from wwfl_core.numbers.arrays import U64
+from wwfl_core.numbers import U64
 
 from .keystream import KeyStreams, chacha20
 from .prg import derive_key

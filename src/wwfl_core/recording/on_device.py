@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy.typing as npt
 
-from wwfl_core.accelerate.cuda import Stream
-from wwfl_core.accelerate.cuda.launch import Dim3, Launcher, plain
-from wwfl_core.accelerate.gpu import Kernels
-from wwfl_core.numbers.arrays import Array
-from wwfl_core.randomness.prg import Prg
+from wwfl_core.accelerate import Kernels
+from wwfl_core.accelerate.cuda import Dim3, Launcher, Stream, plain
+from wwfl_core.numbers import Array
+from wwfl_core.randomness import Prg
 
 from .recorder import Recorder, Spread
 from .traced import Traced, Variable

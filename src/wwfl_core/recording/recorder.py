@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.accelerate.device import HOST, Device
+from wwfl_core.accelerate import HOST, Device
 from wwfl_core.errors import Misuse
 
 from .traced import UNREAD, Traced, Variable, Writer, is_array

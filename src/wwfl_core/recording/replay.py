@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.numbers.arrays import Array, to_host
+from wwfl_core.numbers import Array, to_host
 from wwfl_core.party import Party
 
 from .recorder import Recorder

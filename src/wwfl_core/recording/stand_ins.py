@@ -12,16 +12,21 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
-from wwfl_core.accelerate.device import Device
-from wwfl_core.accelerate.gpu import DRAWN_LATE, Kernels
-from wwfl_core.accelerate.lazy import LazyMask
+from wwfl_core.accelerate import DRAWN_LATE, Device, Kernels, LazyMask
 from wwfl_core.channel import Phase
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.algebra import Algebra
-from wwfl_core.numbers.arrays import Array, Shape, contiguous, from_wire, to_wire, wire_form
-from wwfl_core.numbers.lazy import computed
+from wwfl_core.numbers import (
+    Algebra,
+    Array,
+    Shape,
+    computed,
+    contiguous,
+    from_wire,
+    to_wire,
+    wire_form,
+)
 from wwfl_core.party import ONLINE, Op, Party, Transcript
-from wwfl_core.randomness.prg import Prg
+from wwfl_core.randomness import Prg
 
 from . import on_device
 from .recorder import Recorder

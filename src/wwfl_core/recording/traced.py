@@ -19,7 +19,7 @@ import numpy.typing as npt
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.arrays import Shape
+from wwfl_core.numbers import Shape
 
 UNREAD = (
     "a recorded program reads a shared array on the host, where its next run would have another: "

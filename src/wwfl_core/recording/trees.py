@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from wwfl_core.numbers.algebra import Algebra
-from wwfl_core.numbers.arrays import Array, Shape
+from wwfl_core.numbers import Algebra, Array, Shape
 from wwfl_core.sharing import Share
 from wwfl_core.tensors import Session, SharedBits, SharedTensor
 

@@ -4,8 +4,8 @@ Here belongs what follows from the table of components alone: dealing plans, gro
 partial order of guarantees, Shamir's points, and a party's part of a shared array. Nothing here
 sends, draws or multiplies."""
 
+from .points import ShamirSharing, evaluate, lagrange, shamir
 from .semantics import DealPlan, Group, Security, SharingSemantics, weaker_of
-from .shamir import ShamirSharing, evaluate, lagrange, shamir
 from .share import Share, concat, split, stack, together
 
 __all__ = [

@@ -14,8 +14,7 @@ from functools import cached_property, lru_cache, reduce
 from itertools import combinations
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.algebra import Algebra
-from wwfl_core.numbers.arrays import Array
+from wwfl_core.numbers import Algebra, Array
 
 Parties = frozenset[int]
 
@@ -174,7 +173,7 @@ class SharingSemantics:
     @property
     def independent(self) -> bool:
         """Whether components are independent and all needed, as the table of this class says;
-        points of a polynomial (`wwfl_core.sharing.shamir`) are not."""
+        points of a polynomial (`wwfl_core.sharing.points`) are not."""
         return True
 
     @cached_property

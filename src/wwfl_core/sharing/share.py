@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.numbers.algebra import Algebra
-from wwfl_core.numbers.arrays import Array, Shape, array_of, beside, cut, joint_shape
-from wwfl_core.numbers.lazy import computed
+from wwfl_core.numbers import Algebra, Array, Shape, array_of, beside, computed, cut, joint_shape
 
 
 class Share:

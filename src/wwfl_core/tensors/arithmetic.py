@@ -14,10 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.algebra import RING32
-from wwfl_core.numbers.arrays import Array, Shape, array_of, contiguous, numel
-from wwfl_core.numbers.bilinear import Bilinear, MatMul, Mul
-from wwfl_core.protocol import modulus
+from wwfl_core.numbers import (
+    RING32,
+    Array,
+    Bilinear,
+    MatMul,
+    Mul,
+    Shape,
+    array_of,
+    contiguous,
+    numel,
+)
+from wwfl_core.protocol import reduce_modulus
 from wwfl_core.sharing import Share
 
 from .computation import Computation
@@ -152,7 +160,7 @@ class Arithmetic(Generic[B], ABC):
     def narrow(self) -> Self:
         """The same numbers in Z_2^32, for |x| * 2^frac_bits < 2^30: half the bytes for sums,
         products, opening and conversion. Truncation and comparison need `widen` first. Local."""
-        return self.like(modulus.reduce(self.data, RING32), self.frac_bits)
+        return self.like(reduce_modulus(self.data, RING32), self.frac_bits)
 
     def widen(self) -> Self:
         """A narrowed tensor in Z_2^64 again, exact: one dealing and one product."""

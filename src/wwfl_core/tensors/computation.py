@@ -12,11 +12,9 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.algebra import Algebra
-from wwfl_core.numbers.arrays import Array, Shape, to_host
-from wwfl_core.numbers.number_format import NumberFormat
+from wwfl_core.numbers import Algebra, Array, NumberFormat, Shape, to_host
 from wwfl_core.party import Party, coin
-from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol import MPCBackend
 from wwfl_core.sharing import Share, SharingSemantics
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy.typing as npt
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.arrays import Shape
+from wwfl_core.numbers import Shape
 from wwfl_core.party import Party
 
 from .computation import Computation

@@ -14,10 +14,11 @@ Neither pytest nor hypothesis is needed, except by `BackendSuite` and by
 `wwfl_core.testing.strategies`. What checks of another package are written with (`reshare.testing`
 is one) is public, too."""
 
-from wwfl_core.protocol.declared_cost import DeclaredCost, Sizes
+from wwfl_core.protocol import DeclaredCost, Sizes
 
 from .bench import Bench, Factory, Samples, Wiretap, expect_equal, succeeded
 from .checks import NAMES, Provider, check_backend, claim, conformance
+from .programs import deal_bits, open_words, parts_of
 from .statistics import LIMIT, Span, bit_row, bit_rows, uniformity
 from .suite import BackendSuite
 from .tamper import SEED, SLOWEST_S, Attack, Frames, altering, attacks, patience
@@ -51,7 +52,10 @@ __all__ = [
     "check_backend",
     "claim",
     "conformance",
+    "deal_bits",
     "expect_equal",
+    "open_words",
+    "parts_of",
     "patience",
     "succeeded",
     "uniformity",

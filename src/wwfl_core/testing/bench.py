@@ -14,10 +14,9 @@ from wwfl_core.channel import Frame
 from wwfl_core.cluster import LocalCluster, Outcome
 from wwfl_core.errors import WwflError
 from wwfl_core.kernels import expand
-from wwfl_core.numbers.algebra import BITS, RING
-from wwfl_core.numbers.arrays import U8, U64, Array, Shape, numel
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.randomness.prg import Prg, derive_key
+from wwfl_core.numbers import BITS, RING, U8, U64, Array, Shape, numel
+from wwfl_core.protocol import MPCBackend
+from wwfl_core.randomness import Prg, derive_key
 from wwfl_core.sharing import SharingSemantics
 
 from .verdict import Failed, NotPromised

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 
 from wwfl_core.cluster import LocalCluster
-from wwfl_core.numbers.algebra import RING
-from wwfl_core.numbers.arrays import Array, Shape
-from wwfl_core.numbers.bilinear import Bilinear, Conv2d, MatMul, Mul
+from wwfl_core.numbers import RING, Array, Bilinear, Conv2d, MatMul, Mul, Shape
 from wwfl_core.sharing import Share
 from wwfl_core.tensors import Session, SharedTensor
 

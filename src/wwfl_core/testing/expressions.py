@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.arrays import U64
+from wwfl_core.numbers import U64
 from wwfl_core.tensors import Session, SharedTensor
 
 UNARY, BINARY, WITH_PUBLIC = (

@@ -11,8 +11,7 @@ import numpy as np
 from wwfl_core.channel import Frame
 from wwfl_core.cluster import Outcome
 from wwfl_core.errors import DeadlineExceeded, Desync, PeerAborted, PeerLost, WwflError
-from wwfl_core.numbers.arrays import Array
-from wwfl_core.numbers.bilinear import Mul
+from wwfl_core.numbers import Array, Mul
 from wwfl_core.tensors import Session
 
 from . import programs

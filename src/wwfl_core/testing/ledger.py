@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.protocol.backend import MPCBackend
+from wwfl_core.protocol import MPCBackend
 from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from wwfl_core.numbers.arrays import Array
-from wwfl_core.numbers.bilinear import Mul
+from wwfl_core.numbers import Array, Mul
 from wwfl_core.sharing import Share
 from wwfl_core.tensors import Session
 

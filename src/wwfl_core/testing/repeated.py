@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.numbers.bilinear import MatMul
+from wwfl_core.numbers import MatMul
 from wwfl_core.recording import recorded
 from wwfl_core.tensors import Session, SharedTensor
 

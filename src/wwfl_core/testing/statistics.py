@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from wwfl_core.kernels import pack, unpack_words
-from wwfl_core.numbers.arrays import F64, U8, U64, Array
+from wwfl_core.numbers import F64, U8, U64, Array
 
 LIMIT = 7.0
 

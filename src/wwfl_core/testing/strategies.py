@@ -15,7 +15,7 @@ import numpy as np
 
 from wwfl_core.cluster import LocalCluster
 from wwfl_core.errors import Misuse, ProtocolError
-from wwfl_core.numbers.arrays import F64, U8, U64, Array, Shape
+from wwfl_core.numbers import F64, U8, U64, Array, Shape
 from wwfl_core.sharing import Security, SharingSemantics
 from wwfl_core.tensors import Session
 

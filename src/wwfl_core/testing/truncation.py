@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from wwfl_core.cluster import LocalCluster
-from wwfl_core.numbers.arrays import U64
-from wwfl_core.numbers.bilinear import Mul
+from wwfl_core.numbers import U64, Mul
 from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs

@@ -19,7 +19,7 @@ from wwfl_core.numbers.arrays import Array, from_wire, to_wire, wire_form
 from wwfl_core.numbers.bilinear import Bilinear, Conv2d, MatMul, Mul
 from wwfl_core.numbers.field import MERSENNE_127, PrimeField
 from wwfl_core.protocol.bit_format import PACKED
-from wwfl_core.sharing.shamir import lagrange, shamir
+from wwfl_core.sharing.points import lagrange, shamir
 from wwfl_core.tensors import SharedTensor
 
 F = PrimeField()

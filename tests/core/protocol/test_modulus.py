@@ -129,7 +129,7 @@ def test_narrow_and_widen_are_exact_below_2_to_the_30(protocol: Any) -> None:
 
 
 def _packed(mpc: Session, x: SharedTensor) -> Any:
-    return mpc.protocol.open(modulus.reduce(x.data, BITS), "test")
+    return mpc.protocol.open(modulus.reduce_modulus(x.data, BITS), "test")
 
 
 def test_the_low_bits_of_ring_shares_are_shares_of_the_low_bits() -> None:
@@ -149,7 +149,7 @@ def test_what_cannot_be_reduced_is_refused() -> None:
 
 
 def _reduced(mpc: Session, x: SharedTensor) -> None:
-    modulus.reduce(x.data, F)
+    modulus.reduce_modulus(x.data, F)
 
 
 def _widened(mpc: Session, x: SharedTensor) -> None:

@@ -33,7 +33,7 @@ from wwfl_core.numbers.algebra import RING
 from wwfl_core.numbers.arrays import to_wire
 from wwfl_core.numbers.bilinear import Conv2d, MatMul, Mul
 from wwfl_core.numbers.field import MERSENNE_127 as P
-from wwfl_core.sharing.shamir import lagrange
+from wwfl_core.sharing.points import lagrange
 from wwfl_core.sharing.share import Share
 from wwfl_core.tensors.tensor import SharedTensor
 

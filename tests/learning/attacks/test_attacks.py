@@ -459,7 +459,7 @@ def test_a_backdoor_works_and_leaves_the_task_alone(digits: tuple[Dataset, Datas
     success, accuracy = {}, {}
     for name, data in (("clean", train), ("poisoned", found.train)):
         module = small_mlp(0)
-        batches = [np.array(rows) for rows in sampling.batches(b"\0" * 32, len(data), 50, 12)]
+        batches = [np.array(rows) for rows in sampling.draw_batches(b"\0" * 32, len(data), 50, 12)]
         torch_reference.train_cluster(module, data.images, data.labels, batches, lr=0.1)
         accuracy[name] = torch_reference.accuracy(module, test)
 

@@ -34,8 +34,8 @@ from wwfl.privacy import Permission, RevealPolicy
 from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
 from wwfl_core.channel.cost import Phase
 from wwfl_core.errors import ConfigError, Misuse, Refused, VerificationFailed
+from wwfl_core.sharing.points import shamir
 from wwfl_core.sharing.semantics import Security
-from wwfl_core.sharing.shamir import shamir
 from wwfl_core.tensors import concatenate, permuters, secret_selection
 
 SIDE = 64

@@ -16,14 +16,15 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from wwfl.bounds import Count, Fraction, NotNegative, Option, Positive, Seed
-from wwfl.federation import Schedule, engine_name
-from wwfl.federation.topology import (
+from wwfl.federation import (
     Cluster,
     LocalTrainers,
     Member,
     NamedRule,
+    Schedule,
     Servers,
     check_clients,
+    engine_name,
     leaves,
 )
 from wwfl_core.errors import ConfigError

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 
 from wwfl.federation import Cluster, Group, LocalTrainers, NamedRule, Schedule, Servers
 from wwfl.nn import SGD
-from wwfl_core.channel.cost import NetworkModel
+from wwfl_core.channel import NetworkModel
 
 from .sections import (
     Attack,

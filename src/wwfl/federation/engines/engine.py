@@ -15,8 +15,8 @@ import numpy.typing as npt
 from reshare import Reshared
 from wwfl.aggregation import Aggregation
 from wwfl.nn import Model
-from wwfl_core.channel.cost import Cost
-from wwfl_core.party.ledger import Ledger
+from wwfl_core.channel import Cost
+from wwfl_core.party import Ledger
 
 from ..topology import Servers
 from ..torch_model import TorchModel

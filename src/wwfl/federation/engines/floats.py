@@ -20,18 +20,17 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from backends.real import Real
+from backends import Real
 from reshare import Reshared
 from wwfl.aggregation import Aggregation, InRange, floats, held
 from wwfl.nn import SGD, Model, Momentum
-from wwfl_core.channel.cost import Cost
-from wwfl_core.cluster.client import Revealed, combine, hand_over
-from wwfl_core.cluster.server import map_tree
+from wwfl_core.channel import Cost
+from wwfl_core.cluster import Revealed, combine, hand_over, map_tree
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.arrays import F64
-from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.randomness.prg import derive_key
-from wwfl_core.sharing.semantics import Security
+from wwfl_core.numbers import F64
+from wwfl_core.protocol import MPCBackend
+from wwfl_core.randomness import derive_key
+from wwfl_core.sharing import Security
 from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 from ..topology import Servers

@@ -7,8 +7,8 @@ from typing import ClassVar, cast
 
 from backends import Plain
 from reshare import Reshared, reshare_with_report
-from wwfl_core.channel.certificates import Authority
-from wwfl_core.cluster.local import Handle, LocalCluster
+from wwfl_core.channel import Authority
+from wwfl_core.cluster import Handle, LocalCluster
 
 from .. import server_programs as programs
 from ..topology import Servers

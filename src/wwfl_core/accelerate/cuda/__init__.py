@@ -10,7 +10,7 @@ from key streams), chacha.cuh, carry.cuh and lemma_w.cuh."""
 
 from __future__ import annotations
 
-from wwfl_core.kernels._lazy import check_int
+from wwfl_core.kernels import check_int
 
 from .bits import (
     expand,
@@ -31,7 +31,7 @@ from .conv import col2im, im2col
 from .elementwise import add, linear, mul_sum, scale, sub
 from .fixedpoint import decode, encode
 from .gemm import batched_matmul, matmul
-from .launch import DeviceArray, Launcher, launcher_for, over, plain, sized
+from .launch import DeviceArray, Dim3, Launcher, launcher_for, over, plain, sized
 from .prg import (
     Stream,
     check_length,
@@ -55,6 +55,7 @@ from .truncation import (
 
 __all__ = [
     "DeviceArray",
+    "Dim3",
     "Launcher",
     "Level",
     "ShimArray",

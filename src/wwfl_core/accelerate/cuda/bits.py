@@ -8,8 +8,8 @@ from typing import Any, cast
 import numpy as np
 
 from wwfl_core.errors import Misuse
-from wwfl_core.kernels._lazy import check_int
-from wwfl_core.numbers.arrays import numel
+from wwfl_core.kernels import check_int
+from wwfl_core.numbers import numel
 
 from .launch import DeviceArray, blocks, launcher_for, over, plain
 

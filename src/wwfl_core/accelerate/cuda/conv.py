@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from wwfl_core.errors import Misuse
-from wwfl_core.kernels.conv import geometry
+from wwfl_core.kernels import geometry
 
 from .launch import DeviceArray, launcher_for, over, plain
 

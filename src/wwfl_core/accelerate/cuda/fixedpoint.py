@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from wwfl_core.errors import RangeError
-from wwfl_core.kernels._lazy import check_int
-from wwfl_core.numbers.fixed_point import HEADROOM_BITS
+from wwfl_core.kernels import check_int
+from wwfl_core.numbers import HEADROOM_BITS
 
 from .launch import WORD, DeviceArray, launcher_for, over, plain
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.lazy import computed
+from wwfl_core.numbers import computed
 
 from .device import cupy_launcher
 from .launcher import WORD, DeviceArray, Dim3, Launcher, source_text, sources

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from wwfl_core.errors import Misuse
-from wwfl_core.kernels._lazy import check_int
+from wwfl_core.kernels import check_int
 
 from .launch import DeviceArray, launcher_for, over, plain
 

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.bilinear import Mul
+from wwfl_core.numbers import Mul
 from wwfl_core.sharing import stack
 from wwfl_core.tensors.arithmetic import T, times_words
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from wwfl_core.channel import NetworkModel
 from wwfl_core.errors import Misuse
-from wwfl_core.protocol.declared_cost import DeclaredCost, Sizes
+from wwfl_core.protocol import DeclaredCost, Sizes
 from wwfl_core.tensors.arithmetic import Arithmetic, T
 
 from .several import concatenate

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.arrays import Array, contiguous
-from wwfl_core.numbers.linear import SumPool2d
+from wwfl_core.numbers import Array, SumPool2d, contiguous
 from wwfl_core.tensors.arithmetic import Logic, T
 
 from .several import concatenate, stack_tensors

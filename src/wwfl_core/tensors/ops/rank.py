@@ -14,9 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.arrays import beside
-from wwfl_core.numbers.bilinear import Mul
-from wwfl_core.numbers.linear import SumTo
+from wwfl_core.numbers import Mul, SumTo, beside
 from wwfl_core.tensors.arithmetic import Arithmetic, B, T
 
 from .exchange import By, Method, exchange, merge_exchange, method, pruned

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.arrays import contiguous
+from wwfl_core.numbers import contiguous
 from wwfl_core.tensors.arithmetic import Arithmetic, B, Logic, Public, T
 
 from .several import stack_tensors

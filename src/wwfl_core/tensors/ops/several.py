@@ -9,8 +9,7 @@ from functools import reduce
 import numpy as np
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.arrays import cut
-from wwfl_core.numbers.bilinear import Bilinear
+from wwfl_core.numbers import Bilinear, cut
 from wwfl_core.sharing import Share, concat, stack
 from wwfl_core.tensors.arithmetic import Public, T, times_words
 

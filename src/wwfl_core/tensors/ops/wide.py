@@ -15,7 +15,7 @@ from typing import Generic, NamedTuple
 import numpy as np
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.bilinear import Mul
+from wwfl_core.numbers import Mul
 from wwfl_core.tensors.arithmetic import T
 
 from .approx import INNER, Scalar, inverse_root, power_from_steps, reciprocal_of

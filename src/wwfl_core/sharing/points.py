@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from wwfl_core.errors import Misuse
-from wwfl_core.numbers.algebra import Algebra
-from wwfl_core.numbers.arrays import Array
-from wwfl_core.numbers.field import MERSENNE_127
+from wwfl_core.numbers import MERSENNE_127, Algebra, Array
 
 from .semantics import DealPlan, Security, SharingSemantics
 
