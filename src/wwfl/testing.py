@@ -16,7 +16,7 @@ import numpy as np
 import wwfl_core.testing as kit
 from reshare.testing import conversion
 from wwfl.data import Dataset
-from wwfl.nn import SGD, Layer, Network, Params, count_correct, mlp, trace, train
+from wwfl.nn import SGD, Network, Params, count_correct, mlp, spec, trace, train
 from wwfl_core.protocol import Factory, backends
 from wwfl_core.tensors import Session, SharedTensor
 from wwfl_core.testing import Bench, Check, Failed, Provider, Report, claim
@@ -78,7 +78,7 @@ class _Trained(NamedTuple):
 
 def _program(
     mpc: Session,
-    layers: Sequence[Layer],
+    layers: Sequence[spec.Layer],
     params: Params,
     data: tuple[SharedTensor, SharedTensor],
     test: tuple[SharedTensor, SharedTensor],

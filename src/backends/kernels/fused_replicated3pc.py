@@ -49,14 +49,16 @@ class FusedReplicated3PC(Replicated3PC):
         positions, row = g.shape
         if positions == 1:
             return g[0]
-        state, product = (self._held(g), self._held(p)), None
+        generate, propagate, product = self._held(g), self._held(p), None
         while positions > 1:
             op = self.party.op(AND.name)
             alpha: Any = self._zero_share(op, g, (carry_ands(positions), row))
-            *state, message = replicated.level(*state, product, *alpha.streams)
+            generate, propagate, message = replicated.level(
+                generate, propagate, product, *alpha.streams
+            )
             product = self._held(self._replicated(op, BITS, message))
             positions = (positions + 1) // 2
-        root, _, _ = replicated.level(*state, product)
+        root, _, _ = replicated.level(generate, propagate, product)
         held = (self.me, (self.me + 1) % 3)
         return Share(BITS, (row,), {c: a[0] for c, a in zip(held, root, strict=True)})
 
@@ -64,7 +66,7 @@ class FusedReplicated3PC(Replicated3PC):
         return replicated.lift((b1, b2), n, *mask.streams)
 
     def _lifted_with_product(self, b: Share, x: Share, mask: Any) -> Array:
-        bits, words = (tuple(s.parts[c] for c in (X1, X2)) for s in (b, x))
+        bits, words = ((s.parts[X1], s.parts[X2]) for s in (b, x))
         return replicated.lift(bits, numel(x.shape), *mask.streams, x=words)
 
     def _injected(self, u_and_d: Array, x3: Array, v: Array, rest: list[Array]) -> Any:

@@ -199,6 +199,7 @@ class FusedTetrad4PC(Tetrad4PC):
         of_r.receive()
         if third:
             return (g, p), {M: m, L1: of_r.known(), L3: l3}
+        assert l2 is not None  # CS2 draws it
         return (g, p), {M: m, L2: l2, L3: l3}
 
 

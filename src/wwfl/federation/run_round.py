@@ -202,9 +202,8 @@ class RoundRunner:
             self._give_up(f"the root set is trained at {place.name}")
         moved = self.context.move(self.current, place.node, self.record.outvoted, "root")
         coin = context.coin(place.node, "root", f"root, round {self.record.number}")
-        drawn = draw_batches(
-            coin, context.root_size, context.schedule.batch, context.schedule.epochs
-        )
+        plan = context.schedule
+        drawn = draw_batches(coin, context.root_size, plan.batch, plan.epochs)
         return self.leaves.fit(
             place.node, "root", moved, context.root_rows, drawn, time.monotonic()
         )

@@ -7,7 +7,7 @@ see them: it adds and subtracts arrays."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +72,7 @@ class LazyMask(LazyArray):
         return combined(added, taken, plus, minus, **form)
 
     def reshape(self, *shape: Any) -> Any:
-        to: Shape = shape[0] if isinstance(shape[0], tuple) else shape
+        to = cast(Shape, shape[0] if isinstance(shape[0], tuple) else shape)
         if -1 in to:
             return self.array().reshape(to)
         return LazyMask(self.launcher, self.dtype, to, self.plus, self.minus)
