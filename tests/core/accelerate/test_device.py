@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -18,16 +19,17 @@ import pytest
 
 from backends import Additive2PC, Additive2PCOT, Replicated3PC, Tetrad4PC
 from device_bench import CONTROL, DeviceBench, lenet_inputs, lenet_outcomes
-from emulated_gpu import EMULATED, EmulatedArray
+from emulated_gpu import EMULATED, Emulated, EmulatedArray
 from emulated_gpu.devices import device as device_of
 from emulated_gpu.devices import everywhere
-from helpers import rng, words
+from helpers import REPOSITORY, rng, words
 from reshare import reshare
 from wwfl import Cluster, Federation, Schedule
 from wwfl.data.datasets import mnist
 from wwfl.nn.models import mlp
 from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
 from wwfl_core.accelerate import HOST, named
+from wwfl_core.accelerate.choose import GROUP
 from wwfl_core.accelerate.cuda import gemm
 from wwfl_core.cluster import share_files as checkpoint
 from wwfl_core.errors import ConfigError, Misuse
@@ -377,10 +379,58 @@ def test_public_values_go_where_the_share_is_and_nothing_else_moves() -> None:
 # ---------------------------------------------------------------------- what cannot be
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "", "CUDA"])
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "", "CUDA", "no_such_module:Device"])
 def test_an_unknown_device_is_refused(device: str) -> None:
-    with pytest.raises(ConfigError, match=r"is unknown; choose 'cpu', 'cuda', 'cuda:N'"):
+    says = "is unknown; choose 'cpu', 'cuda', 'cuda:N' for GPU N, or package.module:Class"
+    with pytest.raises(ConfigError, match=says):
         LocalCluster(Replicated3PC(), device=device)
+
+
+@pytest.mark.parametrize(
+    ("device", "says"),
+    [
+        ("wwfl_core:LocalCluster", "is a class, but not a Device"),
+        ("wwfl_core.accelerate:Kernels", "does not define put"),
+        ("wwfl_core.accelerate:__name__", "neither a Device class nor a function"),
+        ("builtins:locals", "made a dict, not a Device"),
+    ],
+)
+def test_what_is_no_device_is_refused(device: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        named(device)
+
+
+def test_a_device_is_found_by_the_entry_point_of_its_distribution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The metadata that pip writes. A broken plug-in beside it disturbs nobody, and nobody can take
+    the place of a built-in device."""
+    info = tmp_path / "devices-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: devices\nVersion: 0.1.0\n")
+    lines = f"emulated = {EMULATED}\nbroken = no_such_module:Device\ncpu = {EMULATED}\n"
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\n{lines}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert isinstance(named("emulated"), Emulated)
+    assert named("cpu") is HOST
+    with pytest.raises(ConfigError, match="did you mean 'emulated'"):
+        named("emulate")
+    with pytest.raises(
+        ConfigError, match=r"'broken' of devices cannot be loaded: .*no_such_module"
+    ):
+        named("broken")
+
+
+def test_the_emulated_device_is_no_part_of_what_is_installed() -> None:
+    """Only sources for a GPU, and what they include, are data of a package; the core names no
+    emulation."""
+    shipped = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
+    kept = {pattern for patterns in shipped["package-data"].values() for pattern in patterns}
+    assert {pattern for pattern in kept if "csrc" in pattern} == {"csrc/*.cu", "csrc/*.cuh"}
+    files = [path for path in (REPOSITORY / "src").rglob("*.*") if path.is_file()]
+    assert {p.suffix for p in files if p.parent.name == "csrc"} == {".cu", ".cuh"}
+    text = {p: p.read_text() for p in files if p.suffix in (".py", ".cu", ".cuh")}
+    assert not [p.name for p, t in text.items() if "emulated_gpu" in t or "emulated::" in t]
 
 
 def test_without_cupy_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
