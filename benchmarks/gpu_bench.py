@@ -16,11 +16,13 @@ from wwfl_core.accelerate import cuda
 from wwfl_core.accelerate.cuda.device import require_device
 from wwfl_core.accelerate.cuda.launch import Launcher
 
+from .emulated import emulated_launcher
+
 
 @dataclass(frozen=True)
 class Bench:
-    """A device to measure on. `xp` is its array module; the shim (xp is numpy) only shows that the
-    measurements run."""
+    """A device to measure on. `xp` is its array module; the emulated GPU (xp is numpy) only shows
+    that the measurements run."""
 
     xp: Any
     launcher: Launcher
@@ -82,9 +84,9 @@ def on_device(repeats: int) -> Bench:
     return Bench(xp, cuda.launcher_for(xp.zeros(1)), repeats)
 
 
-def on_shim(repeats: int = 1) -> Bench:
+def on_emulated(repeats: int = 1) -> Bench:
     """The emulation on a CPU: its times mean nothing."""
-    return Bench(np, cuda.launcher_for(cuda.asarray(np.zeros(1))), repeats)
+    return Bench(np, emulated_launcher(), repeats)
 
 
 def describe_device(bench: Bench) -> dict[str, Any]:

@@ -40,8 +40,8 @@ import numpy as np
 
 from wwfl.nn import lenet5, pool_first, trace
 from wwfl_core import LocalCluster
-from wwfl_core.accelerate.cuda.shim import ShimArray, ShimLauncher
 
+from .emulated import EMULATED, EmulatedArray, EmulatedLauncher
 from .lenet_step import PROTOCOLS, RECORDING, repeated, step
 from .machine import describe
 
@@ -98,7 +98,7 @@ class Tally:
     def result(self, result: Any, inputs: Any, name: str) -> None:
         """A function of the array library returned: a view of an argument, or new arrays that it
         computed."""
-        if not isinstance(result, ShimArray):
+        if not isinstance(result, EmulatedArray):
             return
         if any(np.may_share_memory(result, a) for a in _arrays(inputs)):
             self.add("view", name)
@@ -107,9 +107,9 @@ class Tally:
             self.add("allocation", name)
 
 
-def _arrays(values: Any) -> Iterator[ShimArray]:
+def _arrays(values: Any) -> Iterator[EmulatedArray]:
     for value in values:
-        if isinstance(value, ShimArray):
+        if isinstance(value, EmulatedArray):
             yield value
         elif isinstance(value, list | tuple):
             yield from _arrays(value)
@@ -119,7 +119,9 @@ def _asker(frame: FrameType | None) -> str:
     """The innermost function that is no plumbing, as file:function."""
     while frame is not None:
         path = Path(frame.f_code.co_filename)
-        inside = {"kernels", "cuda", "numpy", "benchmarks", "_core"} & set(path.parts[-5:])
+        inside = {"kernels", "cuda", "emulated_gpu", "numpy", "benchmarks", "_core"} & set(
+            path.parts[-5:]
+        )
         if not inside and path.stem not in PLUMBING and not frame.f_code.co_name.startswith("<"):
             return f"{path.name}:{frame.f_code.co_name}"
         frame = frame.f_back
@@ -132,11 +134,13 @@ def counting() -> Iterator[Tally]:
     kernel."""
     tally = Tally()
 
-    def launch(launcher: ShimLauncher, source: str, kernel: str, *args: Any, **kwargs: Any) -> None:
+    def launch(
+        launcher: EmulatedLauncher, source: str, kernel: str, *args: Any, **kwargs: Any
+    ) -> None:
         tally.add("launch", kernel)
 
     def allocating(name: str, kind: str | None) -> Callable[..., Any]:
-        original = getattr(ShimLauncher, name)
+        original = getattr(EmulatedLauncher, name)
 
         def allocate(*args: Any, **kwargs: Any) -> Any:
             tally.add("allocation", name)
@@ -146,7 +150,7 @@ def counting() -> Iterator[Tally]:
 
         return allocate
 
-    def ufunc(array: ShimArray, fn: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+    def ufunc(array: EmulatedArray, fn: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if kwargs.get("out"):
             tally.add("call", fn.__name__)
         result = original_ufunc(array, fn, method, *inputs, **kwargs)
@@ -154,34 +158,37 @@ def counting() -> Iterator[Tally]:
             tally.result(result, (), fn.__name__)
         return result
 
-    def function(array: ShimArray, fn: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    def function(array: EmulatedArray, fn: Any, types: Any, args: Any, kwargs: Any) -> Any:
         result = original_function(array, fn, types, args, kwargs)
         tally.result(result, args, fn.__name__)
         return result
 
-    def assign(array: ShimArray, index: Any, value: Any) -> None:
+    def assign(array: EmulatedArray, index: Any, value: Any) -> None:
         tally.add("call", "assignment")
         np.ndarray.__setitem__(array, index, value)
 
     def method(name: str) -> Callable[..., Any]:
         original = getattr(np.ndarray, name)
 
-        def called(array: ShimArray, *args: Any, **kwargs: Any) -> Any:
+        def called(array: EmulatedArray, *args: Any, **kwargs: Any) -> Any:
             result = original(array, *args, **kwargs)
             tally.result(result, (array,), name)
             return result
 
         return called
 
-    original_ufunc, original_function = ShimArray.__array_ufunc__, ShimArray.__array_function__
+    original_ufunc, original_function = (
+        EmulatedArray.__array_ufunc__,
+        EmulatedArray.__array_function__,
+    )
     changes = [
-        (ShimLauncher, "launch", launch),
-        (ShimLauncher, "empty", allocating("empty", None)),
-        (ShimLauncher, "zeros", allocating("zeros", "call")),
-        (ShimArray, "__array_ufunc__", ufunc),
-        (ShimArray, "__array_function__", function),
-        (ShimArray, "__setitem__", assign),
-        *((ShimArray, name, method(name)) for name in METHODS),
+        (EmulatedLauncher, "launch", launch),
+        (EmulatedLauncher, "empty", allocating("empty", None)),
+        (EmulatedLauncher, "zeros", allocating("zeros", "call")),
+        (EmulatedArray, "__array_ufunc__", ufunc),
+        (EmulatedArray, "__array_function__", function),
+        (EmulatedArray, "__setitem__", assign),
+        *((EmulatedArray, name, method(name)) for name in METHODS),
     ]
     with ExitStack() as stack:
         for owner, name, replacement in changes:
@@ -209,7 +216,7 @@ def lenet(protocol: str, batch: int, device: str) -> Iterator[Callable[..., obje
 
 def count(protocol: str, batch: int = BATCH) -> Tally:
     """What one step asks for."""
-    with lenet(protocol, batch, "shim") as run, counting() as tally:
+    with lenet(protocol, batch, EMULATED) as run, counting() as tally:
         run()
     return tally
 
@@ -231,12 +238,15 @@ def nothing_runs() -> Iterator[None]:
     """In here no kernel is executed, and the emulated device allocates at once: values mean
     nothing."""
 
-    def launch(launcher: ShimLauncher, *args: Any) -> None: ...
+    def launch(launcher: EmulatedLauncher, *args: Any) -> None: ...
 
-    def empty(launcher: ShimLauncher, shape: tuple[int, ...], dtype: Any) -> Any:
-        return np.empty(shape, dtype).view(ShimArray)
+    def empty(launcher: EmulatedLauncher, shape: tuple[int, ...], dtype: Any) -> Any:
+        return np.empty(shape, dtype).view(EmulatedArray)
 
-    with patch.object(ShimLauncher, "launch", launch), patch.object(ShimLauncher, "empty", empty):
+    with (
+        patch.object(EmulatedLauncher, "launch", launch),
+        patch.object(EmulatedLauncher, "empty", empty),
+    ):
         yield
 
 
@@ -266,7 +276,7 @@ def measure(protocol: str) -> dict[str, Any]:
         "protocol": protocol,
         "parties": PROTOCOLS[protocol]().sharing.parties,
         "host_s": seconds(protocol, "cpu"),
-        "device_s": seconds(protocol, "shim"),
+        "device_s": seconds(protocol, EMULATED),
         "totals": dict(tally.kinds),
         "launches": named("launch"),
         "calls": named("call"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
-from .gpu_bench import on_shim
+from .gpu_bench import on_emulated
 from .gpu_gemm import INT8_PRODUCTS, methods
 
 ROOT = Path(__file__).parent.parent
@@ -43,7 +43,9 @@ pytest-timeout and hypothesis.
 
 Name the device where you name the servers: `LocalCluster(protocol, device="cuda")` for the first
 GPU, `"cuda:1"` for the second, and so on. `Servers`, `Cluster` and `Group` of a federation take the
-same argument, and a configuration has the key `device`. Programs do not change.
+same argument, and a configuration has the key `device`. Programs do not change. A device that wwfl
+does not have can be a plug-in: a class registered in the entry-point group `wwfl.devices`, or named
+`package.module:Class`.
 
 Streams and results have the same bits everywhere, so a cluster on a GPU and one on a CPU work
 together. A protocol whose shares are bound to the host (`numpy_only = True`) refuses a device with a
@@ -235,7 +237,7 @@ def _kernels(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _products(rows: Sequence[dict[str, Any]]) -> str:
-    names = list(methods(on_shim()))
+    names = list(methods(on_emulated()))
 
     def cell(found: dict[str, Any] | None) -> str:
         if found is None or "error" in found:

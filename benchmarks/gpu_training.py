@@ -16,8 +16,8 @@ from wwfl.nn import lenet5, pool_first, trace
 from wwfl_core import LocalCluster, MPCBackend, Phase
 from wwfl_core.accelerate.cuda.device import cupy_launcher, require_device
 from wwfl_core.accelerate.cuda.launch import Launcher
-from wwfl_core.accelerate.cuda.shim import shim_launcher
 
+from .emulated import EMULATED, emulated_launcher
 from .gpu_split import split
 from .lenet_step import RECORDING, repeated
 
@@ -97,8 +97,8 @@ def kernels_of(device: str) -> tuple[Launcher, Any] | None:
     """The launcher and the array module of a device; None for the host."""
     if device == "cpu":
         return None
-    if device == "shim":
-        return shim_launcher(), np
+    if device == EMULATED:
+        return emulated_launcher(), np
     return cupy_launcher(), require_device()
 
 

@@ -103,12 +103,14 @@ class Registry(Generic[T]):
         return found
 
     def get(self, name: str) -> T:
-        """The plug-in of that name.
+        """The plug-in of that name. A built-in one is found without loading anybody else's.
 
         Raises:
             ConfigError: an unknown name (with the nearest known one), or a plug-in that cannot be
                 loaded (with the reason).
         """
+        if name in self.own:
+            return self.own[name]
         known = self.entries()
         entry = known.get(name)
         if entry is None:

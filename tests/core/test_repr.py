@@ -11,6 +11,7 @@ import pytest
 from backends.additive2pc import Mask
 from backends.correlated.base_ot import Chooser
 from backends.correlated.ot import Take
+from emulated_gpu import EMULATED
 from reshare.convert import _Dealt
 from wwfl_core.accelerate import named
 from wwfl_core.channel.cost import Phase
@@ -25,7 +26,7 @@ from wwfl_core.sharing.share import Share
 WORDS = np.array([77777, 77777], np.uint64)
 BYTES = np.array([7, 7, 7, 7, 7], np.uint8)
 NOT_ASKED: Any = None
-DEVICE = named("shim")
+DEVICE = named(EMULATED)
 OBJECTS: dict[str, Any] = {
     "share": Share(RING, (2,), {0: WORDS}),
     "mask": Mask(WORDS, WORDS),

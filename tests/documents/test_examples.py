@@ -23,6 +23,7 @@ from torch import nn
 
 from backends import Additive2PC, Plain, Replicated3PC, Tetrad4PC
 from device_bench import Log
+from emulated_gpu import EMULATED, EmulatedLauncher
 from helpers import REPOSITORY, Wiretap, rng
 from reshare import reshare
 from wwfl import SGD, Cluster, Federation, Schedule
@@ -31,7 +32,6 @@ from wwfl.experiments import operation_costs as measure
 from wwfl.federation import torch_reference
 from wwfl.nn import Network, Params, mlp, trace, train
 from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor, WwflError
-from wwfl_core.accelerate.cuda.shim import ShimLauncher
 from wwfl_core.channel.frames import Frame
 from wwfl_core.cluster import accelerated
 from wwfl_core.errors import VerificationFailed
@@ -352,13 +352,13 @@ def test_on_a_device_it_brings_a_kernel_of_its_own(
     monkeypatch.syspath_prepend(str(tmp_path))
     accelerated.forget()
     launched: set[str] = set()
-    launch = ShimLauncher.launch
+    launch = EmulatedLauncher.launch
 
     def watched(self: Any, source: str, kernel: str, *args: Any, **kwargs: Any) -> None:
         launched.add(f"{Path(source).name}: {kernel}")
         launch(self, source, kernel, *args, **kwargs)
 
-    monkeypatch.setattr(ShimLauncher, "launch", watched)
+    monkeypatch.setattr(EmulatedLauncher, "launch", watched)
 
     class Changed(FantasticFour):
         """Somebody's variant."""
@@ -370,8 +370,8 @@ def test_on_a_device_it_brings_a_kernel_of_its_own(
         seen: list[Any] = []
         for protocol, device, wanted in (
             (FantasticFour(), "cpu", set()),
-            (FantasticFour(), "shim", own),
-            (Changed(), "shim", set()),
+            (FantasticFour(), EMULATED, own),
+            (Changed(), EMULATED, set()),
         ):
             launched.clear()
             log = Log()

@@ -2,7 +2,8 @@
 
 Nothing else in the core knows that devices exist, but the few places that choose one. A protocol
 that brings kernels of its own (`wwfl.accelerated`, docs/gpu.md) uses `LazyMask`, `LazyStep` and
-`elementwise` from here, and the launching tools of `wwfl_core.accelerate.cuda`."""
+`elementwise` from here, and the launching tools of `wwfl_core.accelerate.cuda`. A plug-in's device
+(`wwfl.devices`) is a `Device`, or `Kernels` with a launcher that runs the CUDA kernels."""
 
 from __future__ import annotations
 

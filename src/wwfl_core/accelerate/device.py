@@ -1,4 +1,5 @@
-"""Where the arrays of a party live and are made: on the host, on a GPU, or on an emulated one.
+"""Where the arrays of a party live and are made: on the host, on a GPU, or where a plug-in
+has them.
 
 Only what no array can decide is asked here: where fresh arrays (zeros, key streams) are made, and
 in which order things happen that two parties' streams do to one array. Everything else follows from

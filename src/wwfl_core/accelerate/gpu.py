@@ -1,5 +1,5 @@
-"""Devices that run the CUDA kernels of `wwfl_core.accelerate.cuda`: a GPU through CuPy, or the CPU
-in its place (tests).
+"""Devices that run the CUDA kernels of `wwfl_core.accelerate.cuda`: what they share (`Kernels`),
+and a GPU through CuPy.
 
 Every party of a process has a stream of its own. An array that one party hands to another carries
 an event recorded on the sender's stream; the receiver's stream waits for it, the host does not.
@@ -22,9 +22,8 @@ from wwfl_core.errors import ConfigError
 from wwfl_core.numbers import Algebra, Array, Shape, on_host, to_host
 from wwfl_core.randomness import Prg, check_size
 
-from .cuda import Launcher, Stream, asarray, random_bytes
+from .cuda import Launcher, Stream, random_bytes
 from .cuda.device import cupy_launcher, require_device
-from .cuda.shim import shim_launcher
 from .device import Device, Memory
 from .lazy import LazyMask
 
@@ -60,19 +59,6 @@ class Kernels(Device):
         stream = Stream(*prg.reserve(operation, label))
         mask: Any = LazyMask(self._launcher, algebra.dtype, shape, [stream])
         return mask
-
-
-class Shim(Kernels):
-    """The CUDA kernels compiled for the CPU by g++: for tests, and to develop without a GPU.
-    Bit-exact and slow."""
-
-    name = "shim"
-
-    def __init__(self) -> None:
-        super().__init__(shim_launcher())
-
-    def put(self, array: Array) -> Array:
-        return asarray(array) if on_host(array) else array
 
 
 class Cuda(Kernels):

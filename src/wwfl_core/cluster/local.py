@@ -93,9 +93,9 @@ class LocalCluster:
     at most one server of a cluster (Misuse otherwise): it would be several corrupt parties at once.
 
     `device` is where the servers keep their shares and compute: "cpu", "cuda" (the first GPU),
-    "cuda:N", or "shim" (the GPU kernels compiled for the CPU, for tests). Results and PRG streams
-    are the same everywhere, so clusters on different devices work together. ConfigError if it
-    cannot be used here, Misuse if the protocol cannot use it."""
+    "cuda:N", or a device of a plug-in (its name in `wwfl.devices`, or package.module:Class).
+    Results and PRG streams are the same everywhere, so clusters on different devices work together.
+    ConfigError if it cannot be used here, Misuse if the protocol cannot use it."""
 
     def __init__(
         self,

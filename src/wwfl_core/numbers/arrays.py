@@ -46,7 +46,7 @@ def contiguous(array: Array) -> Array:
 
 
 def module_of(array: Array) -> Any:
-    """The module that an array's type comes from: numpy, cupy, or the emulated device's. It has
+    """The module that an array's type comes from: numpy, cupy, or another device's. It has
     `asarray`, which brings an array there, and if it is a device's, `asnumpy`, which brings it
     back."""
     return sys.modules[type(array).__module__]

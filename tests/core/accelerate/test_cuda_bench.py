@@ -24,7 +24,8 @@ from benchmarks import (
 )
 from torch import nn
 
-from cuda_devices import why_no_gpu
+from emulated_gpu import EMULATED, asarray, asnumpy
+from emulated_gpu.devices import why_no_gpu
 from kernel_inputs import words
 from wwfl.nn import pool_first, trace
 from wwfl_core import kernels as cpu
@@ -32,9 +33,9 @@ from wwfl_core.accelerate import cuda
 
 
 def test_every_measurement_runs_and_every_product_is_exact() -> None:
-    run, bench = gpu.Run(), gpu_bench.on_shim()
+    run, bench = gpu.Run(), gpu_bench.on_emulated()
     gpu.kernels_and_products(bench, 300, 1, 16, {"small": (9, 40, 17)}, run)
-    gpu.training(run, {"tiny": TINY}, "shim", 1)
+    gpu.training(run, {"tiny": TINY}, EMULATED, 1)
     result = run.result
     assert json.loads(json.dumps(result)) == result
     assert not any(
@@ -112,7 +113,7 @@ def test_a_kernel_that_fails_is_a_row_and_the_others_are_measured(
 
     monkeypatch.setattr(gpu_kernels.pair, "wrap_message", broken)
     monkeypatch.setattr(gpu_kernels, "plane_cases", broken)
-    rows = list(gpu_kernels.measure(gpu_bench.on_shim(), 40, 1))
+    rows = list(gpu_kernels.measure(gpu_bench.on_emulated(), 40, 1))
     failed = [row for row in rows if "error" in row]
     assert [row["name"] for row in failed] == ["truncation, wrap message", "operands of a group"]
     assert sum("bytes_per_s" in row for row in rows) > 20
@@ -120,7 +121,7 @@ def test_a_kernel_that_fails_is_a_row_and_the_others_are_measured(
 
 def test_bytes_of_the_carry_tree_are_those_of_its_arrays() -> None:
     """Counted from the arrays of every round, for a few positions."""
-    bench, nb = gpu_bench.on_shim(), 8
+    bench, nb = gpu_bench.on_emulated(), 8
     for k in (2, 3, 7, 63):
         g, p = (tuple(bench.bytes(rows, nb) for _ in range(2)) for rows in (k, k - 1))
         masks = gpu_kernels.S[:2]
@@ -136,7 +137,7 @@ def test_bytes_of_the_carry_tree_are_those_of_its_arrays() -> None:
 
 
 def test_products_of_the_library_are_checked_and_count_as_local_work() -> None:
-    bench = gpu_bench.on_shim()
+    bench = gpu_bench.on_emulated()
     left, right, out = (
         bench.launcher.zeros((1, 4, 4), dtype) for dtype in (np.int8, np.int8, np.int32)
     )
@@ -149,8 +150,8 @@ def test_products_of_the_library_are_checked_and_count_as_local_work() -> None:
 @pytest.mark.parametrize("method", ["cublas_diagonals", "float64_limbs"])
 def test_the_other_ways_to_multiply_are_exact(method: str) -> None:
     a, b = words(1, 7, 2100), words(2, 2100, 5)
-    found = gpu_gemm.methods(gpu_bench.on_shim())[method](cuda.asarray(a), cuda.asarray(b))
-    np.testing.assert_array_equal(cuda.asnumpy(found), cpu.matmul([(a, b)]))
+    found = gpu_gemm.methods(gpu_bench.on_emulated())[method](asarray(a), asarray(b))
+    np.testing.assert_array_equal(asnumpy(found), cpu.matmul([(a, b)]))
 
 
 def test_the_networks_are_ones_that_can_be_trained() -> None:
@@ -186,7 +187,7 @@ def test_a_lenet_step_asks_a_device_for_no_more_than_this(protocol: str, most: i
 
 def test_what_is_counted() -> None:
     """Every kind of request once, and nothing after the counting."""
-    x = cuda.asarray(np.arange(6, dtype=np.uint64).reshape(2, 3))
+    x = asarray(np.arange(6, dtype=np.uint64).reshape(2, 3))
     with gpu_host.counting() as tally:
         y = cuda.add(x, x)  # a launch into a new array
         y += x

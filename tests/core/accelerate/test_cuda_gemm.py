@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cuda_devices import device, everywhere, same
+from emulated_gpu import asarray
+from emulated_gpu.devices import device, everywhere, same
 from kernel_inputs import words
 from wwfl_core import kernels as cpu
-from wwfl_core.accelerate import cuda
 from wwfl_core.accelerate.cuda import gemm
 from wwfl_core.errors import Misuse
 
@@ -148,7 +148,7 @@ def test_the_choice_by_shape() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_wrong_shapes_are_named(method: gemm.Method) -> None:
-    put = cuda.asarray
+    put = asarray
     a, b = put(words(1, 3, 4)), put(words(2, 4, 5))
     for pairs, message in (
         ([], "at least one pair"),

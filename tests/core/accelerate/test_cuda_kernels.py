@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cuda_devices import device, everywhere, same
+from emulated_gpu import EmulatedArray, asarray, asnumpy
+from emulated_gpu.devices import device, everywhere, same
 from kernel_inputs import lay, words
 from wwfl_core import kernels as cpu
 from wwfl_core.accelerate import cuda
@@ -289,14 +290,14 @@ def test_arrays_of_the_host_are_refused() -> None:
     with pytest.raises(Misuse, match="ndarray"):
         cuda.mul_sum([(x, x)])
     with pytest.raises(TypeError, match="move one of them"):
-        cuda.asarray(x) + x
+        asarray(x) + x
     with pytest.raises(TypeError, match="move one of them"):
-        np.concatenate([cuda.asarray(x), x])
-    assert isinstance(cuda.asarray(x) + np.uint64(1), cuda.ShimArray)
+        np.concatenate([asarray(x), x])
+    assert isinstance(asarray(x) + np.uint64(1), EmulatedArray)
 
 
 def test_wrong_arguments_are_named() -> None:
-    x, b = cuda.asarray(words(1, 4)), cuda.asarray(np.zeros(1, np.uint8))
+    x, b = asarray(words(1, 4)), asarray(np.zeros(1, np.uint8))
     with pytest.raises(Misuse, match="bits must have dtype uint64"):
         cuda.pack(b)
     with pytest.raises(Misuse, match="packed must have 2 bytes"):
@@ -312,7 +313,7 @@ def test_wrong_arguments_are_named() -> None:
 @pytest.mark.parametrize("layout", ["plain", "transposed", "readonly", "unaligned"])
 def test_moving_there_and_back_keeps_every_value(layout: str) -> None:
     x = lay(words(3, 6, 5), layout)
-    moved = cuda.asarray(x)
+    moved = asarray(x)
     assert moved.flags.c_contiguous and moved.ctypes.data % 64 == 0
-    np.testing.assert_array_equal(cuda.asnumpy(moved), x)
-    assert cuda.asarray(moved) is moved
+    np.testing.assert_array_equal(asnumpy(moved), x)
+    assert asarray(moved) is moved

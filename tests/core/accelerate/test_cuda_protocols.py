@@ -28,7 +28,7 @@ from backends.tetrad4pc import (
     Held,
     Tetrad4PC,
 )
-from cuda_devices import device, everywhere, same
+from emulated_gpu.devices import device, everywhere, same
 from kernel_inputs import words
 from wwfl_core import kernels as cpu
 from wwfl_core.accelerate import HOST, cuda

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from backends.kernels import SOURCES
+from emulated_gpu import RACES, EmulatedLauncher, asarray, emulation
 from kernel_inputs import words
 from wwfl_core.accelerate import cuda
-from wwfl_core.accelerate.cuda import gemm, launch, launcher, shim
+from wwfl_core.accelerate.cuda import gemm, launch, launcher
 from wwfl_core.errors import WwflError
 
 PROBES = """#include "common.cuh"
@@ -57,7 +58,6 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the sources that may be changed."""
     shutil.copytree(launcher.SOURCE_DIR, tmp_path / "csrc")
     monkeypatch.setattr(launcher, "SOURCE_DIR", tmp_path / "csrc")
-    monkeypatch.setattr(shim, "SOURCE_DIR", tmp_path / "csrc")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     launcher.source_text.cache_clear()
     yield tmp_path / "csrc"
@@ -66,7 +66,7 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_every_kind_of_race_is_found_and_none_where_there_is_a_barrier(sources: Path) -> None:
     (sources / "probes.cu").write_text(PROBES)
-    launcher = shim.ShimLauncher(shim.RACES)
+    launcher = EmulatedLauncher(RACES)
 
     def run(name: str) -> None:
         blocks = 2 if name.startswith("two_blocks") or name == "neighbouring_bytes" else 1
@@ -83,17 +83,15 @@ def test_every_kind_of_race_is_found_and_none_where_there_is_a_barrier(sources: 
 
 
 def _matmul(method: gemm.Method) -> Callable[[], Any]:
-    return lambda: gemm.matmul(
-        [(cuda.asarray(words(1, 9, 70)), cuda.asarray(words(2, 70, 9)))], method
-    )
+    return lambda: gemm.matmul([(asarray(words(1, 9, 70)), asarray(words(2, 70, 9)))], method)
 
 
 def _planes() -> None:
-    cuda.from_planes(cuda.to_planes(cuda.asarray(words(1, 2500)), 0, 64), 2500)
+    cuda.from_planes(cuda.to_planes(asarray(words(1, 2500)), 0, 64), 2500)
 
 
 def _masked() -> None:
-    cuda.random_words(bytes(32), bytes(12), (4500,), launcher=shim.shim_launcher())
+    cuda.random_words(bytes(32), bytes(12), (4500,), launcher=emulation.emulated_launcher())
 
 
 BARRIERS = [  # a file, how many barriers it has, and what runs into each
@@ -128,7 +126,7 @@ def test_no_barrier_of_a_kernel_can_be_left_out(
     (sources / file).write_text(without_barrier((sources / file).read_text(), number))
     monkeypatch.setattr(launch, "MAX_BLOCKS", 1)  # so that a block walks over more than one tile
     monkeypatch.setattr(gemm, "WANTED_BLOCKS", 1)
-    launcher = shim.ShimLauncher(shim.RACES)
-    monkeypatch.setattr(shim, "shim_launcher", lambda: launcher)
+    launcher = EmulatedLauncher(RACES)
+    monkeypatch.setattr(emulation, "emulated_launcher", lambda: launcher)
     with pytest.raises(WwflError, match=f"race: |{UNWRITTEN[-30:]}"):
         run()

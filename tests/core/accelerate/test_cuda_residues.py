@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cuda_devices import device, everywhere, same
+from emulated_gpu.devices import device, everywhere, same
 from kernel_inputs import words
 from wwfl_core import kernels as cpu
 from wwfl_core.accelerate.cuda import device as device_module

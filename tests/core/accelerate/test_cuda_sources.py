@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from backends.kernels import SOURCES
+from emulated_gpu import FLAGS, RACES, EmulatedLauncher, asarray, asnumpy, build
+from helpers import TESTS
 from nvrtc import Compiled, nvrtc
-from wwfl_core.accelerate import cuda
-from wwfl_core.accelerate.cuda import launcher, residues, shim
+from wwfl_core.accelerate.cuda import launcher, residues
 from wwfl_core.errors import ConfigError, Misuse, WwflError
 
 PYTHON_FILES = [*Path(launcher.__file__).parent.glob("*.py"), *SOURCES.parent.glob("*.py")]
@@ -51,7 +52,7 @@ def compiled(source: str, target: str) -> Compiled:
 def test_compiles_for_hopper_without_a_gpu(source: str, target: str) -> None:
     ptx, cubin, _ = compiled(source, target)
     assert entries(ptx) and len(cubin) > 1000
-    library = ctypes.CDLL(str(shim.build(source)))
+    library = ctypes.CDLL(str(build(source)))
     for name in entries(ptx):
         assert getattr(library, name), f"{name} is missing in the library for a CPU"
 
@@ -96,11 +97,9 @@ def test_a_source_that_does_not_compile_is_reported() -> None:
 
 @pytest.fixture
 def own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory of sources of its own, with the header and common.cuh."""
-    for name in (*shim.HEADERS, "common.cuh"):
-        shutil.copy(launcher.SOURCE_DIR / name, tmp_path)
+    """A directory of sources of its own, with common.cuh."""
+    shutil.copy(launcher.SOURCE_DIR / "common.cuh", tmp_path)
     monkeypatch.setattr(launcher, "SOURCE_DIR", tmp_path)
-    monkeypatch.setattr(shim, "SOURCE_DIR", tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     launcher.source_text.cache_clear()
     yield tmp_path
@@ -126,21 +125,19 @@ def test_barriers_warps_and_atomics_work_on_a_cpu(own_source: Path) -> None:
         "}\n"
     )
     x = np.arange(4 * 96, dtype=np.uint64) * np.uint64(7)
-    device = cuda.asarray(x)
-    launcher = shim.ShimLauncher()
+    device = asarray(x)
+    launcher = EmulatedLauncher()
     out, votes = launcher.empty((384,), np.uint64), launcher.empty((384,), np.uint64)
     total = launcher.zeros((1,), np.uint64)
     launcher.launch("probe.cu", "turn", (2, 2, 1), (48, 2, 1), [device, out, total, votes])
     t = np.arange(96, dtype=np.uint64)
     expected = x.reshape(4, 96)[:, ::-1] + np.uint64(2) + ((t ^ np.uint64(5)) << np.uint64(32))
-    np.testing.assert_array_equal(cuda.asnumpy(out).reshape(4, 96), expected)
+    np.testing.assert_array_equal(asnumpy(out).reshape(4, 96), expected)
     assert int(total[0]) == 12
     ballots = [
         sum(1 << lane for lane in range(32) if (32 * warp + lane) % 3 == 0) for warp in range(3)
     ]
-    assert (
-        cuda.asnumpy(votes).reshape(4, 3, 32) == np.array(ballots, np.uint64)[None, :, None]
-    ).all()
+    assert (asnumpy(votes).reshape(4, 3, 32) == np.array(ballots, np.uint64)[None, :, None]).all()
 
 
 def test_a_barrier_that_not_all_threads_reach_is_an_error(own_source: Path) -> None:
@@ -149,12 +146,12 @@ def test_a_barrier_that_not_all_threads_reach_is_an_error(own_source: Path) -> N
         "KERNEL stuck(u64* out) { if (threadIdx.x < 40) __syncthreads(); out[threadIdx.x] = 1; }\n"
         "KERNEL fine(u64* out) { __syncthreads(); out[threadIdx.x] = 2; }\n"
     )
-    launcher = shim.ShimLauncher()
+    launcher = EmulatedLauncher()
     out = launcher.zeros((64,), np.uint64)
     with pytest.raises(WwflError, match="not all threads"):
         launcher.launch("bad.cu", "stuck", (1, 1, 1), (64, 1, 1), [out])
     launcher.launch("bad.cu", "fine", (1, 1, 1), (64, 1, 1), [out])
-    assert (cuda.asnumpy(out) == 2).all()
+    assert (asnumpy(out) == 2).all()
 
 
 def test_the_opposite_order_shows_a_missing_barrier(own_source: Path) -> None:
@@ -171,12 +168,12 @@ def test_the_opposite_order_shows_a_missing_barrier(own_source: Path) -> None:
     )
     (own_source / "race.cu").write_text('#include "common.cuh"\n' + kernels)
     results: dict[str, list[list[int]]] = {}
-    for flags in (shim.FLAGS, (*shim.FLAGS, "-DSHIM_REVERSED")):
-        launcher = shim.ShimLauncher(flags)
+    for flags in (FLAGS, (*FLAGS, "-DEMULATED_REVERSED")):
+        launcher = EmulatedLauncher(flags)
         for name in ("racy", "right"):
             out = launcher.zeros((64,), np.uint64)
             launcher.launch("race.cu", name, (1, 1, 1), (64, 1, 1), [out])
-            results.setdefault(name, []).append(cuda.asnumpy(out).tolist())
+            results.setdefault(name, []).append(asnumpy(out).tolist())
     assert results["right"] == [[7 * (63 - t) for t in range(64)]] * 2
     assert results["racy"][0] != results["racy"][1]
 
@@ -185,7 +182,7 @@ def test_errors_of_the_launcher_say_what_to_do(
     own_source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (own_source / "broken.cu").write_text("KERNEL f() { nonsense; }\n")
-    launcher = shim.ShimLauncher()
+    launcher = EmulatedLauncher()
     with pytest.raises(ConfigError, match=r"cannot compile broken\.cu"):
         launcher.launch("broken.cu", "f", (1, 1, 1), (1, 1, 1), [])
     with pytest.raises(Misuse, match="no dynamic shared memory"):
@@ -202,7 +199,7 @@ SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize(
     "flags",
-    [SANITIZED, ("-DSHIM_REVERSED",), shim.RACES[len(shim.FLAGS) :]],
+    [SANITIZED, ("-DEMULATED_REVERSED",), RACES[len(FLAGS) :]],
     ids=["sanitizers", "reversed", "races"],
 )
 def test_kernels_give_the_same_in_other_builds(flags: tuple[str, ...], tmp_path: Path) -> None:
@@ -213,9 +210,10 @@ def test_kernels_give_the_same_in_other_builds(flags: tuple[str, ...], tmp_path:
     )
     program = (
         "import sys, pytest\n"
-        "from wwfl_core.accelerate.cuda import shim\n"
-        f"launcher = shim.ShimLauncher((*shim.FLAGS, *{flags!r}))\n"
-        "shim.shim_launcher = lambda: launcher\n"
+        f"sys.path.append({str(TESTS)!r})\n"
+        "from emulated_gpu import emulation\n"
+        f"launcher = emulation.EmulatedLauncher((*emulation.FLAGS, *{flags!r}))\n"
+        "emulation.emulated_launcher = lambda: launcher\n"
         "options = ['-q', '-p', 'no:cacheprovider', '-m', 'not gpu and not slow', '--timeout', "
         "'0']\n"
         "sys.exit(pytest.main([*options, *sys.argv[1:]]))\n"

@@ -1,14 +1,14 @@
 """Shares on a device: the same bits as on the host in every message, and nothing that comes home on
 the way.
 
-The device is the emulated one ("shim": the CUDA sources compiled by g++), and a GPU where there is
-one."""
+The device is the emulated one, and a GPU where there is one."""
 
 from __future__ import annotations
 
 import re
 import sys
 import threading
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -18,17 +18,19 @@ import numpy as np
 import pytest
 
 from backends import Additive2PC, Additive2PCOT, Replicated3PC, Tetrad4PC
-from cuda_devices import device as device_of
-from cuda_devices import everywhere
 from device_bench import CONTROL, DeviceBench, lenet_inputs, lenet_outcomes
-from helpers import rng, words
+from emulated_gpu import EMULATED, Emulated, EmulatedArray
+from emulated_gpu.devices import device as device_of
+from emulated_gpu.devices import everywhere
+from helpers import REPOSITORY, rng, words
 from reshare import reshare
 from wwfl import Cluster, Federation, Schedule
 from wwfl.data.datasets import mnist
 from wwfl.nn import mlp
 from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
 from wwfl_core.accelerate import HOST, named
-from wwfl_core.accelerate.cuda import ShimArray, gemm
+from wwfl_core.accelerate.choose import GROUP
+from wwfl_core.accelerate.cuda import gemm
 from wwfl_core.cluster import load_shares, save_shares
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.kernels._lazy import Kernel
@@ -80,7 +82,7 @@ def _launched(where: str, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The kernels of protocols that run from now on, as file.kernel: one name for both rings, and
     for rows of words and of bytes."""
     used: set[str] = set()
-    kind = type(device_of("shim" if where == "cpu" else where).launcher)
+    kind = type(device_of(EMULATED if where == "cpu" else where).launcher)
     launch = kind.launch
 
     def watched(self: Any, source: str, kernel: str, *args: Any, **kwargs: Any) -> None:
@@ -103,7 +105,7 @@ def no_silent_copies_home(monkeypatch: pytest.MonkeyPatch) -> None:
 def _refusing(make: Any) -> Any:
     def refused(value: Any, *args: Any, **kwargs: Any) -> Any:
         held = value if isinstance(value, list | tuple) else [value]
-        if any(isinstance(item, ShimArray) for item in held):
+        if any(isinstance(item, EmulatedArray) for item in held):
             raise TypeError("Implicit conversion to a NumPy array is not allowed")
         return make(value, *args, **kwargs)
 
@@ -135,7 +137,7 @@ def test_every_message_of_every_operation_has_the_same_bits(
 
 
 def test_two_parties_with_a_helper_compute_there_as_well() -> None:
-    here, there = DeviceBench(Additive2PC), DeviceBench(Additive2PC, device="shim")
+    here, there = DeviceBench(Additive2PC), DeviceBench(Additive2PC, device=EMULATED)
     for bench in (here, there):
         correctness.relu(bench)
         correctness.matmul(bench)
@@ -172,7 +174,7 @@ def test_a_lenet_step_gives_the_same_shares_and_stays_on_the_device(
                 np.testing.assert_array_equal(device_parts[component], array)
 
 
-@pytest.mark.parametrize("where", ["cpu", "shim"])
+@pytest.mark.parametrize("where", ["cpu", EMULATED])
 def test_products_on_a_device_are_one_kernel_per_step(
     where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -255,7 +257,7 @@ def test_a_federation_trains_the_same_model_wherever_its_clusters_compute() -> N
     train = mnist()[0][:40]
     schedule = Schedule(samples_per_client=4, clients_per_round=1, epochs=1, batch=4)
     found: list[list[np.ndarray]] = []
-    for devices in (("cpu", "cpu"), ("shim", "cpu")):
+    for devices in (("cpu", "cpu"), (EMULATED, "cpu")):
         clusters = [
             Cluster(make(), clients=2, device=device)
             for make, device in zip(PROTOCOLS.values(), devices, strict=True)
@@ -283,12 +285,12 @@ def test_share_files_do_not_depend_on_the_device(
     protocol: Callable[[], MPCBackend], tmp_path: Path
 ) -> None:
     value = np.array([1.5, -2.25, 1000.0])
-    for device in ("cpu", "shim"):
+    for device in ("cpu", EMULATED):
         with LocalCluster(protocol(), name="c", insecure_seed=4, device=device) as c:
             c.run(_save, str(tmp_path / device), c.share(value))
     for file in sorted((tmp_path / "cpu").iterdir()):
-        assert file.read_bytes() == (tmp_path / "shim" / file.name).read_bytes()
-    with LocalCluster(protocol(), name="c", insecure_seed=4, device="shim") as c:
+        assert file.read_bytes() == (tmp_path / EMULATED / file.name).read_bytes()
+    with LocalCluster(protocol(), name="c", insecure_seed=4, device=EMULATED) as c:
         restored = c.run(_load, str(tmp_path / "cpu"))
         assert all(not o.error for o in c.submit(_parts, restored).outcomes())
         np.testing.assert_array_equal(c.reveal(restored), value)
@@ -301,7 +303,7 @@ def _sum(mpc: Session, x: SharedTensor) -> Any:
 @pytest.mark.slow
 def test_server_processes_compute_on_the_device_and_send_over_tls() -> None:
     value = np.arange(40.0) - 17
-    with LocalCluster(Tetrad4PC(), processes=True, device="shim", deadline_s=120) as c:
+    with LocalCluster(Tetrad4PC(), processes=True, device=EMULATED, deadline_s=120) as c:
         np.testing.assert_allclose(c.run(_sum, c.share(value)), value**2, atol=1e-5)
 
 
@@ -341,7 +343,7 @@ def test_a_mask_that_is_made_where_it_is_added_is_the_same(
 
 
 def test_digests_of_arrays_that_come_home_later_are_those_of_arrays_hashed_at_once() -> None:
-    g, device = rng(), named("shim")
+    g, device = rng(), named(EMULATED)
     arrays = [words(g, 3), words(g, 2, 5), words(g, 0), words(g, 4)]
     at_once, later = Transcript(), Transcript()
     for number, array in enumerate(arrays):
@@ -359,7 +361,7 @@ def test_digests_of_arrays_that_come_home_later_are_those_of_arrays_hashed_at_on
 
 
 def test_public_values_go_where_the_share_is_and_nothing_else_moves() -> None:
-    device = named("shim")
+    device = named(EMULATED)
     public, share = np.arange(4, dtype=np.uint64), device.put(np.arange(4, dtype=np.uint64))
     assert beside(public, public) is public
     assert beside(share, share) is share
@@ -377,10 +379,58 @@ def test_public_values_go_where_the_share_is_and_nothing_else_moves() -> None:
 # ---------------------------------------------------------------------- what cannot be
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "", "CUDA"])
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "", "CUDA", "no_such_module:Device"])
 def test_an_unknown_device_is_refused(device: str) -> None:
-    with pytest.raises(ConfigError, match=r"is unknown; choose 'cpu', 'cuda', 'cuda:N'"):
+    says = "is unknown; choose 'cpu', 'cuda', 'cuda:N' for GPU N, or package.module:Class"
+    with pytest.raises(ConfigError, match=says):
         LocalCluster(Replicated3PC(), device=device)
+
+
+@pytest.mark.parametrize(
+    ("device", "says"),
+    [
+        ("wwfl_core:LocalCluster", "is a class, but not a Device"),
+        ("wwfl_core.accelerate:Kernels", "does not define put"),
+        ("wwfl_core.accelerate:__name__", "neither a Device class nor a function"),
+        ("builtins:locals", "made a dict, not a Device"),
+    ],
+)
+def test_what_is_no_device_is_refused(device: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        named(device)
+
+
+def test_a_device_is_found_by_the_entry_point_of_its_distribution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The metadata that pip writes. A broken plug-in beside it disturbs nobody, and nobody can take
+    the place of a built-in device."""
+    info = tmp_path / "devices-0.1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: devices\nVersion: 0.1.0\n")
+    lines = f"emulated = {EMULATED}\nbroken = no_such_module:Device\ncpu = {EMULATED}\n"
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\n{lines}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert isinstance(named("emulated"), Emulated)
+    assert named("cpu") is HOST
+    with pytest.raises(ConfigError, match="did you mean 'emulated'"):
+        named("emulate")
+    with pytest.raises(
+        ConfigError, match=r"'broken' of devices cannot be loaded: .*no_such_module"
+    ):
+        named("broken")
+
+
+def test_the_emulated_device_is_no_part_of_what_is_installed() -> None:
+    """Only sources for a GPU, and what they include, are data of a package; the core names no
+    emulation."""
+    shipped = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
+    kept = {pattern for patterns in shipped["package-data"].values() for pattern in patterns}
+    assert {pattern for pattern in kept if "csrc" in pattern} == {"csrc/*.cu", "csrc/*.cuh"}
+    files = [path for path in (REPOSITORY / "src").rglob("*.*") if path.is_file()]
+    assert {p.suffix for p in files if p.parent.name == "csrc"} == {".cu", ".cuh"}
+    text = {p: p.read_text() for p in files if p.suffix in (".py", ".cu", ".cuh")}
+    assert not [p.name for p, t in text.items() if "emulated_gpu" in t or "emulated::" in t]
 
 
 def test_without_cupy_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -427,12 +477,12 @@ def test_cupy_without_that_device_is_refused(
 
 def test_a_protocol_that_computes_on_the_host_only_is_refused_on_a_device() -> None:
     with pytest.raises(Misuse, match="computes on the host only"):
-        LocalCluster(Additive2PCOT(), device="shim")
+        LocalCluster(Additive2PCOT(), device=EMULATED)
 
 
 @pytest.mark.gpu
 def test_memory_is_bounded_and_reported() -> None:
-    from cuda_devices import why_no_gpu
+    from emulated_gpu.devices import why_no_gpu
 
     if why_no_gpu():
         pytest.skip(why_no_gpu())

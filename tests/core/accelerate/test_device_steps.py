@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends import Replicated3PC, Tetrad4PC
-from cuda_devices import everywhere
+from emulated_gpu.devices import everywhere
 from kernel_inputs import words
 from wwfl_core.accelerate import Device, named
 from wwfl_core.cluster.accelerated import accelerated

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends import Additive2PC, Additive2PCOT, Plain, Replicated3PC, Tetrad4PC
-from cuda_devices import everywhere
 from device_bench import LAYERS, DeviceBench, lenet_inputs
+from emulated_gpu import EMULATED
+from emulated_gpu.devices import everywhere
 from helpers import REPOSITORY, rng
 from wwfl.nn import SGD, Network, sgd_step, train
 from wwfl_core import LocalCluster, MPCBackend, Session, SharedTensor
@@ -86,7 +87,7 @@ def _training(protocol: Callable[[], MPCBackend], device: str, step: Any) -> tup
 def test_training_steps_send_the_same_messages_and_make_the_same_shares(
     protocol: Callable[[], MPCBackend], where: str
 ) -> None:
-    if where == "shim" and protocol is Plain:
+    if where == EMULATED and protocol is Plain:
         pytest.skip("sends nothing; the host's run compares its shares")
     ordinary = _training(protocol, where, sgd_step.program)
     repeated = _training(protocol, where, recorded(sgd_step.program))
@@ -491,7 +492,7 @@ def test_on_a_device_the_lines_start_kernels() -> None:
         assert found is not None
         return found.source
 
-    with LocalCluster(Replicated3PC(), device="shim") as c:
+    with LocalCluster(Replicated3PC(), device=EMULATED) as c:
         x = c.share(np.ones(3))
         for _ in range(RUNS):
             c.run(again, x, x)
@@ -510,7 +511,7 @@ def test_arrays_at_odd_addresses_are_settled_before_kernels_read_them() -> None:
         return [again(mpc, x[i : i + 4], x[i : i + 4]) for i in (0, 1, 2, 3, 4, 5)]
 
     value = rng().normal(size=9)
-    with LocalCluster(Replicated3PC(), device="shim") as c:
+    with LocalCluster(Replicated3PC(), device=EMULATED) as c:
         found = [c.reveal(t) for t in c.run(pieces, c.share(value))]
     for i, one in enumerate(found):
         assert np.allclose(one, value[i : i + 4] ** 2, atol=1e-5)

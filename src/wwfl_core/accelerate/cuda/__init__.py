@@ -1,8 +1,9 @@
 """The kernels of `wwfl_core.kernels` on device arrays, with the same names, arguments and bits; and
 what kernels of protocols are started with.
 
-Arrays decide where they run: CuPy arrays on a GPU, `shim.ShimArray`s on a CPU with the same CUDA
-sources. Importing this package needs neither CuPy nor a device nor a compiler.
+Arrays decide where they run: CuPy's on a GPU, and others where the launcher that they bring starts
+kernels (their attribute `launcher`). Importing this package needs neither CuPy nor a device nor a
+compiler.
 
 A protocol that brings kernels of its own calls `over` (or a `Launcher`) with the path of its
 source, which may include the headers of `csrc/`: masked.cuh (elementwise expressions with masks
@@ -44,7 +45,6 @@ from .prg import (
     stream_args,
     streams_args,
 )
-from .shim import ShimArray, asarray, asnumpy
 from .truncation import (
     left_bits,
     right_bits,
@@ -58,11 +58,8 @@ __all__ = [
     "Dim3",
     "Launcher",
     "Level",
-    "ShimArray",
     "Stream",
     "add",
-    "asarray",
-    "asnumpy",
     "batched_matmul",
     "check_int",
     "check_length",

@@ -28,14 +28,14 @@ def launcher_for(array: object) -> Launcher:
     recorder = getattr(array, "recorder", None)
     if recorder is not None:
         return recorder.launcher
-    own = getattr(array, "launcher", None)  # of an emulated device's arrays, and of lazy ones
+    own = getattr(array, "launcher", None)  # of a plug-in device's arrays, and of lazy ones
     if own is not None:
         return own
     if type(array).__module__.partition(".")[0] == "cupy":
         return cupy_launcher()
     raise Misuse(
-        "a device kernel needs CuPy arrays (or ShimArrays, to run on a CPU), not "
-        f"{type(array).__name__}"
+        "a device kernel needs a device's arrays (CuPy's, or such as have a `launcher`), not "
+        f"{type(array).__name__}; move them there first"
     )
 
 

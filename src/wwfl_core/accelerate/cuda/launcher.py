@@ -3,9 +3,8 @@
 """What starts kernels, and where their sources are.
 
 A `Launcher` runs a kernel of a `.cu` file (of `csrc/` here, or of a protocol's own folder) on
-arrays of its kind: CuPy arrays on a GPU (`CupyLauncher`), or `ShimArray`s on a CPU, with the same
-sources compiled by g++ (`ShimLauncher`). Kernel arguments are arrays, passed as pointers, and
-integers, passed as 64-bit words."""
+arrays of its kind: `CupyLauncher` on CuPy arrays on a GPU; a plug-in's device brings its own.
+Kernel arguments are arrays, passed as pointers, and integers, passed as 64-bit words."""
 
 from __future__ import annotations
 
@@ -21,9 +20,8 @@ import numpy.typing as npt
 
 from wwfl_core.errors import Misuse
 
-DeviceArray = (
-    Any  # a cupy.ndarray or a ShimArray: CuPy need not be installed, so there is no type to name
-)
+DeviceArray = Any
+"""A cupy.ndarray, or another device's: CuPy need not be installed, so there is no type to name."""
 Dim3 = tuple[int, int, int]
 SOURCE_DIR = Path(__file__).parent / "csrc"
 OPTIONS = ("-std=c++17",)  # of every compilation for a GPU

@@ -1,4 +1,4 @@
-// Finds races in kernels on a CPU: g++ -DSHIM_RACES -fsanitize=thread, without the sanitizer's own library.
+// Finds races in kernels on a CPU: g++ -DEMULATED_RACES -fsanitize=thread, without the sanitizer's own library.
 //
 // The compiler then calls __tsan_read8(p), __tsan_write8(p), .. at every access; the functions below take these calls.
 // They keep who touched which bytes since the launch began. Two accesses of one launch conflict if they touch one byte,
@@ -10,9 +10,9 @@
 #include <cstdio>
 #include <unordered_map>
 
-#define SHIM_HOOK extern "C" __attribute__((no_sanitize("thread"), visibility("hidden")))
+#define EMULATED_HOOK extern "C" __attribute__((no_sanitize("thread"), visibility("hidden")))
 
-namespace shim {
+namespace emulated {
 
 struct Access {
     unsigned block, thread, block_turn, warp_turn;
@@ -96,7 +96,7 @@ inline void note(std::uintptr_t granule, unsigned char bytes, bool write, bool a
     cell.seen[at] = now;
 }
 
-SHIM_HOOK void shim_access(const void* where, std::size_t size, bool write, bool atomic) {
+EMULATED_HOOK void emulated_access(const void* where, std::size_t size, bool write, bool atomic) {
     if (!shared_range.watching) return;
     shared_range.watching = false;  // from here on it is not the kernel that touches memory
     const std::uintptr_t first = (std::uintptr_t)where, stack = (std::uintptr_t)block->running->stack.get();
@@ -114,21 +114,21 @@ inline void begin_block(unsigned number, unsigned threads) { watch.block = numbe
 inline void begin_thread() { shared_range.watching = true; }
 inline void end_thread() { shared_range.watching = false; }
 inline void passed_barrier(bool of_block) { (of_block ? watch.turns[linear()].block : watch.turns[linear()].warp)++; }
-inline void note_atomic(const void* address) { shim_access(address, 8, true, true); }
+inline void note_atomic(const void* address) { emulated_access(address, 8, true, true); }
 
-}  // namespace shim
+}  // namespace emulated
 
-#define SHIM_ACCESS(size)                                                                                \
-    SHIM_HOOK void __tsan_read##size(void* p) { shim::shim_access(p, size, false, false); }               \
-    SHIM_HOOK void __tsan_write##size(void* p) { shim::shim_access(p, size, true, false); }               \
-    SHIM_HOOK void __tsan_unaligned_read##size(void* p) { shim::shim_access(p, size, false, false); }     \
-    SHIM_HOOK void __tsan_unaligned_write##size(void* p) { shim::shim_access(p, size, true, false); }
-SHIM_ACCESS(1)
-SHIM_ACCESS(2)
-SHIM_ACCESS(4)
-SHIM_ACCESS(8)
-SHIM_ACCESS(16)
-SHIM_HOOK void __tsan_read_range(void* p, unsigned long size) { shim::shim_access(p, size, false, false); }
-SHIM_HOOK void __tsan_write_range(void* p, unsigned long size) { shim::shim_access(p, size, true, false); }
-SHIM_HOOK void __tsan_vptr_update(void**, void*) {}
-SHIM_HOOK void __tsan_init() {}
+#define EMULATED_ACCESS(size)                                                                                      \
+    EMULATED_HOOK void __tsan_read##size(void* p) { emulated::emulated_access(p, size, false, false); }            \
+    EMULATED_HOOK void __tsan_write##size(void* p) { emulated::emulated_access(p, size, true, false); }            \
+    EMULATED_HOOK void __tsan_unaligned_read##size(void* p) { emulated::emulated_access(p, size, false, false); }  \
+    EMULATED_HOOK void __tsan_unaligned_write##size(void* p) { emulated::emulated_access(p, size, true, false); }
+EMULATED_ACCESS(1)
+EMULATED_ACCESS(2)
+EMULATED_ACCESS(4)
+EMULATED_ACCESS(8)
+EMULATED_ACCESS(16)
+EMULATED_HOOK void __tsan_read_range(void* p, unsigned long size) { emulated::emulated_access(p, size, false, false); }
+EMULATED_HOOK void __tsan_write_range(void* p, unsigned long size) { emulated::emulated_access(p, size, true, false); }
+EMULATED_HOOK void __tsan_vptr_update(void**, void*) {}
+EMULATED_HOOK void __tsan_init() {}

@@ -1,10 +1,11 @@
-// CUDA's execution model on a CPU, for the kernels of this directory: g++ -include shim.h -x c++ kernel.cu.
+// CUDA's execution model on a CPU, for kernels written for a GPU: g++ -include emulated.h -x c++ kernel.cu.
 //
 // A block's threads run one after another on one fibre until one of them meets a barrier; that fibre then waits, and
 // another one takes up the remaining threads. A barrier opens when all live threads of its block (or warp) have come.
 // Blocks run one after another; all state is per OS thread, so parties may launch at the same time. A barrier that not
-// all threads reach is an error. Shared memory is filled with rubbish before every block. With -DSHIM_REVERSED blocks and
-// threads run in the opposite order; with -DSHIM_RACES (see races.h) accesses without a barrier between them are errors.
+// all threads reach is an error. Shared memory is filled with rubbish before every block. With -DEMULATED_REVERSED blocks
+// and threads run in the opposite order; with -DEMULATED_RACES (see races.h) accesses without a barrier between them are
+// errors.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -31,9 +32,9 @@ struct dim3 { unsigned x, y, z; };
 struct alignas(16) ulonglong2 { unsigned long long x, y; };
 static inline ulonglong2 make_ulonglong2(unsigned long long x, unsigned long long y) { return {x, y}; }
 
-namespace shim {
+namespace emulated {
 
-#ifdef SHIM_REVERSED
+#ifdef EMULATED_REVERSED
 constexpr bool REVERSED = true;
 #else
 constexpr bool REVERSED = false;
@@ -135,12 +136,12 @@ inline bool is_shared(std::uintptr_t address) {
 using Kept = std::pair<char*, char*>;
 template <class T> Kept kept(T& object) { return {(char*)&object, (char*)(&object + 1)}; }
 
-}  // namespace shim
+}  // namespace emulated
 
-#ifdef SHIM_RACES
+#ifdef EMULATED_RACES
 #include "races.h"
 #else
-namespace shim {
+namespace emulated {
 struct Pause {  // code of the emulation, not of a kernel
     ~Pause() {}
 };
@@ -152,10 +153,10 @@ inline void passed_barrier(bool) {}
 inline void note_atomic(const void*) {}
 inline const char* report() { return ""; }
 inline Kept watched() { return kept(shared_range); }
-}  // namespace shim
+}  // namespace emulated
 #endif
 
-namespace shim {
+namespace emulated {
 
 constexpr int RUBBISH = 1;  // in every byte; the compiler's flags of what is initialised are there too, and stay true
 
@@ -293,42 +294,44 @@ template <std::size_t... N> Caller caller(int count, std::index_sequence<N...>) 
     return callers[count];
 }
 
-}  // namespace shim
+}  // namespace emulated
 
-#define threadIdx (shim::block->running->thread)
-#define blockIdx (shim::block->index)
-#define blockDim (shim::block->size)
-#define gridDim (shim::block->grid)
+using emulated::mma_m16n8k32;
+
+#define threadIdx (emulated::block->running->thread)
+#define blockIdx (emulated::block->index)
+#define blockDim (emulated::block->size)
+#define gridDim (emulated::block->grid)
 
 inline void __syncthreads() {
-    shim::Pause pause;
-    shim::wait(shim::block->whole);
-    shim::passed_barrier(true);
+    emulated::Pause pause;
+    emulated::wait(emulated::block->whole);
+    emulated::passed_barrier(true);
 }
 inline void __syncwarp(unsigned = 0xffffffffu) {
-    shim::Pause pause;
-    shim::wait(shim::my_warp());
-    shim::passed_barrier(false);
+    emulated::Pause pause;
+    emulated::wait(emulated::my_warp());
+    emulated::passed_barrier(false);
 }
 template <class T> T __shfl_xor_sync(unsigned, T value, int mask) {
-    unsigned from = shim::lane() ^ mask;
-    return shim::exchange(value, [=](const unsigned long long* shown) { return shown[from]; });
+    unsigned from = emulated::lane() ^ mask;
+    return emulated::exchange(value, [=](const unsigned long long* shown) { return shown[from]; });
 }
 template <class T> T __shfl_sync(unsigned, T value, int from) {
-    return shim::exchange(value, [=](const unsigned long long* shown) { return shown[from]; });
+    return emulated::exchange(value, [=](const unsigned long long* shown) { return shown[from]; });
 }
 inline unsigned __ballot_sync(unsigned, int predicate) {
     unsigned long long bit = predicate != 0;
-    return (unsigned)shim::exchange(bit, [](const unsigned long long* shown) {
+    return (unsigned)emulated::exchange(bit, [](const unsigned long long* shown) {
         unsigned long long all = 0;
-        for (unsigned i = 0; i < shim::WARP; i++) all |= (shown[i] & 1) << i;
+        for (unsigned i = 0; i < emulated::WARP; i++) all |= (shown[i] & 1) << i;
         return all;
     });
 }
 // A launch runs in one OS thread, so nothing interrupts these.
 template <class Change> unsigned long long atomically(unsigned long long* address, Change change) {
-    shim::note_atomic(address);
-    shim::Pause pause;
+    emulated::note_atomic(address);
+    emulated::Pause pause;
     unsigned long long old = *address;
     *address = change(old);
     return old;
@@ -351,10 +354,10 @@ inline int __dp4a(int a, int b, int sum) {
 }
 inline int __mulhi(int x, int y) { return (int)((long long)x * y >> 32); }
 inline unsigned __umulhi(unsigned x, unsigned y) { return (unsigned)((unsigned long long)x * y >> 32); }
-// Returns 0, 1: a barrier was not reached by all threads, 2: too many arguments, 3: what shim_report says.
-extern "C" int shim_launch(void* kernel, const unsigned* grid, const unsigned* size, unsigned long long* arguments,
-                           int count) {
-    using namespace shim;
+// Returns 0, 1: a barrier was not reached by all threads, 2: too many arguments, 3: what emulated_report says.
+extern "C" int emulated_launch(void* kernel, const unsigned* grid, const unsigned* size, unsigned long long* arguments,
+                               int count) {
+    using namespace emulated;
     if (count > MAX_ARGUMENTS) return 2;
     if (!owned) owned.reset(block = new Block);
     block->body = caller(count, std::make_index_sequence<MAX_ARGUMENTS + 1>{});
@@ -375,4 +378,4 @@ extern "C" int shim_launch(void* kernel, const unsigned* grid, const unsigned* s
             }
     return report()[0] ? 3 : 0;
 }
-extern "C" const char* shim_report() { return shim::report(); }
+extern "C" const char* emulated_report() { return emulated::report(); }

@@ -1,11 +1,8 @@
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
-"""The CUDA kernels on a CPU: the same sources, compiled by g++ with a header that emulates blocks,
-barriers and warps.
+"""The emulated GPU: its arrays, what starts kernels on them, and the device of a party.
 
-For tests and for machines without a GPU; it is bit-exact and slow. `ShimArray` stands for a CuPy
-array: NumPy functions take it, and it refuses to be mixed with ordinary NumPy arrays, as a CuPy
-array does."""
+`EmulatedArray` stands for a CuPy array: NumPy functions take it, and it refuses to be mixed with
+ordinary NumPy arrays, as a CuPy array does. This module has `asarray` and `asnumpy`, as CuPy's has,
+by which the core moves arrays (`wwfl_core.numbers.arrays`)."""
 
 from __future__ import annotations
 
@@ -25,9 +22,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wwfl_core.accelerate import Kernels
+from wwfl_core.accelerate.cuda.launcher import DeviceArray, Dim3, Launcher, source_text
 from wwfl_core.errors import ConfigError, Misuse, WwflError
-
-from .launcher import SOURCE_DIR, DeviceArray, Dim3, Launcher, source_text
+from wwfl_core.numbers.arrays import Array, on_host
 
 FLAGS = (
     *("-std=c++17", "-O2", "-fPIC", "-shared", "-fno-strict-aliasing"),
@@ -36,21 +34,23 @@ FLAGS = (
     "-U_FORTIFY_SOURCE",  # it takes the jumps between fibres for errors
     *("-Wall", "-Wno-unused-function", "-Wno-unknown-pragmas"),
 )
-RACES = (  # of a build that finds races (csrc/races.h); the sanitizer's own library stays out
-    *(*FLAGS, "-DSHIM_RACES", "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0"),
+RACES = (  # of a build that finds races (races.h); the sanitizer's own library stays out
+    *(*FLAGS, "-DEMULATED_RACES", "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0"),
     *("-nodefaultlibs", "-Wl,--no-as-needed", "-lstdc++", "-lm", "-lc", "-lgcc_s"),
 )
-HEADERS = ("shim.h", "races.h")
+HERE = Path(__file__).parent
+HEADERS = (HERE / "emulated.h", HERE / "races.h")
+"""What every source is compiled with, and what that includes."""
 _ALIGN = 64
 
 
-class ShimArray(np.ndarray[Any, Any]):
+class EmulatedArray(np.ndarray[Any, Any]):
     """A NumPy array that plays a device array."""
 
     @property
     def launcher(self) -> Launcher:
         """What starts kernels on it."""
-        return shim_launcher()
+        return emulated_launcher()
 
     def __array_ufunc__(
         self, ufunc: Any, method: str, *inputs: Any, out: Any = (), **kwargs: Any
@@ -61,7 +61,7 @@ class ShimArray(np.ndarray[Any, Any]):
             )
         _refuse_host_arrays(inputs, ufunc.__name__)
         if out:
-            kwargs["out"] = tuple(asnumpy(o) if isinstance(o, ShimArray) else o for o in out)
+            kwargs["out"] = tuple(asnumpy(o) if isinstance(o, EmulatedArray) else o for o in out)
         result = getattr(ufunc, method)(*map(_bare, inputs), **kwargs)
         if out:
             return out[0] if len(out) == 1 else out
@@ -83,7 +83,7 @@ def _bare(value: Any) -> Any:
             if isinstance(value, list)
             else tuple(_bare(item) for item in value)
         )
-    return asnumpy(value) if isinstance(value, ShimArray) else value
+    return asnumpy(value) if isinstance(value, EmulatedArray) else value
 
 
 def _dressed(result: Any) -> Any:
@@ -91,27 +91,27 @@ def _dressed(result: Any) -> Any:
     if isinstance(result, (list, tuple)):
         return type(result)(_dressed(item) for item in result)
     if isinstance(result, np.ndarray):
-        return result.view(ShimArray)
+        return result.view(EmulatedArray)
     return asarray(result) if isinstance(result, np.generic) else result
 
 
 def _refuse_host_arrays(values: Any, what: str) -> None:
-    """Raise where an ordinary array meets a ShimArray, one without dimensions included; CuPy
+    """Raise where an ordinary array meets a EmulatedArray, one without dimensions included; CuPy
     would."""
     for value in values:
         if isinstance(value, (list, tuple)):
             _refuse_host_arrays(value, what)
-        elif isinstance(value, np.ndarray) and not isinstance(value, ShimArray):
+        elif isinstance(value, np.ndarray) and not isinstance(value, EmulatedArray):
             raise TypeError(
                 f"{what}: a device array and a NumPy array of shape {value.shape}; move one of "
                 "them first"
             )
 
 
-def asarray(value: npt.ArrayLike) -> ShimArray:
+def asarray(value: npt.ArrayLike) -> EmulatedArray:
     """Move an array to the emulated device: C-contiguous, aligned; a copy, except of a
-    ShimArray."""
-    if isinstance(value, ShimArray):
+    EmulatedArray."""
+    if isinstance(value, EmulatedArray):
         return value
     host = np.asarray(value)
     out = _allocate(host.shape, host.dtype)
@@ -119,12 +119,12 @@ def asarray(value: npt.ArrayLike) -> ShimArray:
     return out
 
 
-def asnumpy(array: ShimArray) -> npt.NDArray[Any]:
+def asnumpy(array: EmulatedArray) -> npt.NDArray[Any]:
     """Move an array back to the host (a view)."""
     return array.view(np.ndarray)
 
 
-def _allocate(shape: tuple[int, ...], dtype: npt.DTypeLike) -> ShimArray:
+def _allocate(shape: tuple[int, ...], dtype: npt.DTypeLike) -> EmulatedArray:
     """An uninitialised array at an address that is a multiple of 64 bytes."""
     kind = np.dtype(dtype)
     size = kind.itemsize
@@ -132,13 +132,13 @@ def _allocate(shape: tuple[int, ...], dtype: npt.DTypeLike) -> ShimArray:
         size *= extent
     raw = np.empty(size + _ALIGN, np.uint8)
     start = -raw.ctypes.data % _ALIGN
-    return raw[start : start + size].view(kind).reshape(shape).view(ShimArray)
+    return raw[start : start + size].view(kind).reshape(shape).view(EmulatedArray)
 
 
 def cache_dir() -> Path:
-    """Where compiled sources are kept: $XDG_CACHE_HOME/wwfl/shim or ~/.cache/wwfl/shim."""
+    """Where compiled sources are kept: $XDG_CACHE_HOME/wwfl/emulated or ~/.cache/wwfl/emulated."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "wwfl" / "shim"
+    return (Path(base) if base else Path.home() / ".cache") / "wwfl" / "emulated"
 
 
 def build(source: str, flags: Sequence[str] = FLAGS) -> Path:
@@ -149,7 +149,7 @@ def build(source: str, flags: Sequence[str] = FLAGS) -> Path:
         ConfigError: without g++, or when it reports an error.
     """
     text = source_text(source)
-    headers = [(SOURCE_DIR / name).read_text() for name in HEADERS]
+    headers = [header.read_text() for header in HEADERS]
     key = hashlib.sha256("\0".join([text, *headers, *flags, platform.machine()]).encode())
     directory = cache_dir()
     library = directory / f"{Path(source).stem}-{key.hexdigest()[:24]}.so"
@@ -168,7 +168,7 @@ def build(source: str, flags: Sequence[str] = FLAGS) -> Path:
             compiler,
             *flags,
             "-include",
-            str(SOURCE_DIR / HEADERS[0]),
+            str(HEADERS[0]),
             str(unit),
             "-o",
             str(made),
@@ -180,10 +180,10 @@ def build(source: str, flags: Sequence[str] = FLAGS) -> Path:
     return library
 
 
-class ShimLauncher(Launcher):
-    """Runs kernels block after block in the calling thread, on ShimArrays."""
+class EmulatedLauncher(Launcher):
+    """Runs kernels block after block in the calling thread, on EmulatedArrays."""
 
-    kind, called = ShimArray, "ShimArray"
+    kind, called = EmulatedArray, "EmulatedArray"
 
     def __init__(self, flags: Sequence[str] = FLAGS) -> None:
         self._flags = tuple(flags)
@@ -205,14 +205,14 @@ class ShimLauncher(Launcher):
         library = self._libraries.get(source) or self._load(source)
         words = (ctypes.c_ulonglong * max(1, len(args)))(*self.words(args, kernel))
         function = ctypes.cast(getattr(library, kernel), ctypes.c_void_p)
-        code = library.shim_launch(
+        code = library.emulated_launch(
             function, (ctypes.c_uint * 3)(*grid), (ctypes.c_uint * 3)(*block), words, len(args)
         )
         if code:
-            library.shim_report.restype = ctypes.c_char_p
+            library.emulated_report.restype = ctypes.c_char_p
             reasons = {1: "not all threads of a block reached a barrier", 2: "too many arguments"}
             raise WwflError(
-                f"{source}: {kernel}: {reasons.get(code) or library.shim_report().decode()}"
+                f"{source}: {kernel}: {reasons.get(code) or library.emulated_report().decode()}"
             )
 
     def _load(self, source: str) -> ctypes.CDLL:
@@ -231,14 +231,14 @@ class ShimLauncher(Launcher):
             np.int64
         )  # of which int32 keeps the low half
 
-    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> ShimArray:
+    def empty(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> EmulatedArray:
         out = _allocate(shape, dtype)
         out.view(np.ndarray).reshape(-1).view(np.uint8)[...] = (
             0xA5  # a kernel that leaves something unwritten shows
         )
         return out
 
-    def zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> ShimArray:
+    def zeros(self, shape: tuple[int, ...], dtype: npt.DTypeLike) -> EmulatedArray:
         out = _allocate(shape, dtype)
         out.view(np.ndarray)[...] = 0
         return out
@@ -248,6 +248,18 @@ class ShimLauncher(Launcher):
 
 
 @cache
-def shim_launcher() -> ShimLauncher:
-    """The launcher of ShimArrays."""
-    return ShimLauncher()
+def emulated_launcher() -> EmulatedLauncher:
+    """The launcher of EmulatedArrays."""
+    return EmulatedLauncher()
+
+
+class Emulated(Kernels):
+    """A party's end of the emulated GPU."""
+
+    name = "emulated_gpu:Emulated"
+
+    def __init__(self) -> None:
+        super().__init__(emulated_launcher())
+
+    def put(self, array: Array) -> Array:
+        return asarray(array) if on_host(array) else array

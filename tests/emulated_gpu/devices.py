@@ -1,5 +1,4 @@
-"""Where the tests of CUDA kernels run: on a CPU through the emulation header, and on a GPU where
-there is one."""
+"""Where the tests of CUDA kernels run: on the emulated GPU, and on a GPU where there is one."""
 
 from __future__ import annotations
 
@@ -13,6 +12,8 @@ import pytest
 
 from wwfl_core.accelerate import cuda
 from wwfl_core.accelerate.cuda.launch import Launcher
+
+from . import EMULATED, asarray, asnumpy, emulation
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ def why_no_gpu() -> str:
 
 @cache
 def device(name: str) -> Device:
-    """The shim, or the current GPU."""
-    if name == "shim":
-        return Device(cuda.asarray, cuda.asnumpy, cuda.launcher_for(cuda.asarray(np.zeros(1))))
+    """The emulated GPU, or the current one."""
+    if name == EMULATED:
+        return Device(asarray, asnumpy, emulation.emulated_launcher())
     import cupy
 
     return Device(cupy.asarray, cupy.asnumpy, cuda.launcher_for(cupy.zeros(1)))
@@ -54,7 +55,7 @@ GPU = pytest.param(
         pytest.mark.skipif(bool(why_no_gpu()), reason=f"no GPU: {why_no_gpu()}"),
     ],
 )
-everywhere = pytest.mark.parametrize("where", ["shim", GPU])
+everywhere = pytest.mark.parametrize("where", [pytest.param(EMULATED, id="emulated"), GPU])
 
 
 def same(actual: Any, expected: np.ndarray, where: str) -> None:
