@@ -27,7 +27,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from wwfl.experiments.operation_costs import markdown, measure
+from wwfl.experiments.operation_costs import markdown, measure_operations
 from wwfl_core.errors import ConfigError
 from wwfl_core.protocol.registry import backends, resolve
 
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     rows: list[dict[str, Any]] = []
     for name in names:
         try:
-            rows += measure(resolve(name)())
+            rows += measure_operations(resolve(name)())
         except ConfigError as error:  # its engine is not installed
             print(f"{name} is left out: {error}", file=sys.stderr)
     if args.markdown:

@@ -29,6 +29,16 @@ def check_bounds(made: Any) -> None:
 
     Raises:
         ConfigError: for the first field that is out of bounds.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Plan:
+    ...     rounds: Count
+    ...     rate: Fraction | None = None
+    >>> check_bounds(Plan(3))
+    >>> check_bounds(Plan(3, rate=1.5))
+    Traceback (most recent call last):
+    wwfl_core.errors.ConfigError: Plan.rate must be at most 1, got 1.5
     """
     for field, hint in get_type_hints(type(made), include_extras=True).items():
         value = getattr(made, field, None)

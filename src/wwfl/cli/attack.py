@@ -12,8 +12,16 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from wwfl.experiments import executors, load, read_data, sweep
-from wwfl.experiments.report import grouped_bars, require
+from wwfl.experiments import (
+    executor_for,
+    grouped_bars,
+    load,
+    read_data,
+    require_package,
+    run_sweep,
+    summarise,
+    sweep_cells,
+)
 
 from .options import Jobs, Json, Plot, Ray, Set, console_beside, write_json
 
@@ -34,18 +42,18 @@ def attack(
     console = console_beside(json)
     told = load(config, set_ or ())
     if plot is not None:
-        require("matplotlib")
+        require_package("matplotlib")
     train, test = read_data(told.data)
     for line in (train.describe(), test.describe()):
         console.print(escape(line), highlight=False)
-    count = len(sweep.cells(told))
+    count = len(sweep_cells(told))
     console.print(f"{count} runs of {told.schedule.rounds} rounds, engine {told.federation.engine}")
 
-    with executors.chosen(jobs, ray) as executor, Progress(console=console, transient=True) as bars:
+    with executor_for(jobs, ray) as executor, Progress(console=console, transient=True) as bars:
         task = bars.add_task("runs", total=count)
-        rows = sweep.run(told, executor=executor, on_row=lambda _: bars.advance(task))
+        rows = run_sweep(told, executor=executor, on_row=lambda _: bars.advance(task))
 
-    found = sweep.summary(rows, KEYS)
+    found = summarise(rows, KEYS)
     console.print(table(found))
     if plot is not None:
         Path(plot).write_text(bars_of(found))

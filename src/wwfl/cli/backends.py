@@ -10,9 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wwfl.experiments import search_current_folder
-from wwfl.experiments.operation_costs import DEADLINE_S, OPERATIONS, cell, measure_at, set_up
-from wwfl_core.cluster.local import LocalCluster
+from wwfl.experiments import OPERATIONS, cost_cell, measure_operations, search_current_folder
 from wwfl_core.plugins import Entry
 from wwfl_core.protocol.registry import backends as registered
 from wwfl_core.protocol.registry import resolve
@@ -96,9 +94,7 @@ def describe(entry: Entry) -> dict[str, Any]:
     try:
         protocol = entry.factory()
         sharing = protocol.sharing
-        with LocalCluster(protocol, deadline_s=DEADLINE_S) as cluster:
-            once = set_up(cluster)
-            costs = measure_at(cluster, {name: OPERATIONS[name] for name in SHOWN.values()})
+        costs = measure_operations(protocol, {name: OPERATIONS[name] for name in SHOWN.values()})
         return row | {
             "sharing": sharing.name,
             "security": security(sharing),
@@ -111,7 +107,7 @@ def describe(entry: Entry) -> dict[str, Any]:
             "holders": [sorted(h) for h in sharing.holders],
             "coefficients": list(sharing.coefficients),
             "domains": [protocol.numbers.name, protocol.bits.algebra.name],
-            "setup_bytes": once,
+            "setup_bytes": costs[0]["setup_bytes"],
             "costs": {
                 short: {k: cost[k] for k in ("bits_offline", "bits_online", "rounds")}
                 for short, cost in zip(SHOWN, costs, strict=True)
@@ -172,6 +168,6 @@ def _costs(rows: list[dict[str, Any]]) -> Table:
     for column in (*SHOWN, "set-up"):
         table.add_column(column, justify="right")
     for row in rows:
-        cells = [cell(row["costs"][short]) for short in SHOWN]
+        cells = [cost_cell(row["costs"][short]) for short in SHOWN]
         table.add_row(escape(row["name"]), *cells, f"{row['setup_bytes']:,}")
     return table

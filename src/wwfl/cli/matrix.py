@@ -11,19 +11,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wwfl.experiments.conversion_costs import ELEMENTS, Row, measure_pairs
+from wwfl.experiments import CONVERTED_NUMBERS, ConversionRow, measure_conversions
 
 from .backends import chosen
 from .options import Json, Protocols, console_beside, writable, write_json
 
+COUNT = CONVERTED_NUMBERS
 INTRODUCTION = f"""# Conversion between protocols
 
 Made by `wwfl matrix --markdown docs/reference/matrix.md`, for the built-in protocols. Those whose
 engines are optional packages (`crypten`, `shamir`) are among them where these are installed.
 
-For each pair, a tensor of {ELEMENTS} numbers, up to the largest that both clusters hold, is shared
+For each pair, a tensor of {COUNT} numbers, up to the largest that both clusters hold, is shared
 at one cluster, converted to the other and opened there. Its value is compared exactly, and so is
-that of {ELEMENTS} bits.
+that of {COUNT} bits.
 
 - **bytes**: payload over all links, with the check points of malicious-secure protocols, and
   without a target's set-up (`2pc-ot`: 32,832 bytes, once).
@@ -71,7 +72,7 @@ def matrix(
     named = protocols or ()
     entries = [e for e in chosen(named) if named or markdown is None or e.built_in]
     with Console(stderr=True).status("converting") as status:
-        rows, problems = measure_pairs(entries, status.update)
+        rows, problems = measure_conversions(entries, status.update)
     for table in [_list(rows)] if long else _pivots(rows, console):
         console.print(table)
     console.print(_legend(rows, long=long), highlight=False)
@@ -93,7 +94,7 @@ def matrix(
 # ---------------------------------------------------------------------- the terminal
 
 
-def _pivots(rows: list[Row], console: Console) -> list[Table]:
+def _pivots(rows: list[ConversionRow], console: Console) -> list[Table]:
     """Sources down, targets across, in as many tables as the terminal's width needs."""
     targets = list(dict.fromkeys(row["target"] for row in rows))
     tables: list[Table] = []
@@ -106,7 +107,7 @@ def _pivots(rows: list[Row], console: Console) -> list[Table]:
     return tables
 
 
-def _pivot(rows: list[Row], targets: list[str]) -> Table:
+def _pivot(rows: list[ConversionRow], targets: list[str]) -> Table:
     table = Table(
         title="bytes per number / rounds, from (down) to (across)",
         box=SIMPLE_HEAD,
@@ -122,13 +123,13 @@ def _pivot(rows: list[Row], targets: list[str]) -> Table:
     return table
 
 
-def _short(row: Row) -> str:
+def _short(row: ConversionRow) -> str:
     if row["error"] is not None:
         return "[red]fails[/red]"
-    return f"{row['bytes'] / ELEMENTS:.0f}/{row['rounds']}{'*' if row['domain'] else ''}"
+    return f"{row['bytes'] / COUNT:.0f}/{row['rounds']}{'*' if row['domain'] else ''}"
 
 
-def _list(rows: list[Row]) -> Table:
+def _list(rows: list[ConversionRow]) -> Table:
     table = Table(
         title="conversion of shares between protocols", box=SIMPLE_HEAD, padding=0, pad_edge=False
     )
@@ -166,10 +167,10 @@ def brief(guarantee: str) -> str:
     return kind + count + ("+" if caveats else "")
 
 
-def _legend(rows: list[Row], *, long: bool) -> str:
+def _legend(rows: list[ConversionRow], *, long: bool) -> str:
     """What the abbreviations of the tables stand for."""
     changes = sorted({row["domain"] for row in rows if row["domain"]})
-    lines = [f"{ELEMENTS} numbers; all links; every value and {ELEMENTS} bits compared exactly"]
+    lines = [f"{COUNT} numbers; all links; every value and {COUNT} bits compared exactly"]
     if changes:
         lines.append(f"* the modulus changes: {', '.join(changes)}")
     if long:
@@ -193,11 +194,11 @@ def _legend(rows: list[Row], *, long: bool) -> str:
 # ---------------------------------------------------------------------- Markdown
 
 
-def _shared_bytes(row: Row) -> str:
+def _shared_bytes(row: ConversionRow) -> str:
     return "" if row["shared_bytes"] is None else f"{row['shared_bytes']:,}"
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: ConversionRow) -> list[str]:
     if row["bytes"] is None:
         return [row["source"], row["target"], *[""] * (len(COLUMNS) - 2)]
     figures = [
@@ -211,7 +212,7 @@ def _cells(row: Row) -> list[str]:
     return [row["source"], row["target"], *figures, _shared_bytes(row), row["shared_path"]]
 
 
-def markdown_table(rows: list[Row]) -> str:
+def markdown_table(rows: list[ConversionRow]) -> str:
     """The rows as a Markdown table."""
     lines = [list(COLUMNS), list(COLUMNS.values()), *map(_cells, rows)]
     return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)

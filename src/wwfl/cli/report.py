@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from wwfl.experiments.report import page
+from wwfl.experiments import report_page
 from wwfl_core.errors import ConfigError
 
 from .options import writable
@@ -28,7 +28,7 @@ def report(
     versions."""
     beside = Path(runs[0]) / "report.html" if len(runs) == 1 else Path("report.html")
     target = Path(out) if out else beside
-    text = page(runs)
+    text = report_page(runs)
     try:
         target.write_text(text)
     except OSError as error:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wwfl import reproduce as catalogue
-from wwfl.experiments import executors
+from wwfl.experiments import executor_for
 from wwfl_core.errors import ConfigError
 
 from .options import Jobs, Json, Plot, Ray, console_beside, write_json
@@ -43,7 +43,7 @@ def reproduce(
         raise ConfigError(
             f"`wwfl reproduce {name}` is one computation: it takes neither --jobs nor --ray"
         )
-    with executors.chosen(jobs, ray) as executor:
+    with executor_for(jobs, ray) as executor:
         spread = {} if executor is None else {"executor": executor}
         result = found.run(console, full=full, **options, **spread)
     if plot is not None:

@@ -16,14 +16,15 @@ from wwfl.experiments import (
     Config,
     RunFolder,
     create_run,
-    executors,
+    differing_keys,
+    executor_for,
     finish_run,
     load,
     parse,
+    plots_available,
     to_toml,
+    write_plots,
 )
-from wwfl.experiments.config import keys
-from wwfl.experiments.report import available, write_plots
 from wwfl.federation.accounting import STAGE_KEYS, total
 from wwfl.federation.topology import LocalTrainers, Member
 from wwfl_core.errors import ConfigError
@@ -64,7 +65,7 @@ def train(
         )
 
     with (
-        executors.chosen(jobs, ray) as executor,
+        executor_for(jobs, ray) as executor,
         Bars(console, told.schedule.rounds, len(kept.metrics())) as bars,
     ):
 
@@ -75,7 +76,7 @@ def train(
         metrics = finish_run(kept, progress=bars.stage, on_round=show, executor=executor)
 
     console.print(_costs(metrics))
-    if available():
+    if plots_available():
         write_plots(metrics, kept.path / "plots")
     console.print(f"the model is protected against: {kept.facts['guarantee']}")
     console.print(f"`wwfl report {escape(str(kept.path))}` makes a page of this run")
@@ -103,7 +104,7 @@ def _resumed(config_path: str | None, overrides: Sequence[str], folder: str | No
         if config_path
         else parse(stored, overrides, source=f"{folder}/config.toml")
     )
-    different = _differences(kept.config, wanted)
+    different = [key for key in differing_keys(kept.config, wanted) if key != "schedule.rounds"]
     if different:
         raise ConfigError(
             f"{folder} was made with another configuration ({', '.join(different)} differ); only "
@@ -116,17 +117,6 @@ def _resumed(config_path: str | None, overrides: Sequence[str], folder: str | No
     with kept.locked():
         kept.extend(wanted)
     return kept
-
-
-def _differences(old: Config, new: Config) -> list[str]:
-    """Keys with other values, as section.key; the number of rounds does not count."""
-    return [
-        f"{section}.{name}"
-        for section in keys(Config)
-        for name, key in keys(type(getattr(old, section))).items()
-        if key.of(getattr(old, section)) != key.of(getattr(new, section))
-        and (section, name) != ("schedule", "rounds")
-    ]
 
 
 def _who(config: Config) -> str:

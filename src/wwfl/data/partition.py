@@ -6,7 +6,7 @@ repeatable. It must never be used for shares, masks or keys."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,12 @@ def iid(dataset: Any, clusters: int, clients: int, per_client: int, seed: int) -
     sample.
 
     dataset: anything with a length. Returns index arrays int64 [per_client], per cluster and
-    client: one random permutation, cut into consecutive pieces."""
+    client: one random permutation, cut into consecutive pieces.
+
+    >>> held = iid(range(100), clusters=2, clients=3, per_client=5, seed=0)
+    >>> len(held), len(held[0]), held[0][0].shape
+    (2, 3, (5,))
+    """
     _positives(clusters=clusters, clients=clients, per_client=per_client)
     order = _drawn(dataset, clusters * clients, per_client, np.random.default_rng(_seed(seed)))
     return _by_cluster(list(order.reshape(-1, per_client)), clusters)
@@ -166,6 +171,17 @@ def quantity(
     drawn = _drawn(dataset, count, per_client, generator)
     cuts = _cuts(generator.dirichlet(np.full(count, alpha)), len(drawn))
     return _by_cluster(_levelled(np.split(drawn, cuts), minimum), clusters)
+
+
+PARTITIONS: Mapping[str, Callable[..., Partition]] = {
+    "iid": iid,
+    "paper": paper,
+    "dirichlet": dirichlet,
+    "regions": regions,
+    "shards": shards,
+    "quantity": quantity,
+}
+"""Every kind of partition by its name in a configuration."""
 
 
 def sgd_schedule(

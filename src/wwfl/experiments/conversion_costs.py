@@ -23,12 +23,12 @@ from wwfl_core.protocol.bit_format import Bools
 from wwfl_core.protocol.registry import Factory
 from wwfl_core.tensors import Session, SharedBits
 
-ELEMENTS = 1000
+CONVERTED_NUMBERS = 1000
 DEADLINE_S = 120.0  # engines that are child processes first start
 SOURCE, TARGET = 0, 1
 MEASURED = ("bytes", "rounds", "guarantee", "path", "shared_bytes", "shared_path")
 
-Row = dict[str, Any]
+ConversionRow = dict[str, Any]
 Say = Callable[[str], None]
 
 
@@ -65,9 +65,9 @@ class Pool:
             found.close()
 
 
-def measure_pairs(
+def measure_conversions(
     entries: Sequence[Entry], say: Say = lambda _: None
-) -> tuple[list[Row], dict[str, str]]:
+) -> tuple[list[ConversionRow], dict[str, str]]:
     """The rows, and the protocols that do not start with the reason. `say` hears what is under
     way."""
     problems = {e.name: e.error or "unknown" for e in entries if e.factory is None}
@@ -80,7 +80,7 @@ def measure_pairs(
                     pool.cluster(name, side)
             except (Exception, SystemExit) as error:  # whatever a plug-in does is its own matter
                 problems[name] = reason(error)
-        rows: list[Row] = []
+        rows: list[ConversionRow] = []
         for source, target in product([n for n in factories if n not in problems], repeat=2):
             say(f"{source} -> {target}")
             rows.append(_row(pool, source, target))
@@ -92,8 +92,8 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _row(pool: Pool, source: str, target: str) -> Row:
-    row: Row = {
+def _row(pool: Pool, source: str, target: str) -> ConversionRow:
+    row: ConversionRow = {
         "source": source,
         "target": target,
         "value": "",
@@ -108,7 +108,7 @@ def _row(pool: Pool, source: str, target: str) -> Row:
         return row | {"error": reason(problem)}
 
 
-def _measure(here: LocalCluster, there: LocalCluster) -> Row:
+def _measure(here: LocalCluster, there: LocalCluster) -> ConversionRow:
     """Numbers between separate hosts, numbers between clusters whose i-th servers have one host,
     and bits."""
     values = numbers_for(here.protocol, there.protocol)
@@ -116,7 +116,7 @@ def _measure(here: LocalCluster, there: LocalCluster) -> Row:
     # measured.
     reshare_with_report(here.share(values[:1]), there, allow_weaker=True)
     moved, error = _convert(here, there, values)
-    row: Row = {
+    row: ConversionRow = {
         "bytes": moved.cost.bytes_sent(),
         "rounds": max(moved.cost.rounds.values()),
         "guarantee": str(moved.handle.guarantee),
@@ -162,16 +162,16 @@ def numbers_for(here: MPCBackend, there: MPCBackend) -> F64:
     )
     edge = limit - max(2.0**-frac_bits, float(np.spacing(limit)))
     small = here.format.decode(
-        here.format.encode(np.linspace(-1, 1, ELEMENTS - 2) * min(1000.0, edge))
+        here.format.encode(np.linspace(-1, 1, CONVERTED_NUMBERS - 2) * min(1000.0, edge))
     )
     return np.concatenate([small, [-edge, edge]])
 
 
 def _wrong_bits(here: LocalCluster, there: LocalCluster) -> str | None:
-    bits = np.arange(ELEMENTS) ** 2 % 7 < 3
+    bits = np.arange(CONVERTED_NUMBERS) ** 2 % 7 < 3
     moved = reshare_with_report(here.run(deal_bits, bits), there, allow_weaker=True)
     wrong = int(np.count_nonzero(there.reveal(moved.handle) != bits))
-    return f"{wrong} of {ELEMENTS} bits are wrong" if wrong else None
+    return f"{wrong} of {CONVERTED_NUMBERS} bits are wrong" if wrong else None
 
 
 def deal_bits(mpc: Session, bits: Bools) -> SharedBits:

@@ -117,7 +117,7 @@ def _called(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         return _Raised(error)
 
 
-def chosen(jobs: int | None, ray: str | None) -> AbstractContextManager[Executor | None]:
+def executor_for(jobs: int | None, ray: str | None) -> AbstractContextManager[Executor | None]:
     """What the options --jobs and --ray of a command mean; None is this process alone.
 
     Raises:

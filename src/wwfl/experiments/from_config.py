@@ -19,9 +19,7 @@ from torch import nn
 
 from wwfl import attacks
 from wwfl.aggregation import Aggregation
-from wwfl.data import datasets, partition, readers
-from wwfl.data.datasets import Dataset
-from wwfl.data.partition import Partition
+from wwfl.data import PARTITIONS, Dataset, Partition, mnist, read
 from wwfl.federation import federation as fl
 from wwfl.federation.topology import Group, LocalTrainers, Member, NamedRule, leaves
 from wwfl.nn import models
@@ -108,9 +106,9 @@ def read_data(section: Data) -> Sets:
 
 def _read(section: Data) -> Sets:
     if section.folder is not None:
-        return readers.read(section.name, section.folder)
+        return read(section.name, section.folder)
     if section.name == "mnist":
-        return datasets.mnist()
+        return mnist()
     raise ConfigError(f"data.folder is missing: {section.name} is not part of the package")
 
 
@@ -138,9 +136,9 @@ def _partition(config: Config, train: Dataset, sizes: list[int]) -> Partition:
         "shards": {"shards_per_client": section.shards_per_client},
     }
     seed = config.run.seed if section.seed is None else section.seed
-    make = getattr(partition, section.kind)
+    make = PARTITIONS[section.kind]
     count = config.schedule.samples_per_client
-    made: Partition = make(train, len(sizes), max(sizes), count, seed=seed, **shapes[section.kind])
+    made = make(train, len(sizes), max(sizes), count, seed=seed, **shapes[section.kind])
     return [clients[:size] for clients, size in zip(made, sizes, strict=True)]
 
 

@@ -2,8 +2,8 @@
 
 Bits per 64-bit element, all directed links together, payload only; check points of malicious-secure
 protocols (64 bytes per channel and check point) are left out, but for those that accompany a
-reveal. Costs depend on shapes only. What is sent once per cluster (keys, base transfers) is apart:
-`set_up`."""
+reveal. Costs depend on shapes only. What is sent once per cluster (keys, base transfers) is apart,
+as `setup_bytes`."""
 
 from __future__ import annotations
 
@@ -87,16 +87,16 @@ OPERATIONS: Mapping[str, Operation] = {
 }
 
 
-def measure(
+def measure_operations(
     protocol: MPCBackend, operations: Mapping[str, Operation] = OPERATIONS
 ) -> list[dict[str, Any]]:
     """One row per operation, on a cluster of its own; all have its `setup_bytes`."""
     with LocalCluster(protocol, deadline_s=DEADLINE_S) as c:
-        once = set_up(c)
-        return [row | {"setup_bytes": once} for row in measure_at(c, operations)]
+        once = _set_up(c)
+        return [row | {"setup_bytes": once} for row in _measure_at(c, operations)]
 
 
-def set_up(c: LocalCluster) -> int:
+def _set_up(c: LocalCluster) -> int:
     """Bytes that a fresh cluster sends once: keys, and what its first products bring beyond later
     ones."""
     spent: list[int] = []
@@ -107,7 +107,7 @@ def set_up(c: LocalCluster) -> int:
     return c.setup_cost.bytes_sent() + spent[0] - spent[1]
 
 
-def measure_at(
+def _measure_at(
     c: LocalCluster, operations: Mapping[str, Operation] = OPERATIONS
 ) -> list[dict[str, Any]]:
     """One row per operation, at a cluster that is set up."""
@@ -145,7 +145,7 @@ def deal_bits(mpc: Session, n: int) -> SharedBits:
     )
 
 
-def cell(row: Mapping[str, Any]) -> str:
+def cost_cell(row: Mapping[str, Any]) -> str:
     """A row's figures: bits offline / bits online / rounds online."""
     offline, online = (
         f"{b:g}" if b < 1000 else f"{b:.0f}" for b in (row["bits_offline"], row["bits_online"])
@@ -159,7 +159,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     lines = ["| operation | " + " | ".join(protocols) + " |", "| --- |" + " --- |" * len(protocols)]
     for operation in OPERATIONS:
         cells = [
-            cell(row)
+            cost_cell(row)
             for protocol in protocols
             for row in rows
             if (row["protocol"], row["operation"]) == (protocol, operation)

@@ -53,7 +53,7 @@ class Cell:
         return f"{who}, {self.rule_label}, seed {self.seed}"
 
 
-def cells(config: Config) -> list[Cell]:
+def sweep_cells(config: Config) -> list[Cell]:
     """All combinations of the section [grid]; "none" occurs once per rule and seed."""
     grid, found = config.grid, list[Cell]()
     for attack, rule, seed in itertools.product(grid.attacks, grid.rules, grid.seeds):
@@ -65,7 +65,7 @@ def cells(config: Config) -> list[Cell]:
     return found
 
 
-def configured(config: Config, cell: Cell) -> Config:
+def config_of_cell(config: Config, cell: Cell) -> Config:
     """The configuration of one cell."""
     poisoning: dict[str, Any] = {"name": None}
     if cell.attack != "none":
@@ -94,18 +94,18 @@ def outcome(config: Config, sets: Sets) -> tuple[list[float], float | None]:
         return [record.accuracy or 0.0 for record in history], success
 
 
-def run(
+def run_sweep(
     config: Config,
     *,
     executor: Executor | None = None,
     on_row: Callable[[dict[str, Any]], None] = _quiet,
     **extra: Any,
 ) -> list[dict[str, Any]]:
-    """One row per cell, in order; `extra` goes into every row. See `run_many`."""
-    return run_many([(config, extra)], executor=executor, on_row=on_row)
+    """One row per cell, in order; `extra` goes into every row. See `run_sweeps`."""
+    return run_sweeps([(config, extra)], executor=executor, on_row=on_row)
 
 
-def run_many(
+def run_sweeps(
     grids: Sequence[tuple[Config, dict[str, Any]]],
     *,
     executor: Executor | None = None,
@@ -114,7 +114,7 @@ def run_many(
     """One row per cell of every grid, in order; what stands beside a configuration goes into its
     rows. `on_row` sees each row when it is done.
 
-    Cells are independent: `executor` (`wwfl.experiments.executors`) runs them elsewhere, several at
+    Cells are independent: `executor` (see `executors`) runs them elsewhere, several at
     a time, and the rows are the same, measured seconds apart. Every cell computes with one thread
     of torch per model that it trains, so that floats do not depend on where it runs; workers read
     the data themselves, once for all cells that they run. They must be processes, since torch.fx
@@ -125,9 +125,9 @@ def run_many(
             before the first runs.
         WwflError: a worker died. Whatever a cell raises; the message (or a note) names the cell.
     """
-    jobs = [(config, cell, extra) for config, extra in grids for cell in cells(config)]
+    jobs = [(config, cell, extra) for config, extra in grids for cell in sweep_cells(config)]
     for config, _ in grids:
-        for section in {cell.rule_label: cell.rule for cell in cells(config)}.values():
+        for section in {cell.rule_label: cell.rule for cell in sweep_cells(config)}.values():
             aggregation_rule(section, config.privacy)
     rows: dict[int, dict[str, Any]] = {}
     for at, row in _here(jobs) if executor is None else _spread(jobs, executor):
@@ -203,7 +203,7 @@ def _run_there(config: Config, cell: Cell) -> dict[str, Any]:
 def _run_cell(config: Config, cell: Cell, sets: Sets) -> dict[str, Any]:
     begun = time.monotonic()
     with _one_thread():
-        accuracies, success = outcome(configured(config, cell), sets)
+        accuracies, success = outcome(config_of_cell(config, cell), sets)
     return {
         "attack": cell.attack,
         "placement": cell.placement,
@@ -229,7 +229,7 @@ def _one_thread() -> Generator[None]:
         torch.set_num_threads(before)
 
 
-def summary(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[dict[str, Any]]:
+def summarise(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> list[dict[str, Any]]:
     """Mean and standard deviation (0 for a single seed) of the last accuracy, and of the curves,
     over seeds."""
     found = []

@@ -97,7 +97,7 @@ class Federation:
     the global servers, a cluster of its own, or leaf number k. Without a `reveal_policy`, whoever
     holds this object may open the model; with one, every server decides (`wwfl.privacy.policy`).
     `executor` trains what is trained in the clear (all of engine "plain", and `LocalTrainers`) in
-    its workers, perhaps on other machines (`wwfl.experiments.executors`), with the same result;
+    its workers, perhaps on other machines (`wwfl.experiments.RayExecutor`), with the same result;
     data and models go there with every round.
 
     The model has the guarantee of the weakest cluster that it passes through (`guarantee`). A

@@ -28,7 +28,7 @@ from wwfl.aggregation.registry import rule
 from wwfl.attacks.placement import malicious_count
 from wwfl.bounds import Count, Options, Seed, check_bounds
 from wwfl.bounds import Fraction as Share
-from wwfl.data import sampling
+from wwfl.data import choose
 from wwfl_core.channel.cost import NetworkModel
 from wwfl_core.errors import ConfigError
 from wwfl_core.protocol.backend import MPCBackend, checked_protocol
@@ -199,7 +199,7 @@ class LocalTrainers:
             return replace(self, attack=None)
         seed = f"malicious trainers {self.attack_seed} {number}"
         key = hashlib.sha256(seed.encode()).digest()
-        malicious = tuple(sampling.choose(key, self.clients, bad, "malicious"))
+        malicious = tuple(choose(key, self.clients, bad, "malicious"))
         return replace(self, attack=attack, malicious=malicious)
 
 
@@ -241,7 +241,11 @@ Member = Cluster | LocalTrainers | Group
 
 
 def expanded(members: Sequence[Member]) -> list[Member]:
-    """Every member as often as its `count` says; a name gets a number behind it then."""
+    """Every member as often as its `count` says; a name gets a number behind it then.
+
+    >>> [member.name for member in expanded([Cluster("3pc", name="clinic", count=2)])]
+    ['clinic-1', 'clinic-2']
+    """
     found: list[Member] = []
     for member in members:
         for number in range(1, member.count + 1):
@@ -252,7 +256,12 @@ def expanded(members: Sequence[Member]) -> list[Member]:
 
 
 def leaves(members: Sequence[Member]) -> list[Cluster | LocalTrainers]:
-    """The clusters and local trainers of a topology, from left to right."""
+    """The clusters and local trainers of a topology, from left to right.
+
+    >>> tree = [Group("3pc", [Cluster(clients=5, count=2), LocalTrainers(7)]), Cluster(clients=9)]
+    >>> [leaf.clients for leaf in leaves(tree)]
+    [5, 5, 7, 9]
+    """
     found: list[Cluster | LocalTrainers] = []
     for member in expanded(members):
         found += leaves(member.members) if isinstance(member, Group) else [member]

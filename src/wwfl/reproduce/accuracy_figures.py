@@ -14,9 +14,18 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from wwfl.experiments import Config, parse, read_data, sweep
-from wwfl.experiments.config import PlacementName
-from wwfl.experiments.report import Series, curves, grouped_bars
+from wwfl.experiments import (
+    Config,
+    PlacementName,
+    Series,
+    curves,
+    grouped_bars,
+    parse,
+    read_data,
+    run_sweeps,
+    summarise,
+    sweep_cells,
+)
 from wwfl.federation.topology import NamedRule
 from wwfl_core.errors import ConfigError
 
@@ -151,9 +160,9 @@ def run_all(
     ]
     with Progress(console=console, transient=True) as bars:
         task = bars.add_task(
-            "runs", total=sum(len(sweep.cells(config)) for config in configs.values())
+            "runs", total=sum(len(sweep_cells(config)) for config in configs.values())
         )
-        return sweep.run_many(grids, executor=executor, on_row=lambda _: bars.advance(task))
+        return run_sweeps(grids, executor=executor, on_row=lambda _: bars.advance(task))
 
 
 def head(
@@ -184,7 +193,7 @@ def result(
         "differences": list(differences),
         "rows": rows,
         "keys": list(keys),
-        "summary": sweep.summary(rows, keys),
+        "summary": summarise(rows, keys),
         "full_command": f"wwfl reproduce {name} --full --data FOLDER",
     }
 

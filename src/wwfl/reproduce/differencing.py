@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from backends import ADDITIVE_2PC, REPLICATED_3PC, TETRAD_4PC
-from wwfl.data.datasets import Dataset, mnist
+from wwfl.data import Dataset, mnist
 from wwfl_core.errors import ConfigError
 from wwfl_core.numbers.algebra import RING
 from wwfl_core.numbers.fixed_point import FixedPoint

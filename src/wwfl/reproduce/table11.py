@@ -34,7 +34,7 @@ from wwfl.aggregation import (
     TrimmedMeanVariant,
     plain,
 )
-from wwfl.data.sampling import batches
+from wwfl.data import batches
 from wwfl.federation import server_programs as programs
 from wwfl.nn.models import lenet5
 from wwfl.nn.spec import Layer

@@ -20,7 +20,7 @@ from backends import Plain, Replicated3PC
 from helpers import REPOSITORY
 from wwfl.cli import matrix
 from wwfl.cli.main import app
-from wwfl.experiments.conversion_costs import measure_pairs
+from wwfl.experiments import measure_conversions
 from wwfl_core.errors import ConfigError
 from wwfl_core.protocol import registry
 from wwfl_core.protocol.backend import MPCBackend
@@ -369,7 +369,7 @@ def test_a_pair_that_fails_concerns_no_other_pair() -> None:
     def entry(name: str, kind: Callable[[], MPCBackend]) -> registry.Entry:
         return registry.Entry(name, kind, None, "test")
 
-    rows, problems = measure_pairs([entry("late", Late), entry("noted", Noted)])
+    rows, problems = measure_conversions([entry("late", Late), entry("noted", Noted)])
     assert not problems
     errors = {(row["source"], row["target"]): row["error"] for row in rows}
     assert errors["noted", "noted"] is None and errors["late", "noted"] is None

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -306,3 +307,29 @@ def test_the_configurations_of_the_documentation_are_valid(block: str) -> None:
 def test_the_documentation_lists_every_command() -> None:
     for name in COMMANDS:
         assert f"`wwfl {name}" in PAGE or f"`{name}`" in PAGE, name
+
+
+@pytest.mark.parametrize(
+    "block", re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+)
+def test_the_python_of_the_documentation_is_what_a_file_would_say(block: str) -> None:
+    space: dict[str, Any] = {}
+    exec(block, space)
+    file = parse(
+        """
+        [schedule]
+        rounds = 20
+        batch = 10
+        [[federation.clusters]]
+        protocol = "3pc"
+        clients = 10
+        count = 2
+        [[federation.clusters]]
+        kind = "group"
+        protocol = "3pc"
+        members = [{ protocol = "2pc" }]
+        """
+    )
+    assert space["schedule"] == file.schedule
+    assert [leaf.clients for leaf in leaves(space["members"])] == [10, 10, 4]
+    assert space["members"][0] == file.federation.clusters[0]

@@ -152,7 +152,7 @@ def test_several_runs_are_compared(run: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_reported_is_explained(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wwfl.experiments.report.page import page as make
+    from wwfl.experiments.report.page import report_page as make
 
     with pytest.raises(DataError, match="no such run folder"):
         make([tmp_path / "none"])

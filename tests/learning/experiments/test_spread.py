@@ -77,7 +77,7 @@ def failing(executor: Executor | None) -> None:
     with pytest.raises(
         ConfigError, match=r"^no attack, trimmed-mean \(trim 9\), seed 4: .*more than 18"
     ):
-        grid.run(config, executor=executor)
+        grid.run_sweep(config, executor=executor)
 
 
 def test_two_processes_give_the_rows_the_bits_and_the_errors_of_one() -> None:
@@ -85,11 +85,11 @@ def test_two_processes_give_the_rows_the_bits_and_the_errors_of_one() -> None:
     grids: list[tuple[Config, dict[str, Any]]] = [(parse(TINY), {"mode": "a"})]
     seen: list[dict[str, Any]] = []
     with spread.processes(2) as two:
-        rows = grid.run_many(grids, executor=two, on_row=seen.append)
+        rows = grid.run_sweeps(grids, executor=two, on_row=seen.append)
         assert two.submit(os.getpid).result() != os.getpid()
         assert trained(two) == trained(None)
         failing(two)
-    assert facts(rows) == facts(grid.run_many(grids)) and len(rows) == 4
+    assert facts(rows) == facts(grid.run_sweeps(grids)) and len(rows) == 4
     assert sorted(map(repr, seen)) == sorted(map(repr, rows))
 
 
@@ -142,7 +142,7 @@ def test_a_failure_names_its_cell_and_stays_what_it_was() -> None:
         TINY, ["privacy.clip=1.0", "privacy.noise_multiplier=1.0", "privacy.epsilon=0.1"]
     )
     with pytest.raises(Refused, match="seed 0: release 1") as refusal:
-        grid.run(config)
+        grid.run_sweep(config)
     assert refusal.value.rule == "privacy budget"
 
 
@@ -151,7 +151,7 @@ def test_a_worker_that_dies_is_reported_with_a_cell() -> None:
     with spread.processes(1) as one:
         one.submit(os._exit, 1)
         with pytest.raises(WwflError, match=r"a worker died.* when it ran (no attack|rlf).*seed 0"):
-            grid.run(parse(TINY), executor=one)
+            grid.run_sweep(parse(TINY), executor=one)
 
 
 def test_a_run_that_trains_nothing_in_the_clear_takes_no_workers(tmp_path: Path) -> None:
@@ -203,7 +203,9 @@ def ray_workers() -> Iterator[Executor]:
 
 @pytest.mark.slow
 def test_cells_in_ray_workers_give_the_rows_of_one_after_another(ray_workers: Executor) -> None:
-    assert facts(grid.run(parse(TINY), executor=ray_workers)) == facts(grid.run(parse(TINY)))
+    assert facts(grid.run_sweep(parse(TINY), executor=ray_workers)) == facts(
+        grid.run_sweep(parse(TINY))
+    )
     assert ray_workers.submit(os.getpid).result() != os.getpid()
 
 
@@ -222,7 +224,7 @@ def test_an_error_in_a_ray_worker_is_that_error(ray_workers: Executor) -> None:
     assert refusal.value.rule == "a rule" and str(refusal.value) == "no"
     trims = parse(TINY, ["grid.rules=[{rule='trimmed-mean', options={trim=9}}]"])
     with pytest.raises(ConfigError, match=r"seed 0: .*more than 18"):
-        grid.run(trims, executor=ray_workers)
+        grid.run_sweep(trims, executor=ray_workers)
 
 
 @pytest.mark.slow
@@ -236,7 +238,9 @@ def test_a_cancelled_task_stops_in_ray(ray_workers: Executor) -> None:
 @pytest.mark.slow
 def test_a_ray_worker_that_dies_for_good_is_reported_with_a_cell(ray_workers: Executor) -> None:
     with pytest.raises(WwflError, match=r"a worker died.*seed 0") as lost:
-        list(grid._spread([(parse(TINY), grid.cells(parse(TINY))[0], {})], Dying(ray_workers)))
+        list(
+            grid._spread([(parse(TINY), grid.sweep_cells(parse(TINY))[0], {})], Dying(ray_workers))
+        )
     assert "Ray" in str(lost.value.__cause__)
 
 

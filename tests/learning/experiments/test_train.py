@@ -471,9 +471,9 @@ def test_a_private_run_tells_after_each_round_what_it_promises_and_for_what(
     )
     assert shown.count(first["unit"]) == 2 and second["words"] in shown
     if find_spec("jinja2") and find_spec("matplotlib"):
-        from wwfl.experiments.report.page import page
+        from wwfl.experiments.report.page import report_page
 
-        assert second["unit"] in html.unescape(page([tmp_path / "a"]))
+        assert second["unit"] in html.unescape(report_page([tmp_path / "a"]))
 
 
 def test_a_spent_privacy_budget_ends_the_run(tmp_path: Path) -> None:

@@ -215,14 +215,14 @@ seeds = [3, 4]
 
 
 def test_a_grid_has_every_combination_once_and_no_attack_once_per_rule_and_seed() -> None:
-    cells = grid.cells(parse(GRID))
+    cells = grid.sweep_cells(parse(GRID))
     assert len(cells) == len(set(map(repr, cells))) == (1 + 2 * 2 * 2) * 2 * 2
     assert {c.rule_label for c in cells} == {"fedavg", "trimmed-mean (trim 1)"}
     assert all((c.placement is None) == (c.rate is None) == (c.attack == "none") for c in cells)
-    made = grid.configured(parse(GRID), cells[-1])
+    made = grid.config_of_cell(parse(GRID), cells[-1])
     assert (made.attack.name, made.attack.placement, made.attack.rate) == ("tlf", "focused", 0.2)
     assert (made.run.seed, made.aggregation.options) == (4, {"trim": 1})
-    assert grid.configured(parse(GRID), cells[0]).attack.name is None
+    assert grid.config_of_cell(parse(GRID), cells[0]).attack.name is None
 
 
 def test_a_summary_is_mean_and_deviation_over_seeds() -> None:
@@ -230,7 +230,7 @@ def test_a_summary_is_mean_and_deviation_over_seeds() -> None:
         return {"rule": rule, "accuracy": accuracies[-1], "accuracies": accuracies}
 
     rows = [row("a", [0.1, 0.5]), row("b", [0.2, 0.9]), row("a", [0.3, 0.7])]
-    first, second = grid.summary(rows, ["rule"])
+    first, second = grid.summarise(rows, ["rule"])
     assert (first["mean"], first["curve"], first["seeds"]) == (0.6, [0.2, 0.6], 2)
     assert first["sd"] == pytest.approx(0.02**0.5) and second["sd"] == 0.0
 
@@ -242,7 +242,7 @@ def test_a_rule_that_does_not_exist_is_found_before_the_first_run(
     rules = (NamedRule(rule="fedavg"), NamedRule(rule="fedaverage"))
     config = replace(Config(), grid=replace(Config().grid, rules=rules))
     with pytest.raises(ConfigError, match="fedavg"):
-        grid.run(config)
+        grid.run_sweep(config)
 
 
 def test_the_attack_command_writes_rows_summary_and_a_plot(tmp_path: Path) -> None:
@@ -303,11 +303,11 @@ def test_a_backdoors_success_is_measured_where_it_has_a_goal() -> None:
         seeds = [0]
         """
     )
-    rows = grid.run(small)
+    rows = grid.run_sweep(small)
     rates = {row["attack"]: row["success_rate"] for row in rows}
     assert rates["none"] is None and rates["rlf"] is None and 0 <= rates["badnets"] <= 1
     assert "attack success" in [
-        str(c.header) for c in attack.table(grid.summary(rows, attack.KEYS)).columns
+        str(c.header) for c in attack.table(grid.summarise(rows, attack.KEYS)).columns
     ]
 
 

@@ -17,7 +17,7 @@ from .sections import (
     Reveal,
     Run,
 )
-from .tables import keys
+from .tables import differing_keys, keys
 from .text import example, to_toml
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Privacy",
     "Reveal",
     "Run",
+    "differing_keys",
     "example",
     "keys",
     "load",

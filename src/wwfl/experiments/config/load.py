@@ -42,8 +42,13 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 def parse(text: str, overrides: Sequence[str] = (), *, source: str = "configuration") -> Config:
     """The same for TOML text; `source` names it in errors.
 
-    >>> parse("[schedule]\\nrounds = 3", ["schedule.lr=0.5"]).schedule.rounds
-    3
+    >>> parse("schedule = { rounds = 3 }", ["schedule.lr=0.5"]).schedule.sgd.lr
+    0.5
+    >>> parse("schedule = { rounds = 0, epoch = 3 }")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    wwfl_core.errors.ConfigError: configuration:
+      schedule: 'epoch' is no key here; did you mean 'epochs'? (keys are ...)
+      schedule.rounds: input should be greater than or equal to 1, got 0
     """
     try:
         tree = tomllib.loads(text)

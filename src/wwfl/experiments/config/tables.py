@@ -118,7 +118,13 @@ class Key:
 
 @lru_cache
 def keys(table: type) -> dict[str, Key]:
-    """The keys of a class's table by name, in the order of its fields."""
+    """The keys of a class's table by name, in the order of its fields.
+
+    >>> list(keys(NetworkModel)), keys(NetworkModel)["bandwidth_mbps"].scale
+    (['latency_s', 'bandwidth_mbps'], 1000000.0)
+    >>> keys(Schedule)["lr"].path, keys(Schedule)["lr"].meaning
+    (('sgd', 'lr'), 'learning rate of SGD')
+    """
     form, hints, meanings = (
         FORMS[table],
         get_type_hints(table, include_extras=True),
@@ -154,6 +160,20 @@ def keys(table: type) -> dict[str, Key]:
             )
         )
     return {key.name: key for key in found}
+
+
+def differing_keys(one: Config, other: Config) -> list[str]:
+    """The keys whose values differ, as `section.key`.
+
+    >>> differing_keys(Config(), replace(Config(), schedule=Schedule(rounds=3, batch=7)))
+    ['schedule.batch', 'schedule.rounds']
+    """
+    return [
+        f"{section}.{name}"
+        for section in keys(Config)
+        for name, key in keys(type(getattr(one, section))).items()
+        if key.of(getattr(one, section)) != key.of(getattr(other, section))
+    ]
 
 
 def inlined_class(table: type, field: str) -> type:

@@ -24,6 +24,12 @@ def to_toml(config: Config, *, comments: bool = False) -> str:
     """The configuration as TOML that `parse` reads back to an equal one.
 
     Only what a file can name can be written: protocols, rules and attacks by name, not as objects.
+
+    >>> print(to_toml(Config())[:52])
+    [model]
+    name = "lenet5"
+    hidden = [32]
+    norm = "batch"
     """
     return "\n".join(_table(config, (), comments)).strip() + "\n"
 

@@ -2,15 +2,15 @@
 
 What a run did is in its folder (`wwfl.experiments.run_folder`); here it is only shown."""
 
-from .page import page
-from .plots import Series, available, curves, grouped_bars, require, write_plots
+from .page import report_page
+from .plots import Series, curves, grouped_bars, plots_available, require_package, write_plots
 
 __all__ = [
     "Series",
-    "available",
     "curves",
     "grouped_bars",
-    "page",
-    "require",
+    "plots_available",
+    "report_page",
+    "require_package",
     "write_plots",
 ]

@@ -12,12 +12,12 @@ from wwfl.experiments.run_folder import RunFolder
 from wwfl.federation.accounting import LINK_KEYS, STAGE_KEYS, total
 from wwfl_core.errors import DataError
 
-from .plots import accuracy_of, curves, layers, megabytes, require, traffic
+from .plots import accuracy_of, curves, layers, megabytes, require_package, traffic
 
 MAX_LINKS = 40
 
 
-def page(folders: Sequence[str | Path]) -> str:
+def report_page(folders: Sequence[str | Path]) -> str:
     """The page of these runs as HTML.
 
     Raises:
@@ -25,7 +25,7 @@ def page(folders: Sequence[str | Path]) -> str:
         DataError: a folder that is no run, or has no finished round.
     """
     for package in ("jinja2", "matplotlib"):
-        require(package)
+        require_package(package)
     import jinja2
 
     runs = [_facts(RunFolder.open(folder)) for folder in folders]

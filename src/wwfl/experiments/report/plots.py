@@ -48,12 +48,12 @@ class Series:
     spread: Sequence[float] | None = None
 
 
-def available() -> bool:
+def plots_available() -> bool:
     """Whether pictures can be made here."""
     return find_spec("matplotlib") is not None
 
 
-def require(package: str) -> None:
+def require_package(package: str) -> None:
     """Raises ConfigError, with the command that helps, if a package of the extra is absent."""
     if find_spec(package) is None:
         raise ConfigError(
@@ -232,7 +232,7 @@ def _colours(count: int) -> list[str]:
 
 def _svg(draw: Any, size: tuple[float, float]) -> str:
     """What `draw(axes)` paints, as an <svg> element that scales with its container."""
-    require("matplotlib")
+    require_package("matplotlib")
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
