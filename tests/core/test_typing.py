@@ -33,7 +33,12 @@ def test_a_type_checker_sees_the_names_that_are_loaded_when_used() -> None:
     (block,) = [
         n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING"
     ]
-    seen = {a.name: n.module for n in block.body if isinstance(n, ast.ImportFrom) for a in n.names}
+    seen = {
+        a.name: f"wwfl.{n.module}" if n.level else n.module
+        for n in block.body
+        if isinstance(n, ast.ImportFrom)
+        for a in n.names
+    }
     seen["datasets"] = f"{seen['datasets']}.datasets"  # a module
     assert seen == wwfl._HOME
     assert sorted(seen) == sorted(wwfl.__all__)

@@ -103,11 +103,11 @@ def bad_bits(mpc: Session, x: np.ndarray) -> None:
 
 
 def cut(mpc: Any, x: SharedTensor, bits: int, local: bool) -> Any:
-    mpc.local_truncation = local
+    mpc.protocol.local_truncation = local
     try:
         return mpc.protocol.open(mpc.protocol.truncate(x.data, bits), "test")
     finally:
-        del mpc.local_truncation
+        del mpc.protocol.local_truncation
 
 
 @installed
@@ -228,7 +228,7 @@ def test_tensors_compute_what_numpy_does(c: LocalCluster) -> None:
 def counting(mpc: Any, operation: str, x: SharedTensor) -> tuple[int, int]:
     """What CrypTen's counters say about an operation at this party: (rounds, bytes sent and
     received)."""
-    counted = lambda: mpc.engine.call(mpc.party.op("counted"), "counted")  # noqa: E731
+    counted = lambda: mpc.protocol.engine.call(mpc.party.op("counted"), "counted")  # noqa: E731
     before = counted()
     if operation == "sign":
         mpc.protocol.sign(x.data)
@@ -302,7 +302,7 @@ def test_a_child_that_dies_in_a_comparison_ends_the_run_everywhere_and_the_next_
     c: LocalCluster, victim: int
 ) -> None:
     x = c.share(np.resize([-1.0, 2.0], 40_000))  # more than the pipes to the children hold
-    engine: Any = c.workers[victim]._server.mpc.engine  # type: ignore[attr-defined]
+    engine: Any = c.workers[victim]._server.mpc.protocol.engine  # type: ignore[attr-defined]
     sent = itertools.count()
 
     def kill(sender: str, receiver: str, frame: Frame) -> Frame | None:

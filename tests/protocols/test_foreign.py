@@ -36,7 +36,7 @@ def call(mpc: Session, method: str, *args: Any, only: int | None = None) -> Any:
     op = mpc.party.op(method)
     if only is not None and mpc.me != only:
         return op.recv(only, np.uint8, (1,))
-    return [mpc.me, mpc.engine.call(op, method, *args)]  # type: ignore[attr-defined]
+    return [mpc.me, mpc.protocol.engine.call(op, method, *args)]  # type: ignore[attr-defined]
 
 
 @pytest.fixture(autouse=True)

@@ -239,7 +239,9 @@ def zero_test_points(mpc: Any) -> list[Any]:
     x = integers(mpc, np.full(40, 5))
     return [
         mpc.me,
-        mpc._engine.call(mpc.party.op("zero"), "zero_test_points", to_wire(x.parts[mpc.me])),
+        mpc.protocol._engine.call(
+            mpc.party.op("zero"), "zero_test_points", to_wire(x.parts[mpc.me])
+        ),
     ]
 
 
@@ -274,7 +276,7 @@ def _candidate(own: int, opened: list[int]) -> bool:
 
 def kill_engine(mpc: Any, x: SharedTensor, who: int) -> Any:
     if mpc.me == who:
-        os.kill(mpc._engine._process.pid, signal.SIGKILL)
+        os.kill(mpc.protocol._engine._process.pid, signal.SIGKILL)
     return mpc.reveal(x * x)
 
 

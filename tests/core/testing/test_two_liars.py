@@ -56,4 +56,4 @@ def test_words_have_more_vouchers_than_there_are_liars() -> None:
 
 def _fewest_dealers(mpc: Session) -> int:
     x = mpc.share(np.ones(2) if mpc.me == 0 else None, 0, shape=(2,))
-    return min(len(group.dealers) for group, _ in mpc.words(x.data))
+    return min(len(group.dealers) for group, _ in mpc.protocol.words(x.data))
