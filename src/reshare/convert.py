@@ -15,15 +15,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wwfl_core.accelerate.device import HOST, Device
-from wwfl_core.channel.cost import Phase
+from wwfl_core.channel import Phase
 from wwfl_core.errors import VerificationFailed
 from wwfl_core.numbers.algebra import BITS, Algebra
 from wwfl_core.numbers.arrays import U8, Array, Shape, from_wire, to_host, to_wire, wire_form
-from wwfl_core.party.transcript import digest
+from wwfl_core.party import digest
 from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.randomness.prg import KEY_BYTES, Prg
-from wwfl_core.sharing.semantics import Group
-from wwfl_core.sharing.share import Share
+from wwfl_core.sharing import Group, Share
 from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 from .modulus_change import Change

@@ -9,12 +9,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wwfl_core.channel.cost import Cost
-from wwfl_core.cluster.local import Handle, LocalCluster
-from wwfl_core.cluster.server import Outcome, Ref, map_tree
+from wwfl_core.channel import Cost
+from wwfl_core.cluster import Handle, LocalCluster, Outcome, Ref, map_tree
 from wwfl_core.errors import InsecureNotAllowed, Misuse, PeerAborted
 from wwfl_core.numbers.algebra import RING, RING32, Algebra
-from wwfl_core.sharing.semantics import Security
+from wwfl_core.sharing import Security
 
 from . import modulus_change as domain
 from .convert import receive_shares, send_shares

@@ -15,7 +15,7 @@ from wwfl_core.numbers.algebra import BITS, RING, Algebra
 from wwfl_core.numbers.arrays import Array, Shape, numel
 from wwfl_core.protocol import modulus
 from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.sharing.share import Share
+from wwfl_core.sharing import Share
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from wwfl_core.numbers.algebra import RING, Algebra
-from wwfl_core.party.transcript import DIGEST_BYTES
+from wwfl_core.party import DIGEST_BYTES
 from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.randomness.prg import KEY_BYTES
-from wwfl_core.sharing.semantics import Group, SharingSemantics
-from wwfl_core.sharing.share import Share
+from wwfl_core.sharing import Group, Share, SharingSemantics
 
 from .modulus_change import Change
 

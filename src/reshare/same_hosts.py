@@ -15,9 +15,9 @@ from itertools import chain, combinations
 from typing import ClassVar
 
 from wwfl_core.numbers.arrays import Array
-from wwfl_core.party.party import ONLINE
+from wwfl_core.party import ONLINE
 from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.sharing.share import Share
+from wwfl_core.sharing import Share
 
 from .modulus_change import Change
 from .plan import Form, Plan, Side

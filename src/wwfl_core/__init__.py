@@ -1,14 +1,14 @@
 """The abstractions of wwfl: algebra, sharing, party, protocol, and the operations derived from
 them."""
 
-from .channel.cost import Cost, NetworkModel, Phase
-from .cluster.local import Handle, LocalCluster
+from .channel import Cost, NetworkModel, Phase
+from .cluster import Handle, LocalCluster
 from .errors import WwflError
 from .numbers.bilinear import Bilinear, Conv2d, MatMul, Mul
 from .numbers.fixed_point import FixedPoint
 from .protocol.backend import MPCBackend
 from .recording import recorded
-from .sharing.semantics import Security, SharingSemantics
+from .sharing import Security, SharingSemantics
 from .tensors import Session, SharedBits, SharedTensor
 
 __all__ = [

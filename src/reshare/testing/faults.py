@@ -11,15 +11,23 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.channel.frames import Frame
-from wwfl_core.cluster.local import Handle
-from wwfl_core.cluster.server import Outcome
+from wwfl_core.channel import Frame
+from wwfl_core.cluster import Handle, Outcome
 from wwfl_core.errors import ProtocolError, WwflError
 from wwfl_core.numbers.arrays import U64
 from wwfl_core.tensors import Session
-from wwfl_core.testing import Failed, NotPromised
-from wwfl_core.testing.bench import succeeded
-from wwfl_core.testing.tamper import SEED, SLOWEST_S, Attack, Frames, altering, attacks, patience
+from wwfl_core.testing import (
+    SEED,
+    SLOWEST_S,
+    Attack,
+    Failed,
+    Frames,
+    NotPromised,
+    altering,
+    attacks,
+    patience,
+    succeeded,
+)
 
 from .pairs import Pair, Pairs, Tap, Watched, open_ring
 

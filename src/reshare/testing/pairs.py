@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from wwfl_core.channel.frames import Frame
-from wwfl_core.cluster.local import Handle, LocalCluster, Pending
+from wwfl_core.channel import Frame
+from wwfl_core.cluster import Handle, LocalCluster, Pending
 from wwfl_core.numbers.arrays import Array
 from wwfl_core.tensors import Session, SharedTensor
-from wwfl_core.testing import Bench, NotPromised, programs
-from wwfl_core.testing.bench import Factory
+from wwfl_core.testing import Bench, Factory, NotPromised, programs
 
 Convert = Callable[[Handle, LocalCluster], Handle]
 """A converter that the kit judges: (tensor, target cluster) -> the same numbers there."""

@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from reshare import reshare
-from wwfl_core.cluster.local import Handle, LocalCluster
-from wwfl_core.testing import Bench, Check, Provider
-from wwfl_core.testing.bench import Factory
-from wwfl_core.testing.checks import claim
+from wwfl_core.cluster import Handle, LocalCluster
+from wwfl_core.testing import Bench, Check, Factory, Provider, claim
 
 from .faults import FAULTS
 from .pairs import Convert, Pairs

@@ -9,15 +9,25 @@ from typing import Any
 import numpy as np
 
 from reshare.convert import expand
-from wwfl_core.cluster.local import Handle, LocalCluster
+from wwfl_core.cluster import Handle, LocalCluster
 from wwfl_core.numbers.algebra import RING
 from wwfl_core.numbers.arrays import U64, Array, Shape, numel
 from wwfl_core.protocol.derived import packed
 from wwfl_core.randomness.prg import KEY_BYTES
 from wwfl_core.tensors import Session, SharedBits, SharedTensor
-from wwfl_core.testing import Failed, NotPromised, Samples, programs
-from wwfl_core.testing.bench import expect_equal, succeeded
-from wwfl_core.testing.statistics import LIMIT, Span, bit_row, bit_rows, uniformity
+from wwfl_core.testing import (
+    LIMIT,
+    Failed,
+    NotPromised,
+    Samples,
+    Span,
+    bit_row,
+    bit_rows,
+    expect_equal,
+    programs,
+    succeeded,
+    uniformity,
+)
 
 from .pairs import Pair, Pairs, Tap, open_ring
 

@@ -25,14 +25,13 @@ from typing import Any
 import numpy as np
 
 from wwfl_core.accelerate.device import HOST, Device
-from wwfl_core.channel.cost import Link, Phase
+from wwfl_core.channel import Link, Phase
 from wwfl_core.errors import Misuse, VerificationFailed
 from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape, to_host
-from wwfl_core.party.transcript import DIGEST_BYTES, digest
+from wwfl_core.party import DIGEST_BYTES, digest
 from wwfl_core.randomness.prg import KEY_BYTES, Prg, derive_key
-from wwfl_core.sharing.semantics import SharingSemantics
-from wwfl_core.sharing.share import Share
+from wwfl_core.sharing import Share, SharingSemantics
 from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 Piece = Array | bytes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wwfl_core.errors import Misuse
-from wwfl_core.sharing.semantics import SharingSemantics
+from wwfl_core.sharing import SharingSemantics
 
 
 def checked_hosts(

@@ -18,10 +18,7 @@ import numpy.typing as npt
 from wwfl_core import kernels
 from wwfl_core.accelerate.choose import named
 from wwfl_core.accelerate.device import HOST, Memory
-from wwfl_core.channel.certificates import Authority
-from wwfl_core.channel.cost import Cost, Link, NetworkModel, Phase
-from wwfl_core.channel.memory import MemoryNetwork
-from wwfl_core.channel.tcp import HostPort
+from wwfl_core.channel import Authority, Cost, HostPort, Link, MemoryNetwork, NetworkModel, Phase
 from wwfl_core.errors import (
     DeadlineExceeded,
     Misuse,
@@ -31,10 +28,10 @@ from wwfl_core.errors import (
     VerificationFailed,
 )
 from wwfl_core.numbers.arrays import Array, Shape
-from wwfl_core.party.ledger import Ledger
+from wwfl_core.party import Ledger
 from wwfl_core.protocol.backend import MPCBackend, checked_protocol
 from wwfl_core.randomness.prg import derive_key, fresh_key
-from wwfl_core.sharing.semantics import Security, SharingSemantics, weaker_of
+from wwfl_core.sharing import Security, SharingSemantics, weaker_of
 from wwfl_core.tensors import Session, SharedTensor, decoded
 
 from .client import Revealed, accept, client_shares, combine, hand_over, links_to_client

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wwfl_core.accelerate.device import HOST, Device, Memory
-from wwfl_core.channel.cost import Cost, NetworkModel
-from wwfl_core.channel.endpoint import Endpoint
+from wwfl_core.channel import Cost, Endpoint, NetworkModel
 from wwfl_core.errors import (
     DeadlineExceeded,
     Desync,
@@ -22,10 +21,9 @@ from wwfl_core.errors import (
 )
 from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Shape, to_host
-from wwfl_core.party.ledger import Opening
-from wwfl_core.party.party import Party
+from wwfl_core.party import Opening, Party
 from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.sharing.semantics import Security
+from wwfl_core.sharing import Security
 from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 from .accelerated import accelerated

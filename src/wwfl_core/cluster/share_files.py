@@ -17,8 +17,7 @@ import numpy as np
 from wwfl_core.errors import DataError
 from wwfl_core.files import PRIVATE, read_sealed, write_sealed
 from wwfl_core.numbers.arrays import Array, from_wire, numel, to_host, to_wire, wire_form
-from wwfl_core.sharing.semantics import Security, weaker_of
-from wwfl_core.sharing.share import Share
+from wwfl_core.sharing import Security, Share, weaker_of
 from wwfl_core.tensors import Session, SharedTensor
 
 KIND = "share file"

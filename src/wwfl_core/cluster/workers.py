@@ -15,10 +15,7 @@ from typing import Any, Protocol
 
 from wwfl_core.accelerate.choose import named
 from wwfl_core.accelerate.device import HOST
-from wwfl_core.channel.certificates import Identity
-from wwfl_core.channel.endpoint import Endpoint
-from wwfl_core.channel.memory import MemoryNetwork
-from wwfl_core.channel.tcp import HostPort, TcpNode
+from wwfl_core.channel import Endpoint, HostPort, Identity, MemoryNetwork, TcpNode
 from wwfl_core.errors import Misuse, PeerLost
 from wwfl_core.protocol.backend import MPCBackend
 

@@ -10,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from wwfl_core.accelerate.device import Device
-from wwfl_core.channel.cost import Phase
-from wwfl_core.channel.endpoint import Endpoint
+from wwfl_core.channel import Endpoint, Phase
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape, from_wire, to_host, to_wire, wire_form
 from wwfl_core.numbers.lazy import LazyArray, computed
 from wwfl_core.randomness.prg import KEY_BYTES, Prg, derive_key, fresh_key, subset_name
-from wwfl_core.sharing.semantics import Security, SharingSemantics
+from wwfl_core.sharing import Security, SharingSemantics
 
 from .ledger import Ledger
 from .transcript import Transcript

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from wwfl_core.numbers.arrays import Array, to_host
-from wwfl_core.party.party import Party
+from wwfl_core.party import Party
 
 from .recorder import Recorder
 from .traced import is_array

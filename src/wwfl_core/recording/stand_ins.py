@@ -15,13 +15,12 @@ import numpy.typing as npt
 from wwfl_core.accelerate.device import Device
 from wwfl_core.accelerate.gpu import DRAWN_LATE, Kernels
 from wwfl_core.accelerate.lazy import LazyMask
-from wwfl_core.channel.cost import Phase
+from wwfl_core.channel import Phase
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape, contiguous, from_wire, to_wire, wire_form
 from wwfl_core.numbers.lazy import computed
-from wwfl_core.party.party import ONLINE, Op, Party
-from wwfl_core.party.transcript import Transcript
+from wwfl_core.party import ONLINE, Op, Party, Transcript
 from wwfl_core.randomness.prg import Prg
 
 from . import on_device

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape
-from wwfl_core.sharing.share import Share
+from wwfl_core.sharing import Share
 from wwfl_core.tensors import Session, SharedBits, SharedTensor
 
 

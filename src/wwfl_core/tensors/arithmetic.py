@@ -18,7 +18,7 @@ from wwfl_core.numbers.algebra import RING32
 from wwfl_core.numbers.arrays import Array, Shape, array_of, contiguous, numel
 from wwfl_core.numbers.bilinear import Bilinear, MatMul, Mul
 from wwfl_core.protocol import modulus
-from wwfl_core.sharing.share import Share
+from wwfl_core.sharing import Share
 
 from .computation import Computation
 

@@ -15,11 +15,9 @@ from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape, to_host
 from wwfl_core.numbers.number_format import NumberFormat
-from wwfl_core.party.party import Party
-from wwfl_core.party.public_coin import coin
+from wwfl_core.party import Party, coin
 from wwfl_core.protocol.backend import MPCBackend
-from wwfl_core.sharing.semantics import SharingSemantics
-from wwfl_core.sharing.share import Share
+from wwfl_core.sharing import Share, SharingSemantics
 
 
 class Secret(Protocol):

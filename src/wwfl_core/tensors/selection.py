@@ -12,12 +12,12 @@ from itertools import combinations
 
 import numpy as np
 
-from wwfl_core.channel.cost import Phase
+from wwfl_core.channel import Phase
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.algebra import BITS
 from wwfl_core.numbers.arrays import to_host
 from wwfl_core.randomness.uniform import permutation
-from wwfl_core.sharing.semantics import SharingSemantics
+from wwfl_core.sharing import SharingSemantics
 
 from .session import Session
 from .tensor import SharedTensor

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.arrays import Shape
-from wwfl_core.party.party import Party
+from wwfl_core.party import Party
 
 from .computation import Computation
 from .tensor import SharedTensor

@@ -7,7 +7,7 @@ written down."""
 from __future__ import annotations
 
 from wwfl_core.numbers.arrays import Shape
-from wwfl_core.sharing.share import Share
+from wwfl_core.sharing import Share
 
 from .arithmetic import Arithmetic, Logic, Public
 from .ops import approx, nonlinear, select

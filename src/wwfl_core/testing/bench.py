@@ -10,16 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.channel.frames import Frame
-from wwfl_core.cluster.local import LocalCluster
-from wwfl_core.cluster.server import Outcome
+from wwfl_core.channel import Frame
+from wwfl_core.cluster import LocalCluster, Outcome
 from wwfl_core.errors import WwflError
 from wwfl_core.kernels import expand
 from wwfl_core.numbers.algebra import BITS, RING
 from wwfl_core.numbers.arrays import U8, U64, Array, Shape, numel
 from wwfl_core.protocol.backend import MPCBackend
 from wwfl_core.randomness.prg import Prg, derive_key
-from wwfl_core.sharing.semantics import SharingSemantics
+from wwfl_core.sharing import SharingSemantics
 
 from .verdict import Failed, NotPromised
 

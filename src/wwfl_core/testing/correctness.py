@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.cluster.local import LocalCluster
+from wwfl_core.cluster import LocalCluster
 from wwfl_core.numbers.algebra import RING
 from wwfl_core.numbers.arrays import Array, Shape
 from wwfl_core.numbers.bilinear import Bilinear, Conv2d, MatMul, Mul
-from wwfl_core.sharing.share import Share
+from wwfl_core.sharing import Share
 from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wwfl_core.channel.cost import Cost, Phase
+from wwfl_core.channel import Cost, Phase
 from wwfl_core.numbers.arrays import U64, Array
-from wwfl_core.party.check_point import CHECK_LABELS
+from wwfl_core.party import CHECK_LABELS
 from wwfl_core.protocol.declared_cost import DeclaredCost, Sizes, bits_of
 from wwfl_core.tensors import Session, SharedTensor
 

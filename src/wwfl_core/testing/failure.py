@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wwfl_core.channel.frames import Frame
-from wwfl_core.cluster.server import Outcome
+from wwfl_core.channel import Frame
+from wwfl_core.cluster import Outcome
 from wwfl_core.errors import DeadlineExceeded, Desync, PeerAborted, PeerLost, WwflError
 from wwfl_core.numbers.arrays import Array
 from wwfl_core.numbers.bilinear import Mul

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from wwfl_core.numbers.arrays import Array
 from wwfl_core.numbers.bilinear import Mul
-from wwfl_core.sharing.share import Share
+from wwfl_core.sharing import Share
 from wwfl_core.tensors import Session
 
 from . import programs

@@ -12,7 +12,7 @@ from wwfl_core.kernels import expand
 from wwfl_core.numbers.algebra import BITS
 from wwfl_core.numbers.arrays import Array, Shape, numel, to_host
 from wwfl_core.numbers.bilinear import MatMul, Mul
-from wwfl_core.sharing.share import Share, concat
+from wwfl_core.sharing import Share, concat
 from wwfl_core.tensors import Session, SharedTensor
 
 Operation = Callable[[Session, Share, Share], list[Share]]

@@ -13,10 +13,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from wwfl_core.cluster.local import LocalCluster
+from wwfl_core.cluster import LocalCluster
 from wwfl_core.errors import Misuse, ProtocolError
 from wwfl_core.numbers.arrays import F64, U8, U64, Array, Shape
-from wwfl_core.sharing.semantics import Security, SharingSemantics
+from wwfl_core.sharing import Security, SharingSemantics
 from wwfl_core.tensors import Session
 
 from .bench import EDGES, MASK, Factory

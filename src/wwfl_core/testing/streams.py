@@ -12,7 +12,7 @@ import numpy as np
 from wwfl_core.numbers.algebra import Algebra
 from wwfl_core.numbers.arrays import Array, Shape, to_wire
 from wwfl_core.randomness.prg import Prg
-from wwfl_core.sharing.share import Share
+from wwfl_core.sharing import Share
 from wwfl_core.tensors import Session, SharedTensor
 
 from . import programs

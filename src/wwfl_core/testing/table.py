@@ -6,8 +6,7 @@ from __future__ import annotations
 from itertools import combinations
 
 from wwfl_core.errors import Misuse
-from wwfl_core.sharing.semantics import DealPlan, SharingSemantics
-from wwfl_core.sharing.shamir import ShamirSharing
+from wwfl_core.sharing import DealPlan, ShamirSharing, SharingSemantics
 
 from .bench import Bench
 from .verdict import Failed, NotPromised

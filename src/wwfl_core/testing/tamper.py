@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.channel.frames import Frame
+from wwfl_core.channel import Frame
 from wwfl_core.errors import WwflError
 from wwfl_core.numbers.algebra import RING
 from wwfl_core.numbers.arrays import Array
 from wwfl_core.numbers.bilinear import MatMul, Mul
-from wwfl_core.party.check_point import CHECK_LABELS
-from wwfl_core.sharing.share import Share
+from wwfl_core.party import CHECK_LABELS
+from wwfl_core.sharing import Share
 from wwfl_core.tensors import Session
 
 from . import programs

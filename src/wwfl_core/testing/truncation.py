@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.cluster.local import LocalCluster
+from wwfl_core.cluster import LocalCluster
 from wwfl_core.numbers.arrays import U64
 from wwfl_core.numbers.bilinear import Mul
 from wwfl_core.tensors import Session, SharedTensor

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from wwfl_core.channel.cost import Phase
+from wwfl_core.channel import Phase
 from wwfl_core.numbers.arrays import U64, Array
 from wwfl_core.tensors import Session, SharedTensor
 

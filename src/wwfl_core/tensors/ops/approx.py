@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.bilinear import Mul
-from wwfl_core.sharing.share import stack
+from wwfl_core.sharing import stack
 from wwfl_core.tensors.arithmetic import T, times_words
 
 from . import select

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from wwfl_core.channel.cost import NetworkModel
+from wwfl_core.channel import NetworkModel
 from wwfl_core.errors import Misuse
 from wwfl_core.protocol.declared_cost import DeclaredCost, Sizes
 from wwfl_core.tensors.arithmetic import Arithmetic, T

@@ -11,7 +11,7 @@ import numpy as np
 from wwfl_core.errors import Misuse
 from wwfl_core.numbers.arrays import cut
 from wwfl_core.numbers.bilinear import Bilinear
-from wwfl_core.sharing.share import Share, concat, stack
+from wwfl_core.sharing import Share, concat, stack
 from wwfl_core.tensors.arithmetic import Public, T, times_words
 
 
