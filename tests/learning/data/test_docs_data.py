@@ -46,8 +46,8 @@ def test_the_page_of_attacks_lists_all_of_them_with_their_defaults() -> None:
         if entry.distribution != "wwfl":
             continue
         row = next(line for line in page.splitlines() if line.startswith(f"| `{entry.name}`"))
-        assert entry.made_by is not None
-        for name, parameter in inspect.signature(entry.made_by).parameters.items():
+        assert entry.factory is not None
+        for name, parameter in inspect.signature(entry.factory).parameters.items():
             said = re.search(rf"\b{name}=([^,`]+)", row)
             assert said, (entry.name, name)
             default = parameter.default
