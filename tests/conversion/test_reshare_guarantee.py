@@ -231,7 +231,7 @@ def test_a_federation_tells_its_guarantee_and_a_checkpoint_keeps_it(tmp_path: Pa
         assert f.guarantee == f.current_model.guarantee == PASSIVE
     with federation(Tetrad4PC(), *members, allow_weaker=True) as g:
         assert g.restore(str(tmp_path)).current_model.guarantee == PASSIVE
-        assert g._setting.leaf_data[0].shares["0"][0].guarantee == ACTIVE  # Tetrad's clients' data
+        assert g._context.leaf_data[0].shares["0"][0].guarantee == ACTIVE  # Tetrad's clients' data
     with federation(Tetrad4PC(), Tetrad4PC()) as h:
         h.fit(train[:40], rounds=1)
         assert h.guarantee == ACTIVE

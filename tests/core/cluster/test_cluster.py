@@ -123,10 +123,9 @@ class WithoutSharing(MPCBackend):
     ("given", "words"),
     [
         (Replicated3PC, r"write Replicated3PC\(\) instead of Replicated3PC"),
-        ("3pc", r"an instance of a subclass of MPCBackend, such as MyProtocol\(\); got '3pc'"),
         (WithoutSharing(), r"set WithoutSharing.sharing = SharingSemantics"),
     ],
-    ids=["class", "name", "without-sharing"],
+    ids=["class", "without-sharing"],
 )
 @pytest.mark.parametrize(
     "place",
@@ -136,3 +135,9 @@ class WithoutSharing(MPCBackend):
 def test_what_is_no_protocol_is_refused_in_words(place: Any, given: Any, words: str) -> None:
     with pytest.raises(Misuse, match=words):
         place(given)
+
+
+def test_a_cluster_takes_a_protocol_and_not_its_name() -> None:
+    words = r"an instance of a subclass of MPCBackend, such as MyProtocol\(\); got '3pc'"
+    with pytest.raises(Misuse, match=words):
+        LocalCluster("3pc")  # type: ignore[arg-type]

@@ -202,7 +202,7 @@ def unanchored(
 
 def test_a_proximal_term_needs_its_anchor() -> None:
     for options in ({"prox": -1.0}, {"weight_decay": -1.0}, {"prox": float("nan")}):
-        with pytest.raises(ConfigError, match="must be a number of at least 0"):
+        with pytest.raises(ConfigError, match="must be at least 0"):
             SGD(0.1, **options)
     layers, initial = trace(logistic_regression(128, 5))
     with LocalCluster(Plain()) as c:
