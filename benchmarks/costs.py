@@ -58,9 +58,13 @@ def main(argv: list[str] | None = None) -> None:
     if args.markdown:
         text = (__doc__ or "").split("\n\n", 2)[2]
         Path(args.markdown).write_text(
-            "# What operations cost\n\nMade by `python -m benchmarks.costs --markdown "
-            "docs/reference/costs.md`.\n\n"
-            f"{text.strip()}\n\n{markdown(rows)}"
+            "# What operations cost\n"
+            "\n"
+            "Made by `python -m benchmarks.costs --markdown docs/reference/costs.md`.\n"
+            "\n"
+            f"{text.strip()}\n"
+            "\n"
+            f"{markdown(rows)}"
         )
     if args.json == "-":
         print(json.dumps(rows, indent=1))

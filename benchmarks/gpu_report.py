@@ -174,9 +174,9 @@ def measured(result: dict[str, Any]) -> str:
     )
     parts = [
         "\n## Measurements\n",
-        f"{device.get('name', 'unknown device')}, {result.get('date')}, "
-        f"commit {result.get('machine', {}).get('commit')}: `python -m benchmarks.gpu`. Medians "
-        "between device events.",
+        f"{device.get('name', 'unknown device')}, {result.get('date')}, commit "
+        f"{result.get('machine', {}).get('commit')}: `python -m benchmarks.gpu`. Medians between "
+        "device events.",
     ]
     if kernels and "bytes_per_s" in kernels[0]:
         parts.append(
@@ -190,8 +190,7 @@ def measured(result: dict[str, Any]) -> str:
         ]
         parts.append(
             f"a {peak['size']} cubed int8 product through cuBLAS makes "
-            f"{peak['mac_per_s'] / 1e12:.0f} TMAC/s; one "
-            f"modulo 2^64 takes {' or '.join(shares)}."
+            f"{peak['mac_per_s'] / 1e12:.0f} TMAC/s; one modulo 2^64 takes {' or '.join(shares)}."
         )
     if kernels:
         parts += ["\n### Memory-bound kernels\n", _kernels(kernels)]
@@ -199,11 +198,10 @@ def measured(result: dict[str, Any]) -> str:
         parts += [
             "\n### Products modulo 2^64, TMAC/s\n",
             _products(result["products"]),
-            "\n`simt` and `tensor` are kernels of ours, `residues` is cuBLAS between two of ours. "
-            "`cublas_diagonals` "
-            "makes eight int8 products in cuBLAS of separately stored digits, `float64_limbs` six "
-            "float64 products of "
-            "three limbs; `array_library` is CuPy's own.",
+            "\n"
+            "`simt` and `tensor` are kernels of ours, `residues` is cuBLAS between two of ours. "
+            "`cublas_diagonals` makes eight int8 products in cuBLAS of separately stored digits, "
+            "`float64_limbs` six float64 products of three limbs; `array_library` is CuPy's own.",
         ]
     if result.get("residue_stages"):
         parts.append(_stages(result["residue_stages"]))
@@ -262,12 +260,12 @@ def _stages(found: dict[str, Any]) -> str:
 
     rate = found["m"] * found["k"] * found["n"] * INT8_PRODUCTS["residues"] / found["products_s"]
     return (
-        f"\nOf `residues`, {found['m']} x {found['k']} x {found['n']} at once: residues of both "
-        "operands in "
-        f"{moving('split')}, int8 products in {found['products_s'] * 1e3:.2f} ms "
-        f"({rate / 1e12:.0f} TMAC/s of int8; "
-        f"one by one in {found['one_by_one_s'] * 1e3:.2f} ms), results from them in "
-        f"{moving('combine')}" + ("." if found["exact"] else "; the result is wrong.")
+        "\n"
+        f"Of `residues`, {found['m']} x {found['k']} x {found['n']} at once: residues of both "
+        f"operands in {moving('split')}, int8 products in {found['products_s'] * 1e3:.2f} ms "
+        f"({rate / 1e12:.0f} TMAC/s of int8; one by one in {found['one_by_one_s'] * 1e3:.2f} ms), "
+        f"results from them in {moving('combine')}"
+        + ("." if found["exact"] else "; the result is wrong.")
     )
 
 

@@ -87,10 +87,9 @@ def main(argv: list[str] | None = None) -> None:
     for r in rows:
         print(
             f"{r['protocol']:>7}  offline {r['bytes_offline'] / 1e6:.3f} MB  online "
-            f"{r['bytes_online'] / 1e6:.3f} MB  "
-            f"{r['rounds_online']} rounds  modelled {r['modelled_s']:.3f} s  measured "
-            f"{r['measured_s']:.3f} s  "
-            f"upload {r['bytes_upload'] / 1e6:.1f} MB"
+            f"{r['bytes_online'] / 1e6:.3f} MB  {r['rounds_online']} rounds  modelled "
+            f"{r['modelled_s']:.3f} s  measured {r['measured_s']:.3f} s  upload "
+            f"{r['bytes_upload'] / 1e6:.1f} MB"
         )
 
 

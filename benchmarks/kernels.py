@@ -145,8 +145,7 @@ def compilation() -> dict[str, float]:
 
     code = (
         "import time, numba; start = time.perf_counter(); from wwfl_core import kernels; "
-        "kernels.prepare();"
-        "print(time.perf_counter() - start)"
+        "kernels.prepare();print(time.perf_counter() - start)"
     )
     with tempfile.TemporaryDirectory() as cache:
         times = [

@@ -13,7 +13,7 @@ from wwfl.nn import SGD, Network, Params, gradients, spec
 from wwfl_core import LocalCluster, Session, SharedTensor
 from wwfl_core.channel.frames import Frame
 from wwfl_core.numbers.arrays import Array, on_host, to_host
-from wwfl_core.party.check_point import CHECK_LABELS
+from wwfl_core.party.verification import CHECK_LABELS
 from wwfl_core.testing.bench import Bench
 
 SEED = 11

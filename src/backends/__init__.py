@@ -2,8 +2,8 @@
 
 from .additive2pc import ADDITIVE_2PC, Additive2PC
 from .additive2pc_ot import ADDITIVE_2PC_NO_HELPER, Additive2PCOT
+from .float_reference import Real
 from .plain import PLAIN, Plain
-from .real import Real
 from .replicated3pc import REPLICATED_3PC, Replicated3PC
 from .tetrad4pc import TETRAD_4PC, Tetrad4PC
 

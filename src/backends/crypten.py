@@ -45,8 +45,8 @@ BOTH = frozenset({P1, P2})
 INSTALL = "pip install 'wwfl[crypten]' && pip install --no-deps crypten==0.4.1 (or `make foreign`)"
 CAVEATS = (
     (
-        "truncation is local: off by 2^(64-bits) with probability |x|/2^64, and its shares are not "
-        "uniform"
+        "truncation is local: off by 2^(64-bits) with probability |x|/2^64, and its shares are "
+        "not uniform"
     ),
 )
 NOT_EXACT = "CrypTen's local truncation is off by 2^(64-bits) with probability |x|/2^64"

@@ -264,9 +264,8 @@ class _Inbox:
         if 2 * self.votes.count(self.majority) <= len(self.votes):
             raise VerificationFailed(
                 f"reshare: the dealers {[self.plan.sources[d] for d in self.dealers]} of "
-                "components "
-                f"{self.group.components} all disagree at {self.plan.targets[self.me]}; more than "
-                "one is corrupt"
+                f"components {self.group.components} all disagree at "
+                f"{self.plan.targets[self.me]}; more than one is corrupt"
             )
         wrong = [
             d for d, vote in zip(self.dealers, self.votes, strict=True) if vote != self.majority

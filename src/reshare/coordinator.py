@@ -155,10 +155,8 @@ def _refuse_downgrade(x: Handle, to: LocalCluster) -> None:
     if lost:
         raise InsecureNotAllowed(
             f"reshare {source.name} -> {to.name} is a downgrade, from {x.guarantee} (of "
-            f"{source.sharing.parties}) to "
-            f"{security} (of {to.sharing.parties}); lost: {', '.join(lost)}. Choose a target that "
-            "protects as much, or "
-            f"say allow_weaker=True"
+            f"{source.sharing.parties}) to {security} (of {to.sharing.parties}); lost: "
+            f"{', '.join(lost)}. Choose a target that protects as much, or say allow_weaker=True"
         )
 
 
@@ -195,8 +193,7 @@ def _choose(
     if shared:
         raise Misuse(
             f"two servers have the same name: {sorted(shared)}; give the clusters different names "
-            "(servers that one "
-            f"host runs in both are told by hosts=...)"
+            "(servers that one host runs in both are told by hosts=...)"
         )
     here, there = (
         Side(c.sharing, c.addresses, c.hosts, a)

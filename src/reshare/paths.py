@@ -72,8 +72,8 @@ class Together(Path):
     name = "same hosts"
     when = (
         "every word of the source is known to hosts that also run servers of the target (and "
-        "enough of them to vouch "
-        "for it, if the source is malicious-secure; then the target must be, too)"
+        "enough of them to vouch for it, if the source is malicious-secure; then the target must "
+        "be, too)"
     )
 
     def applies(self, source: Side, target: Side, value_bytes: int) -> bool:

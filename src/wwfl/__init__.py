@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from .lazy_faces import lazy_face
+from .lazy_imports import lazy_face
 
 __getattr__, __all__ = lazy_face(__name__, __file__)
 
@@ -24,8 +24,8 @@ def _refuse_foreign_packages() -> None:
         if origin is None or origin.parent.parent != ours:
             raise ImportError(
                 f"the package {name!r} that Python finds is {origin or 'missing'}, not the one of "
-                f"wwfl in {ours}; "
-                f"rename or remove the other one, or install wwfl in an environment of its own"
+                f"wwfl in {ours}; rename or remove the other one, or install wwfl in an "
+                "environment of its own"
             )
 
 

@@ -145,8 +145,7 @@ def demo(bench: Bench) -> str:
         )
     return (
         f"{len(batches)} steps on {len(digits)} digits: {found.hits} of {TESTED} test digits "
-        f"right (float64: {want}), "
-        f"parameters within {_rounded_up(worst)}"
+        f"right (float64: {want}), parameters within {_rounded_up(worst)}"
     )
 
 

@@ -116,8 +116,8 @@ class Registry(Generic[T]):
         if entry is None:
             raise ConfigError(
                 f"no {self.what} is registered as {name!r}; {did_you_mean(name, known)}known are "
-                f"{', '.join(known) or 'none'}. "
-                f"One that is not registered is written package.module:Class"
+                f"{', '.join(known) or 'none'}. One that is not registered is written "
+                "package.module:Class"
             )
         if entry.factory is None:
             raise ConfigError(

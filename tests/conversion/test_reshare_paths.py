@@ -16,7 +16,7 @@ from reshare.paths import PATHS, Generic
 from wwfl_core import LocalCluster, Session
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import Misuse, ProtocolError, VerificationFailed
-from wwfl_core.party.check_point import CHECK_LABELS
+from wwfl_core.party.verification import CHECK_LABELS
 
 OWN = ("ABCD", "WXYZ")
 SAME = ("ABCD", "ABCD")

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.real import Real
+from backends.float_reference import Real
 from helpers import EVERY, cluster, rng
 from wwfl_core import Phase, Session, SharedTensor
 from wwfl_core.errors import Misuse
 from wwfl_core.tensors import ops
-from wwfl_core.tensors.ops.wide import wide_inv_sqrt, wide_reciprocal
+from wwfl_core.tensors.ops.wide_range import wide_inv_sqrt, wide_reciprocal
 
 
 def test_real_computes_as_numpy_does_without_rounding() -> None:

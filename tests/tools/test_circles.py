@@ -37,7 +37,10 @@ KINDS = {
     "for type checkers": {
         "p/a.py": "from .b import y",
         "p/b.py": (
-            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .a import x\nelse:\n"
+            "from typing import TYPE_CHECKING\n"
+            "if TYPE_CHECKING:\n"
+            "    from .a import x\n"
+            "else:\n"
             "    x = 1\n"
         ),
     },

@@ -189,8 +189,8 @@ def cost_of(cost: Any, within: str = "") -> Record:
 def ledger_of(ledger: Any) -> list[str]:
     """A line per opening."""
     return [
-        f"{o.run}.{_within(o.run, o.op)} {o.label}: {o.reason} -> {o.to} "
-        f"{list(o.shape)} {o.count} {o.grounds}".rstrip()
+        f"{o.run}.{_within(o.run, o.op)} {o.label}: {o.reason} -> {o.to} {list(o.shape)} "
+        f"{o.count} {o.grounds}".rstrip()
         for o in ledger
     ]
 

@@ -59,8 +59,8 @@ def _packed(messages: Sequence[Message], table: dict[str, int]) -> list[str]:
     for number, arrival, what, payload in messages:
         run, op = number.split(".")
         found.append(
-            f"{'' if run == before else run}.{op} {arrival} "
-            f"{table.setdefault(what, len(table))} {payload}"
+            f"{'' if run == before else run}.{op} {arrival} {table.setdefault(what, len(table))} "
+            f"{payload}"
         )
         before = run
     return [", ".join(found[i : i + PER_LINE]) for i in range(0, len(found), PER_LINE)]
@@ -139,8 +139,8 @@ def _of_order(recorded: Record, found: Record) -> Iterator[str]:
         at = next((i for i, (a, b) in both if a != b), None)
         if at is not None:
             yield (
-                f"{sender} sends in another order, first in its send {at + 1}: "
-                f"recorded to {before[at]}, now to {now[at]}"
+                f"{sender} sends in another order, first in its send {at + 1}: recorded to "
+                f"{before[at]}, now to {now[at]}"
             )
         elif len(before) != len(now):
             yield f"{sender} sends {len(now)} messages; recorded are {len(before)}"

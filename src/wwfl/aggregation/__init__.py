@@ -17,10 +17,10 @@ from .fltrust import FLTrust
 from .in_floats import InRange, floats, held
 from .krum import Krum, MultiKrum
 from .registry import rule
-from .rules import WAN, Aggregation, Inputs
+from .rule_interface import WAN, Aggregation, Inputs
 from .screen import Screened
 from .trimmed import Median, TrimmedMean
-from .variant import TrimmedMeanVariant
+from .trimmed_variant import TrimmedMeanVariant
 
 __all__ = [
     "WAN",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from wwfl_core.errors import ConfigError
 from wwfl_core.tensors import INNER, SharedTensor, exact_product, wide_inv_sqrt
 
-from .rules import Inputs
+from .rule_interface import Inputs
 from .updates import NORM_BITS, NormBounded, diagonal, gram, mixture, scaled, updates
 
 

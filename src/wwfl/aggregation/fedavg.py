@@ -14,7 +14,7 @@ from wwfl_core.errors import ConfigError
 from wwfl_core.numbers import F64
 from wwfl_core.tensors import SharedTensor
 
-from .rules import Aggregation, Inputs
+from .rule_interface import Aggregation, Inputs
 from .updates import SHARE_BITS, at_scale
 
 

@@ -16,7 +16,7 @@ from wwfl_core.tensors import (
     wide_reciprocal,
 )
 
-from .rules import Inputs
+from .rule_interface import Inputs
 from .updates import NORM_BITS, NormBounded, at_scale, diagonal, gram, mixture, updates
 
 

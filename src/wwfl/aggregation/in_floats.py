@@ -18,13 +18,13 @@ from wwfl_core.numbers import F64, as_float
 from wwfl_core.sharing import Share
 from wwfl_core.tensors import Computation, Session, SharedTensor
 
-from .rules import Aggregation, Inputs
+from .rule_interface import Aggregation, Inputs
 
 
 def floats(x: SharedTensor) -> F64:
     """The numbers of a tensor of `Real`, whose one party has them in the clear; no opening.
 
-    >>> from backends.real import Real
+    >>> from backends.float_reference import Real
     >>> floats(Real.alone().public_tensor([0.1, -2.0])).tolist()
     [0.1, -2.0]
     """

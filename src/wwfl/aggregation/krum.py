@@ -10,7 +10,7 @@ import numpy as np
 from wwfl_core.errors import ConfigError
 from wwfl_core.tensors import SharedTensor, sum_of_ranks_between, top_k_mask
 
-from .rules import Aggregation, Inputs
+from .rule_interface import Aggregation, Inputs
 from .updates import (
     SHARE_BITS,
     check_norm_bound,

@@ -19,10 +19,10 @@ from .clipping import NormClipping
 from .fedavg import FedAvg, FedAvgM
 from .fltrust import FLTrust
 from .krum import Krum, MultiKrum
-from .rules import Aggregation
+from .rule_interface import Aggregation
 from .screen import Screened
 from .trimmed import Median, TrimmedMean
-from .variant import TrimmedMeanVariant
+from .trimmed_variant import TrimmedMeanVariant
 
 GROUP = "wwfl.aggregations"
 Factory = Callable[..., Aggregation]

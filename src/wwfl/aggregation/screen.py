@@ -24,7 +24,7 @@ from wwfl_core.randomness import chacha20, derive_key
 from wwfl_core.tensors import SharedBits, SharedTensor, all_of, concatenate
 
 from .krum import Krum
-from .rules import Aggregation, Inputs
+from .rule_interface import Aggregation, Inputs
 from .updates import norm_limit, updates
 
 PIECE = 1 << 13

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from wwfl_core.errors import ConfigError
 from wwfl_core.tensors import By, SharedTensor, median, stack_tensors, sum_of_ranks_between
 
-from .rules import WAN, Aggregation, Inputs
+from .rule_interface import WAN, Aggregation, Inputs
 from .updates import check_width, divided, updates
 
 

@@ -15,7 +15,7 @@ from wwfl_core.errors import ConfigError
 from wwfl_core.numbers import F64, MatMul, contiguous
 from wwfl_core.tensors import SharedTensor, stack_tensors
 
-from .rules import Aggregation
+from .rule_interface import Aggregation
 
 SHARE_BITS = 24
 """Fractional bits of public weights: with models at 20 fractional bits, values below 2^18 have

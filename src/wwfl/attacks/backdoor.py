@@ -70,8 +70,7 @@ class BadNets(DataAttack):
         if self.size < 1 or self.margin < 0 or self.size + self.margin > min(data.images.shape[2:]):
             raise ConfigError(
                 f"badnets: a square of {self.size} pixels, {self.margin} from the border, does "
-                "not fit into images "
-                f"of {data.images.shape[2]}x{data.images.shape[3]}"
+                f"not fit into images of {data.images.shape[2]}x{data.images.shape[3]}"
             )
         if data.scale is None:
             raise ConfigError(

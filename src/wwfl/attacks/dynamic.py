@@ -73,8 +73,7 @@ class DynamicLabelFlip(DataAttack):
         except RuntimeError as error:
             raise ConfigError(
                 f"dlf: its surrogate does not take images {list(data.images.shape[1:])} of "
-                f"{data.name}; "
-                f"pass the model under attack, model=function of a seed ({error})"
+                f"{data.name}; pass the model under attack, model=function of a seed ({error})"
             ) from error
 
     def logits(self, module: nn.Module, images: np.ndarray) -> np.ndarray:

@@ -56,8 +56,8 @@ class TargetedLabelFlip(DataAttack):
             0 <= label < data.classes for label in (self.source, self.target)
         ):
             raise ConfigError(
-                f"tlf needs two different labels in 0..{data.classes - 1} of {data.name}, "
-                f"got source={self.source}, target={self.target}"
+                f"tlf needs two different labels in 0..{data.classes - 1} of {data.name}, got "
+                f"source={self.source}, target={self.target}"
             )
 
 

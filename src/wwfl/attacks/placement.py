@@ -105,8 +105,7 @@ def _filled(caps: Sequence[int], total: int, order: Sequence[int], rule: Placeme
     if total > sum(caps):
         raise ConfigError(
             f"{rule} placement has room for {sum(caps)} malicious clients ({list(caps)} per "
-            f"cluster), not {total}; "
-            "lower the poison rate or use another placement"
+            f"cluster), not {total}; lower the poison rate or use another placement"
         )
     counts = [0] * len(caps)
     for k in order:

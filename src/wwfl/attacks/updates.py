@@ -107,8 +107,7 @@ class ALittleIsEnough(_Colluding):
         if not 0 < 2 * supporters < honest:
             raise ConfigError(
                 f"lie: {malicious} malicious of {clients} clients need {supporters} of {honest} "
-                "honest ones on their "
-                "side; it must be more than none and fewer than half"
+                "honest ones on their side; it must be more than none and fewer than half"
             )
         return cls(NormalDist().inv_cdf((honest - supporters) / honest))
 

@@ -6,6 +6,6 @@ of their own below; configurations and folders of runs are built on it (`wwfl.ex
 are loaded when they are first used: server processes come here for `server_programs`, and never
 load torch."""
 
-from wwfl.lazy_faces import lazy_face
+from wwfl.lazy_imports import lazy_face
 
 __getattr__, __all__ = lazy_face(__name__, __file__)

@@ -120,8 +120,8 @@ class LeafData:
         if any(p.key == upload.key for p in self.added):
             raise ConfigError(
                 f"client {upload.client} added {len(upload.rows)} rows before this run was "
-                "restored; they are its own "
-                f"and in no checkpoint: give them again with add_data() before fit()"
+                "restored; they are its own and in no checkpoint: give them again with add_data() "
+                "before fit()"
             )
         return train.take(upload.rows)
 
@@ -159,10 +159,9 @@ def check_equal_rows(partition: Partition, clients: Mapping[str, int]) -> None:
             few, many = int(np.argmin(sizes)), int(np.argmax(sizes))
             raise ConfigError(
                 f"hidden sampling needs clients with equally many rows, but in {name} client "
-                f"{few} has {sizes[few]} "
-                f"and client {many} has {sizes[many]}: take {min(sizes)} rows of everybody, let "
-                "clients fill up to "
-                f"{max(sizes)} with rows that they have already, or set sampling to 'public'"
+                f"{few} has {sizes[few]} and client {many} has {sizes[many]}: take {min(sizes)} "
+                f"rows of everybody, let clients fill up to {max(sizes)} with rows that they have "
+                "already, or set sampling to 'public'"
             )
 
 

@@ -50,8 +50,7 @@ def refusal(found: Iterable[str], consent: str) -> str:
     """What to tell whoever asked for these transfers; `consent` is how they can be allowed."""
     return (
         f"the model would lose protection on its way: {'; '.join(found)}. Use protocols that "
-        "protect it as much, "
-        f"or {consent}"
+        f"protect it as much, or {consent}"
     )
 
 

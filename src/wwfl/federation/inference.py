@@ -223,8 +223,7 @@ class InferenceService:
             )
             raise Refused(
                 f"client {client} may ask about {int(left)} images now, not {images} (rate limit: "
-                f"{self.limits.burst} "
-                f"at once, {self.limits.per_s:g} a second); {again}",
+                f"{self.limits.burst} at once, {self.limits.per_s:g} a second); {again}",
                 "rate limit",
             )
 

@@ -109,8 +109,7 @@ class LeafTraining:
         if len(there) <= plan.clients_per_round:
             raise ProtocolError(
                 f"{place.name} has the data of {len(there)} clients, and {plan.clients_per_round} "
-                "are sampled: hidden "
-                f"sampling needs more, since everybody's part would be known"
+                "are sampled: hidden sampling needs more, since everybody's part would be known"
             )
         uploads = [
             self._upload(place, p)

@@ -5,6 +5,6 @@ Here belongs what concerns one model at one place. Who trains it on whose data i
 Names are loaded when they are first used: `SGD` or `Model` bring no torch, `trace` and the
 ready-made models do."""
 
-from wwfl.lazy_faces import lazy_face
+from wwfl.lazy_imports import lazy_face
 
 __getattr__, __all__ = lazy_face(__name__, __file__)

@@ -2,9 +2,9 @@ from . import models as models
 from . import spec as spec
 from .batch_norm import BatchNormLayer as BatchNormLayer
 from .batch_norm import FrozenBatchNormLayer as FrozenBatchNormLayer
-from .layer import DEFAULT_INT_BITS as DEFAULT_INT_BITS
-from .layer import Layer as Layer
-from .layer import Params as Params
+from .layer_interface import DEFAULT_INT_BITS as DEFAULT_INT_BITS
+from .layer_interface import Layer as Layer
+from .layer_interface import Params as Params
 from .layers import Network as Network
 from .layers import PooledConvLayer as PooledConvLayer
 from .layers import Tape as Tape

@@ -34,7 +34,7 @@ from wwfl_core.tensors import (
 )
 
 from . import spec
-from .layer import Layer, Params
+from .layer_interface import Layer, Params
 
 MORE_BITS = 8
 """More fractional bits for variances, so that eps is many units, and for small factors of the
@@ -207,8 +207,7 @@ def _check_eps(norm: spec.BatchNorm2d, x: SharedTensor) -> None:
     if norm.eps < 2.0 ** (3 - f):
         raise ConfigError(
             f"{norm.title} with eps={norm.eps:g} needs at least {2.0 ** (3 - f):.1e} with {f} "
-            "fractional bits; "
-            "use a larger eps or more frac_bits"
+            "fractional bits; use a larger eps or more frac_bits"
         )
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from wwfl_core.errors import ConfigError
 
-from . import modules, spec
+from . import spec, torch_modules
 from .spec import INPUT, Layer
 
 # Functional forms, as the module that does the same with the arguments that follow the input.
@@ -43,12 +43,12 @@ def describe(module: nn.Module) -> list[Layer]:
 
     ConfigError, with the path of the module, for whatever is not supported, and for a forward that
     cannot be traced (it branches on values) or differs between training and evaluation."""
-    if modules.is_layer(module):
-        only = modules.describe("", module)
+    if torch_modules.is_layer(module):
+        only = torch_modules.describe("", module)
         return [] if only is None else [only]
     for path, part in module.named_modules():
-        if not modules.is_layer(part):
-            modules.check_untouched(path, part)
+        if not torch_modules.is_layer(part):
+            torch_modules.check_untouched(path, part)
     modes = {part: part.training for part in module.modules()}
     try:
         found = []
@@ -60,9 +60,8 @@ def describe(module: nn.Module) -> list[Layer]:
             part.training = mode
     if found[0] != found[1]:
         raise ConfigError(
-            f"{modules.title('', module)}: its forward differs between training and evaluation; "
-            "only the layers' own "
-            "modes (batch norm) are supported"
+            f"{torch_modules.title('', module)}: its forward differs between training and "
+            "evaluation; only the layers' own modes (batch norm) are supported"
         )
     return found[0]
 
@@ -76,7 +75,7 @@ class _Tracer(fx.Tracer):
         self.failed: str | None = None
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return modules.is_layer(m)
+        return torch_modules.is_layer(m)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         outer, self.path = self.path, self.path_of_module(m)
@@ -115,9 +114,10 @@ class _Reader:
             return list(tracer.trace(self.module).nodes)
         except Exception as error:
             path = tracer.failed or ""
-            where = modules.title(path, self.module.get_submodule(path))
+            where = torch_modules.title(path, self.module.get_submodule(path))
             raise ConfigError(
-                f"{where}: its forward cannot be traced: {error}; supported are {modules.SUPPORTED}"
+                f"{where}: its forward cannot be traced: {error}; supported are "
+                f"{torch_modules.SUPPORTED}"
             ) from error
 
     def _read(self, node: fx.Node) -> None:
@@ -148,9 +148,8 @@ class _Reader:
         module = self.module.get_submodule(path)
         if path in self._called and next(module.parameters(), None) is not None:
             raise ConfigError(
-                f"{modules.title(path, module)} is used twice, so its parameters are shared "
-                "between layers, which is "
-                "not supported; give each use its own"
+                f"{torch_modules.title(path, module)} is used twice, so its parameters are shared "
+                "between layers, which is not supported; give each use its own"
             )
         self._called.add(path)
         self._append(node, path, module)
@@ -178,7 +177,7 @@ class _Reader:
     def _append(self, node: fx.Node, name: str, module: nn.Module) -> None:
         """One layer more, which takes the first argument's value."""
         source = self._source(node, node.args[0] if node.args else node.kwargs.get("input"))
-        described = modules.describe(self._unique(name), module)
+        described = torch_modules.describe(self._unique(name), module)
         if described is None:
             self._value[node] = source
             return
@@ -267,8 +266,10 @@ class _Reader:
 
     def _refusal(self, node: fx.Node, what: str) -> ConfigError:
         path = node.meta["path"]
-        where = modules.title(path, self.module.get_submodule(path))
-        return ConfigError(f"{where}: {what} is not supported; supported are {modules.SUPPORTED}")
+        where = torch_modules.title(path, self.module.get_submodule(path))
+        return ConfigError(
+            f"{where}: {what} is not supported; supported are {torch_modules.SUPPORTED}"
+        )
 
 
 def _name(target: Any) -> str:

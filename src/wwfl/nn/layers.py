@@ -18,7 +18,7 @@ from wwfl_core.tensors import PoolTree, SharedBits, SharedTensor, bilinear_many,
 
 from . import batch_norm, spec
 from .batch_norm import BatchNormLayer, FrozenBatchNormLayer
-from .layer import DEFAULT_INT_BITS, Layer, Params
+from .layer_interface import DEFAULT_INT_BITS, Layer, Params
 
 
 class _Weighted(Layer):

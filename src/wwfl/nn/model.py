@@ -15,7 +15,7 @@ from wwfl_core.errors import ConfigError
 from wwfl_core.tensors import Session, SharedTensor, concatenate
 
 from . import spec
-from .layer import DEFAULT_INT_BITS, Params
+from .layer_interface import DEFAULT_INT_BITS, Params
 from .layers import Network
 from .sgd import SGD, Velocity, train
 

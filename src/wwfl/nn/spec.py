@@ -331,7 +331,6 @@ def _windows(
     if kernel[0] > size[0] or kernel[1] > size[1]:
         raise ConfigError(
             f"{layer.title}: its {kernel[0]}x{kernel[1]} window does not fit into "
-            f"{size[0]}x{size[1]}; "
-            "use larger inputs or fewer layers that shrink them"
+            f"{size[0]}x{size[1]}; use larger inputs or fewer layers that shrink them"
         )
     return (size[0] - kernel[0]) // stride + 1, (size[1] - kernel[1]) // stride + 1

@@ -12,10 +12,10 @@ from torch import nn
 from wwfl_core.errors import ConfigError
 
 from . import graph, spec
-from .layer import DEFAULT_INT_BITS
+from .layer_interface import DEFAULT_INT_BITS
 from .model import Model
-from .modules import SUPPORTED
 from .spec import Layer, layer_shapes, output_shape, pool_first
+from .torch_modules import SUPPORTED
 
 __all__ = [
     "SUPPORTED",

@@ -7,8 +7,8 @@ functions, and so is `discrete_gaussian`. No torch here: server processes stay s
 
 from . import discrete_gaussian, reveal_policy
 from .accountant import Budget, Guarantee, gaussian_epsilon, releases_within
+from .private_rule import Private
 from .reveal_policy import Permission, RevealPolicy
-from .rule import Private
 
 __all__ = [
     "Budget",

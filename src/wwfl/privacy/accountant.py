@@ -54,10 +54,9 @@ class Guarantee:
     def __str__(self) -> str:
         return (
             f"({_rounded_up(self.epsilon):.3g}, {self.delta:g})-differential privacy of "
-            f"{self.unit}; {self.releases} "
-            f"releases with noise multiplier {self.noise_multiplier:g}, neighbours: a "
-            "contribution or none; no "
-            f"amplification by sampling is claimed"
+            f"{self.unit}; {self.releases} releases with noise multiplier "
+            f"{self.noise_multiplier:g}, neighbours: a contribution or none; no amplification by "
+            "sampling is claimed"
         )
 
 

@@ -123,8 +123,7 @@ class RevealPolicy:
             )
         return (
             f"{kind} to {who} after round {facts.round}: {permission.when}, {facts.clusters} "
-            "clusters (at least "
-            f"{permission.min_clusters}), {facts.clients} clients (at least "
+            f"clusters (at least {permission.min_clusters}), {facts.clients} clients (at least "
             f"{permission.min_clients})"
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from .choose import named
 from .device import HOST, Device, Memory
 from .gpu import DRAWN_LATE, Kernels
-from .lazy import LazyMask, LazyStep, elementwise
+from .lazy_mask import LazyMask, LazyStep, elementwise
 
 __all__ = [
     "DRAWN_LATE",

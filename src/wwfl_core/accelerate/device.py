@@ -48,7 +48,7 @@ class Device(ABC):
         """Uniform elements: `prg.draw`, the same on every device."""
 
     def mask(self, prg: Prg, operation: int, label: str, algebra: Algebra, shape: Shape) -> Array:
-        """`draw`, perhaps done only where the mask is added (`wwfl_core.numbers.lazy`)."""
+        """`draw`, perhaps done only where the mask is added (`wwfl_core.numbers.lazy_array`)."""
         return self.draw(prg, operation, label, algebra, shape)
 
     def working(self) -> AbstractContextManager[Any]:

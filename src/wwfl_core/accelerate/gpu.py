@@ -25,7 +25,7 @@ from wwfl_core.randomness import Prg, check_size
 from .cuda import Launcher, Stream, random_bytes
 from .cuda.device import cupy_launcher, require_device
 from .device import Device, Memory
-from .lazy import LazyMask
+from .lazy_mask import LazyMask
 
 POOL_FRACTION = 0.9
 """Of a GPU's memory, what this process may use."""

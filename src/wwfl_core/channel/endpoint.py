@@ -335,8 +335,7 @@ class Endpoint:
                     raise DeadlineExceeded(
                         f"{self.address}: {frm} did not send {_where(run.run, tag.op, tag.name)} "
                         f"within {run.deadline_s:g} s; look for the cause at {frm} (if it waits "
-                        "in turn: "
-                        "send before you receive) or raise the deadline",
+                        "in turn: send before you receive) or raise the deadline",
                         tag.op,
                     )
                 self._wake.acquire(blocking=False)  # whatever a wait that timed out has left
@@ -368,10 +367,8 @@ class Endpoint:
             mine, theirs = f"{mine} of run {tag.run}", f"{theirs} of run {got.run}"
         return Desync(
             f"{self.address} is at {mine} and expected {dtype.name} {shape} from {frm}, which "
-            f"sent {theirs} "
-            f"{frame.payload.dtype.name} {frame.payload.shape}: the two run different programs, "
-            "versions or "
-            "arguments; make them equal"
+            f"sent {theirs} {frame.payload.dtype.name} {frame.payload.shape}: the two run "
+            "different programs, versions or arguments; make them equal"
         )
 
     def _current(self, what: str) -> _Run:
@@ -403,8 +400,8 @@ class Endpoint:
 
     def _peer_lost(self, peer: str, where: str) -> PeerLost:
         return PeerLost(
-            f"{self.address}: {peer} is gone at {where}: {self._lost[peer]}; "
-            f"look at {peer}'s own error, then restart the run",
+            f"{self.address}: {peer} is gone at {where}: {self._lost[peer]}; look at {peer}'s own "
+            "error, then restart the run",
             peer,
         )
 

@@ -312,8 +312,8 @@ def _parse_data(fields: _Fields, payload_size: int) -> Frame:
     declared = math.prod(shape) * element.itemsize
     if declared != payload_size:
         raise Desync(
-            f"malformed frame: operation {op} {tag.name!r} declares {element.name} {shape}, "
-            f"which is {declared} bytes, but carries {payload_size}"
+            f"malformed frame: operation {op} {tag.name!r} declares {element.name} {shape}, which "
+            f"is {declared} bytes, but carries {payload_size}"
         )
     try:
         payload = np.empty(shape, element)

@@ -59,9 +59,8 @@ class TcpNode:
         if identity is None and not insecure_plaintext:
             raise InsecureNotAllowed(
                 f"{address}: TCP without an identity would be unencrypted and unauthenticated; "
-                "pass one from "
-                "pki.Authority.issue(), or insecure_plaintext=True if nobody else can reach the "
-                "network"
+                "pass one from pki.Authority.issue(), or insecure_plaintext=True if nobody else "
+                "can reach the network"
             )
         if identity is not None and (insecure_plaintext or identity.address != address):
             raise Misuse(
@@ -179,9 +178,8 @@ class TcpNode:
                 raise
         except (OSError, ProtocolError) as error:
             raise PeerLost(
-                f"{self.address}: cannot connect to {to} at {where[0]}:{where[1]}: {error}; "
-                "check that it runs, the directory, and that both identities come from one "
-                "authority"
+                f"{self.address}: cannot connect to {to} at {where[0]}:{where[1]}: {error}; check "
+                "that it runs, the directory, and that both identities come from one authority"
             ) from error
 
     def _introduce(self, sock: socket.socket, to: str) -> socket.socket:

@@ -115,8 +115,8 @@ def _refuse_others(mpc: Session, parts: Any, shape: Shape) -> None:
         if not seed and not _are_elements(piece, mpc.protocol.numbers, shape):
             raise Misuse(
                 f"a client sent {mpc.party.addresses[mpc.me]} as component {c} neither a seed of "
-                f"{KEY_BYTES} bytes nor "
-                f"elements of {mpc.protocol.numbers} of shape {shape}; nothing was shared"
+                f"{KEY_BYTES} bytes nor elements of {mpc.protocol.numbers} of shape {shape}; "
+                "nothing was shared"
             )
 
 
@@ -243,8 +243,8 @@ def _elect(
             return copy, {party for party, other in votes.items() if other != vote}
     raise VerificationFailed(
         f"component {component} of a value for a client: fewer than {needed} of its holders "
-        f"{sorted(votes)} agree on "
-        f"one copy, so one of them deviates; the client believes none. Discard this cluster"
+        f"{sorted(votes)} agree on one copy, so one of them deviates; the client believes none. "
+        "Discard this cluster"
     )
 
 

@@ -20,8 +20,8 @@ def checked_hosts(
             all_of_it = ", which together hold every component" if sharing.reveals(mine) else ""
             raise Misuse(
                 f"host {host!r} would run the servers "
-                f"{', '.join(addresses[i] for i in mine)}{all_of_it}: one corrupt "
-                f"host would be {len(mine)} corrupt parties of {sharing.name!r}; let another host "
-                "run one of them"
+                f"{', '.join(addresses[i] for i in mine)}{all_of_it}: one corrupt host would be "
+                f"{len(mine)} corrupt parties of {sharing.name!r}; let another host run one of "
+                "them"
             )
     return hosts

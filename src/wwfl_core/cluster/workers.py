@@ -195,8 +195,8 @@ class ProcessWorker:
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise Misuse(
                 f"{request.fn if isinstance(request, Command) else request} cannot be sent to the "
-                "server processes "
-                f"({error}); programs for processes must be functions of an importable module"
+                f"server processes ({error}); programs for processes must be functions of an "
+                "importable module"
             ) from error
         with self._lock:
             if self._dead is not None:

@@ -297,8 +297,8 @@ def _checked(pairs: Sequence[tuple[U64, U64]]) -> list[tuple[U64, U64]]:
             raise Misuse(f"pairs[{i}] cannot be multiplied: shapes {a.shape} and {b.shape}")
         if (a.shape[0], b.shape[1]) != (pairs[0][0].shape[0], pairs[0][1].shape[1]):
             raise Misuse(
-                f"pairs[{i}] gives shape {(a.shape[0], b.shape[1])}, "
-                f"pairs[0] gives {(pairs[0][0].shape[0], pairs[0][1].shape[1])}"
+                f"pairs[{i}] gives shape {(a.shape[0], b.shape[1])}, pairs[0] gives "
+                f"{(pairs[0][0].shape[0], pairs[0][1].shape[1])}"
             )
         checked.append((a if a.flags.aligned else a.copy(), b if b.flags.aligned else b.copy()))
     return checked

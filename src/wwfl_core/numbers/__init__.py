@@ -37,7 +37,7 @@ from .bilinear import (
 )
 from .field import MERSENNE_127, PrimeField
 from .fixed_point import HEADROOM_BITS, FixedPoint
-from .lazy import LazyArray, computed
+from .lazy_array import LazyArray, computed
 from .linear import SumPool2d, SumTo
 from .number_format import NumberFormat
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from wwfl_core import kernels
 
 from .arrays import U64, WORD, Array, Shape, array_of, beside, numel
-from .lazy import LazyArray
+from .lazy_array import LazyArray
 
 
 class Algebra(ABC):

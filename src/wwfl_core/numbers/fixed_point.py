@@ -36,8 +36,7 @@ class FixedPoint(NumberFormat):
         if not MIN_FRAC_BITS <= self.frac_bits <= MAX_FRAC_BITS:
             raise Misuse(
                 f"frac_bits={self.frac_bits} is outside {MIN_FRAC_BITS}..{MAX_FRAC_BITS}: fewer "
-                "loses gradients, "
-                f"more leaves no room for products in 64 bits"
+                "loses gradients, more leaves no room for products in 64 bits"
             )
 
     def encode(
@@ -58,8 +57,8 @@ class FixedPoint(NumberFormat):
             where = tuple(int(i) for i in np.argwhere(bad)[0])
             raise RangeError(
                 f"{what}[{', '.join(map(str, where))}] = {real[where]} does not fit fixed point "
-                f"with {f} fractional "
-                f"bits (magnitude must be below {limit:g}); scale the data or use fewer frac_bits"
+                f"with {f} fractional bits (magnitude must be below {limit:g}); scale the data or "
+                "use fewer frac_bits"
             )
         return np.rint(real * 2.0**f).astype(np.int64).view(np.uint64)
 

@@ -217,8 +217,9 @@ class Op:
     def mask(self, subset: Iterable[int], label: str, algebra: Algebra, shape: Shape) -> Array:
         """`random`, for what will be added to other values or subtracted from them.
 
-        Always an array, though it may be drawn only where it is used (`wwfl_core.numbers.lazy`);
-        the stream is reserved now. `random` is for what is multiplied or sent."""
+        Always an array, though it may be drawn only where it is used
+        (`wwfl_core.numbers.lazy_array`); the stream is reserved now. `random` is for what is
+        multiplied or sent."""
         party = self.party
         return party.device.mask(party.prg(frozenset(subset)), self.number, label, algebra, shape)
 

@@ -1,9 +1,9 @@
 """One party's end of a protocol.
 
 A protocol is its sharing and its product: `MPCBackend` asks for `sharing` and `bilinear`.
-Everything else follows: dealing and opening from the sharing (`shares.py`); truncation, comparison
-and conversion between the arithmetic and the Boolean world from the product (`derived.py`). A
-protocol overrides a derived operation where it has something cheaper."""
+Everything else follows: dealing (`shares.py`) and opening (`opening.py`) from the sharing;
+truncation, comparison and conversion between the arithmetic and the Boolean world from the product
+(`derived.py`). A protocol overrides a derived operation where it has something cheaper."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ from .bit_planes import (
     plane_shape,
     planes,
 )
-from .shares import ShareOperations
+from .opening import Opening
 
 MUL = Mul()
 ONES = np.asarray(255, np.uint8)  # eight packed bits, all set
@@ -50,7 +50,7 @@ CARRY_BITS = 12
 """Top bits of the low parts from which the generic truncation finds their carry."""
 
 
-class DerivedOperations(ShareOperations):
+class DerivedOperations(Opening):
     """What a protocol can do because it can multiply."""
 
     @abstractmethod

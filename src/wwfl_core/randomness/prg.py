@@ -58,11 +58,9 @@ class Prg:
         elif op < self._op:
             raise Misuse(
                 f"PRG stream (operation {op}, label {label!r}) comes too late: operation "
-                f"{self._op}, which began after "
-                "it, has drawn from the same key; masks are never reused, so their order is that "
-                "of the operations. "
-                "Draw all masks of an operation before you start another one (party.op, deal, "
-                "truncate, a product)"
+                f"{self._op}, which began after it, has drawn from the same key; masks are never "
+                "reused, so their order is that of the operations. Draw all masks of an operation "
+                "before you start another one (party.op, deal, truncate, a product)"
             )
         elif label in self._labels:
             raise Misuse(

@@ -73,8 +73,8 @@ class Recorded(Generic[P, R]):
         except TypeError as error:
             raise Misuse(
                 f"{self.program.__name__} is recorded for each value of its public arguments, so "
-                "they must be hashable "
-                f"({error}): pass tuples for lists of numbers, and share arrays"
+                f"they must be hashable ({error}): pass tuples for lists of numbers, and share "
+                "arrays"
             ) from error
         kept[key] = known
         while len(kept) > KEPT:
@@ -104,10 +104,9 @@ class Recorded(Generic[P, R]):
         if known.recording is not None and not known.confirmed:
             raise Misuse(
                 f"{self.program.__name__} did something else than in its last run, for arguments "
-                "of the same form: it "
-                "depends on what is not among its arguments (a counter, a random number, an array "
-                "that changes), so it "
-                "cannot be recorded. Pass that, or leave out `recorded`"
+                "of the same form: it depends on what is not among its arguments (a counter, a "
+                "random number, an array that changes), so it cannot be recorded. Pass that, or "
+                "leave out `recorded`"
             )
         known.recording, known.returned = made, returned
         return returned.build(mpc, [output.value for output in outputs])

@@ -98,8 +98,8 @@ class _Op(Op):
         if not isinstance(value, Traced):
             raise Misuse(
                 f"operation {self.name!r} of a recorded program sends what it did not compute "
-                "from its arguments; the "
-                "next run would send it again. Give it to the program as an argument"
+                "from its arguments; the next run would send it again. Give it to the program as "
+                "an argument"
             )
         if value.dtype.hasobject:
             value = recorder.call(to_wire, value)
@@ -152,8 +152,8 @@ class _Device(Device):
             return array
         raise Misuse(
             "a recorded program shares a value that it did not compute from its arguments (a "
-            "party's own data, or its "
-            "noise), which every repetition would share again; share it outside, and pass it"
+            "party's own data, or its noise), which every repetition would share again; share it "
+            "outside, and pass it"
         )
 
     def zeros(self, shape: Shape, dtype: npt.DTypeLike) -> Array:

@@ -23,9 +23,8 @@ from wwfl_core.numbers import Shape
 
 UNREAD = (
     "a recorded program reads a shared array on the host, where its next run would have another: "
-    "it must not open "
-    "values, hash them, or branch on them. Do that outside of the recorded part, or do not record "
-    "it"
+    "it must not open values, hash them, or branch on them. Do that outside of the recorded part, "
+    "or do not record it"
 )
 
 

@@ -49,8 +49,7 @@ class ShamirSharing(SharingSemantics):
         if self.parties <= 2 * self.threshold:
             raise Misuse(
                 f"sharing {self.name!r}: products need an honest majority, more than "
-                f"{2 * self.threshold} parties for "
-                f"threshold {self.threshold}, got {self.parties}"
+                f"{2 * self.threshold} parties for threshold {self.threshold}, got {self.parties}"
             )
 
     def reveals(self, coalition: Iterable[int]) -> bool:

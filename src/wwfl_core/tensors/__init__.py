@@ -9,6 +9,7 @@ of `ops` are public here, too, but for `abs`, `max` and `min`, which are methods
 from . import ops
 from .arithmetic import Public
 from .computation import Computation, Secret, decoded
+from .hidden_selection import permuters, secret_selection
 from .ops import (
     INNER,
     By,
@@ -46,7 +47,6 @@ from .ops import (
     wide_inv_sqrt,
     wide_reciprocal,
 )
-from .selection import permuters, secret_selection
 from .session import Session
 from .tensor import SharedBits, SharedTensor
 

@@ -178,8 +178,7 @@ class Arithmetic(Generic[B], ABC):
         if other.mpc is not self.mpc:
             raise Misuse(
                 f"operands are shared by different clusters or parties ({self.mpc.name} and "
-                f"{other.mpc.name}); "
-                f"reshare one of them first"
+                f"{other.mpc.name}); reshare one of them first"
             )
         f = max(self.frac_bits, other.frac_bits)
 

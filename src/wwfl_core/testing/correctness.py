@@ -116,8 +116,7 @@ def _expect_share(mpc: Session, product: Any, shape: Shape, name: str) -> None:
         return
     raise Failed(
         f"bilinear({name!r}) returned {found} at party {mpc.me}, not a Share of shape {shape} "
-        "with the components "
-        f"{held} that this party holds"
+        f"with the components {held} that this party holds"
     )
 
 

@@ -157,8 +157,7 @@ def check(bench: Bench, operation: str) -> str:
         if (got.offline, got.online, got.rounds) != (offline, online, rounds):
             raise Failed(
                 f"{n} elements cost {got.offline:g} / {got.online:g} bits in {got.rounds} rounds; "
-                "declared are "
-                f"{offline:g} / {online:g} bits in {rounds} rounds"
+                f"declared are {offline:g} / {online:g} bits in {rounds} rounds"
             )
         if wanted.links is not None:
             links = {

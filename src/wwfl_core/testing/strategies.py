@@ -187,8 +187,7 @@ def fixed_point_arrays(
     if frac_bits + magnitude_bits > 53:
         raise Misuse(
             f"fixed_point_arrays: frac_bits + magnitude_bits is {frac_bits + magnitude_bits}, but "
-            "a float holds 53 "
-            f"bits; ask for fewer"
+            "a float holds 53 bits; ask for fewer"
         )
     top = (1 << (frac_bits + magnitude_bits)) - 1
     unit = 1 << frac_bits
@@ -298,8 +297,8 @@ class ClusterPool:
     def __init__(self, protocols: Mapping[str, Factory], *, deadline_s: float = 60.0) -> None:
         if not isinstance(protocols, Mapping) or not protocols:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise Misuse(
-                "ClusterPool: needs factories of protocols by name, such as {'mine': MyProtocol}, "
-                f"not {protocols!r}"
+                "ClusterPool: needs factories of protocols by name, such as {'mine': "
+                f"MyProtocol}}, not {protocols!r}"
             )
         for name, factory in protocols.items():
             if not callable(factory):

@@ -95,8 +95,7 @@ def reconstructability(bench: Bench) -> str:
                 if len(holders - set(absent)) < 2:
                     raise Failed(
                         f"component {component} is held by {sorted(holders)}: without {absent} no "
-                        "second party "
-                        "vouches for it"
+                        "second party vouches for it"
                     )
     return "smallest reconstructing sets: " + ", ".join(
         "{" + ",".join(map(str, q)) + "}" for q in minimal

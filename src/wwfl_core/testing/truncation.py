@@ -83,8 +83,7 @@ def error(bench: Bench) -> str:
             at = int(np.argmax(bad))
             raise Failed(
                 f"{what}: {int(bad.sum())} of {up.size} results are neither neighbour; x = "
-                f"{int(x.view(np.int64)[at])} "
-                f"is off by {int(up.view(np.int64)[at])} units"
+                f"{int(x.view(np.int64)[at])} is off by {int(up.view(np.int64)[at])} units"
             )
         total += up.size
     return f"{total} truncations, every one a neighbour"

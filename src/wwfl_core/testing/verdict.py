@@ -156,9 +156,8 @@ class Report:
         known = f", {len(self.known)} known defects" if self.known else ""
         return (
             f"{self.protocol} ({self.security}): "
-            f"{verdict}{' but for known defects' if known and self.ok else ''}. "
-            f"{passed} passed, {len(self.failures)} failed{known}, {silent} not promised, "
-            f"{self.seconds:.1f} s"
+            f"{verdict}{' but for known defects' if known and self.ok else ''}. {passed} passed, "
+            f"{len(self.failures)} failed{known}, {silent} not promised, {self.seconds:.1f} s"
         )
 
     def to_json(self) -> dict[str, Any]:

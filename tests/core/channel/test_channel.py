@@ -200,8 +200,8 @@ def test_desync_names_both_sides() -> None:
     with pytest.raises(Desync) as caught:
         recv(b, "3pc/0", 17, shape=(3, 4))
     assert str(caught.value).startswith(
-        "3pc/1 is at operation 17 'mul' and expected uint64 (3, 4) from 3pc/0, "
-        "which sent operation 17 'add' uint64 (3,)"
+        "3pc/1 is at operation 17 'mul' and expected uint64 (3, 4) from 3pc/0, which sent "
+        "operation 17 'add' uint64 (3,)"
     )
 
 

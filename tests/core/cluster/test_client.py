@@ -38,8 +38,8 @@ from wwfl_core.cluster.local import PerParty
 from wwfl_core.errors import Misuse, Refused, VerificationFailed
 from wwfl_core.numbers.algebra import RING
 from wwfl_core.numbers.field import PrimeField
-from wwfl_core.party.check_point import CHECK_LABELS
 from wwfl_core.party.transcript import digest
+from wwfl_core.party.verification import CHECK_LABELS
 from wwfl_core.sharing.points import shamir
 from wwfl_core.sharing.semantics import Security, SharingSemantics
 

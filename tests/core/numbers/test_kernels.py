@@ -340,8 +340,8 @@ def test_kernel_without_a_cache_directory() -> None:
 
 def test_import_compiles_nothing() -> None:
     code = (
-        "import wwfl_core.kernels as K; from wwfl_core.kernels.prepare import all_kernels;"
-        "assert not any(k.compiled for k in all_kernels().values())"
+        "import wwfl_core.kernels as K; from wwfl_core.kernels.prepare import all_kernels;assert "
+        "not any(k.compiled for k in all_kernels().values())"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

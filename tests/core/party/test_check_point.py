@@ -21,7 +21,7 @@ from helpers import Wiretap, product
 from wwfl_core import LocalCluster, Session
 from wwfl_core.channel.frames import Frame
 from wwfl_core.errors import PeerAborted, VerificationFailed
-from wwfl_core.party.check_point import CHECK_LABELS
+from wwfl_core.party.verification import CHECK_LABELS
 
 CS1, CS2, CS3, CS4 = range(4)
 M, L3 = 0, 3

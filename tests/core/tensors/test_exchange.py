@@ -15,9 +15,9 @@ from backends import Additive2PC, Plain, Replicated3PC
 from helpers import EVERY, SECURE
 from wwfl_core import LocalCluster, NetworkModel, Phase, Session
 from wwfl_core.errors import Misuse
-from wwfl_core.party.check_point import CHECK_LABELS
+from wwfl_core.party.verification import CHECK_LABELS
 from wwfl_core.tensors import ops
-from wwfl_core.tensors.ops.exchange import By, choose, estimates, merge_exchange, pruned
+from wwfl_core.tensors.ops.sorting_network import By, choose, estimates, merge_exchange, pruned
 
 FAR = NetworkModel(latency_s=0.1, bandwidth_bps=100e6)
 few = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))

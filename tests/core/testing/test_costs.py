@@ -11,7 +11,7 @@ import pytest
 
 from helpers import SECURE, cluster, product
 from wwfl_core import LocalCluster, MatMul, Phase, Session, SharedBits, SharedTensor
-from wwfl_core.party.check_point import CHECK_LABELS
+from wwfl_core.party.verification import CHECK_LABELS
 
 N, F = 4096, 20
 ON, OFF = Phase.ONLINE, Phase.OFFLINE

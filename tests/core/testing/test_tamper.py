@@ -28,7 +28,7 @@ from wwfl_core.errors import (
     VerificationFailed,
 )
 from wwfl_core.numbers.algebra import RING
-from wwfl_core.party.check_point import CHECK_LABELS
+from wwfl_core.party.verification import CHECK_LABELS
 
 SECRETS = (np.array([[3.5, -2.0], [0.25, 1.0]]), np.array([[-1.5, 4.0], [2.0, -0.75]]))
 OTHER_SECRETS = (np.array([[-7.0, 8.5], [0.0, -1.0]]), np.array([[0.5, -6.0], [-3.0, 9.75]]))

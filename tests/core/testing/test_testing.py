@@ -380,8 +380,10 @@ def test_the_kit_needs_neither_pytest_nor_hypothesis() -> None:
         "import sys; sys.modules['hypothesis'] = None; sys.modules['pytest'] = None\n"
         "from backends import Plain; from wwfl_core.testing import conformance, BackendSuite\n"
         "assert conformance(Plain, only='correctness/p').ok\n"
-        "try:\n import wwfl_core.testing.strategies\n"
-        "except ImportError as error:\n print(error)\n"
+        "try:\n"
+        " import wwfl_core.testing.strategies\n"
+        "except ImportError as error:\n"
+        " print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backends import Additive2PC, Plain, Replicated3PC
-from backends.real import Real
+from backends.float_reference import Real
 from helpers import rng, share_words
 from wwfl.aggregation import (
     FedAvgM,

@@ -111,8 +111,9 @@ BROKEN = {
     "wrong": ("def make(): return 3", "wrong:make", "made a int, not an MPCBackend"),
     "fails": (
         (
-            "from backends import Plain\nclass P(Plain):\n    def bilinear(self, *a): raise "
-            "KeyError('x')"
+            "from backends import Plain\n"
+            "class P(Plain):\n"
+            "    def bilinear(self, *a): raise KeyError('x')"
         ),
         "fails:P",
         "KeyError",

@@ -137,10 +137,12 @@ def test_topologies_nest_and_know_their_leaves() -> None:
 
 def test_a_rule_inside_a_rule_and_a_network_are_tables() -> None:
     config = parse(
-        "[aggregation]\nrule = 'fedavgm'\noptions = { base = { name = 'trimmed-mean', trim = 2 }, "
-        "momentum = 0.5 }\n"
-        "[[grid.rules]]\nrule = 'median'\noptions = { by = { latency_s = 0.1, bandwidth_bps = 1e8 "
-        "} }"
+        "[aggregation]\n"
+        "rule = 'fedavgm'\n"
+        "options = { base = { name = 'trimmed-mean', trim = 2 }, momentum = 0.5 }\n"
+        "[[grid.rules]]\n"
+        "rule = 'median'\n"
+        "options = { by = { latency_s = 0.1, bandwidth_bps = 1e8 } }"
     )
     assert aggregation_rule(config.aggregation, config.privacy) == FedAvgM(
         TrimmedMean(trim=2), momentum=0.5

@@ -84,15 +84,14 @@ def test_a_policy_is_enforced_by_the_global_servers(servers: Any) -> None:
                 "all",
                 (
                     "accuracy to everybody after round 2: every:2, 2 clusters (at least 0), 4 "
-                    "clients "
-                    "(at least 0)"
+                    "clients (at least 0)"
                 ),
             ),
             (
                 "client alice",
                 (
-                    "predictions to alice after round 2: final, 2 clusters (at least 0), 4 clients "
-                    "(at least 0)"
+                    "predictions to alice after round 2: final, 2 clusters (at least 0), 4 "
+                    "clients (at least 0)"
                 ),
             ),
             (

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends import TETRAD_4PC, Additive2PC, Plain, Replicated3PC
-from backends.real import Real
+from backends.float_reference import Real
 from helpers import EVERY, rng
 from wwfl import SGD, Cluster, FedAvg, Federation, Schedule, TrimmedMean
 from wwfl.aggregation import Inputs
@@ -28,7 +28,13 @@ from wwfl.privacy import Budget, Guarantee, Private, gaussian_epsilon, releases_
 from wwfl.privacy import reveal_policy as policy
 from wwfl.privacy.accountant import delta_of, epsilon_of, excess
 from wwfl.privacy.discrete_gaussian import bernoulli, exp_bernoulli, sample
-from wwfl.privacy.rule import clip_rows, clip_target, coordinate_bound, joint_noise, server_sigma2
+from wwfl.privacy.private_rule import (
+    clip_rows,
+    clip_target,
+    coordinate_bound,
+    joint_noise,
+    server_sigma2,
+)
 from wwfl_core import LocalCluster, Session, SharedTensor
 from wwfl_core.errors import ConfigError, Refused
 from wwfl_core.randomness.uniform import UniformWords

@@ -141,8 +141,7 @@ class CupyLauncher(Launcher):
             if count == 1:
                 raise ConfigError(
                     f"cuBLAS cannot compute an int8 product ({m}, {k}) by ({k}, {n}): {error}; "
-                    "large products modulo "
-                    "2^64 need it"
+                    "large products modulo 2^64 need it"
                 ) from error
             for i in range(
                 count
@@ -172,8 +171,7 @@ def _cublas() -> Any:
     except ImportError as error:
         raise ConfigError(
             "large products modulo 2^64 need cuBLAS: install the CUDA toolkit, or its wheel "
-            "nvidia-cublas "
-            f"(nvidia-cublas-cu12 for CUDA 12): {error}"
+            f"nvidia-cublas (nvidia-cublas-cu12 for CUDA 12): {error}"
         ) from error
     return cublas  # pyright: ignore[reportUnknownVariableType]
 

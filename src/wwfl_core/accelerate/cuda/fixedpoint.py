@@ -36,9 +36,8 @@ def encode(real: DeviceArray, frac_bits: int, what: str = "value") -> DeviceArra
         where = ", ".join(str(int(i)) for i in np.unravel_index(first, source.shape))
         raise RangeError(
             f"{what}[{where}] = {float(source.reshape(-1)[first])} does not fit fixed point with "
-            f"{f} fractional bits "
-            f"(magnitude must be below {2.0 ** (HEADROOM_BITS - f):g}); scale the data or use "
-            "fewer frac_bits"
+            f"{f} fractional bits (magnitude must be below {2.0 ** (HEADROOM_BITS - f):g}); scale "
+            "the data or use fewer frac_bits"
         )
     return ring
 

@@ -36,8 +36,8 @@ class Stream:
     def __post_init__(self) -> None:
         if len(self.key) != KEY_BYTES or len(self.nonce) != NONCE_BYTES:
             raise Misuse(
-                f"a stream needs a key of {KEY_BYTES} and a nonce of {NONCE_BYTES} bytes, "
-                f"not {len(self.key)} and {len(self.nonce)}"
+                f"a stream needs a key of {KEY_BYTES} and a nonce of {NONCE_BYTES} bytes, not "
+                f"{len(self.key)} and {len(self.nonce)}"
             )
 
     def __repr__(self) -> str:

@@ -6,12 +6,12 @@ operations, and opens nothing. Functions are written over `tensors.arithmetic` (
 methods are methods of `SharedTensor`, too. Names are NumPy's where NumPy has one."""
 
 from .approx import INNER, divide, exp, inv_sqrt, log, reciprocal, sigmoid, softmax, sqrt
-from .exchange import By, Method, choose
+from .joining import bilinear_many, concatenate, stack_tensors, weighted_sum
 from .nonlinear import PoolTree, relu, relu_with_bits
 from .rank import median, ranks, sort, sum_of_ranks_between, top_k_mask
 from .select import abs, all_of, argmax, clip, max, maximum, min, minimum, one_hot_argmax, where
-from .several import bilinear_many, concatenate, stack_tensors, weighted_sum
-from .wide import exact_product, product, wide_inv_sqrt, wide_reciprocal
+from .sorting_network import By, Method, choose
+from .wide_range import exact_product, product, wide_inv_sqrt, wide_reciprocal
 
 __all__ = [
     "INNER",

@@ -31,7 +31,7 @@ from wwfl_core.sharing import stack
 from wwfl_core.tensors.arithmetic import T, times_words
 
 from . import select
-from .several import stack_tensors
+from .joining import stack_tensors
 
 F64 = npt.NDArray[np.float64]
 Scalar = Callable[[F64], F64]

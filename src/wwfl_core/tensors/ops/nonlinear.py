@@ -11,7 +11,7 @@ from wwfl_core.errors import Misuse
 from wwfl_core.numbers import Array, SumPool2d, contiguous
 from wwfl_core.tensors.arithmetic import Logic, T
 
-from .several import concatenate, stack_tensors
+from .joining import concatenate, stack_tensors
 
 
 def relu(x: T, bits: int = 64) -> T:

@@ -17,8 +17,8 @@ from wwfl_core.errors import Misuse
 from wwfl_core.numbers import Mul, SumTo, beside
 from wwfl_core.tensors.arithmetic import Arithmetic, B, T
 
-from .exchange import By, Method, exchange, merge_exchange, method, pruned
 from .select import axis_back, axis_first, entries, normal_axis, pairs, pairwise_less
+from .sorting_network import By, Method, exchange, merge_exchange, method, pruned
 
 
 def _ranks(x: T, bits: int) -> T:

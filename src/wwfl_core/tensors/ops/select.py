@@ -18,7 +18,7 @@ from wwfl_core.errors import Misuse
 from wwfl_core.numbers import contiguous
 from wwfl_core.tensors.arithmetic import Arithmetic, B, Logic, Public, T
 
-from .several import stack_tensors
+from .joining import stack_tensors
 
 FANIN = 4
 """Entries that compete at once: 6 comparisons instead of 3 per 4 entries, but half the levels of a

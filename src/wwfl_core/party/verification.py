@@ -62,17 +62,15 @@ def agree(party: Party) -> None:
         if commitment(other, opened) != committed[other]:
             raise VerificationFailed(
                 f"party {other} ({party.addresses[other]}) opened something else than it "
-                "committed to at the check "
-                f"point of operation {commit.number}: it deviates. Nothing was opened; discard "
-                "this cluster's keys"
+                f"committed to at the check point of operation {commit.number}: it deviates. "
+                "Nothing was opened; discard this cluster's keys"
             )
         total = total ^ np.frombuffer(opened, np.uint8)
     if total.any():
         raise VerificationFailed(
             f"party {party.index} ({party.addresses[party.index]}): somebody received a value "
-            "that another party does "
-            f"not vouch for, so one party deviated before operation {commit.number} (which one is "
-            "not to be known "
-            f"without telling it about secrets). Nothing was opened; discard this cluster's keys"
+            "that another party does not vouch for, so one party deviated before operation "
+            f"{commit.number} (which one is not to be known without telling it about secrets). "
+            "Nothing was opened; discard this cluster's keys"
         )
     party.transcript.clear()

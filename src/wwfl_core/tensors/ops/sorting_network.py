@@ -22,7 +22,7 @@ from wwfl_core.errors import Misuse
 from wwfl_core.protocol import DeclaredCost, Sizes
 from wwfl_core.tensors.arithmetic import Arithmetic, T
 
-from .several import concatenate
+from .joining import concatenate
 
 Layers = Sequence[Sequence[tuple[int, int]]]
 Method = Literal["pairs", "exchange"]

@@ -1,8 +1,8 @@
 """Masks that the kernel which adds them draws, and results that are not there before a mask hides
 them.
 
-These are the lazy arrays (`wwfl_core.numbers.lazy`) of a device with kernels. A protocol does not
-see them: it adds and subtracts arrays."""
+These are the lazy arrays (`wwfl_core.numbers.lazy_array`) of a device with kernels. A protocol does
+not see them: it adds and subtracts arrays."""
 
 from __future__ import annotations
 

@@ -17,9 +17,8 @@ from .spec import Layer
 
 SUPPORTED = (
     "Conv2d, Linear, BatchNorm2d, ReLU, MaxPool2d, AvgPool2d, AdaptiveAvgPool2d(1), Flatten, "
-    "Identity, Dropout(p=0), "
-    "in Sequential or a module whose forward combines them, their functional forms and sums of "
-    "two outputs"
+    "Identity, Dropout(p=0), in Sequential or a module whose forward combines them, their "
+    "functional forms and sums of two outputs"
 )
 _TRACED = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
 

@@ -11,7 +11,7 @@ from wwfl.data import distinct
 from wwfl_core.errors import ConfigError, Misuse
 from wwfl_core.tensors import SharedTensor, ranks, stack_tensors, top_k_mask
 
-from .rules import Aggregation, Inputs
+from .rule_interface import Aggregation, Inputs
 from .updates import SHARE_BITS, check_width, divided, mixture, scaled, updates
 
 

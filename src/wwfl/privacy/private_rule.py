@@ -90,9 +90,8 @@ class Private(Aggregation):
         spent = gaussian_epsilon(self.noise_multiplier, releases, self.budget.delta)
         raise Refused(
             f"release {releases} would raise epsilon to {spent:.4g} at delta "
-            f"{self.budget.delta:g}; the budget of "
-            f"{self.budget.epsilon:g} allows {most} with noise multiplier "
-            f"{self.noise_multiplier:g}",
+            f"{self.budget.delta:g}; the budget of {self.budget.epsilon:g} allows {most} with "
+            f"noise multiplier {self.noise_multiplier:g}",
             "privacy budget",
         )
 
@@ -158,8 +157,7 @@ def server_sigma2(sharing: SharingSemantics, sigma_units: float, size: int) -> F
     if excess(honest, math.sqrt(share)) * size > NEGLIGIBLE:
         raise ConfigError(
             f"noise of standard deviation {sigma_units:.3g} units in all is too little; raise "
-            "clip, noise_multiplier "
-            f"or frac_bits"
+            "clip, noise_multiplier or frac_bits"
         )
     return share
 
@@ -253,8 +251,7 @@ def clip_target(clip: float, size: int, frac_bits: int) -> float:
     if high <= low or worst(low) > clip:
         raise ConfigError(
             f"clip={clip} is too small for {frac_bits} fractional bits and {size} coordinates (at "
-            "least about "
-            f"{worst(low):.2g}): rounding would move an update by more"
+            f"least about {worst(low):.2g}): rounding would move an update by more"
         )
     for _ in range(60):
         middle = (low + high) / 2

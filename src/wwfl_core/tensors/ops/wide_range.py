@@ -19,7 +19,7 @@ from wwfl_core.numbers import Mul
 from wwfl_core.tensors.arithmetic import T
 
 from .approx import INNER, Scalar, inverse_root, power_from_steps, reciprocal_of
-from .several import stack_tensors
+from .joining import stack_tensors
 
 POWERS = 31  # u < 4^31
 CUTS = (0.25 * 4 ** (1 / 3), 0.25 * 4 ** (2 / 3))  # segments of [1/4, 1) of equal ratio, below 1.7
