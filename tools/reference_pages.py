@@ -108,7 +108,11 @@ def pages(src: Path = SRC) -> dict[str, str]:
     ]
     texts = {}
     for face in found.values():
-        own = [n for n in face.names if owner[f"{face.name}.{n}"] == face.name]
+        own = [
+            n
+            for n in face.names
+            if owner[f"{face.name}.{n}"] == face.name and f"{face.name}.{n}" not in found
+        ]
         others = [n for n in face.names if n not in own]
         texts[face.page] = _page(face, own, others, owner)
         index.append(
@@ -126,6 +130,9 @@ def _page(face: Face, own: list[str], others: list[str], owner: dict[str, str]) 
         lines += ["| name | its entry |", "| --- | --- |"]
         for name in others:
             home = owner[f"{face.name}.{name}"]
+            if home == face.name:  # a face inside this one
+                lines.append(f"| `{name}` | [`{home}.{name}`]({home}.{name}.md) |")
+                continue
             lines.append(f"| `{name}` | [`{home}.{name}`][{home}.{name}] |")
         lines.append("")
 
@@ -137,7 +144,7 @@ def _page(face: Face, own: list[str], others: list[str], owner: dict[str, str]) 
 def on_config(config: Any) -> Any:
     """MkDocs' hook: docstrings stay text, and the pages join the navigation where mkdocs.yml names
     their index."""
-    config.markdown_extensions.append(_no_html())
+    config.markdown_extensions.append(_docstrings_as_text())
 
     index = f"{FOLDER}/index.md"
     section = [index, *({face.name: face.page} for face in faces().values())]
@@ -151,17 +158,39 @@ def on_config(config: Any) -> Any:
     raise ValueError(f"mkdocs.yml: no tab of `nav` lists {index}, where the faces belong")
 
 
-def _no_html() -> Any:
-    """Markdown without HTML in it: `<g(x), y> = <x, h(y)>` is an equation, not two tags that
-    vanish."""
+def _docstrings_as_text() -> Any:
+    """Markdown without HTML in it, in which a doctest is code: `<g(x), y> = <x, h(y)>` is an
+    equation, not two tags that vanish, and `>>>` begins an example, not three quotations."""
     from markdown.extensions import Extension  # only a build of the site has Markdown
+    from markdown.preprocessors import Preprocessor
 
-    class NoHtml(Extension):
+    class Doctests(Preprocessor):
+        def run(self, lines: list[str]) -> list[str]:
+            return fenced(lines)
+
+    class DocstringsAsText(Extension):
         def extendMarkdown(self, md: Any) -> None:
             md.preprocessors.deregister("html_block")
             md.inlinePatterns.deregister("html")
+            md.preprocessors.register(Doctests(md), "doctests", 40)  # before fences are read
 
-    return NoHtml()
+    return DocstringsAsText()
+
+
+def fenced(lines: list[str]) -> list[str]:
+    """Doctests (from `>>>` to a blank line) as fenced blocks of code."""
+    found: list[str] = []
+    inside = fence = False
+    for line in lines:
+        fence ^= line.lstrip().startswith("```")
+        if not inside and not fence and line.startswith(">>> "):
+            found.append("```python")
+            inside = True
+        elif inside and not line.strip():
+            found.append("```")
+            inside = False
+        found.append(line)
+    return [*found, "```"] if inside else found
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

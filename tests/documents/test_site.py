@@ -139,3 +139,12 @@ def test_an_example_tells_a_story_and_its_page_shows_it(name: str) -> None:
     assert re.search(r"^Made by `make gallery` at commit \w+ on .+, in \d+ s\.$", page, re.M)
     assert "<svg" in (gallery.PAGES / f"{name}.svg").read_text(encoding="utf-8")
     assert f"({name}.md)" in (gallery.PAGES / "index.md").read_text(encoding="utf-8")
+
+
+def test_a_doctest_in_a_docstring_is_code_on_the_site() -> None:
+    text = ["Words.", "", ">>> f(1)", "2", "", "More.", "```python", ">>> g()", "```", ">>> h()"]
+    assert reference_pages.fenced(text) == [
+        *("Words.", "", "```python", ">>> f(1)", "2", "```", "", "More."),
+        *("```python", ">>> g()", "```"),
+        *("```python", ">>> h()", "```"),
+    ]

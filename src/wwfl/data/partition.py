@@ -14,10 +14,10 @@ import numpy as np
 from wwfl_core.errors import ConfigError, Misuse
 
 Partition = list[list[np.ndarray]]
-"""partition[cluster][client]: int64 [samples of the client], indices into the data set."""
+"""`partition[cluster][client]`: int64 [samples of the client], indices into the data set."""
 
 Schedule = list[list[list[np.ndarray]]]
-"""schedule[round][cluster]: the batches in order, each int64 [batch size], indices into the data
+"""`schedule[round][cluster]`: the batches in order, each int64 [batch size], indices into the data
 set."""
 
 

@@ -147,7 +147,7 @@ def run(
     FedAvg.
 
     model: the initial module (left as it is), or a function that makes it.
-    schedule[round][cluster]: index arrays into `train`, the batches in order; a cluster without
+    `schedule[round][cluster]`: index arrays into `train`, the batches in order; a cluster without
     batches is absent in that round and left out of the mean. rounds: how many of the schedule's
     rounds to do, all by default. dtype: torch.float32 or torch.float64; the module's own by
     default.

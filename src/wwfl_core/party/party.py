@@ -29,7 +29,8 @@ from wwfl_core.sharing import Security, SharingSemantics
 from .ledger import Ledger
 from .transcript import Transcript
 
-OFFLINE, ONLINE = Phase.OFFLINE, Phase.ONLINE
+OFFLINE = Phase.OFFLINE
+ONLINE = Phase.ONLINE
 
 
 class Guard(Protocol):

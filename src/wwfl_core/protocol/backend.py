@@ -77,7 +77,7 @@ def checked_protocol(given: object) -> MPCBackend:
 
     Raises:
         Misuse: for a class instead of an instance, for something else, or for a protocol without a
-        sharing.
+            sharing.
     """
     if isinstance(given, type) and issubclass(given, MPCBackend):
         raise Misuse(
