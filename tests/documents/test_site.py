@@ -101,9 +101,12 @@ def test_every_public_name_has_its_entry(face: str) -> None:
     page = reference_pages.pages()[f"reference/api/{face}.md"]
     entries = re.findall(r"^::: (\S+)$", page, re.MULTILINE)
     links = re.findall(r"^\| `(\w+)` \| \[`\S+`\]\[(\S+)\] \|$", page, re.MULTILINE)
-    assert sorted([e.rpartition(".")[2] for e in entries] + [n for n, _ in links]) == sorted(
-        module.__all__
-    )
+    faces = re.findall(r"^\| `(\w+)` \| \[`\S+`\]\((\S+)\.md\) \|$", page, re.MULTILINE)
+    shown = [*(e.rpartition(".")[2] for e in entries), *(n for n, _ in [*links, *faces])]
+    assert sorted(shown) == sorted(module.__all__)
+
+    assert all(inner == f"{face}.{name}" for name, inner in faces)
+    assert {inner for _, inner in faces} <= set(reference_pages.faces())
 
     every = "".join(reference_pages.pages().values())
     for name, target in links:
