@@ -1,7 +1,7 @@
 """Measures the CUDA kernels, matrix products modulo 2^64, and training steps on a GPU.
 
     python -m benchmarks.gpu --json benchmarks/results/gpu.json     (on a machine with a GPU)
-    python -m benchmarks.gpu --docs                                 (writes docs/how-to/gpu.md from that file, anywhere)
+    python -m benchmarks.gpu --docs        (writes docs/how-to/gpu.md from that file, anywhere)
 
 Times are medians between device events (of whole training steps: wall clock). Ceilings are measured
 in the same run: a copy within the device's memory, and one large int8 product. The file is written

@@ -48,8 +48,8 @@ does not have can be a plug-in: a class registered in the entry-point group `wwf
 `package.module:Class`.
 
 Streams and results have the same bits everywhere, so a cluster on a GPU and one on a CPU work
-together. A protocol whose shares are bound to the host (`numpy_only = True`) refuses a device with a
-`Misuse`.
+together. A protocol whose shares are bound to the host (`numpy_only = True`) refuses a device with
+a `Misuse`.
 
 ## Memory
 

@@ -3,9 +3,10 @@
 
     x = f(0);  P_i holds f(i + 1);  deg f <= t = (m - 1) // 2.
 
-Security: t of m parties passively corrupt. Products are perfectly private (Ben-Or, Goldwasser, Wigderson, STOC'88;
-Gennaro, Rabin, Rabin, PODC'98) but for the PRG; truncation and comparison open values under statistical masks,
-2^-58 for three parties, 2^-56 for five (`backends.foreign.mpyc_runtime`). Numbers are 64-bit: |x| < 2^63 everywhere.
+Security: t of m parties passively corrupt. Products are perfectly private (Ben-Or, Goldwasser,
+Wigderson, STOC'88; Gennaro, Rabin, Rabin, PODC'98) but for the PRG; truncation and comparison open
+values under statistical masks, 2^-58 for three parties, 2^-56 for five
+(`backends.foreign.mpyc_runtime`). Numbers are 64-bit: |x| < 2^63 everywhere.
 
 Sharing, opening, linear maps and the local part of products are the framework's; degree reduction,
 truncation and comparison are MPyC's (https://github.com/lschoe/mpyc, MIT), one child process per

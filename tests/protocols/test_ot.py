@@ -108,9 +108,7 @@ def test_both_public_keys_lie_on_the_curve_and_in_its_prime_order_subgroup(
         assert _ladder(ORDER, int.from_bytes(pk.tobytes(), "little"))[1] == 0
 
 
-def test_a_random_coordinate_lies_on_the_curve_half_of_the_time_and_the_ladder_tells_the_twist() -> (
-    None
-):
+def test_a_random_coordinate_is_on_the_curve_half_of_the_time_and_the_ladder_tells() -> None:
     g = rng()
     seen = [base_ot.is_on_curve(g.bytes(32)) for _ in range(400)]
     assert 140 < sum(seen) < 260

@@ -4,9 +4,11 @@ extension starts.
 One transfer i of COUNT: the receiver has a bit c and learns the key k_c, the sender learns k_0 and
 k_1.
 
-    receiver   r a fresh scalar, pk_c = r (k G) for a fresh scalar k,  pk_{1-c} = r' U for a fresh scalar r' and a
-               random point U of unknown discrete logarithm; sends (pk_0, pk_1)
-    sender     one fresh scalar s for all transfers; sends S = s G; k_j = SHA-256(context | i | S | pk_j | s pk_j)
+    receiver   r a fresh scalar, pk_c = r (k G) for a fresh scalar k,  pk_{1-c} = r' U for a
+               fresh scalar r' and a random point U of unknown discrete logarithm;
+               sends (pk_0, pk_1)
+    sender     one fresh scalar s for all transfers; sends S = s G;
+               k_j = SHA-256(context | i | S | pk_j | s pk_j)
     receiver   s pk_c = k (r S), hashed in the same way
 
 (Bellare and Micali, CRYPTO'89, with an obliviously sampled second key as in Naor and Pinkas,

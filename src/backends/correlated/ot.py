@@ -5,7 +5,9 @@ words times words.
 additive shares of r v: with the rows q_j = t_j ^ r_j delta of the extension (softspoken.py) and x_j
 = H(j, q_j), the sender sends
 
-    y_j = x_j + v - H(j, q_j ^ delta);      the receiver has H(j, t_j) + r_j y_j = x_j + r_j v, the sender -x_j.
+    y_j = x_j + v - H(j, q_j ^ delta);
+
+the receiver has H(j, t_j) + r_j y_j = x_j + r_j v, the sender -x_j.
 
 (Asharov et al., CCS'13.) A word is its bits: the sum over i of 2^i times the product for bit i,
 where bit i needs the low 64 - i bits of y only (Gilboa, CRYPTO'99): 2080 bits for the 64 bits of a

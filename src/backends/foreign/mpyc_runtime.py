@@ -11,10 +11,10 @@ the same tasks waiting when nothing is ready any more. Then they exchange all th
 since, once, and go on; a call takes a fixed number of rounds, and all parties leave it in the same
 one. Framing: 8 bytes per exchange and link for its length, 12 per MPyC message.
 
-Security: MPyC's, semi-honest, t < m/2, with the changes of `_harden`. Statistical parameter: K = 60, of which MPyC's
-sum of C(m, t) bounded masks costs ceil(log2 C(m, t)) bits (58 for three parties, 56 for five): an opened x + r is
-within 2^-58 of what a simulator draws without x. |x| < 2^63 and 64 + K + 2 < 127 bits is what MPyC asks for.
-"""
+Security: MPyC's, semi-honest, t < m/2, with the changes of `_harden`. Statistical parameter: K =
+60, of which MPyC's sum of C(m, t) bounded masks costs ceil(log2 C(m, t)) bits (58 for three
+parties, 56 for five): an opened x + r is within 2^-58 of what a simulator draws without x. |x| <
+2^63 and 64 + K + 2 < 127 bits is what MPyC asks for."""
 
 from __future__ import annotations
 
@@ -111,11 +111,13 @@ class Runtime:
         )
 
     def truncate(self, words: U64, bits: int) -> U64:
-        """x / 2^bits, rounded to one of the two neighbours, |x| < 2^63. 2 rounds: random bits, one opening."""
+        """x / 2^bits, rounded to one of the two neighbours, |x| < 2^63. 2 rounds: random bits, one
+        opening."""
         return self._finish(self._mpc.np_trunc(self._shared(words), f=bits, l=VALUE_BITS))
 
     def sign(self, words: U64, bits: int) -> U64:
-        """[x < 0] for |x| < 2^(bits - 1). 3 + ceil(log2(bits + 1)) rounds (Toft's comparison, as in MPyC)."""
+        """[x < 0] for |x| < 2^(bits - 1). 3 + ceil(log2(bits + 1)) rounds (Toft's comparison, as in
+        MPyC)."""
         return self._finish(self._mpc.np_sgn(self._shared(words), l=bits, LT=True))
 
     def is_zero(self, words: U64, bits: int) -> U64:

@@ -279,7 +279,8 @@ class Composed(Bilinear):
 
 @dataclass(frozen=True)
 class DirectSum(Bilinear):
-    """Independent products as one: flat operands (x_1 | x_2 | ...) and (y_1 | y_2 | ...) -> (f_1 | f_2 | ...).
+    """Independent products as one: flat operands (x_1 | x_2 | ...) and (y_1 | y_2 | ...) -> (f_1 |
+    f_2 | ...).
 
     The direct sum of bilinear maps is bilinear, so any protocol batches unlike products into one
     round for free."""

@@ -1,16 +1,16 @@
 """From one modulus to another, exactly: what a shared number is modulo L becomes a share of it
 modulo L'.
 
-A number |x| < L / 4 is the sum modulo L of words w_1 .. w_n, each known to some parties. Modulo L' the words' sum is
-x + k L with an unknown wrap count k, which is found on shares modulo L':
+A number |x| < L / 4 is the sum modulo L of words w_1 .. w_n, each known to some parties. Modulo L'
+the words' sum is x + k L with an unknown wrap count k, which is found on shares modulo L':
 
 * n = 2 (Lemma W, `wwfl_core.protocol.truncation`, for any L): with T = floor(L / 4) and the bits
       a = [w_1 < T or w_1 >= L - T],  base = [w_1 >= T]  (from w_1),  b = [2 w_2 >= L]  (from w_2),
   w_1 + w_2 = x + L (a b + base): one product.
 * n > 2: with u_i = floor(2^s w_i / L) and 2^s > 4 n,
       k = floor((u_1 + .. + u_n + 2^(s-1)) / 2^s),
-  since the sum of the u_i / 2^s lies in (k + x/L - n/2^s, k + x/L] and |x/L| < 1/4: n comparisons of s + log2(n) + 2
-  bits.
+  since the sum of the u_i / 2^s lies in (k + x/L - n/2^s, k + x/L] and |x/L| < 1/4: n comparisons
+  of s + log2(n) + 2 bits.
 
 Where L' divides L nothing is lost and the words are reduced as they are. `parts` is what the
 parties who know a word compute alone; they deal it, and

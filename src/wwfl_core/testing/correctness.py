@@ -352,7 +352,8 @@ def sign(bench: Bench) -> str:
 
 
 def is_zero(bench: Bench) -> str:
-    """Equality with zero is exact in every window: modulo 2^bits, or for |x| < 2^bits in a field."""
+    """Equality with zero is exact in every window: modulo 2^bits, or for |x| < 2^bits in a
+    field."""
     g = bench.samples("is_zero")
     powers = np.uint64(1) << np.arange(64, dtype=np.uint64)
     x = np.concatenate([np.zeros(5, np.uint64), EDGES, g.words(9), powers])

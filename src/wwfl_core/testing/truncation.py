@@ -74,7 +74,8 @@ def _up(result: Any, x: Any, bits: int) -> U64:
 
 
 def error(bench: Bench) -> str:
-    """result - floor(x / 2^bits) is 0 or 1 for every |x| < 2^62: no error spike, however rare values collide."""
+    """result - floor(x / 2^bits) is 0 or 1 for every |x| < 2^62: no error spike, however rare
+    values collide."""
     n = 2_000_000 if bench.thorough else 120_000
     total = 0
     for what, _, x, up in _roundings(bench, n):

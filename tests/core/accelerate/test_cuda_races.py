@@ -27,10 +27,14 @@ KERNEL read_then_write(u64* out) {
     SHARED
     for (int i = 0; i < 2; i++) { tile[t] = t + i; __syncthreads(); out[t] = tile[63 - t]; }
 }
-KERNEL warp_barrier(u64* out) { SHARED tile[t] = t; __syncwarp(); out[t] = tile[t ^ 1]; }
-KERNEL warp_barrier_for_other_warp(u64* out) { SHARED tile[t] = t; __syncwarp(); out[t] = tile[t ^ 32]; }
-KERNEL ballot_is_no_barrier(u64* out) { SHARED tile[t] = t; __ballot_sync(~0u, 1); out[t] = tile[t ^ 1]; }
-KERNEL nobody_wrote(u64* out) { SHARED if (t < 63) tile[t] = t; __syncthreads(); out[t] = tile[63 - t]; }
+KERNEL warp_barrier(u64* out) {
+    SHARED tile[t] = t; __syncwarp(); out[t] = tile[t ^ 1]; }
+KERNEL warp_barrier_for_other_warp(u64* out) {
+    SHARED tile[t] = t; __syncwarp(); out[t] = tile[t ^ 32]; }
+KERNEL ballot_is_no_barrier(u64* out) {
+    SHARED tile[t] = t; __ballot_sync(~0u, 1); out[t] = tile[t ^ 1]; }
+KERNEL nobody_wrote(u64* out) {
+    SHARED if (t < 63) tile[t] = t; __syncthreads(); out[t] = tile[63 - t]; }
 KERNEL two_blocks_one_word(u64* out) { out[threadIdx.x] = blockIdx.x; }
 KERNEL two_blocks_atomically(u64* out) { atomicAdd(out + threadIdx.x, 1); }
 KERNEL neighbouring_bytes(u8* out) { out[64 * blockIdx.x + threadIdx.x] = 1; }
@@ -48,8 +52,12 @@ WRONG = {
         "race: thread 1 of block 0 writes and thread 0 of block 0 reads shared memory"
     ),
     "nobody_wrote": UNWRITTEN,
-    "two_blocks_one_word": "race: thread 0 of block 0 writes and thread 0 of block 1 writes argument 0, byte 0",
-    "one_byte": "race: thread 0 of block 0 writes and thread 1 of block 0 writes argument 0, byte 0",
+    "two_blocks_one_word": (
+        "race: thread 0 of block 0 writes and thread 0 of block 1 writes argument 0, byte 0"
+    ),
+    "one_byte": (
+        "race: thread 0 of block 0 writes and thread 1 of block 0 writes argument 0, byte 0"
+    ),
 }
 
 

@@ -60,8 +60,13 @@ def test_filters_and_renderings() -> None:
     data = json.loads(json.dumps(cost.to_json()))
     assert data["rounds"] == {"offline": 0, "online": 2}
     assert data["links"][1] == {
-        "sender": "b", "receiver": "a", "phase": "offline", "label": "triples", "bytes": 7, "messages": 1,
-    }  # fmt: skip
+        "sender": "b",
+        "receiver": "a",
+        "phase": "offline",
+        "label": "triples",
+        "bytes": 7,
+        "messages": 1,
+    }
     assert "1,031" in str(cost) and "online 2" in str(cost) and "0.5 s" in str(cost)
 
 

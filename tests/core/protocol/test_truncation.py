@@ -23,7 +23,8 @@ LIMIT = (1 << 62) - 1
 
 @pytest.mark.parametrize("modulus", [1 << 10, 1 << 6, 1021])
 def test_lemma_w_holds_for_every_word_and_every_value(modulus: int) -> None:
-    """A + B = x + L (a b + base) over the integers, for all A and all |x| < L/4; no modulus is special."""
+    """A + B = x + L (a b + base) over the integers, for all A and all |x| < L/4; no modulus is
+    special."""
     quarter = modulus // 4
     left = np.arange(modulus)[:, None]
     x = np.arange(-quarter + 1, quarter)[None, :]

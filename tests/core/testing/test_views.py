@@ -62,9 +62,20 @@ def operations(mpc: Session, x: SharedTensor, y: SharedTensor, what: str) -> lis
 
 
 OPERATIONS = [
-    "share", "product", "truncated product", "two steps", "truncation", "sign", "is zero", "bit to ring", "injection",
-    "generic truncation", "generic sign", "generic injection", "together",
-]  # fmt: skip
+    "share",
+    "product",
+    "truncated product",
+    "two steps",
+    "truncation",
+    "sign",
+    "is zero",
+    "bit to ring",
+    "injection",
+    "generic truncation",
+    "generic sign",
+    "generic injection",
+    "together",
+]
 
 
 def secret_rows(x: np.ndarray, y: np.ndarray) -> list[int]:

@@ -412,9 +412,14 @@ def test_root_sets_are_asked_for_and_checked() -> None:
         Federation(model(), Plain(), members, schedule=SMALL, root=root, root_trainer=3)
     with pytest.raises(ConfigError, match="global -> root loses protection"):
         Federation(
-            model(), Tetrad4PC(), [Cluster(Tetrad4PC(), 3)], TowardsRoot(), schedule=SMALL, root=root,
+            model(),
+            Tetrad4PC(),
+            [Cluster(Tetrad4PC(), 3)],
+            TowardsRoot(),
+            schedule=SMALL,
+            root=root,
             root_trainer=Cluster(Replicated3PC()),
-        )  # fmt: skip
+        )
 
 
 def test_a_root_run_resumes_alike(tmp_path: Path) -> None:

@@ -70,10 +70,19 @@ def test_resnet9_depends_on_its_seed_and_scales_with_its_width() -> None:
     one, again, other = (parameters(resnet9(width=3, seed=seed)) for seed in (1, 1, 2))
     assert all(np.array_equal(one[name], again[name]) for name in one)
     assert not np.array_equal(one["0.weight"], other["0.weight"])
-    assert count(ResNet9(width=3)) == 27 * 3 + sum(
-        9 * 9 * (1 + 1) if stage == 0 else 9 * (3 << stage) * (3 << stage) * 3 // 2 + (3 << stage) ** 2 // 2
-        for stage in range(4)
-    ) + 2 * 3 * (3 + 2 * 3 + 4 * 3 + 8 * 3) + 10 * 24 + 10  # fmt: skip
+    assert (
+        count(ResNet9(width=3))
+        == 27 * 3
+        + sum(
+            9 * 9 * (1 + 1)
+            if stage == 0
+            else 9 * (3 << stage) * (3 << stage) * 3 // 2 + (3 << stage) ** 2 // 2
+            for stage in range(4)
+        )
+        + 2 * 3 * (3 + 2 * 3 + 4 * 3 + 8 * 3)
+        + 10 * 24
+        + 10
+    )
     for wrong in (0, 2.0, True):
         with pytest.raises(Misuse, match="width"):
             resnet9(width=wrong)  # type: ignore[arg-type]
@@ -188,8 +197,17 @@ def test_names_are_paths_and_sources_are_said_where_the_layer_before_is_not_mean
     relu = nn.ReLU()
     assert [layer.name for layer in trace(nn.Sequential(relu, relu))[0]] == ["0", "0#2"]
     assert [layer.name for layer in trace(Functional())[0]] == [
-        "conv1", "bn", "relu", "conv2", "add", "relu#2", "max_pool2d", "avg_pool2d", "flatten", "head",
-    ]  # fmt: skip
+        "conv1",
+        "bn",
+        "relu",
+        "conv2",
+        "add",
+        "relu#2",
+        "max_pool2d",
+        "avg_pool2d",
+        "flatten",
+        "head",
+    ]
 
 
 def test_descriptions_are_read_without_torch() -> None:

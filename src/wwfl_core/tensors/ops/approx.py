@@ -5,9 +5,10 @@ Two designs carry everything:
 * `exp` is a polynomial of degree 4 in y = x / 2^k, raised to the power 2^k by k squarings. The
   polynomials are fitted to the result (not to e^y) and stay below 1 on all of [-128, 0], so nothing
   has to be clamped.
-* The others cut their domain [low, high] into geometric segments of ratio at most 1.7. One batched comparison finds
-  the segment of x; its centre x0 and f(x0) are public linear combinations of the comparison bits. With e = 1 - x / x0,
-  |e| <= 0.26, f(x) is f(x0) phi(e) (or f(x0) + phi(e)) for a polynomial phi of degree 7: four dependent products.
+* The others cut their domain [low, high] into geometric segments of ratio at most 1.7. One batched
+  comparison finds the segment of x; its centre x0 and f(x0) are public linear combinations of the
+  comparison bits. With e = 1 - x / x0, |e| <= 0.26, f(x) is f(x0) phi(e) (or f(x0) + phi(e)) for a
+  polynomial phi of degree 7: four dependent products.
 
 Bounds hold for inputs inside the documented domain; outside of it results are meaningless, not
 clamped. They are for frac_bits up to 20; above, the first term doubles. ulp is 2^-frac_bits, low at
@@ -94,9 +95,8 @@ def _times_power_of_two(x: T, exponent: int) -> T:
 class _Power:
     """e^x ~ p(x / 2^k)^(2^k) with p(y) = (g y^2 + a y + b)^2 + d y + e, g = gain / 2^gain_bits.
 
-    Fitted for the least error of the power (absolute for x <= 0, relative for x > 0) with |p| < 0.74 wherever e^x is
-    below 2^-28; y^2 times the gain stays below 2^61 with y at `arg_bits`.
-    """
+    Fitted for the least error of the power (absolute for x <= 0, relative for x > 0) with |p| <
+    0.74 wherever e^x is below 2^-28; y^2 times the gain stays below 2^61 with y at `arg_bits`."""
 
     k: int
     gain: int
@@ -317,8 +317,8 @@ def reciprocal(x: T, *, low: float = 2.0**-6, high: float = 2.0**6) -> T:
 def divide(a: T, b: T, *, low: float = 2.0**-6, high: float = 2.0**6) -> T:
     """a / b for b in [low, high] and |a / b| < 2^(58 - 2 frac_bits), with broadcasting.
 
-    Error at most 1e-6 |a / b| + (|a| / 4 + 1) ulp. S + I + 5 M: what `reciprocal` costs and one product.
-    """
+    Error at most 1e-6 |a / b| + (|a| / 4 + 1) ulp. S + I + 5 M: what `reciprocal` costs and one
+    product."""
     if not b.size:
         return a.rescale(a.mpc.format.frac_bits) * _empty(b)
     f = b.mpc.format.frac_bits
@@ -362,8 +362,8 @@ def log(x: T, *, low: float = 2.0**-6, high: float = 2.0**6) -> T:
 def sigmoid(x: T, *, bits: int = 64) -> T:
     """1 / (1 + e^-x) for |x| <= 128. Error at most 2e-6 + 2 ulp.
 
-    S + 2 I + 11 M. With t = e^-|x| in [0, 1], 1 / (1 + t) needs no comparison of its own (one segment of ratio 2).
-    """
+    S + 2 I + 11 M. With t = e^-|x| in [0, 1], 1 / (1 + t) needs no comparison of its own (one
+    segment of ratio 2)."""
     negative = x.negative(bits)
     t = _exp(negative.times(x) * 2 - x, 0.0, INNER)
     segments = _Segments(t + 1.0, 1.0, 2.0, "sigmoid", ratio=2.0)
