@@ -12,8 +12,8 @@ generators is in `backends.foreign.crypten_bridge`.
 Security: one of P1, P2, TTP passively corrupt.
 
 Truncation: CrypTen lets each party divide its own share. For a value x (as a ring element) that
-fails with probability |x| / 2^64, and then by 2^(64 - bits): with 20 fractional bits, one product of
-numbers around 1 in 2^24 is off by 2^24. CrypTen lives with it by 16 fractional bits and small
+fails with probability |x| / 2^64, and then by 2^(64 - bits): with 20 fractional bits, one product
+of numbers around 1 in 2^24 is off by 2^24. CrypTen lives with it by 16 fractional bits and small
 values; the framework's exponential and reciprocal truncate values up to 2^62, where it fails all
 the time. So `CrypTen` truncates exactly (`wwfl_core.protocol.truncation`, Lemma W), which costs one
 more of CrypTen's products. `CrypTenLocal` is CrypTen as it is, for comparison, with its caveat

@@ -5,7 +5,7 @@ Let L = 2^64, |x| < L/4 and x = A + B mod L with A, B in [0, L). With
     a    = [A < L/4 or A >= 3L/4],  base = [A >= L/4]   (from A alone),
     b    = [B >= L/2]                                    (from B alone)
 the integers satisfy A + B = x + L (a b + base). Hence, with shifts of unsigned words,
-    (A >> f) + (B >> f) - 2^(64-f) (a b + base) + 1  in  {floor(x / 2^f), floor(x / 2^f) + 1}  mod L,
+    (A >> f) + (B >> f) - 2^(64-f) (a b + base) + 1  in  {floor(x / 2^f), floor(x / 2^f) + 1} mod L,
 stochastic rounding for uniform A, and never a huge error. (Guo et al., ePrint 2025/200; the exact
 test is tests/core/protocol/test_truncation.py.) The randomness of the rounding is the low bits of A
 and B, which their holders know: someone who opens a truncated value and holds a share of the
