@@ -24,9 +24,8 @@ from itertools import combinations
 from typing import ClassVar
 
 from wwfl_core import Bilinear, MPCBackend, Security, SharingSemantics
-from wwfl_core.numbers.algebra import Algebra
-from wwfl_core.numbers.arrays import Array
-from wwfl_core.sharing.share import Share
+from wwfl_core.numbers import Algebra, Array
+from wwfl_core.sharing import Share
 from wwfl_core.testing import DeclaredCost
 
 PARTIES = frozenset(range(4))

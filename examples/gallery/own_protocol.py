@@ -11,7 +11,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from wwfl_core import MPCBackend, SharingSemantics
-from wwfl_core.sharing.share import Share
+from wwfl_core.sharing import Share
 from wwfl_core.testing import conformance
 
 

@@ -20,7 +20,7 @@ from wwfl_core.accelerate.cuda import (
     same_kind,
     stream_args,
 )
-from wwfl_core.numbers.algebra import Algebra
+from wwfl_core.numbers import Algebra
 
 SOURCE = str(Path(__file__).parent / "cross.cu")
 
