@@ -372,8 +372,8 @@ for p, (m, t) in itertools.product((mpyc_runtime.P, 2**61 - 1), ((3, 1), (5, 2))
         sets = [s for s in itertools.combinations(range(m), m - t) if i in s]
         prfs = {s: thresha.PRF(bytes([*s] * 6)[:16], p) for s in sets}
         for a, b in zip(theirs, ours):
-            ours, theirs = (f(field, m, i, prfs, b"x", 50).value.tolist() for f in (a, b))
-            assert ours == theirs
+            first, second = (f(field, m, i, prfs, b"x", 50).value.tolist() for f in (a, b))
+            assert first == second
 """
 
 
