@@ -50,7 +50,8 @@ test-nightly: $(STAMP)
 
 ## test-gpu         the tests that need a GPU, in the Python that has CuPy (PYTHON=...)
 test-gpu:
-	PYTHONPATH=src $(PYTHON) -m pytest -q -m gpu tests/core/accelerate $(ARGS)
+	$(PYTHON) tools/checkout_metadata.py build/metadata
+	PYTHONPATH=build/metadata:src $(PYTHON) -m pytest -q -m gpu tests/core/accelerate $(ARGS)
 
 ## test-ray         the tests that need Ray, which is installed in a folder of its own: it is large
 test-ray: $(STAMP)

@@ -49,6 +49,15 @@ def compiled(source: str) -> str:
     return "compiled"
 
 
+def registered() -> str:
+    """The protocols whose kernels are found; without them, steps would be measured unfused."""
+    from importlib.metadata import entry_points
+
+    from wwfl_core.cluster.accelerated import GROUP
+
+    return ", ".join(sorted(point.name for point in entry_points(group=GROUP))) or "NONE"
+
+
 def multiplied(launcher: Launcher) -> str:
     """Eighteen int8 products by the device's library, as large products modulo 2^64 need them."""
     import numpy as np  # which may be missing: then that is a line, too
@@ -76,6 +85,7 @@ def main() -> int:
     for source in (*sources(), *map(str, sorted(SOURCES.glob("*.cu")))):
         print(tried(source, lambda s=source: compiled(s)), flush=True)
     print(tried("int8 products of cuBLAS", lambda: multiplied(cupy_launcher())), flush=True)
+    print(tried("kernels of protocols", registered), flush=True)
     return 0
 
 

@@ -26,7 +26,15 @@ GROUP = "wwfl.accelerated"
 def accelerated(protocol: MPCBackend, device: Device) -> MPCBackend:
     """The protocol as a device runs it: with its registered kernels, if it has some and the device
     runs kernels; else itself."""
-    entry = _registered().get(protocol.name) if isinstance(device, Kernels) else None
+    if not isinstance(device, Kernels):
+        return protocol
+    if not _registered():
+        warnings.warn(
+            "no kernels of protocols are registered, so local steps run one operation at a time: "
+            "install wwfl, so that its entry points are found (in a checkout: pip install -e .)",
+            stacklevel=2,
+        )
+    entry = _registered().get(protocol.name)
     if entry is None:
         return protocol
     if entry.factory is None:
